@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <error.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int
+error_set(struct error *reterr, int code, const char *format, ...)
+{
+	va_list args;
+
+	if (!reterr)
+		return code;
+	reterr->code = code;
+	va_start(args, format);
+	vsnprintf(reterr->message, sizeof(reterr->message), format, args);
+	va_end(args);
+	return code;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef BASE_ERROR_H
+#define BASE_ERROR_H
+
+/*
+ * A failure with a sentence for the user. Functions return the negative errno; those whose failures
+ * need words take a `struct error *reterr` last, which may be NULL and is filled in on failure
+ * only.
+ */
+
+struct error {
+	int code;
+	char message[512];
+};
+
+/*
+ * Fill in `reterr` and return `code`, a negative errno, so that `return error_set(...)` does both.
+ * The sentence says what failed first, quotes the subject, names the remedy, and has no full stop.
+ */
+int error_set(struct error *reterr, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#endif

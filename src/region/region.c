@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <region.h>
+
+#include <fd.h>
+#include <parse.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+int
+region_round_size(uint64_t size, uint64_t *ret_size)
+{
+	uint64_t rounded = REGION_MIN_SIZE;
+
+	if (size == 0)
+		return -EINVAL;
+	if (size > REGION_MAX_SIZE)
+		return -ERANGE;
+	while (rounded < size)
+		rounded <<= 1;
+	*ret_size = rounded;
+	return 0;
+}
+
+static int
+set_size(int fd, uint64_t size, const char *what, struct error *reterr)
+{
+	char text[SIZE_TEXT_MAX];
+
+	if (ftruncate(fd, (off_t)size) == 0)
+		return 0;
+	return error_set(reterr, -errno, "cannot size %s to %s: %s", what, format_size(size, text),
+		strerror(errno));
+}
+
+/* Huge pages are taken now: a group that starts without its pages would kill the first VM that maps
+ * them. */
+static int
+take_huge_pages(int fd, uint64_t size, uint64_t page, struct error *reterr)
+{
+	char size_text[SIZE_TEXT_MAX], page_text[SIZE_TEXT_MAX];
+
+	if (fallocate(fd, 0, 0, (off_t)size) == 0)
+		return 0;
+	return error_set(reterr, -errno,
+		"cannot get %s in huge pages of %s: %s (%" PRIu64
+		" pages needed; reserve them in /sys/kernel/mm/hugepages/hugepages-%" PRIu64
+		"kB/nr_hugepages)",
+		format_size(size, size_text), format_size(page, page_text),
+		errno == ENOSPC ? "not enough are free" : strerror(errno), size / page,
+		page / 1024);
+}
+
+static int
+open_memfd(struct region *region, const struct region_config *config, struct error *reterr)
+{
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	_fd_cleanup_ int fd = -1;
+	int r;
+
+	if (config->huge_page == 2 * MIB)
+		flags |= MFD_HUGETLB | MFD_HUGE_2MB;
+	else if (config->huge_page == GIB)
+		flags |= MFD_HUGETLB | MFD_HUGE_1GB;
+	else if (config->huge_page != 0)
+		return error_set(reterr, -EINVAL, "huge pages are of 2 MiB or 1 GiB");
+	if (region->size < config->huge_page)
+		region->size = config->huge_page;
+
+	fd = memfd_create("ivshmem", flags);
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot create shared memory%s: %s",
+			config->huge_page ? " in huge pages of that size" : "", strerror(errno));
+	r = set_size(fd, region->size, "the shared memory", reterr);
+	if (r == 0 && config->huge_page)
+		r = take_huge_pages(fd, region->size, config->huge_page, reterr);
+	if (r < 0)
+		return r;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return error_set(
+			reterr, -errno, "cannot seal the shared memory: %s", strerror(errno));
+	region->sealed = true;
+	region->fd = fd_take(&fd);
+	return 0;
+}
+
+/* An object that was there before us: use it as it is, or grown; it is somebody's memory. */
+static int
+adopt_existing(struct region *region, int fd, const struct stat *st, struct error *reterr)
+{
+	uint64_t existing = (uint64_t)st->st_size;
+	char have[SIZE_TEXT_MAX];
+
+	if (!S_ISREG(st->st_mode))
+		return error_set(reterr, -EINVAL, "shared memory object '%s' is not a regular file",
+			region->name);
+	if (existing > region->size) {
+		if ((existing & (existing - 1)) != 0)
+			return error_set(reterr, -EINVAL,
+				"shared memory object '%s' exists with %s, which is not a power of "
+				"two, and is never "
+				"shrunk: choose another name, or remove it if nobody uses it",
+				region->name, format_size(existing, have));
+		region->size = existing;
+	}
+	if (existing < region->size)
+		return set_size(fd, region->size, "the existing shared memory object", reterr);
+	return 0;
+}
+
+static int
+open_shm(struct region *region, const struct region_config *config, struct error *reterr)
+{
+	const char *name = config->name;
+	_fd_cleanup_ int fd = -1;
+	struct stat st;
+	int r = 0;
+
+	name += name[0] == '/';
+	if (name[0] == '\0' || strchr(name, '/') || strlen(name) > NAME_MAX)
+		return error_set(reterr, -EINVAL,
+			"'%s' is not a name for a shared memory object: it must be one "
+			"file name without slashes",
+			config->name);
+	snprintf(region->name, sizeof(region->name), "/%s", name);
+
+	fd = shm_open(region->name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, config->mode);
+	if (fd >= 0) {
+		region->created = true;
+		/* The mode that was asked for, not what the umask leaves of it. */
+		if (fchmod(fd, config->mode) < 0)
+			r = error_set(reterr, -errno,
+				"cannot set the mode of shared memory object '%s': %s",
+				region->name, strerror(errno));
+	} else if (errno == EEXIST) {
+		fd = shm_open(region->name, O_RDWR | O_CLOEXEC, 0);
+	}
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot open shared memory object '%s': %s",
+			region->name, strerror(errno));
+	if (fstat(fd, &st) < 0)
+		r = error_set(reterr, -errno, "cannot examine shared memory object '%s': %s",
+			region->name, strerror(errno));
+	if (r == 0)
+		r = region->created ? set_size(fd, region->size, "the shared memory object", reterr)
+				    : adopt_existing(region, fd, &st, reterr);
+	if (r < 0) {
+		if (region->created)
+			shm_unlink(region->name);
+		return r;
+	}
+	region->dev = st.st_dev;
+	region->ino = st.st_ino;
+	region->fd = fd_take(&fd);
+	return 0;
+}
+
+static int
+open_directory(struct region *region, const struct region_config *config, struct error *reterr)
+{
+	char path[PATH_MAX];
+	_fd_cleanup_ int fd = -1;
+	struct statfs fs;
+	uint64_t page = 0;
+	int r;
+
+	if (snprintf(path, sizeof(path), "%s/ivshmem.XXXXXX", config->name) >= (int)sizeof(path))
+		return error_set(
+			reterr, -ENAMETOOLONG, "directory name '%s' is too long", config->name);
+	if (statfs(config->name, &fs) < 0)
+		return error_set(reterr, -errno, "cannot use directory '%s': %s", config->name,
+			strerror(errno));
+	if (fs.f_type == HUGETLBFS_MAGIC) {
+		page = (uint64_t)fs.f_bsize;
+		if (region->size < page)
+			region->size = page;
+	}
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot create a file in directory '%s': %s",
+			config->name, strerror(errno));
+	/* It lives as long as somebody holds it, and leaves nothing behind. */
+	unlink(path);
+	r = set_size(fd, region->size, "the file", reterr);
+	if (r == 0 && page)
+		r = take_huge_pages(fd, region->size, page, reterr);
+	if (r < 0)
+		return r;
+	region->fd = fd_take(&fd);
+	return 0;
+}
+
+int
+region_open(struct region *ret_region, const struct region_config *config, struct error *reterr)
+{
+	struct region region = {.fd = -1};
+	int r = region_round_size(config->size, &region.size);
+
+	if (r < 0)
+		return error_set(reterr, r,
+			"a shared memory of %" PRIu64
+			" bytes is not possible: it must be 1 byte to 4 EiB",
+			config->size);
+	switch (config->kind) {
+	case REGION_MEMFD:
+		r = open_memfd(&region, config, reterr);
+		break;
+	case REGION_SHM:
+		r = open_shm(&region, config, reterr);
+		break;
+	case REGION_DIRECTORY:
+		r = open_directory(&region, config, reterr);
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (r == 0)
+		*ret_region = region;
+	return r;
+}
+
+/* Does the name still lead to our object? Somebody may have removed it and made a new one. */
+static bool
+name_is_ours(const struct region *region)
+{
+	_fd_cleanup_ int fd = shm_open(region->name, O_RDONLY | O_CLOEXEC, 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == region->dev &&
+	       st.st_ino == region->ino;
+}
+
+void
+region_close(struct region *region)
+{
+	if (region->created && name_is_ours(region))
+		shm_unlink(region->name);
+	region->created = false;
+	region->fd = fd_close(region->fd);
+}
+
+int
+region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct stat st;
+	void *address;
+
+	if (fstat(fd, &st) < 0)
+		return error_set(
+			reterr, -errno, "cannot examine the shared memory: %s", strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(
+			reterr, -EINVAL, "what was sent as shared memory is not a memory object");
+	if (st.st_size <= 0 || (uint64_t)st.st_size % page != 0)
+		return error_set(reterr, -EINVAL,
+			"the shared memory has %lld bytes, which is not a positive multiple of the "
+			"page size, %" PRIu64,
+			(long long)st.st_size, page);
+	if ((uint64_t)st.st_size > SIZE_MAX)
+		return error_set(reterr, -EFBIG, "the shared memory is too large for this machine");
+	address = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (address == MAP_FAILED)
+		return error_set(reterr, -errno, "cannot map the shared memory: %s%s",
+			strerror(errno),
+			errno == EACCES || errno == EPERM ? " (it was sent read-only)" : "");
+	*ret_address = address;
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+void
+region_unmap(void *address, uint64_t size)
+{
+	if (address)
+		munmap(address, (size_t)size);
+}

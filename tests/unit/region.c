@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <region.h>
+
+#include <test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define KIB (UINT64_C(1) << 10)
+#define MIB (UINT64_C(1) << 20)
+#define GIB (UINT64_C(1) << 30)
+
+/* ---- sizes ---------------------------------------------------------------------------------- */
+
+TEST(round_size_table)
+{
+	static const struct {
+		uint64_t size, rounded;
+	} table[] = {
+		{1, 4 * KIB},
+		{100, 4 * KIB},
+		{4095, 4 * KIB},
+		{4096, 4 * KIB},
+		{4097, 8 * KIB},
+		{MIB, MIB},
+		{MIB + 1, 2 * MIB},
+		{3 * MIB, 4 * MIB},
+		{GIB - 1, GIB},
+		{UINT32_MAX, 4 * GIB},
+		{4 * GIB, 4 * GIB},
+		{5 * GIB, 8 * GIB},
+		{(UINT64_C(1) << 61) + 1, UINT64_C(1) << 62},
+		{UINT64_C(1) << 62, UINT64_C(1) << 62},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		uint64_t rounded = 0;
+
+		CHECK_EQ(region_round_size(table[i].size, &rounded), 0);
+		CHECK_EQ(rounded, table[i].rounded);
+	}
+}
+
+TEST(round_size_refusals)
+{
+	uint64_t rounded = 77;
+
+	CHECK_EQ(region_round_size(0, &rounded), -EINVAL);
+	CHECK_EQ(region_round_size(REGION_MAX_SIZE + 1, &rounded), -ERANGE);
+	CHECK_EQ(region_round_size(UINT64_MAX, &rounded), -ERANGE);
+	CHECK_EQ(rounded, 77);
+}
+
+TEST(round_size_of_every_power_and_its_neighbours)
+{
+	for (unsigned shift = 13; shift <= 62; shift++) {
+		uint64_t power = UINT64_C(1) << shift, rounded;
+
+		CHECK_EQ(region_round_size(power, &rounded), 0);
+		CHECK_EQ(rounded, power);
+		CHECK_EQ(region_round_size(power - 1, &rounded), 0);
+		CHECK_EQ(rounded, power);
+		CHECK_EQ(region_round_size(power / 2 + 1, &rounded), 0);
+		CHECK_EQ(rounded, power);
+	}
+}
+
+/* ---- memfd ---------------------------------------------------------------------------------- */
+
+static void
+open_ok(struct region *region, const struct region_config *config)
+{
+	struct error error = {0};
+	int r = region_open(region, config, &error);
+
+	if (r < 0)
+		FAIL("region_open() = %d, \"%s\"", r, error.message);
+	CHECK(fcntl(region->fd, F_GETFD) & FD_CLOEXEC);
+	CHECK_EQ(error.code, 0);
+}
+
+/* Demand this error and a sentence, and that nothing stays behind. */
+static void
+open_fails(const struct region_config *config, int code, const char *words)
+{
+	struct region region = {.fd = 4711};
+	struct error error = {0};
+	unsigned open_fds = test_open_fds();
+
+	CHECK_EQ(region_open(&region, config, &error), code);
+	CHECK_EQ(error.code, code);
+	if (!strstr(error.message, words))
+		FAIL("finding \"%s\" in \"%s\"", words, error.message);
+	CHECK(error.message[strlen(error.message) - 1] != '.');
+	CHECK_EQ(region.fd, 4711);
+	CHECK_EQ(test_open_fds(), open_fds);
+	CHECK_EQ(region_open(&region, config, NULL), code);
+}
+
+static uint64_t
+size_of(int fd)
+{
+	struct stat status;
+
+	CHECK_SYS(fstat(fd, &status));
+	return (uint64_t)status.st_size;
+}
+
+TEST(memfd_is_sealed_and_zero)
+{
+	struct region region;
+	void *address;
+	uint64_t size;
+
+	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
+	CHECK_EQ(region.size, 4 * MIB);
+	CHECK(region.sealed);
+	CHECK(!region.created);
+	CHECK_EQ(size_of(region.fd), 4 * MIB);
+	CHECK_EQ(CHECK_SYS(fcntl(region.fd, F_GET_SEALS)),
+		F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	CHECK_EQ(ftruncate(region.fd, 0), -1);
+	CHECK_EQ(errno, EPERM);
+	CHECK_EQ(region_map(region.fd, &address, &size, NULL), 0);
+	for (uint64_t i = 0; i < size; i += 4096)
+		CHECK_EQ(((const char *)address)[i], 0);
+	region_unmap(address, size);
+	region_close(&region);
+	CHECK_EQ(region.fd, -1);
+	region_close(&region);
+}
+
+TEST(memfd_of_five_gib)
+{
+	struct region region;
+
+	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
+	CHECK_EQ(region.size, 8 * GIB);
+	CHECK_EQ(size_of(region.fd), 8 * GIB);
+	region_close(&region);
+}
+
+TEST(memfd_refusals)
+{
+	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 0}, -EINVAL, "0 bytes");
+	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = UINT64_MAX}, -ERANGE,
+		"possible");
+	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = MIB, .huge_page = 4096},
+		-EINVAL, "2 MiB or 1 GiB");
+}
+
+/* From here on no file of this process can be larger: every ftruncate() beyond it fails. */
+static void
+limit_file_size(uint64_t size)
+{
+	signal(SIGXFSZ, SIG_IGN);
+	CHECK_SYS(setrlimit(RLIMIT_FSIZE, &(struct rlimit){size, size}));
+}
+
+TEST(memfd_that_cannot_have_its_size)
+{
+	limit_file_size(MIB);
+	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 2 * MIB}, -EFBIG, "2 MiB");
+}
+
+#define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+
+static unsigned
+huge_pages(const char *which)
+{
+	char path[128];
+	unsigned n = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), HUGE_PAGES "%s", which);
+	file = fopen(path, "re");
+	if (file) {
+		if (fscanf(file, "%u", &n) != 1)
+			n = 0;
+		fclose(file);
+	}
+	return n;
+}
+
+static void
+set_huge_pages(unsigned n)
+{
+	FILE *file = fopen(HUGE_PAGES "nr_hugepages", "we");
+
+	if (file) {
+		fprintf(file, "%u\n", n);
+		fclose(file);
+	}
+}
+
+TEST(memfd_in_huge_pages)
+{
+	struct region_config config = {.kind = REGION_MEMFD, .size = MIB, .huge_page = 2 * MIB};
+	unsigned before, free_before;
+	struct region region;
+	struct error error;
+	int lock, r;
+
+	/* With the rights for it, borrow one from the system; one test at a time. */
+	lock = open(HUGE_PAGES, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (lock < 0)
+		SKIP("this kernel has no huge pages of 2 MiB");
+	CHECK_SYS(flock(lock, LOCK_EX));
+	before = huge_pages("nr_hugepages");
+	if (huge_pages("free_hugepages") == 0)
+		set_huge_pages(before + 1);
+	if (huge_pages("free_hugepages") == 0)
+		SKIP("no huge page of 2 MiB is free, and none can be reserved");
+	free_before = huge_pages("free_hugepages");
+	r = region_open(&region, &config, &error);
+	if (r == 0) {
+		CHECK_EQ(region.size, 2 * MIB);
+		CHECK(region.sealed);
+		CHECK_EQ(huge_pages("free_hugepages"), free_before - 1);
+		CHECK_EQ(ftruncate(region.fd, 0), -1);
+		CHECK_EQ(errno, EPERM);
+		region_close(&region);
+	}
+	set_huge_pages(before);
+	close(lock);
+	CHECK_EQ(r, 0);
+}
+
+TEST(memfd_in_huge_pages_that_are_not_there)
+{
+	struct region_config config = {
+		.kind = REGION_MEMFD, .size = UINT64_C(1) << 44, .huge_page = 2 * MIB};
+
+	if (access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) < 0)
+		SKIP("this kernel has no huge pages of 2 MiB");
+	open_fails(&config, -ENOSPC, "nr_hugepages");
+}
+
+/* ---- named objects -------------------------------------------------------------------------- */
+
+/* An object's name that is this test's own. It is removed in any case at the end of the process. */
+static char shm_name[64];
+
+static void
+shm_remove(void)
+{
+	shm_unlink(shm_name);
+}
+
+static struct region_config
+shm_config(uint64_t size)
+{
+	if (!shm_name[0]) {
+		snprintf(shm_name, sizeof(shm_name), "ivshmem-test-%d", getpid());
+		CHECK_EQ(atexit(shm_remove), 0);
+	}
+	return (struct region_config){
+		.kind = REGION_SHM, .name = shm_name, .size = size, .mode = 0640};
+}
+
+static bool
+shm_exists(void)
+{
+	int fd = shm_open(shm_name, O_RDONLY, 0);
+
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+static void
+shm_make(uint64_t size, char content)
+{
+	int fd = CHECK_SYS(shm_open(shm_name, O_RDWR | O_CREAT | O_EXCL, 0600));
+
+	CHECK_SYS(ftruncate(fd, (off_t)size));
+	if (size > 0)
+		CHECK_EQ(pwrite(fd, &content, 1, 0), 1);
+	close(fd);
+}
+
+static char
+first_byte(int fd)
+{
+	char byte;
+
+	CHECK_EQ(pread(fd, &byte, 1, 0), 1);
+	return byte;
+}
+
+TEST(shm_is_created_with_its_mode_and_removed)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+	struct stat status;
+
+	umask(0077); /* must not matter */
+	open_ok(&region, &config);
+	CHECK(region.created);
+	CHECK(!region.sealed);
+	CHECK_EQ(region.size, MIB);
+	CHECK_SYS(fstat(region.fd, &status));
+	CHECK_EQ(status.st_mode & 07777, 0640);
+	CHECK_EQ(status.st_size, MIB);
+	CHECK(shm_exists());
+	region_close(&region);
+	CHECK(!shm_exists());
+}
+
+TEST(shm_name_may_have_the_leading_slash)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+	char name[80];
+
+	snprintf(name, sizeof(name), "/%s", shm_name);
+	config.name = name;
+	open_ok(&region, &config);
+	CHECK(shm_exists());
+	region_close(&region);
+	CHECK(!shm_exists());
+}
+
+TEST(shm_that_exists_is_kept_with_its_content)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+
+	shm_make(MIB, 'k');
+	open_ok(&region, &config);
+	CHECK(!region.created);
+	CHECK_EQ(region.size, MIB);
+	CHECK_EQ(first_byte(region.fd), 'k');
+	region_close(&region);
+	CHECK(shm_exists());
+}
+
+TEST(shm_that_exists_is_never_shrunk)
+{
+	struct region_config config = shm_config(4 * MIB);
+	struct region region;
+
+	shm_make(8 * MIB, 'l');
+	open_ok(&region, &config);
+	CHECK_EQ(region.size, 8 * MIB);
+	CHECK_EQ(size_of(region.fd), 8 * MIB);
+	CHECK_EQ(first_byte(region.fd), 'l');
+	region_close(&region);
+	CHECK(shm_exists());
+}
+
+TEST(shm_that_is_too_small_grows)
+{
+	struct region_config config = shm_config(4 * MIB);
+	struct region region;
+
+	shm_make(MIB, 's');
+	open_ok(&region, &config);
+	CHECK(!region.created);
+	CHECK_EQ(region.size, 4 * MIB);
+	CHECK_EQ(size_of(region.fd), 4 * MIB);
+	CHECK_EQ(first_byte(region.fd), 's');
+	region_close(&region);
+	CHECK(shm_exists());
+}
+
+TEST(shm_that_is_empty_grows)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+
+	shm_make(0, 0);
+	open_ok(&region, &config);
+	CHECK_EQ(region.size, MIB);
+	CHECK_EQ(first_byte(region.fd), 0);
+	region_close(&region);
+}
+
+TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
+{
+	struct region_config config = shm_config(MIB);
+	int fd;
+
+	shm_make(3 * MIB, 'o');
+	open_fails(&config, -EINVAL, "power of two");
+	fd = CHECK_SYS(shm_open(shm_name, O_RDONLY, 0));
+	CHECK_EQ(size_of(fd), 3 * MIB);
+	CHECK_EQ(first_byte(fd), 'o');
+	close(fd);
+}
+
+TEST(shm_close_leaves_an_object_of_the_same_name_that_is_another)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+
+	open_ok(&region, &config);
+	CHECK_SYS(shm_unlink(shm_name));
+	shm_make(MIB, 'n');
+	region_close(&region);
+	CHECK(shm_exists());
+}
+
+TEST(shm_close_after_somebody_removed_it)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+
+	open_ok(&region, &config);
+	CHECK_SYS(shm_unlink(shm_name));
+	region_close(&region);
+	CHECK(!shm_exists());
+}
+
+TEST(shm_names_that_are_none)
+{
+	static const char *const names[] = {"", "/", "a/b", "/a/b", "//a", "../a"};
+	char long_name[300];
+	struct region_config config = {.kind = REGION_SHM, .size = MIB, .mode = 0600};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		config.name = names[i];
+		open_fails(&config, -EINVAL, "not a name");
+	}
+	memset(long_name, 'n', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = 0;
+	config.name = long_name;
+	open_fails(&config, -EINVAL, "not a name");
+}
+
+TEST(shm_dot_names_are_refused)
+{
+	struct region_config config = {.kind = REGION_SHM, .size = MIB, .mode = 0600};
+	struct region region;
+
+	config.name = ".";
+	CHECK(region_open(&region, &config, NULL) < 0);
+	config.name = "..";
+	CHECK(region_open(&region, &config, NULL) < 0);
+}
+
+TEST(shm_failure_removes_what_was_created)
+{
+	struct region_config config = shm_config(2 * MIB);
+
+	limit_file_size(MIB);
+	open_fails(&config, -EFBIG, "2 MiB");
+	CHECK(!shm_exists());
+}
+
+TEST(shm_failure_leaves_what_was_there)
+{
+	struct region_config config = shm_config(2 * MIB);
+
+	shm_make(MIB, 't');
+	limit_file_size(MIB);
+	open_fails(&config, -EFBIG, "2 MiB");
+	CHECK(shm_exists());
+}
+
+/* ---- files in a directory ------------------------------------------------------------------- */
+
+TEST(directory_gets_a_file_without_name)
+{
+	struct region_config config = {
+		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 5 * MIB};
+	struct region region;
+	struct stat status;
+
+	open_ok(&region, &config);
+	CHECK_EQ(region.size, 8 * MIB);
+	CHECK(!region.created);
+	CHECK_SYS(fstat(region.fd, &status));
+	CHECK_EQ(status.st_size, 8 * MIB);
+	CHECK_EQ(status.st_nlink, 0);
+	CHECK_SYS(rmdir(test_directory()));
+	region_close(&region);
+	CHECK_SYS(mkdir(test_directory(), 0700));
+}
+
+TEST(directory_refusals)
+{
+	struct region_config config = {.kind = REGION_DIRECTORY, .size = MIB};
+	char path[200], long_path[PATH_MAX + 10];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/missing", test_directory());
+	config.name = path;
+	open_fails(&config, -ENOENT, path);
+	fd = CHECK_SYS(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	close(fd);
+	open_fails(&config, -ENOTDIR, path);
+	memset(long_path, 'd', sizeof(long_path));
+	long_path[sizeof(long_path) - 1] = 0;
+	config.name = long_path;
+	open_fails(&config, -ENAMETOOLONG, "directory name");
+}
+
+TEST(directory_failure_leaves_no_file)
+{
+	struct region_config config = {
+		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 2 * MIB};
+
+	limit_file_size(MIB);
+	open_fails(&config, -EFBIG, "2 MiB");
+	/* Fails if it is not empty. */
+	CHECK_SYS(rmdir(test_directory()));
+	CHECK_SYS(mkdir(test_directory(), 0700));
+}
+
+/* ---- mapping what was received -------------------------------------------------------------- */
+
+static int
+memfd_of(uint64_t size)
+{
+	int fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+
+	CHECK_SYS(ftruncate(fd, (off_t)size));
+	return fd;
+}
+
+static void
+map_fails(int fd, int code, const char *words)
+{
+	void *address = &shm_name;
+	uint64_t size = 77;
+	struct error error = {0};
+
+	CHECK_EQ(region_map(fd, &address, &size, &error), code);
+	CHECK_EQ(error.code, code);
+	if (!strstr(error.message, words))
+		FAIL("finding \"%s\" in \"%s\"", words, error.message);
+	CHECK(address == &shm_name);
+	CHECK_EQ(size, 77);
+	CHECK_EQ(region_map(fd, &address, &size, NULL), code);
+	if (fd >= 0)
+		close(fd);
+}
+
+TEST(map_and_unmap)
+{
+	int fd = memfd_of(3 * 4096);
+	volatile char *one, *two;
+	void *address;
+	uint64_t size;
+
+	/* Any multiple of the page size; what the server made of it is its business. */
+	CHECK_EQ(region_map(fd, &address, &size, NULL), 0);
+	one = address;
+	CHECK_EQ(size, 3 * 4096);
+	CHECK_EQ(region_map(fd, &address, &size, NULL), 0);
+	two = address;
+	/* Does not take the descriptor, and the mapping lives on without it. */
+	close(fd);
+	one[size - 1] = 5;
+	CHECK_EQ(two[size - 1], 5);
+	region_unmap((void *)(uintptr_t)one, size);
+	region_unmap((void *)(uintptr_t)two, size);
+	region_unmap(NULL, 0);
+}
+
+TEST(map_refuses_wrong_sizes)
+{
+	map_fails(memfd_of(0), -EINVAL, "0 bytes");
+	map_fails(memfd_of(1), -EINVAL, "1 bytes");
+	map_fails(memfd_of(4095), -EINVAL, "4095 bytes");
+	map_fails(memfd_of(4097), -EINVAL, "4097 bytes");
+}
+
+TEST(map_refuses_what_is_not_memory)
+{
+	int ends[2];
+
+	CHECK_SYS(pipe2(ends, O_CLOEXEC));
+	map_fails(ends[0], -EINVAL, "not a memory object");
+	map_fails(ends[1], -EINVAL, "not a memory object");
+	map_fails(CHECK_SYS(open("/dev/zero", O_RDWR | O_CLOEXEC)), -EINVAL, "not a memory object");
+	map_fails(CHECK_SYS(open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), -EINVAL,
+		"not a memory object");
+	map_fails(-1, -EBADF, "examine");
+}
+
+TEST(map_refuses_read_only)
+{
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", test_directory());
+	fd = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+	CHECK_SYS(ftruncate(fd, 8192));
+	close(fd);
+	map_fails(CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC)), -EACCES, "read-only");
+}
+
+TEST(map_refuses_memory_sealed_against_writing)
+{
+	int fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+
+	CHECK_SYS(ftruncate(fd, 8192));
+	CHECK_SYS(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
+	map_fails(fd, -EPERM, "read-only");
+}
