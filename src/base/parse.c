@@ -10,8 +10,9 @@
 #include <string.h>
 
 /*
- * The digits that `text` begins with; strtoull() also takes signs and leading blanks, which are no part of
- * a number here. Too large a number is only noted, because what follows may show that it is none at all.
+ * The digits that `text` begins with; strtoull() also takes signs and leading blanks, which are no
+ * part of a number here. Too large a number is only noted, because what follows may show that it is
+ * none at all.
  */
 static int
 parse_prefix(

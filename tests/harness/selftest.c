@@ -72,11 +72,6 @@ TEST(own_process_group)
 	CHECK_EQ(getpgrp(), getpid());
 }
 
-TEST(skips)
-{
-	SKIP("to show how %s looks", "it");
-}
-
 /* ---- what must fail, and why ---------------------------------------------------------------- */
 
 FAIL_TEST(check_fails, "CHECK(1 + 1 == 3) failed")

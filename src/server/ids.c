@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <ids.h>
+
+#include <errno.h>
+
+void
+ids_init(struct ids *ids)
+{
+	/* The arrays are left alone: the owner allocated them zeroed, and unused pages stay
+	 * untouched. */
+	ids->now = 0;
+	ids->next = 0;
+	ids->n_used = 0;
+}
+
+uint64_t
+ids_stamp(struct ids *ids)
+{
+	return ++ids->now;
+}
+
+int
+ids_take(struct ids *ids, uint64_t oldest, uint16_t *ret_id)
+{
+	for (uint32_t i = 0; i < IDS_COUNT; i++) {
+		uint32_t id = (ids->next + i) % IDS_COUNT;
+
+		if (ids->used[id] || ids->retired[id] >= oldest)
+			continue;
+		ids->used[id] = true;
+		ids->n_used++;
+		ids->next = (id + 1) % IDS_COUNT;
+		*ret_id = (uint16_t)id;
+		return 0;
+	}
+	return -ENOSPC;
+}
+
+void
+ids_release(struct ids *ids, uint16_t id, bool announced)
+{
+	ids->used[id] = false;
+	ids->n_used--;
+	if (announced)
+		ids->retired[id] = ids_stamp(ids);
+}

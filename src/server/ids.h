@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_IDS_H
+#define SERVER_IDS_H
+
+/*
+ * Which id a newcomer gets.
+ *
+ * Ids are handed out round-robin, the first one is 0, and a used id is used again only if that is
+ * safe: every QEMU to date corrupts its heap when it is told of an id, then that the id left, and
+ * then of the same id again. So an id that somebody was told about can come again only when nobody
+ * is connected any more who was connected while its last holder was. An id that nobody was told
+ * about was, for the others, never used: a client that connects and closes at once does not use up
+ * an id.
+ *
+ * Time is a counter of joins and leaves, so "who was there when" is one comparison.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define IDS_COUNT 65536
+
+struct ids {
+	uint64_t now;  /* counts joins and leaves */
+	uint32_t next; /* where the search starts */
+	uint32_t n_used;
+	bool used[IDS_COUNT];
+	uint64_t
+		retired[IDS_COUNT]; /* when its last announced holder left; 0 if it never had one */
+};
+
+void ids_init(struct ids *ids);
+
+/* A moment; later calls return greater numbers. To be taken when a client joins. */
+uint64_t ids_stamp(struct ids *ids);
+
+/*
+ * Take an id. `oldest` is the stamp of the client that has been connected longest, UINT64_MAX if
+ * nobody is. -ENOSPC if no id can be used safely.
+ */
+int ids_take(struct ids *ids, uint64_t oldest, uint16_t *ret_id);
+
+/* Give an id back; `announced` tells whether anybody else was ever told about its holder. */
+void ids_release(struct ids *ids, uint16_t id, bool announced);
+
+#endif

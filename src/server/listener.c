@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <listener.h>
+
+#include <clock.h>
+#include <fd.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+
+/* How long to wait for other starting servers before going on without the lock: anybody may hold
+ * it. */
+#define LOCK_WAIT (2 * NSEC_PER_SEC)
+
+static int
+lock_directory(const char *path)
+{
+	char copy[PATH_MAX];
+	const struct timespec pause = {.tv_nsec = 10 * (long)NSEC_PER_MSEC};
+	uint64_t deadline = clock_now() + LOCK_WAIT;
+	int fd;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	while (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK &&
+		clock_now() < deadline)
+		nanosleep(&pause, NULL);
+	return fd;
+}
+
+/* Is somebody listening? 1 yes, 0 no (or a socket of another type), or a negative errno. */
+static int
+probe(const struct sockaddr_un *address)
+{
+	_fd_cleanup_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
+		return 1; /* EAGAIN: alive, with a full backlog */
+	if (errno == ECONNREFUSED || errno == ENOENT || errno == EPROTOTYPE)
+		return 0;
+	return -errno;
+}
+
+/* Make the path free for bind(), if that is right to do. */
+static int
+remove_stale(const struct sockaddr_un *address, struct error *reterr)
+{
+	const char *path = address->sun_path;
+	struct stat st;
+	int r;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0
+				       : error_set(reterr, -errno, "cannot examine '%s': %s", path,
+						 strerror(errno));
+	if (!S_ISSOCK(st.st_mode))
+		return error_set(reterr, -EEXIST,
+			"cannot listen on '%s': it exists and is not a socket; choose another path "
+			"with -S",
+			path);
+	r = probe(address);
+	if (r < 0)
+		return error_set(reterr, r,
+			"cannot listen on '%s': it exists, and finding out whether a server "
+			"uses it failed: %s",
+			path, strerror(-r));
+	if (r > 0)
+		return error_set(reterr, -EADDRINUSE,
+			"cannot listen on '%s': a server is running there; stop it, or "
+			"choose another path with -S",
+			path);
+	if (unlink(path) < 0 && errno != ENOENT)
+		return error_set(reterr, -errno, "cannot remove the stale socket '%s': %s", path,
+			strerror(errno));
+	return 0;
+}
+
+static int
+set_rights(const struct listener_config *config, struct error *reterr)
+{
+	if ((config->owner != (uid_t)-1 || config->group != (gid_t)-1) &&
+		lchown(config->path, config->owner, config->group) < 0)
+		return error_set(reterr, -errno, "cannot set the owner or group of socket '%s': %s",
+			config->path, strerror(errno));
+	if (chmod(config->path, config->mode) < 0)
+		return error_set(reterr, -errno, "cannot set the mode of socket '%s': %s",
+			config->path, strerror(errno));
+	return 0;
+}
+
+static int
+bind_path(int fd, const struct sockaddr_un *address, const struct listener_config *config,
+	struct error *reterr)
+{
+	/* Nobody gets in before the rights are set. */
+	mode_t umask_before = umask(0777);
+	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+
+	umask(umask_before);
+	if (r < 0)
+		return error_set(reterr, r, "cannot bind socket '%s': %s%s", config->path,
+			strerror(-r), r == -ENOENT ? " (its directory must exist)" : "");
+	r = set_rights(config, reterr);
+	if (r == 0 && listen(fd, SOMAXCONN) < 0)
+		r = error_set(reterr, -errno, "cannot listen on socket '%s': %s", config->path,
+			strerror(errno));
+	if (r < 0)
+		unlink(config->path);
+	return r;
+}
+
+int
+listener_open(
+	struct listener *ret_listener, const struct listener_config *config, struct error *reterr)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_fd_cleanup_ int fd = -1, lock = -1;
+	struct stat st;
+	int r;
+
+	if (config->path[0] == '\0')
+		return error_set(reterr, -EINVAL, "the path of the socket is empty");
+	if (strlen(config->path) >= sizeof(address.sun_path))
+		return error_set(reterr, -ENAMETOOLONG,
+			"the path of the socket is too long (at most %zu bytes): '%s'",
+			sizeof(address.sun_path) - 1, config->path);
+	strcpy(address.sun_path, config->path);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot create a socket: %s", strerror(errno));
+
+	lock = lock_directory(config->path);
+	r = remove_stale(&address, reterr);
+	if (r == 0)
+		r = bind_path(fd, &address, config, reterr);
+	if (r < 0)
+		return r;
+	if (lstat(config->path, &st) < 0)
+		return error_set(reterr, -errno, "socket '%s' vanished while starting: %s",
+			config->path, strerror(errno));
+	*ret_listener = (struct listener){.dev = st.st_dev, .ino = st.st_ino};
+	strcpy(ret_listener->path, config->path);
+	ret_listener->fd = fd_take(&fd);
+	return 0;
+}
+
+void
+listener_close(struct listener *listener)
+{
+	struct stat st;
+
+	/* Somebody may have removed our socket and another server may have bound the path. */
+	if (listener->fd >= 0 && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
+		st.st_ino == listener->ino)
+		unlink(listener->path);
+	listener->fd = fd_close(listener->fd);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_LISTENER_H
+#define SERVER_LISTENER_H
+
+/*
+ * The listening UNIX socket: made safely beside a running server, over what a dead one left behind.
+ */
+
+#include <error.h>
+
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/un.h>
+
+struct listener_config {
+	const char *path;
+	mode_t mode; /* who may connect: write permission is what counts */
+	uid_t owner; /* (uid_t)-1: leave */
+	gid_t group; /* (gid_t)-1: leave */
+};
+
+struct listener {
+	int fd;
+	dev_t dev;
+	ino_t ino;
+	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
+};
+
+/*
+ * Bind and listen. A socket that nobody listens on is replaced, whoever left it; one that somebody
+ * listens on is -EADDRINUSE, and anything else at the path -EEXIST. Starting servers wait for each
+ * other, so that none takes another for dead between its bind() and its listen().
+ */
+int listener_open(
+	struct listener *ret_listener, const struct listener_config *config, struct error *reterr);
+
+/* Close, and remove the path if it is still our socket. */
+void listener_close(struct listener *listener);
+
+#endif

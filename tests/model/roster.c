@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * The server's event log against the plainest thing that could do its work: a queue of messages for each
+ * client. Peers join, leave, read a little, read all, or stop reading, at random; what the roster has for
+ * a client must always be what lies in its queue.
+ */
+
+#include <random.h>
+#include <roster.h>
+#include <test.h>
+
+#include <string.h>
+
+#define PEERS      48
+#define MEMORY_FD  4713
+#define STEPS      4000
+#define MAX_ASKED  64
+#define NO_SUBJECT UINT32_MAX
+
+/* ---- the naive model ------------------------------------------------------------------------ */
+
+/* A message as the model has it: about whom, and which vector of it; or a part of the greeting. */
+struct item {
+	struct list link;
+	uint32_t subject; /* serial number of a member, or NO_SUBJECT */
+	int64_t number;
+	int fd;
+	bool leave;
+};
+
+struct member {
+	struct peer *peer; /* NULL: this place is free */
+	uint32_t serial;
+	uint64_t stamp;
+	bool stopped; /* does not read for a long time */
+	bool announced;
+	struct list queue; /* item::link */
+	bool *told;        /* by serial number: was told of it, and not yet that it left */
+};
+
+static struct member members[PEERS];
+static unsigned n_members;
+static uint32_t next_serial;
+static uint64_t now;
+static struct roster roster;
+
+static void
+queue_add(struct member *member, uint32_t subject, int64_t number, int fd, bool leave)
+{
+	struct item *item = calloc(1, sizeof(*item));
+
+	CHECK(item);
+	*item = (struct item){.subject = subject, .number = number, .fd = fd, .leave = leave};
+	list_append(&member->queue, &item->link);
+}
+
+static void
+queue_add_vectors(struct member *member, const struct member *subject)
+{
+	for (unsigned i = 0; i < subject->peer->n_vectors; i++)
+		queue_add(member, subject->serial, subject->peer->id, subject->peer->vectors[i],
+			false);
+}
+
+static void
+queue_clear(struct member *member)
+{
+	list_for_each_safe (link, &member->queue) {
+		list_remove(link);
+		free(container_of(link, struct item, link));
+	}
+}
+
+/* In the order of joining. */
+static int
+compare_members(const void *a, const void *b)
+{
+	const struct member *left = *(const struct member *const *)a;
+	const struct member *right = *(const struct member *const *)b;
+
+	return left->serial < right->serial ? -1 : 1;
+}
+
+static void
+model_join(struct member *newcomer)
+{
+	struct member *others[PEERS];
+	unsigned n = 0;
+
+	list_init(&newcomer->queue);
+	newcomer->told = calloc(STEPS, sizeof(bool));
+	CHECK(newcomer->told);
+	queue_add(newcomer, NO_SUBJECT, 0, -1, false);
+	queue_add(newcomer, NO_SUBJECT, newcomer->peer->id, -1, false);
+	queue_add(newcomer, NO_SUBJECT, -1, MEMORY_FD, false);
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer && &members[i] != newcomer)
+			others[n++] = &members[i];
+	qsort(others, n, sizeof(others[0]), compare_members);
+	for (unsigned i = 0; i < n; i++) {
+		queue_add_vectors(newcomer, others[i]);
+		queue_add_vectors(others[i], newcomer);
+	}
+	queue_add_vectors(newcomer, newcomer);
+	n_members++;
+}
+
+static void
+model_leave(struct member *leaver)
+{
+	for (unsigned i = 0; i < PEERS; i++) {
+		struct member *member = &members[i];
+
+		if (!member->peer || member == leaver)
+			continue;
+		list_for_each_safe (link, &member->queue) {
+			struct item *item = container_of(link, struct item, link);
+
+			if (item->subject == leaver->serial) {
+				list_remove(link);
+				free(item);
+			}
+		}
+		if (member->told[leaver->serial])
+			queue_add(member, leaver->serial, leaver->peer->id, -1, true);
+	}
+	queue_clear(leaver);
+	free(leaver->told);
+	leaver->peer = NULL;
+	n_members--;
+}
+
+static void
+model_deliver(struct member *member, struct item *item)
+{
+	if (item->subject != NO_SUBJECT) {
+		member->told[item->subject] = !item->leave;
+		for (unsigned i = 0; i < PEERS; i++)
+			if (members[i].peer && members[i].serial == item->subject &&
+				&members[i] != member)
+				members[i].announced = true;
+	}
+	list_remove(&item->link);
+	free(item);
+}
+
+/* ---- both side by side ---------------------------------------------------------------------- */
+
+static void
+do_join(struct random_source *source)
+{
+	struct member *member = members;
+
+	while (member->peer)
+		member++;
+	*member = (struct member){.serial = next_serial++, .stamp = ++now};
+	/* Few different ids, so that they come again soon: the roster must not mind. */
+	CHECK_EQ(peer_new(&member->peer, (uint16_t)random_below(source, 65536),
+			 random_below(source, 5)),
+		0);
+	CHECK_EQ(roster_join(&roster, member->peer, member->stamp), 0);
+	model_join(member);
+}
+
+static void
+do_leave(struct member *member)
+{
+	struct peer *peer = member->peer;
+
+	CHECK_EQ(peer->announced, member->announced);
+	model_leave(member);
+	roster_leave(&roster, peer);
+}
+
+/* Ask for some messages and take `take` of them. */
+static void
+do_read(struct random_source *source, struct member *member, unsigned take)
+{
+	struct wire_message messages[MAX_ASKED];
+	unsigned asked = 1 + random_below(source, MAX_ASKED), n = 0;
+	int r = roster_next(&roster, member->peer, messages, asked);
+
+	CHECK(r >= 0 && r <= (int)asked);
+	list_for_each (link, &member->queue) {
+		const struct item *item = container_of(link, struct item, link);
+
+		if (n == asked)
+			break;
+		CHECK(n < (unsigned)r);
+		CHECK_EQ(messages[n].number, item->number);
+		CHECK_EQ(messages[n].fd, item->fd);
+		n++;
+	}
+	CHECK_EQ(r, n);
+	if (take > n)
+		take = n;
+	roster_told(&roster, member->peer, take);
+	while (take-- > 0)
+		model_deliver(member, container_of(member->queue.next, struct item, link));
+}
+
+static void
+do_read_all(struct random_source *source, struct member *member)
+{
+	while (!list_empty(&member->queue))
+		do_read(source, member, MAX_ASKED);
+	do_read(source, member, MAX_ASKED);
+}
+
+static struct member *
+any_member(struct random_source *source)
+{
+	struct member *member;
+
+	do
+		member = &members[random_below(source, PEERS)];
+	while (!member->peer);
+	return member;
+}
+
+/* What must be true at any time. */
+static void
+check_bounds(void)
+{
+	uint64_t oldest = UINT64_MAX;
+	unsigned n_events = 0, n_joins = 0, n_leaves = 0, n_left_alive = 0;
+
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer && members[i].stamp < oldest)
+			oldest = members[i].stamp;
+	CHECK_EQ(roster_oldest(&roster), oldest);
+	CHECK_EQ(roster.n_present, n_members);
+	list_for_each (link, &roster.log) {
+		const struct event *event = container_of(link, struct event, link);
+
+		n_events++;
+		n_joins += !event->leave;
+		n_leaves += event->leave;
+	}
+	/* One join for each who is present, one leave for each who left and is still believed present. */
+	CHECK_EQ(n_joins, n_members);
+	for (uint32_t serial = 0; serial < next_serial; serial++) {
+		bool present = false, believed = false;
+
+		for (unsigned i = 0; i < PEERS; i++) {
+			if (!members[i].peer)
+				continue;
+			present |= members[i].serial == serial;
+			believed |= members[i].told[serial];
+		}
+		n_left_alive += believed && !present;
+	}
+	CHECK_EQ(n_leaves, n_left_alive);
+}
+
+static void
+roster_sequence(struct random_source *source)
+{
+	/* Some sequences have many who stop reading, some have none, some churn, some grow. */
+	unsigned join_weight = 1 + random_below(source, 30),
+		 leave_weight = 1 + random_below(source, 30);
+	unsigned stop_weight = random_below(source, 2) * random_below(source, 10);
+
+	roster_init(&roster, MEMORY_FD);
+	next_serial = 0;
+	for (unsigned step = 0; step < STEPS; step++) {
+		unsigned what =
+			random_below(source, 100 + join_weight + leave_weight + stop_weight);
+		struct member *member;
+
+		if (n_members == 0 || (what < join_weight && n_members < PEERS)) {
+			do_join(source);
+			continue;
+		}
+		member = any_member(source);
+		what -= what < join_weight ? what : join_weight;
+		if (what < leave_weight)
+			do_leave(member);
+		else if (what < leave_weight + stop_weight)
+			member->stopped = !member->stopped;
+		else if (member->stopped)
+			do_read(source, member, 0);
+		else if (what % 3 == 0)
+			do_read_all(source, member);
+		else
+			do_read(source, member, random_below(source, 8));
+		if (step % 64 == 0)
+			check_bounds();
+	}
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer)
+			do_read_all(source, &members[i]);
+	check_bounds();
+	/* Everybody knows everything, so no leave is owed. */
+	list_for_each (link, &roster.log)
+		CHECK(!container_of(link, struct event, link)->leave);
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer && random_below(source, 2))
+			do_leave(&members[i]);
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer)
+			model_leave(&members[i]);
+	roster_done(&roster);
+}
+
+TEST_WITH(roster_against_queues, .timeout_s = 600)
+{
+	random_sequences(roster_sequence);
+}

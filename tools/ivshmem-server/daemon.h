@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DAEMON_H
+#define DAEMON_H
+
+/* What a program does to live in the background and to be found there. */
+
+#include <error.h>
+
+#include <limits.h>
+#include <sys/stat.h>
+
+/*
+ * Go into the background. Returns in the child only, with a descriptor to report to; the parent
+ * waits for the report and exits with it, so that its exit status 0 means that the daemon serves.
+ * -errno on failure.
+ */
+int daemon_start(void);
+/* All is ready: let the parent exit with 0, and let go of the terminal. A child that ends without
+ * it makes it 1. */
+void daemon_ready(int report_fd);
+
+struct pid_file {
+	int fd; /* locked as long as it is open */
+	dev_t dev;
+	ino_t ino;
+	char path[PATH_MAX];
+};
+
+/* Write our process id; -EBUSY if a living process holds the file. */
+int pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr);
+/* Remove it if it is still ours. */
+void pid_file_close(struct pid_file *file);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* ivshmem-server: options in, a server out, and everything removed again at the end. */
+
+#include <clock.h>
+#include <daemon.h>
+#include <error.h>
+#include <fd.h>
+#include <listener.h>
+#include <log.h>
+#include <loop.h>
+#include <options.h>
+#include <parse.h>
+#include <region.h>
+#include <server.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <syslog.h>
+
+#define PROGRAM "ivshmem-server"
+
+/* Everything that is undone at the end, in whatever state the start was left. */
+struct program {
+	struct options options;
+	struct log log;
+	int report_fd; /* a daemon's, until it is ready */
+	struct pid_file pid_file;
+	struct region region;
+	struct listener listener;
+	struct loop *loop;
+	struct loop_source signals;
+	struct server *server;
+};
+
+static void
+log_terminal(void *data, enum log_level level, const char *message)
+{
+	FILE *stream = level <= LOG_LEVEL_WARNING ? stderr : stdout;
+
+	(void)data;
+	fprintf(stream, PROGRAM ": %s\n", message);
+	fflush(stream);
+}
+
+static void
+log_syslog(void *data, enum log_level level, const char *message)
+{
+	static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+
+	(void)data;
+	syslog(priorities[level], "%s", message);
+}
+
+/* A daemon that cannot start says so to whoever started it. */
+static int
+fail(const struct program *program, const struct error *error)
+{
+	log_error(&program->log, "%s", error->message);
+	return error->code;
+}
+
+static int
+fail_errno(const struct program *program, int code, const char *what)
+{
+	log_error(&program->log, "%s: %s", what, strerror(-code));
+	return code;
+}
+
+static void
+quit(struct loop_source *source, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		loop_quit(source->loop);
+}
+
+static int
+start_signals(struct program *program, const sigset_t *signals)
+{
+	int fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK), r;
+
+	if (fd < 0)
+		return -errno;
+	r = loop_add(program->loop, &program->signals, fd, EPOLLIN, quit);
+	if (r < 0)
+		fd_close(fd);
+	return r;
+}
+
+static int
+start_memory(struct program *program)
+{
+	const struct region_config *config = &program->options.memory;
+	char wanted[SIZE_TEXT_MAX], got[SIZE_TEXT_MAX];
+	struct error error;
+
+	if (region_open(&program->region, config, &error) < 0)
+		return fail(program, &error);
+	format_size(config->size, wanted);
+	format_size(program->region.size, got);
+	if (program->region.size == config->size)
+		log_info(&program->log, "shared memory of %s%s", got,
+			program->region.sealed ? ", sealed" : "");
+	else if (config->kind == REGION_SHM && !program->region.created)
+		log_info(&program->log,
+			"shared memory of %s: the existing object '%s', instead of %s", got,
+			program->region.name, wanted);
+	else
+		log_info(&program->log, "shared memory of %s%s, rounded up from %s", got,
+			program->region.sealed ? ", sealed" : "", wanted);
+	return 0;
+}
+
+/* How many descriptors are open: they are handed out from below. */
+static unsigned
+descriptors_used(void)
+{
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	fd_close(fd);
+	return fd < 0 ? 0 : (unsigned)fd;
+}
+
+static int
+start_server(struct program *program, unsigned long limit)
+{
+	const struct options *options = &program->options;
+	struct server_config config = {
+		.loop = program->loop,
+		.log = &program->log,
+		.listen_fd = program->listener.fd,
+		.memory_fd = program->region.fd,
+		.n_vectors = options->n_vectors,
+		.max_peers = options->max_peers,
+		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
+	};
+	unsigned capacity;
+	int r = server_new(&program->server, &config);
+
+	if (r == -EMFILE) {
+		log_error(&program->log,
+			"the limit of %lu file descriptors is too low for a client with %u "
+			"vectors; raise it (ulimit -n)",
+			limit, options->n_vectors);
+		return r;
+	}
+	if (r < 0)
+		return fail_errno(program, r, "cannot start serving");
+	capacity =
+		server_capacity(limit, descriptors_used() - options->n_vectors, options->n_vectors);
+	if (options->max_peers && options->max_peers < capacity)
+		capacity = options->max_peers;
+	else if (options->max_peers > capacity)
+		log_warning(&program->log,
+			"the limit of %lu file descriptors allows fewer peers than --max-peers %u",
+			limit, options->max_peers);
+	log_info(&program->log, "room for %u peers of %u vector%s each (%lu file descriptors)",
+		capacity, options->n_vectors, options->n_vectors == 1 ? "" : "s", limit);
+	return 0;
+}
+
+static int
+start_listening(struct program *program)
+{
+	const struct options *options = &program->options;
+	struct listener_config config = {
+		.path = options->socket,
+		.mode = options->socket_mode,
+		.owner = options->socket_owner,
+		.group = options->socket_group,
+	};
+	struct error error;
+
+	if (listener_open(&program->listener, &config, &error) < 0)
+		return fail(program, &error);
+	return 0;
+}
+
+static int
+start(struct program *program, const sigset_t *signals)
+{
+	const struct options *options = &program->options;
+	unsigned long limit = fd_raise_limit();
+	struct error error;
+	int r;
+
+	/* First what belongs to one server only: who is not that server changes nothing. */
+	if (!options->foreground &&
+		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
+		return fail(program, &error);
+	r = start_listening(program);
+	if (r == 0)
+		r = start_memory(program);
+	if (r < 0)
+		return r;
+	r = loop_new(&program->loop);
+	if (r == 0)
+		r = start_signals(program, signals);
+	if (r < 0)
+		return fail_errno(program, r, "cannot start the event loop");
+	r = start_server(program, limit);
+	if (r < 0)
+		return r;
+	log_info(&program->log, "listening on %s", options->socket);
+	return 0;
+}
+
+static void
+stop(struct program *program)
+{
+	/* The path first: nobody new comes while the others are being disconnected. */
+	listener_close(&program->listener);
+	server_free(program->server);
+	if (program->signals.loop) {
+		loop_del(&program->signals);
+		fd_close(program->signals.fd);
+	}
+	loop_free(program->loop);
+	region_close(&program->region);
+	pid_file_close(&program->pid_file);
+}
+
+static int
+run(struct program *program, const sigset_t *signals)
+{
+	int r = start(program, signals);
+
+	if (r == 0) {
+		if (program->report_fd >= 0) {
+			openlog(PROGRAM, LOG_PID, LOG_DAEMON);
+			program->log.write = log_syslog;
+			daemon_ready(fd_take(&program->report_fd));
+			log_info(&program->log, "serving on %s", program->options.socket);
+		}
+		r = loop_run(program->loop);
+		if (r < 0)
+			fail_errno(program, r, "the event loop failed");
+		else
+			log_info(&program->log, "ending, %u peers connected",
+				server_n_peers(program->server));
+	}
+	stop(program);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct program program = {
+		.log = {.level = LOG_LEVEL_INFO, .write = log_terminal},
+		.report_fd = -1,
+		.pid_file.fd = -1,
+		.region.fd = -1,
+		.listener.fd = -1,
+	};
+	struct error error;
+	sigset_t signals;
+	bool usage;
+
+	/* Before anything exists that would have to be removed: a signal at any instant waits for
+	 * the loop. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+
+	if (options_parse(argc, argv, &program.options, &usage, &error) < 0) {
+		fail(&program, &error);
+		if (usage)
+			fputs(options_usage, stdout);
+		else
+			fputs("Try '" PROGRAM " --help'.\n", stderr);
+		return EXIT_FAILURE;
+	}
+	if (program.options.action == ACTION_HELP) {
+		fputs(options_usage, stdout);
+		return EXIT_SUCCESS;
+	}
+	if (program.options.action == ACTION_VERSION) {
+		puts(PROGRAM " " IVSHMEM_VERSION);
+		return EXIT_SUCCESS;
+	}
+	if (program.options.ignored)
+		log_warning(&program.log, "argument '%s' and what follows is ignored",
+			program.options.ignored);
+	if (program.options.verbose)
+		program.log.level = LOG_LEVEL_DEBUG;
+	if (!program.options.foreground) {
+		int fd = daemon_start();
+
+		if (fd < 0) {
+			fail_errno(&program, fd, "cannot go into the background");
+			return EXIT_FAILURE;
+		}
+		program.report_fd = fd;
+	}
+	return run(&program, &signals);
+}

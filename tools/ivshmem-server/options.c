@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <options.h>
+
+#include <parse.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <getopt.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_PID_FILE "/var/run/ivshmem-server.pid"
+#define DEFAULT_SOCKET   "/tmp/ivshmem_socket"
+#define DEFAULT_SIZE     (UINT64_C(4) << 20)
+#define DEFAULT_STALL_MS (UINT64_C(300) * 1000)
+#define MAX_STALL_MS     (UINT64_C(365) * 24 * 3600 * 1000)
+
+const char options_usage[] =
+	"Usage: ivshmem-server [OPTION]...\n"
+	"Give virtual machines a piece of memory to share and let them interrupt each other.\n"
+	"Clients (QEMU's ivshmem-doorbell device, the ivshmem program, libivshmem) connect to a "
+	"UNIX socket.\n"
+	"\n"
+	"  -h, --help                  show this and exit\n"
+	"      --version               show the version and exit\n"
+	"  -F, --foreground            stay in the foreground; otherwise run as a daemon, logging "
+	"to syslog\n"
+	"  -v, --verbose               tell of every client that joins or leaves (only with -F)\n"
+	"  -p, --pidfile FILE          of the daemon (" DEFAULT_PID_FILE ")\n"
+	"\n"
+	"Socket:\n"
+	"  -S, --socket PATH           where to listen (" DEFAULT_SOCKET ")\n"
+	"      --socket-mode MODE      octal permissions of the socket; who may write may connect "
+	"(0660)\n"
+	"      --socket-owner USER     name or number of its owner\n"
+	"      --socket-group GROUP    name or number of its group\n"
+	"\n"
+	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is given (the "
+	"last one counts):\n"
+	"  -l, --size SIZE             in bytes, or with suffix K, M, G, T; rounded up to a power "
+	"of two of at least\n"
+	"                              4 KiB (4M)\n"
+	"      --hugetlb 2M|1G         take it from the reserved huge pages of that size\n"
+	"  -M, --shm NAME              use the POSIX shared memory object NAME; an existing one "
+	"keeps its contents\n"
+	"                              and is never shrunk; removed at exit if it was created\n"
+	"      --memory-mode MODE      octal permissions of the object if it is created (0600)\n"
+	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs mount\n"
+	"\n"
+	"Clients:\n"
+	"  -n, --vectors N             interrupt vectors of each client, 0 to 2048 (1)\n"
+	"      --max-peers N           refuse more clients than N (65536)\n"
+	"      --stall-timeout SECONDS disconnect a client that does not read for so long; 0: "
+	"never (300)\n"
+	"\n"
+	"SIGTERM, SIGINT and SIGHUP end it and remove what it created.\n"
+	"Exit status: 0 if it was asked to end (or, as a daemon, once it serves), 1 if it cannot "
+	"start.\n"
+	"\n"
+	"Example, and a QEMU that joins:\n"
+	"  ivshmem-server -F -S /run/ivshmem/demo.sock -l 64M -n 4\n"
+	"  qemu-system-x86_64 ... -chardev socket,path=/run/ivshmem/demo.sock,id=ivshmem \\\n"
+	"                         -device ivshmem-doorbell,chardev=ivshmem,vectors=4\n";
+
+enum {
+	OPTION_VERSION = 256,
+	OPTION_SOCKET_MODE,
+	OPTION_SOCKET_OWNER,
+	OPTION_SOCKET_GROUP,
+	OPTION_MEMORY_MODE,
+	OPTION_HUGETLB,
+	OPTION_MAX_PEERS,
+	OPTION_STALL_TIMEOUT,
+};
+
+static const struct option long_options[] = {
+	{"help", no_argument, NULL, 'h'},
+	{"version", no_argument, NULL, OPTION_VERSION},
+	{"foreground", no_argument, NULL, 'F'},
+	{"verbose", no_argument, NULL, 'v'},
+	{"pidfile", required_argument, NULL, 'p'},
+	{"socket", required_argument, NULL, 'S'},
+	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
+	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
+	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
+	{"size", required_argument, NULL, 'l'},
+	{"hugetlb", required_argument, NULL, OPTION_HUGETLB},
+	{"shm", required_argument, NULL, 'M'},
+	{"memory-mode", required_argument, NULL, OPTION_MEMORY_MODE},
+	{"directory", required_argument, NULL, 'm'},
+	{"vectors", required_argument, NULL, 'n'},
+	{"max-peers", required_argument, NULL, OPTION_MAX_PEERS},
+	{"stall-timeout", required_argument, NULL, OPTION_STALL_TIMEOUT},
+	{NULL, 0, NULL, 0},
+};
+
+static int
+parse_number(const char *option, const char *text, unsigned min, unsigned max, unsigned *ret_value,
+	struct error *reterr)
+{
+	int r = parse_uint(text, min, max, ret_value);
+
+	if (r < 0)
+		return error_set(reterr, -EINVAL, "%s: '%s' is not a number from %u to %u", option,
+			text, min, max);
+	return 0;
+}
+
+static int
+parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
+{
+	uint64_t size, rounded;
+
+	if (parse_size(text, &size) < 0)
+		return error_set(reterr, -EINVAL,
+			"-l: '%s' is not a size: write a number of bytes, or a number with suffix "
+			"K, M, G, T, P or E",
+			text);
+	if (region_round_size(size, &rounded) < 0)
+		return error_set(reterr, -EINVAL,
+			"-l: a size of '%s' is not possible: it must be 1 byte to 4 EiB", text);
+	*ret_size = size;
+	return 0;
+}
+
+static int
+parse_permissions(const char *option, const char *text, mode_t *ret_mode, struct error *reterr)
+{
+	unsigned mode;
+
+	if (parse_mode(text, &mode) < 0)
+		return error_set(reterr, -EINVAL,
+			"%s: '%s' is not a set of permissions: write octal digits like 0660",
+			option, text);
+	*ret_mode = mode;
+	return 0;
+}
+
+static int
+parse_owner(const char *text, uid_t *ret_uid, struct error *reterr)
+{
+	const struct passwd *user = getpwnam(text);
+	unsigned number;
+
+	if (user)
+		*ret_uid = user->pw_uid;
+	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
+		*ret_uid = number;
+	else
+		return error_set(reterr, -EINVAL, "--socket-owner: there is no user '%s'", text);
+	return 0;
+}
+
+static int
+parse_group(const char *text, gid_t *ret_gid, struct error *reterr)
+{
+	const struct group *group = getgrnam(text);
+	unsigned number;
+
+	if (group)
+		*ret_gid = group->gr_gid;
+	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
+		*ret_gid = number;
+	else
+		return error_set(reterr, -EINVAL, "--socket-group: there is no group '%s'", text);
+	return 0;
+}
+
+static int
+parse_huge_page(const char *text, uint64_t *ret_size, struct error *reterr)
+{
+	uint64_t size;
+
+	if (parse_size(text, &size) < 0 || (size != UINT64_C(2) << 20 && size != UINT64_C(1) << 30))
+		return error_set(reterr, -EINVAL,
+			"--hugetlb: '%s' is not a size of huge pages: write 2M or 1G", text);
+	*ret_size = size;
+	return 0;
+}
+
+static int
+parse_stall(const char *text, uint64_t *ret_ms, struct error *reterr)
+{
+	if (parse_duration_ms(text, MAX_STALL_MS, ret_ms) < 0)
+		return error_set(reterr, -EINVAL,
+			"--stall-timeout: '%s' is not a time: write seconds, like 30 or 0.5, or 0 "
+			"for never",
+			text);
+	return 0;
+}
+
+static int
+use_name(struct region_config *memory, enum region_kind kind, const char *name)
+{
+	memory->kind = kind;
+	memory->name = name;
+	return 0;
+}
+
+static int
+parse_option(struct options *options, int option, const char *value, struct error *reterr)
+{
+	switch (option) {
+	case 'h':
+		options->action = ACTION_HELP;
+		return 0;
+	case OPTION_VERSION:
+		options->action = ACTION_VERSION;
+		return 0;
+	case 'F':
+		options->foreground = true;
+		return 0;
+	case 'v':
+		options->verbose = true;
+		return 0;
+	case 'p':
+		options->pid_file = value;
+		return 0;
+	case 'S':
+		options->socket = value;
+		return 0;
+	case 'M':
+		return use_name(&options->memory, REGION_SHM, value);
+	case 'm':
+		return use_name(&options->memory, REGION_DIRECTORY, value);
+	case 'l':
+		return parse_memory_size(value, &options->memory.size, reterr);
+	case 'n':
+		return parse_number(
+			"-n", value, 0, IVSHMEM_MAX_VECTORS, &options->n_vectors, reterr);
+	case OPTION_SOCKET_MODE:
+		return parse_permissions("--socket-mode", value, &options->socket_mode, reterr);
+	case OPTION_SOCKET_OWNER:
+		return parse_owner(value, &options->socket_owner, reterr);
+	case OPTION_SOCKET_GROUP:
+		return parse_group(value, &options->socket_group, reterr);
+	case OPTION_MEMORY_MODE:
+		return parse_permissions("--memory-mode", value, &options->memory.mode, reterr);
+	case OPTION_HUGETLB:
+		return parse_huge_page(value, &options->memory.huge_page, reterr);
+	case OPTION_MAX_PEERS:
+		return parse_number(
+			"--max-peers", value, 1, IVSHMEM_MAX_ID + 1, &options->max_peers, reterr);
+	case OPTION_STALL_TIMEOUT:
+		return parse_stall(value, &options->stall_limit_ms, reterr);
+	default:
+		return -EINVAL;
+	}
+}
+
+int
+options_parse(
+	int argc, char **argv, struct options *ret_options, bool *ret_usage, struct error *reterr)
+{
+	struct options options = {
+		.pid_file = DEFAULT_PID_FILE,
+		.socket = DEFAULT_SOCKET,
+		.socket_mode = 0660,
+		.socket_owner = (uid_t)-1,
+		.socket_group = (gid_t)-1,
+		.memory = {.kind = REGION_MEMFD, .size = DEFAULT_SIZE, .mode = 0600},
+		.n_vectors = 1,
+		.stall_limit_ms = DEFAULT_STALL_MS,
+	};
+	int option;
+
+	*ret_usage = false;
+	optind = 0; /* glibc: start anew, whoever parsed before */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":hFvp:S:M:m:l:n:", long_options, NULL)) != -1) {
+		int r;
+
+		if (option == '?' || option == ':') {
+			*ret_usage = true;
+			return error_set(reterr, -EINVAL,
+				option == ':' ? "option '%s' needs a value" : "unknown option '%s'",
+				argv[optind - 1]);
+		}
+		r = parse_option(&options, option, optarg, reterr);
+		if (r < 0)
+			return r;
+		if (options.action != ACTION_SERVE)
+			break; /* as everywhere, asking for help ends the matter */
+	}
+	if (options.action == ACTION_SERVE) {
+		if (options.verbose && !options.foreground)
+			return error_set(reterr, -EINVAL,
+				"-v needs -F: a daemon logs to syslog, and has nobody to be "
+				"verbose to");
+		if (options.memory.huge_page && options.memory.kind != REGION_MEMFD)
+			return error_set(
+				reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
+	}
+	if (optind < argc)
+		options.ignored = argv[optind];
+	*ret_options = options;
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+/* The command line of ivshmem-server: that of QEMU's program of the same name, and more. */
+
+#include <error.h>
+#include <region.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum action { ACTION_SERVE, ACTION_HELP, ACTION_VERSION };
+
+struct options {
+	enum action action;
+	bool verbose;
+	bool foreground;
+	const char *pid_file;
+	const char *socket;
+	mode_t socket_mode;
+	uid_t socket_owner; /* (uid_t)-1: leave */
+	gid_t socket_group; /* (gid_t)-1: leave */
+	struct region_config memory;
+	unsigned n_vectors;
+	unsigned max_peers; /* 0: as many as there are ids */
+	uint64_t stall_limit_ms;
+	const char *ignored; /* the first operand, if there are any: QEMU's program takes and
+				ignores them */
+};
+
+/*
+ * Returns 0, or -EINVAL and the sentence; `*ret_usage` then tells whether the usage should be
+ * shown, because the command line as a whole was not understood.
+ */
+int options_parse(
+	int argc, char **argv, struct options *ret_options, bool *ret_usage, struct error *reterr);
+
+extern const char options_usage[];
+
+#endif
