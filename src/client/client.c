@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The public face of libivshmem: what all back ends have in common. */
+#include <backend.h>
+
+#include <clock.h>
+#include <fd.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/uio.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+#define DEFAULT_TIMEOUT_MS 5000
+#define DEFAULT_SETTLE_MS  200
+
+/* ---- what back ends call --------------------------------------------------------------------- */
+
+/* Read and reset an eventfd that anybody may have made blocking. */
+static int
+read_counter(int fd, uint64_t *ret_count)
+{
+	uint64_t count;
+	struct iovec iov = {&count, sizeof(count)};
+	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+	if (n < 0 && errno == EOPNOTSUPP) {
+		/* Before Linux 5.8; if another holder takes the count between the two calls, we
+		 * would wait for the next. */
+		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+		if (poll(&poll_fd, 1, 0) != 1)
+			return -EAGAIN;
+		n = read(fd, &count, sizeof(count));
+	}
+	if (n < 0)
+		return -errno;
+	if (n != (ssize_t)sizeof(count))
+		return -EIO;
+	*ret_count = count;
+	return 0;
+}
+
+static void
+vector_rung(struct loop_source *source, uint32_t events)
+{
+	struct vector *vector = container_of(source, struct vector, source);
+	struct ivshmem_client *client = vector->client;
+	uint64_t count;
+	int r = read_counter(source->fd, &count);
+
+	(void)events;
+	if (r == -EAGAIN || r == -EINTR)
+		return;
+	if (r < 0) {
+		/* It would be reported for ever. */
+		log_warning(&client->log, "vector %u cannot be read: %s; it is ignored from now on",
+			vector->index, strerror(-r));
+		loop_del(source);
+		return;
+	}
+	client->handled++;
+	if (count > UINT64_MAX - vector->pending)
+		vector->pending = UINT64_MAX;
+	else
+		vector->pending += count;
+	if (client->ops && client->ops->interrupt)
+		client->ops->interrupt(client, vector->index, count, client->data);
+}
+
+int
+client_add_vector(struct ivshmem_client *client, int *fd)
+{
+	struct vector **vectors, *vector;
+	int r = 0;
+
+	if (client->n_vectors >= IVSHMEM_MAX_VECTORS)
+		return -ENOSPC;
+	vectors = reallocarray(client->vectors, client->n_vectors + 1, sizeof(struct vector *));
+	if (!vectors)
+		return -ENOMEM;
+	client->vectors = vectors;
+	vector = calloc(1, sizeof(*vector));
+	if (!vector)
+		return -ENOMEM;
+	vector->client = client;
+	vector->index = client->n_vectors;
+	vector->source.fd = -1;
+	if (*fd >= 0)
+		r = loop_add(client->loop, &vector->source, *fd, EPOLLIN, vector_rung);
+	if (r < 0) {
+		free(vector);
+		return r;
+	}
+	*fd = -1;
+	client->vectors[client->n_vectors++] = vector;
+	return 0;
+}
+
+void
+client_remove_vectors(struct ivshmem_client *client)
+{
+	for (unsigned i = 0; i < client->n_vectors; i++) {
+		loop_del(&client->vectors[i]->source);
+		fd_close(client->vectors[i]->source.fd);
+		free(client->vectors[i]);
+	}
+	free(client->vectors);
+	client->vectors = NULL;
+	client->n_vectors = 0;
+}
+
+static void
+report_lost(struct ivshmem_client *client)
+{
+	client->handled++;
+	if (client->ops && client->ops->lost)
+		client->ops->lost(client, client->lost, client->data);
+}
+
+static void
+report_lost_later(struct loop_timer *timer)
+{
+	report_lost(container_of(timer, struct ivshmem_client, later));
+}
+
+void
+client_lose(struct ivshmem_client *client, int error)
+{
+	if (client->lost)
+		return;
+	client->lost = error;
+	if (client->dispatching)
+		report_lost(client);
+	else
+		loop_timer_set(client->loop, &client->later, 0, report_lost_later);
+}
+
+void
+client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
+{
+	client->handled++;
+	if (client->ops && client->ops->peer_joined)
+		client->ops->peer_joined(client, peer, vectors, client->data);
+}
+
+void
+client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
+{
+	client->handled++;
+	if (client->ops && client->ops->peer_vectors)
+		client->ops->peer_vectors(client, peer, vectors, client->data);
+}
+
+void
+client_peer_left(struct ivshmem_client *client, uint16_t peer)
+{
+	client->handled++;
+	if (client->ops && client->ops->peer_left)
+		client->ops->peer_left(client, peer, client->data);
+}
+
+/* ---- attaching ------------------------------------------------------------------------------- */
+
+static void
+forward_log(void *data, enum log_level level, const char *message)
+{
+	struct ivshmem_client *client = data;
+
+	client->ops->log(client,
+		level <= LOG_LEVEL_WARNING ? IVSHMEM_LOG_WARNING : IVSHMEM_LOG_DEBUG, message,
+		client->data);
+}
+
+/* The back end for `target`, and the part of it that is the back end's own business. */
+static int
+resolve(const char *target, const char *name, const struct backend **ret_backend,
+	const char **ret_address, struct error *reterr)
+{
+	struct pci_device device;
+	int r;
+
+	if (strncmp(target, "unix:", 5) == 0) {
+		if (name)
+			return error_set(
+				reterr, -EINVAL, "a unix target has no back end to choose");
+		*ret_backend = &backend_unix;
+		*ret_address = target + 5;
+		return 0;
+	}
+	if (strncmp(target, "pci:", 4) != 0)
+		return error_set(reterr, -EINVAL,
+			"'%s' is no target: write unix:PATH for a server's socket, or pci:auto or "
+			"pci:ADDRESS for a device",
+			target);
+	*ret_address = target + 4;
+	r = pci_find(target + 4, &device, reterr);
+	return r < 0 ? r : pci_choose_backend(&device, name, ret_backend, reterr);
+}
+
+static int
+attach(struct ivshmem_client *client, const char *target, const struct ivshmem_options *options,
+	struct error *reterr)
+{
+	unsigned timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
+	unsigned settle_ms = options->settle_ms ? options->settle_ms : DEFAULT_SETTLE_MS;
+	const struct backend *backend = NULL;
+	const char *address = NULL;
+	int r;
+
+	client->ops = options->ops;
+	client->data = options->data;
+	if (client->ops && client->ops->log)
+		client->log = (struct log){LOG_LEVEL_DEBUG, forward_log, client};
+	client->deadline = clock_now() + timeout_ms * NSEC_PER_MSEC;
+	client->settle_ns = settle_ms * NSEC_PER_MSEC;
+
+	r = resolve(target, options->backend, &backend, &address, reterr);
+	if (r < 0)
+		return r;
+	r = loop_new(&client->loop);
+	if (r < 0)
+		return error_set(reterr, r, "cannot make an event loop: %s", strerror(-r));
+	r = backend->open(client, address, reterr);
+	if (r == 0)
+		client->backend = backend;
+	return r;
+}
+
+EXPORT int
+ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
+	const struct ivshmem_options *options, struct ivshmem_error *reterr)
+{
+	static const struct ivshmem_options defaults = {.struct_size = sizeof(defaults)};
+	struct error error = {0};
+	struct ivshmem_client *client;
+	int r;
+
+	if (!options)
+		options = &defaults;
+	client = calloc(1, sizeof(*client));
+	if (!client)
+		r = error_set(&error, -ENOMEM, "out of memory");
+	else if (!target)
+		r = error_set(&error, -EINVAL, "no target was given");
+	else if (options->struct_size != sizeof(*options))
+		/* Only one version of the struct exists so far; a later library will accept this
+		 * one's size. */
+		r = error_set(&error, -EINVAL,
+			"ivshmem_options.struct_size is not set to the size of the struct");
+	else
+		r = attach(client, target, options, &error);
+	if (r < 0) {
+		ivshmem_detach(client);
+		if (reterr) {
+			reterr->code = error.code;
+			memcpy(reterr->message, error.message, sizeof(reterr->message));
+		}
+		return r;
+	}
+	*ret_client = client;
+	return 0;
+}
+
+EXPORT struct ivshmem_client *
+ivshmem_detach(struct ivshmem_client *client)
+{
+	if (client) {
+		if (client->backend)
+			client->backend->close(client);
+		loop_timer_cancel(&client->later);
+		loop_free(client->loop);
+		free(client);
+	}
+	return NULL;
+}
+
+/* ---- what there is --------------------------------------------------------------------------- */
+
+EXPORT const char *
+ivshmem_mapping_name(enum ivshmem_mapping mapping)
+{
+	switch (mapping) {
+	case IVSHMEM_MAPPING_WRITE_BACK:
+		return "write-back";
+	case IVSHMEM_MAPPING_WRITE_COMBINING:
+		return "write-combining";
+	case IVSHMEM_MAPPING_UNCACHED_MINUS:
+		return "uncached-minus";
+	case IVSHMEM_MAPPING_UNCACHED:
+		return "uncached";
+	case IVSHMEM_MAPPING_UNKNOWN:
+	case IVSHMEM_MAPPING_COUNT:
+		break;
+	}
+	return "unknown";
+}
+
+EXPORT const char *
+ivshmem_backend(const struct ivshmem_client *client)
+{
+	return client->backend->name;
+}
+
+EXPORT uint16_t
+ivshmem_id(const struct ivshmem_client *client)
+{
+	return client->id;
+}
+
+EXPORT unsigned
+ivshmem_vectors(const struct ivshmem_client *client)
+{
+	return client->n_vectors;
+}
+
+EXPORT void *
+ivshmem_memory(const struct ivshmem_client *client)
+{
+	return client->memory;
+}
+
+EXPORT uint64_t
+ivshmem_size(const struct ivshmem_client *client)
+{
+	return client->size;
+}
+
+EXPORT enum ivshmem_mapping
+ivshmem_memory_mapping(const struct ivshmem_client *client)
+{
+	return client->mapping;
+}
+
+EXPORT int
+ivshmem_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max)
+{
+	return client->backend->peers ? client->backend->peers(client, ids, max) : -EOPNOTSUPP;
+}
+
+EXPORT int
+ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
+{
+	if (peer == client->id)
+		return (int)client->n_vectors;
+	return client->backend->peer_vectors ? client->backend->peer_vectors(client, peer)
+					     : -EOPNOTSUPP;
+}
+
+/* ---- the memory ------------------------------------------------------------------------------ */
+
+/*
+ * What was stored before becomes visible before what is stored after, on any kind of mapping:
+ * write-combining buffers are not covered by the ordinary orderings between processors.
+ */
+static void
+fence(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("mfence" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dsb sy" ::: "memory");
+#else
+	__sync_synchronize();
+#endif
+}
+
+static bool
+in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
+{
+	return offset <= client->size && length <= client->size - offset;
+}
+
+/*
+ * Not memcpy() unless the memory is ordinary: uncached memory must be accessed with aligned plain
+ * loads and stores, the widest for speed.
+ */
+EXPORT int
+ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length)
+{
+	const volatile uint8_t *from;
+	uint8_t *to = buffer;
+
+	if (!in_range(client, offset, length))
+		return -ERANGE;
+	from = (const volatile uint8_t *)client->memory + offset;
+	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK) {
+		memcpy(buffer, (const uint8_t *)client->memory + offset, length);
+		return 0;
+	}
+	while (length > 0) {
+		if ((uintptr_t)from % 8 == 0 && length >= 8) {
+			uint64_t word = *(const volatile uint64_t *)(const volatile void *)from;
+
+			memcpy(to, &word, 8);
+			from += 8;
+			to += 8;
+			length -= 8;
+		} else {
+			*to++ = *from++;
+			length--;
+		}
+	}
+	return 0;
+}
+
+EXPORT int
+ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer, size_t length)
+{
+	volatile uint8_t *to;
+	const uint8_t *from = buffer;
+
+	if (!in_range(client, offset, length))
+		return -ERANGE;
+	to = (volatile uint8_t *)client->memory + offset;
+	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK) {
+		memcpy((uint8_t *)client->memory + offset, buffer, length);
+		fence();
+		return 0;
+	}
+	while (length > 0) {
+		if ((uintptr_t)to % 8 == 0 && length >= 8) {
+			uint64_t word;
+
+			memcpy(&word, from, 8);
+			*(volatile uint64_t *)(volatile void *)to = word;
+			from += 8;
+			to += 8;
+			length -= 8;
+		} else {
+			*to++ = *from++;
+			length--;
+		}
+	}
+	fence();
+	return 0;
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------ */
+
+EXPORT int
+ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
+{
+	if (vector >= IVSHMEM_MAX_VECTORS)
+		return -EINVAL;
+	fence();
+	return client->backend->ring(client, peer, vector);
+}
+
+EXPORT int
+ivshmem_fd(const struct ivshmem_client *client)
+{
+	return loop_fd(client->loop);
+}
+
+EXPORT int
+ivshmem_dispatch(struct ivshmem_client *client, int timeout_ms)
+{
+	int r;
+
+	if (client->dispatching)
+		return -EBUSY;
+	client->dispatching = true;
+	client->handled = 0;
+	r = loop_dispatch(client->loop, timeout_ms);
+	client->dispatching = false;
+	return r < 0 ? r : (int)client->handled;
+}
+
+EXPORT uint64_t
+ivshmem_pending(const struct ivshmem_client *client, unsigned vector)
+{
+	return vector < client->n_vectors ? client->vectors[vector]->pending : 0;
+}
+
+EXPORT uint64_t
+ivshmem_take(struct ivshmem_client *client, unsigned vector)
+{
+	uint64_t count = ivshmem_pending(client, vector);
+
+	if (count > 0)
+		client->vectors[vector]->pending = 0;
+	return count;
+}
+
+static bool
+any_pending(const struct ivshmem_client *client, int vector)
+{
+	if (vector != IVSHMEM_ANY_VECTOR)
+		return ivshmem_pending(client, (unsigned)vector) > 0;
+	for (unsigned i = 0; i < client->n_vectors; i++)
+		if (client->vectors[i]->pending > 0)
+			return true;
+	return false;
+}
+
+EXPORT int
+ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
+{
+	uint64_t deadline =
+		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+
+	/* Nor can a device without vectors, a plain one, be interrupted. */
+	if (!client->backend->interrupts || (!client->backend->peers && client->n_vectors == 0))
+		return -EOPNOTSUPP;
+	/* On a socket, more vectors may still come; a device has those that it has. */
+	if (vector < IVSHMEM_ANY_VECTOR || vector >= IVSHMEM_MAX_VECTORS ||
+		(!client->backend->peers && vector >= (int)client->n_vectors))
+		return -EINVAL;
+	for (;;) {
+		uint64_t now, left_ms;
+		int r;
+
+		if (any_pending(client, vector))
+			return 0;
+		if (client->lost == -ENODEV)
+			return -ENODEV;
+		now = clock_now();
+		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+		/* Even without time left, what is there already counts. */
+		r = ivshmem_dispatch(client, timeout_ms < 0 ? -1 : (int)left_ms);
+		if (r < 0)
+			return r;
+		if (left_ms == 0 && !any_pending(client, vector))
+			return -ETIMEDOUT;
+	}
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <follower.h>
+
+#include <fd.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* The largest errno the kernel uses; beyond it a negative version is just a strange version. */
+#define ERRNO_MAX 4095
+
+void
+follower_init(struct follower *follower)
+{
+	*follower = (struct follower){.state = FOLLOWER_VERSION};
+}
+
+static int
+step_version(const struct wire_message *message, struct error *reterr)
+{
+	int64_t version = message->number;
+
+	if (version < 0 && version >= -ERRNO_MAX) {
+		const char *reason = strerror((int)-version);
+
+		if (version == -ENOSPC)
+			reason = "no peer id can be used at the moment";
+		else if (version == -EUSERS)
+			reason = "it has as many peers as it may have (--max-peers)";
+		else if (version == -EMFILE)
+			reason = "it has no file descriptors left";
+		return error_set(reterr, -EPROTONOSUPPORT,
+			"the server refused us: %s (it sent version %" PRId64
+			" where %d was expected)",
+			reason, version, IVSHMEM_WIRE_VERSION);
+	}
+	if (version != IVSHMEM_WIRE_VERSION)
+		return error_set(reterr, -EPROTONOSUPPORT,
+			"the server speaks version %" PRId64
+			" of the protocol, but we speak version %d",
+			version, IVSHMEM_WIRE_VERSION);
+	if (message->fd >= 0)
+		return error_set(
+			reterr, -EPROTO, "the server attached a descriptor to its version");
+	return 0;
+}
+
+static int
+step_id(const struct wire_message *message, struct error *reterr)
+{
+	if (message->number < 0 || message->number > IVSHMEM_MAX_ID)
+		return error_set(reterr, -EPROTO,
+			"the server sent %" PRId64
+			" as our id, which must be 0 to %d (a server from before QEMU 2.5?)",
+			message->number, IVSHMEM_MAX_ID);
+	if (message->fd >= 0)
+		return error_set(reterr, -EPROTO,
+			"the server attached a descriptor to our id (a server from before QEMU "
+			"2.5?)");
+	return 0;
+}
+
+static int
+nonsense(struct follower_event *event, struct error *reterr, const char *what)
+{
+	*event = (struct follower_event){.type = FOLLOWER_EVENT_NONSENSE, .fd = -1};
+	error_set(reterr, -EPROTO, "%s; it is ignored", what);
+	return 0;
+}
+
+/* `take` is set when the descriptor went into the event. */
+static int
+step_running(struct follower *follower, const struct wire_message *message,
+	struct follower_event *event, bool *take, struct error *reterr)
+{
+	int64_t number = message->number;
+
+	if (number < IVSHMEM_WIRE_MEMORY || number > IVSHMEM_MAX_ID)
+		return error_set(reterr, -EPROTO,
+			"the server sent %" PRId64 ", which is neither a peer nor the memory",
+			number);
+	if (number == IVSHMEM_WIRE_MEMORY) {
+		if (follower->state == FOLLOWER_RUNNING)
+			return nonsense(
+				event, reterr, "the server sent shared memory a second time");
+		if (message->fd < 0)
+			return error_set(reterr, -EPROTO,
+				"the server announced the shared memory without its descriptor");
+		follower->state = FOLLOWER_RUNNING;
+		*event = (struct follower_event){.type = FOLLOWER_EVENT_MEMORY, .fd = message->fd};
+		*take = true;
+		return 0;
+	}
+	if (message->fd >= 0) {
+		*event = (struct follower_event){
+			FOLLOWER_EVENT_VECTOR, (uint16_t)number, message->fd};
+		*take = true;
+		return 0;
+	}
+	if (number == follower->id)
+		return nonsense(event, reterr, "the server said that we left");
+	*event = (struct follower_event){FOLLOWER_EVENT_LEFT, (uint16_t)number, -1};
+	return 0;
+}
+
+int
+follower_step(struct follower *follower, const struct wire_message *message,
+	struct follower_event *ret_event, struct error *reterr)
+{
+	struct follower_event event = {.type = FOLLOWER_EVENT_NONE, .fd = -1};
+	bool take = false;
+	int r = -EPROTO;
+
+	switch (follower->state) {
+	case FOLLOWER_VERSION:
+		r = step_version(message, reterr);
+		if (r == 0)
+			follower->state = FOLLOWER_ID;
+		break;
+	case FOLLOWER_ID:
+		r = step_id(message, reterr);
+		if (r == 0) {
+			follower->id = (uint16_t)message->number;
+			follower->state = FOLLOWER_MEMORY;
+		}
+		break;
+	case FOLLOWER_MEMORY:
+	case FOLLOWER_RUNNING:
+		r = step_running(follower, message, &event, &take, reterr);
+		break;
+	case FOLLOWER_FAILED:
+		error_set(reterr, r, "the connection failed before");
+		break;
+	}
+	if (!take)
+		fd_close(message->fd);
+	if (r < 0)
+		follower->state = FOLLOWER_FAILED;
+	else
+		*ret_event = event;
+	return r;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CLIENT_FOLLOWER_H
+#define CLIENT_FOLLOWER_H
+
+/*
+ * Follows the server protocol: messages in, events out. A pure state machine without sockets, clock
+ * or memory allocation, so that it can be fed with anything.
+ *
+ * Theory of operation
+ *
+ *	VERSION	 expects 0 without descriptor. A negative errno instead is our server's refusal.
+ *	ID	 expects our id, 0 to 65535, without descriptor.
+ *	MEMORY	 expects -1 with the memory; peers may be announced before it.
+ *	RUNNING	 a number with a descriptor is the next vector of that peer (ourselves included), one
+ *		 without means that the peer left.
+ *
+ * The server is not trusted. What breaks the order of the greeting, and a number that is none of
+ * the protocol's, ends the connection: there is no telling what the rest of the stream would mean.
+ * What is merely senseless (a second memory, our own leaving) is reported as FOLLOWER_NONSENSE and
+ * ignored, as QEMU does. Every descriptor is either handed out in an event or closed.
+ */
+
+#include <error.h>
+#include <wire.h>
+
+#include <stdint.h>
+
+enum follower_state {
+	FOLLOWER_VERSION,
+	FOLLOWER_ID,
+	FOLLOWER_MEMORY,
+	FOLLOWER_RUNNING,
+	FOLLOWER_FAILED
+};
+
+struct follower {
+	enum follower_state state;
+	uint16_t id; /* ours, from FOLLOWER_MEMORY on */
+};
+
+enum follower_event_type {
+	FOLLOWER_EVENT_NONE,     /* understood, nothing to do */
+	FOLLOWER_EVENT_MEMORY,   /* fd is the shared memory */
+	FOLLOWER_EVENT_VECTOR,   /* fd is the next vector of peer */
+	FOLLOWER_EVENT_LEFT,     /* peer left; it may be one that was never announced */
+	FOLLOWER_EVENT_NONSENSE, /* to be told to somebody: the sentence is in reterr */
+};
+
+struct follower_event {
+	enum follower_event_type type;
+	uint16_t peer;
+	int fd; /* belongs to the receiver of the event; -1 if none */
+};
+
+void follower_init(struct follower *follower);
+
+/*
+ * Take a message and its descriptor. Returns 0 and the event, or ends in FOLLOWER_FAILED with
+ * -EPROTONOSUPPORT (another version, or refused) or -EPROTO and a sentence.
+ */
+int follower_step(struct follower *follower, const struct wire_message *message,
+	struct follower_event *ret_event, struct error *reterr);
+
+#endif

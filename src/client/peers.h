@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CLIENT_PEERS_H
+#define CLIENT_PEERS_H
+
+/*
+ * The other peers, by id, with the eventfds that ring them. Ids may be anything up to 65535, so the
+ * table is of two levels and grows with the peers there are, not with their ids.
+ */
+
+#include <list.h>
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct remote {
+	uint16_t id;
+	unsigned n_vectors;
+	unsigned n_allocated;
+	unsigned reported; /* vectors the application was told of; 0: it does not know the peer */
+	struct list link;  /* free for the user of the table; a member of no list at first */
+	int *vectors;      /* eventfds, owned; -1 for one that cannot be rung */
+};
+
+struct peers {
+	struct remote **pages[256]; /* 256 remotes each */
+	size_t n;
+};
+
+/* Zero-initialised is empty. Closes everything. */
+void peers_done(struct peers *peers);
+
+/* NULL if there is none. */
+struct remote *peers_find(const struct peers *peers, uint16_t id);
+
+/* The peer, made if there is none yet. -ENOMEM. */
+int peers_get(struct peers *peers, uint16_t id, struct remote **ret_remote);
+
+/* Append a vector; takes *fd over on success. -ENOSPC (already IVSHMEM_MAX_VECTORS), -ENOMEM. */
+int remote_add_vector(struct remote *remote, int *fd);
+
+/* Close its vectors and take it off the table. */
+void peers_remove(struct peers *peers, struct remote *remote);
+
+/* Ids in ascending order, at most `max` of them; returns how many there are. */
+size_t peers_list(const struct peers *peers, uint16_t *ids, size_t max);
+
+#endif

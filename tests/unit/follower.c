@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * What the client makes of each message in each state: rows 41 to 67 of the behaviours that
+ * docs/protocol.md lists, as far as they need no socket.
+ */
+
+#include <follower.h>
+
+#include <fdpass.h>
+#include <test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct follower_event untouched = {
+	.type = (enum follower_event_type)77, .peer = 77, .fd = 77};
+
+static const char state_names[][8] = {"VERSION", "ID", "MEMORY", "RUNNING", "FAILED"};
+
+/* One message into a follower. */
+struct step {
+	int r;
+	struct follower_event event;
+	struct error error;
+};
+
+static struct step
+step(struct follower *follower, int64_t number, int fd)
+{
+	struct wire_message message = {.number = number, .fd = fd};
+	struct step step = {.event = untouched};
+
+	step.r = follower_step(follower, &message, &step.event, &step.error);
+	if (step.r < 0) {
+		CHECK_EQ(follower->state, FOLLOWER_FAILED);
+		CHECK_EQ(step.event.type, untouched.type);
+		CHECK_EQ(step.event.fd, untouched.fd);
+		CHECK_EQ(step.error.code, step.r);
+		CHECK(strlen(step.error.message) > 10);
+		CHECK(strlen(step.error.message) < sizeof(step.error.message) - 1);
+	}
+	return step;
+}
+
+static bool
+is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static int
+descriptor(bool wanted)
+{
+	return wanted ? mark_new(1) : -1;
+}
+
+/* A follower with id 5 that came as far as `state`. */
+static struct follower
+follower_in(enum follower_state state)
+{
+	struct follower follower;
+
+	follower_init(&follower);
+	CHECK_EQ(follower.state, FOLLOWER_VERSION);
+	if (state == FOLLOWER_FAILED) {
+		CHECK_EQ(step(&follower, 1, -1).r, -EPROTONOSUPPORT);
+		return follower;
+	}
+	if (state >= FOLLOWER_ID)
+		CHECK_EQ(step(&follower, 0, -1).r, 0);
+	if (state >= FOLLOWER_MEMORY)
+		CHECK_EQ(step(&follower, 5, -1).r, 0);
+	if (state >= FOLLOWER_RUNNING) {
+		struct step memory = step(&follower, -1, mark_new(1));
+
+		CHECK_EQ(memory.r, 0);
+		close(memory.event.fd);
+	}
+	CHECK_EQ(follower.state, state);
+	return follower;
+}
+
+/* ---- every kind of message in every state --------------------------------------------------- */
+
+#define NONE   FOLLOWER_EVENT_NONE
+#define MEMORY FOLLOWER_EVENT_MEMORY
+#define VECTOR FOLLOWER_EVENT_VECTOR
+#define LEFT   FOLLOWER_EVENT_LEFT
+#define JUNK   FOLLOWER_EVENT_NONSENSE
+
+/* Result per state: a negative errno, or the type of the event; follower_in() has the id 5. */
+static const struct {
+	int64_t number;
+	bool with_fd;
+	int version, id, memory, running;
+} table[] = {
+	{0, false, NONE, NONE, LEFT, LEFT},
+	{0, true, -EPROTO, -EPROTO, VECTOR, VECTOR},
+	{1, false, -EPROTONOSUPPORT, NONE, LEFT, LEFT},
+	{1, true, -EPROTONOSUPPORT, -EPROTO, VECTOR, VECTOR},
+	{5, false, -EPROTONOSUPPORT, NONE, JUNK, JUNK},
+	{5, true, -EPROTONOSUPPORT, -EPROTO, VECTOR, VECTOR},
+	{65535, false, -EPROTONOSUPPORT, NONE, LEFT, LEFT},
+	{65535, true, -EPROTONOSUPPORT, -EPROTO, VECTOR, VECTOR},
+	{65536, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{65536, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{0x100000000, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{0x100000005, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{INT64_MAX, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{INT64_MAX, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-1, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, JUNK},
+	{-1, true, -EPROTONOSUPPORT, -EPROTO, MEMORY, JUNK},
+	{-2, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-2, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-4095, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-4096, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-65536, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{INT32_MIN, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-4294967296, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{-4294967297, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{INT64_MIN, false, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+	{INT64_MIN, true, -EPROTONOSUPPORT, -EPROTO, -EPROTO, -EPROTO},
+};
+
+static void
+check_row(size_t row, enum follower_state state, int expected)
+{
+	struct follower follower = follower_in(state);
+	int fd = descriptor(table[row].with_fd);
+	struct step got = step(&follower, table[row].number, fd);
+
+	fprintf(stderr, "%lld %s in state %s\n", (long long)table[row].number,
+		table[row].with_fd ? "with descriptor" : "alone", state_names[state]);
+	if (expected < 0) {
+		CHECK_EQ(got.r, expected);
+	} else {
+		CHECK_EQ(got.r, 0);
+		CHECK_EQ(got.event.type, expected);
+	}
+	/* A descriptor is in the event, or closed. */
+	if (expected == MEMORY || expected == VECTOR) {
+		CHECK_EQ(got.event.fd, fd);
+		CHECK(is_open(fd));
+		close(fd);
+	} else if (fd >= 0) {
+		CHECK(!is_open(fd));
+	}
+	if (expected >= 0 && expected != MEMORY && expected != VECTOR)
+		CHECK_EQ(got.event.fd, -1);
+	if (expected == VECTOR || expected == LEFT)
+		CHECK_EQ(got.event.peer, table[row].number);
+	if (expected == JUNK)
+		CHECK(strlen(got.error.message) > 10);
+}
+
+TEST(every_message_in_every_state)
+{
+	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
+		check_row(row, FOLLOWER_VERSION, table[row].version);
+		check_row(row, FOLLOWER_ID, table[row].id);
+		check_row(row, FOLLOWER_MEMORY, table[row].memory);
+		check_row(row, FOLLOWER_RUNNING, table[row].running);
+		check_row(row, FOLLOWER_FAILED, -EPROTO);
+	}
+}
+
+TEST(every_id_is_understood)
+{
+	for (int64_t id = 0; id <= 65535; id++) {
+		struct follower follower = follower_in(FOLLOWER_ID);
+
+		CHECK_EQ(step(&follower, id, -1).r, 0);
+		CHECK_EQ(follower.id, id);
+	}
+}
+
+/* ---- rows of the list ----------------------------------------------------------------------- */
+
+TEST(behaviour_41_normal_sequence)
+{
+	struct follower follower;
+	struct step got;
+	int memory = mark_new(10), vector = mark_new(11);
+
+	follower_init(&follower);
+	CHECK_EQ(step(&follower, 0, -1).event.type, NONE);
+	CHECK_EQ(follower.state, FOLLOWER_ID);
+	CHECK_EQ(step(&follower, 3, -1).event.type, NONE);
+	CHECK_EQ(follower.state, FOLLOWER_MEMORY);
+	CHECK_EQ(follower.id, 3);
+	got = step(&follower, -1, memory);
+	CHECK_EQ(got.event.type, MEMORY);
+	CHECK_EQ(got.event.fd, memory);
+	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+	got = step(&follower, 0, vector);
+	CHECK_EQ(got.event.type, VECTOR);
+	CHECK_EQ(got.event.peer, 0);
+	CHECK_EQ(got.event.fd, vector);
+	got = step(&follower, 0, -1);
+	CHECK_EQ(got.event.type, LEFT);
+	CHECK_EQ(got.event.peer, 0);
+	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+	close(memory);
+	close(vector);
+}
+
+TEST(behaviour_42_wrong_version_names_both)
+{
+	struct follower follower = follower_in(FOLLOWER_VERSION);
+	struct step got = step(&follower, 4242, -1);
+
+	CHECK_EQ(got.r, -EPROTONOSUPPORT);
+	CHECK(strstr(got.error.message, "4242"));
+	CHECK(strstr(got.error.message, "0"));
+}
+
+TEST(behaviour_51_peers_before_the_memory)
+{
+	struct follower follower = follower_in(FOLLOWER_MEMORY);
+	int fd = mark_new(1);
+
+	CHECK_EQ(step(&follower, 9, fd).event.type, VECTOR);
+	CHECK_EQ(step(&follower, 9, -1).event.type, LEFT);
+	CHECK_EQ(follower.state, FOLLOWER_MEMORY);
+	CHECK_EQ(step(&follower, -1, fd).event.type, MEMORY);
+	close(fd);
+}
+
+TEST(behaviour_52_own_vector_before_the_memory)
+{
+	struct follower follower = follower_in(FOLLOWER_MEMORY);
+	int fd = mark_new(1);
+	struct step got = step(&follower, 5, fd);
+
+	CHECK_EQ(got.event.type, VECTOR);
+	CHECK_EQ(got.event.peer, 5);
+	CHECK_EQ(step(&follower, -1, fd).event.type, MEMORY);
+	close(fd);
+}
+
+TEST(behaviour_59_peer_that_comes_again)
+{
+	struct follower follower = follower_in(FOLLOWER_RUNNING);
+	int fd = mark_new(1);
+
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(step(&follower, 9, fd).event.type, VECTOR);
+		CHECK_EQ(step(&follower, 9, -1).event.type, LEFT);
+	}
+	close(fd);
+}
+
+TEST(behaviour_60_leave_twice_and_of_a_stranger)
+{
+	struct follower follower = follower_in(FOLLOWER_RUNNING);
+
+	/* The follower does not remember who is there: its user does, and ignores strangers. */
+	CHECK_EQ(step(&follower, 9, -1).event.type, LEFT);
+	CHECK_EQ(step(&follower, 9, -1).event.type, LEFT);
+	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+}
+
+TEST(behaviour_61_and_62_nonsense_does_not_end_the_connection)
+{
+	struct follower follower = follower_in(FOLLOWER_RUNNING);
+
+	CHECK_EQ(step(&follower, 5, -1).event.type, JUNK);
+	CHECK_EQ(step(&follower, -1, mark_new(1)).event.type, JUNK);
+	CHECK_EQ(step(&follower, -1, -1).event.type, JUNK);
+	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+	CHECK_EQ(step(&follower, 6, -1).event.type, LEFT);
+}
+
+TEST(refusal_is_put_into_words)
+{
+	static const struct {
+		int code;
+		const char *words;
+	} refusals[] = {{-ENOSPC, "id"}, {-EUSERS, "peers"}, {-EMFILE, "descriptor"},
+		{-EPERM, "not permitted"}};
+
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		struct follower follower = follower_in(FOLLOWER_VERSION);
+		struct step got = step(&follower, refusals[i].code, -1);
+
+		CHECK_EQ(got.r, -EPROTONOSUPPORT);
+		CHECK(strstr(got.error.message, "refused"));
+		CHECK(strstr(got.error.message, refusals[i].words));
+	}
+}
+
+TEST(without_an_error_to_fill_in)
+{
+	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
+		for (unsigned state = FOLLOWER_VERSION; state <= FOLLOWER_FAILED; state++) {
+			struct follower follower = follower_in((enum follower_state)state);
+			int fd = descriptor(table[row].with_fd);
+			struct wire_message message = {.number = table[row].number, .fd = fd};
+			struct follower_event event = {.fd = -1};
+
+			if (follower_step(&follower, &message, &event, NULL) == 0 && event.fd >= 0)
+				close(event.fd);
+		}
+	}
+}
