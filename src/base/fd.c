@@ -1,7 +1,19 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <fd.h>
 
+#include <fcntl.h>
 #include <sys/resource.h>
+
+int
+fd_open_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		/* In the wrong direction, so that using it is an error as it was before. */
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+			return -errno;
+	}
+	return 0;
+}
 
 unsigned long
 fd_raise_limit(void)

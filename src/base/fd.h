@@ -40,6 +40,12 @@ fd_cleanup(int *fd)
 /* A local descriptor that is closed when it goes out of scope, unless fd_take() took it. */
 #define _fd_cleanup_ __attribute__((cleanup(fd_cleanup)))
 
+/*
+ * Make sure that descriptors 0 to 2 are open, at the start of a program: otherwise the first files it
+ * opens get these numbers, and what it prints goes into them.
+ */
+int fd_open_standard(void);
+
 /* Raise the soft limit on descriptors to the hard one; returns the limit then in force. */
 unsigned long fd_raise_limit(void);
 

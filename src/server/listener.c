@@ -33,17 +33,22 @@ lock_directory(const char *path)
 	return fd;
 }
 
-/* Is somebody listening? 1 yes, 0 no (or a socket of another type), or a negative errno. */
+/*
+ * Does a living process hold the socket? 1 yes, 0 no, or a negative errno. Asked with a socket of another
+ * type, which is told that the type is wrong if there is a socket at all: the server that may be there
+ * does not notice, and gives no id to us.
+ */
 static int
 probe(const struct sockaddr_un *address)
 {
-	_fd_cleanup_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	_fd_cleanup_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 || errno == EAGAIN)
-		return 1; /* EAGAIN: alive, with a full backlog */
-	if (errno == ECONNREFUSED || errno == ENOENT || errno == EPROTOTYPE)
+	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+		errno == EPROTOTYPE)
+		return 1;
+	if (errno == ECONNREFUSED || errno == ENOENT)
 		return 0;
 	return -errno;
 }

@@ -582,11 +582,11 @@ server_new(struct server **ret_server, const struct server_config *config)
 struct server *
 server_free(struct server *server)
 {
+	if (!server)
+		return NULL;
 	struct list *const states[] = {
 		&server->fresh, &server->ready, &server->idle, &server->full, &server->starved};
 
-	if (!server)
-		return NULL;
 	loop_del(&server->listen_source);
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		list_for_each_safe (link, states[i]) {

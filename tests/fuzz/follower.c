@@ -27,26 +27,24 @@
 
 static int null_fd = -1;
 
-static int
-lowest_free_fd(void)
-{
-	int fd = dup(null_fd);
-
-	DEMAND(fd >= 0);
-	close(fd);
-	return fd;
-}
-
 /*
- * Descriptors get the lowest free number, and only few are open at a time: the first one that is
- * forgotten has a number soon after `first`.
+ * Which of the numbers from the lowest free one on are open. Descriptors get the lowest free number, and only
+ * few are open at a time here: the first one that is forgotten is among them.
  */
-static void
-demand_no_leak(int first)
+static uint32_t
+open_fds(int *ret_first)
 {
-	for (int fd = first; fd < first + 4 * FDS_MAX; fd++)
-		DEMAND(fcntl(fd, F_GETFD) < 0);
-	DEMAND(fcntl(null_fd, F_GETFD) >= 0);
+	uint32_t mask = 0;
+
+	if (*ret_first < 0) {
+		*ret_first = dup(null_fd);
+		DEMAND(*ret_first >= 0);
+		close(*ret_first);
+	}
+	for (int i = 0; i < 32; i++)
+		if (fcntl(*ret_first + i, F_GETFD) >= 0)
+			mask |= UINT32_C(1) << i;
+	return mask;
 }
 
 /* Everything that a message does; false if the connection is over. */
@@ -175,14 +173,15 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct wire_receiver receiver;
 	struct follower follower;
-	int pair[2] = {-1, -1}, before;
+	int pair[2] = {-1, -1}, first = -1;
+	uint32_t before;
 	bool alive = true;
 
 	if (null_fd < 0)
 		null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (size < 1)
 		return 0;
-	before = lowest_free_fd();
+	before = open_fds(&first);
 	wire_receiver_init(&receiver);
 	follower_init(&follower);
 	if (data[0] & 1)
@@ -210,6 +209,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	wire_receiver_done(&receiver);
 	fd_close(pair[0]);
 	fd_close(pair[1]);
-	demand_no_leak(before);
+	DEMAND(open_fds(&first) == before);
 	return 0;
 }

@@ -27,8 +27,8 @@ check(int r, uint64_t value)
 
 /* ---- a plain reading ------------------------------------------------------------------------ */
 
-/* Larger than any number of 64 bits, and stays so. */
-#define HUGE_NUMBER ((unsigned __int128)1 << 100)
+/* Larger than any number of 64 bits, and times any suffix still a number of 128. */
+#define HUGE_NUMBER ((unsigned __int128)1 << 66)
 
 static int
 digit_value(char c)

@@ -94,6 +94,11 @@ FAIL_TEST(check_eq_names_errors, "-ENOENT = -2 (ENOENT)")
 	CHECK_EQ(-ENOENT, 0);
 }
 
+FAIL_TEST(check_eq_tells_errno_with_minus_one, "close(-1) = -1 (EPERM, or errno EBADF)")
+{
+	CHECK_EQ(close(-1), 0);
+}
+
 FAIL_TEST(check_str_fails, "\"left\" = \"left\"")
 {
 	CHECK_STR("left", "right");

@@ -120,7 +120,7 @@ test_skip(const char *format, ...)
 }
 
 static void
-print_number(const char *text, struct test_number number)
+print_number(const char *text, struct test_number number, int code)
 {
 	const char *name = NULL;
 
@@ -135,7 +135,10 @@ print_number(const char *text, struct test_number number)
 		if (number.bits > 9)
 			fprintf(stderr, " (%#jx)", number.bits);
 	}
-	if (name)
+	/* -1 may be EPERM, but rather is the C library's way to say that something failed. */
+	if (name && number.bits == UINTMAX_MAX)
+		fprintf(stderr, " (%s, or errno %s)", name, strerrorname_np(code));
+	else if (name)
 		fprintf(stderr, " (%s)", name);
 	fputc('\n', stderr);
 }
@@ -144,11 +147,13 @@ void
 test_check_eq(const char *file, int line, const char *a_text, struct test_number a,
 	const char *b_text, struct test_number b)
 {
+	int code = errno;
+
 	if (a.negative == b.negative && a.bits == b.bits)
 		return;
 	fprintf(stderr, "%s:%d: CHECK_EQ(%s, %s) failed\n", file, line, a_text, b_text);
-	print_number(a_text, a);
-	print_number(b_text, b);
+	print_number(a_text, a, code);
+	print_number(b_text, b, code);
 	end_failed();
 }
 

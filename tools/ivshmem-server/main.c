@@ -268,6 +268,9 @@ main(int argc, char **argv)
 	sigset_t signals;
 	bool usage;
 
+	if (fd_open_standard() < 0)
+		return EXIT_FAILURE;
+
 	/* Before anything exists that would have to be removed: a signal at any instant waits for
 	 * the loop. */
 	sigemptyset(&signals);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_CLI_H
+#define IVSHMEM_CLI_H
+
+/*
+ * What every part of the tool knows: the global options, how a sub-command describes itself, and
+ * the exit codes. main.c parses the command line by these descriptions and prints the help from
+ * them, so that an option cannot exist without being documented.
+ */
+
+#include <stdbool.h>
+
+/* What a command returns, which becomes the exit code of the program. */
+enum status {
+	STATUS_OK = 0,
+	STATUS_FAILURE = 1, /* a message was written to stderr */
+	STATUS_USAGE = 2,
+	STATUS_TIMEOUT = 3,
+};
+
+/* The global options. */
+struct cli {
+	const char *target;  /* --target, NULL: choose one (target.h) */
+	const char *backend; /* --backend, NULL: let the library choose */
+	unsigned connect_timeout_ms;
+	bool json;
+	bool quiet;
+	bool verbose;
+};
+
+struct cli_option {
+	char letter;          /* the short form, 0 if there is none */
+	const char *name;     /* the long form without its dashes */
+	const char *argument; /* what it takes, as the help shows it; NULL for a flag */
+	const char *help;     /* wrapped by the help; ends without full stop */
+};
+
+#define CLI_OPTIONS_MAX 16
+
+/* What was given on the command line after the command's name, global options not included. */
+struct cli_arguments {
+	/* By index into command->options: the argument ("" for a flag), NULL if not given. */
+	const char *option[CLI_OPTIONS_MAX];
+	char **operand;
+	int n_operands;
+};
+
+struct command {
+	const char *name;
+	const char *operands; /* as shown behind the name, "" if none */
+	int min_operands, max_operands;
+	const char *summary;     /* half a line, for the list of commands */
+	const char *description; /* paragraphs, separated by a newline each */
+	const struct cli_option *options;
+	unsigned n_options;
+	void (*print_more)(void); /* behind the description, may be NULL */
+	const char *json;         /* what --json prints, one line per form */
+	const char *statuses;     /* exit codes beyond the usual, or what they mean here */
+	const char *examples;     /* one command per line */
+	enum status (*run)(const struct cli *cli, const struct cli_arguments *arguments);
+};
+
+#define CLI_OPTIONS(array) .options = (array), .n_options = sizeof(array) / sizeof((array)[0])
+
+extern const struct command command_info;
+extern const struct command command_peers;
+extern const struct command command_ring;
+extern const struct command command_wait;
+extern const struct command command_monitor;
+extern const struct command command_read;
+extern const struct command command_write;
+extern const struct command command_ping;
+extern const struct command command_echo;
+extern const struct command command_shell;
+
+#endif

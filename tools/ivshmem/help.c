@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "help.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define WIDTH         88
+#define OPTION_INDENT 28
+
+/* Words wrapped into lines; the first line begins at column `column`, the others are indented. */
+static void
+print_wrapped(const char *text, size_t length, size_t column, size_t indent)
+{
+	const char *end = text + length;
+	bool first = true;
+
+	while (text < end) {
+		const char *space = memchr(text, ' ', (size_t)(end - text));
+		size_t word = space ? (size_t)(space - text) : (size_t)(end - text);
+
+		if (!first && column + 1 + word > WIDTH) {
+			printf("\n%*s", (int)indent, "");
+			column = indent;
+		} else if (!first) {
+			putchar(' ');
+			column++;
+		}
+		fwrite(text, 1, word, stdout);
+		column += word;
+		text += word + 1;
+		first = false;
+	}
+	putchar('\n');
+}
+
+/* Paragraphs, one per newline. Those that begin with a blank are laid out already. */
+static void
+print_paragraphs(const char *text, size_t indent)
+{
+	while (*text) {
+		size_t length = strcspn(text, "\n");
+
+		printf("%*s", (int)indent, "");
+		if (*text == ' ')
+			printf("%.*s\n", (int)length, text);
+		else
+			print_wrapped(text, length, indent, indent);
+		text += length;
+		if (*text == '\n')
+			text++;
+		/* An empty line between paragraphs, but not around what is laid out already. */
+		if (*text && *text != ' ')
+			putchar('\n');
+	}
+}
+
+/* Lines as they are, each behind the same indentation. */
+static void
+print_indented(const char *text)
+{
+	while (*text) {
+		size_t length = strcspn(text, "\n");
+
+		printf("  %.*s\n", (int)length, text);
+		text += length;
+		if (*text == '\n')
+			text++;
+	}
+}
+
+static void
+print_options(const struct cli_option *options, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char left[64], letter[] = "    ";
+
+		if (options[i].letter) {
+			letter[0] = '-';
+			letter[1] = options[i].letter;
+			letter[2] = ',';
+		}
+		snprintf(left, sizeof(left), "  %s--%s%s%s", letter, options[i].name,
+			options[i].argument ? " " : "",
+			options[i].argument ? options[i].argument : "");
+		if (strlen(left) < OPTION_INDENT)
+			printf("%-*s", OPTION_INDENT, left);
+		else
+			printf("%s\n%*s", left, OPTION_INDENT, "");
+		print_wrapped(
+			options[i].help, strlen(options[i].help), OPTION_INDENT, OPTION_INDENT);
+	}
+}
+
+static void
+print_statuses(const char *statuses)
+{
+	puts("\nExit codes:\n"
+	     "  0 success, 1 failure (a message is on stderr), 2 wrong usage, 3 time-out");
+	if (statuses) {
+		fputs("  ", stdout);
+		print_wrapped(statuses, strlen(statuses), 2, 2);
+	}
+}
+
+void
+help_program(const struct command *const *commands, size_t n_commands,
+	const struct cli_option *options, unsigned n_options)
+{
+	puts("usage: ivshmem [OPTION]... COMMAND [OPTION]... [OPERAND]...\n"
+	     "\n"
+	     "Inter-VM shared memory from the command line: look at who shares it, read and write\n"
+	     "it, ring other peers and be rung by them. The same commands work on a host, "
+	     "attached\n"
+	     "to an ivshmem server, and inside a guest, on its ivshmem PCI device.\n"
+	     "\n"
+	     "Commands:");
+	for (size_t i = 0; i < n_commands; i++) {
+		char usage[64];
+
+		snprintf(usage, sizeof(usage), "%s %s", commands[i]->name, commands[i]->operands);
+		printf("  %-25s %s\n", usage, commands[i]->summary);
+	}
+	puts("\"ivshmem COMMAND --help\" describes a command with its options.\n"
+	     "\n"
+	     "Targets:\n"
+	     "  unix:PATH                 a server's socket; a PATH that begins with / or ./ will "
+	     "do\n"
+	     "  pci:ADDRESS               a PCI device of this machine, such as pci:0000:00:05.0 "
+	     "or\n"
+	     "                            pci:00:05.0\n"
+	     "  pci:auto                  the one ivshmem device there is\n"
+	     "Without --target, the environment variable IVSHMEM_TARGET says it; without that, it "
+	     "is\n"
+	     "unix:/tmp/ivshmem_socket if there is such a socket, else pci:auto if there is a "
+	     "device.\n"
+	     "\n"
+	     "Options, also accepted behind the command:");
+	print_options(options, n_options);
+	print_statuses(NULL);
+	puts("\n"
+	     "Examples:\n"
+	     "  ivshmem peers\n"
+	     "  ivshmem write 0 --nul 'hello' && ivshmem ring 1:1\n"
+	     "  ivshmem --target pci:auto wait --vector 1 --timeout 10 && ivshmem read 0 --text");
+}
+
+void
+help_command(
+	const struct command *command, const struct cli_option *global_options, unsigned n_global)
+{
+	printf("usage: ivshmem [OPTION]... %s [OPTION]...%s%s\n\n", command->name,
+		command->operands[0] ? " " : "", command->operands);
+	print_paragraphs(command->description, 0);
+	if (command->print_more) {
+		puts("");
+		command->print_more();
+	}
+	if (command->n_options > 0) {
+		puts("\nOptions:");
+		print_options(command->options, command->n_options);
+	}
+	puts("\nGlobal options, described by \"ivshmem --help\":");
+	for (unsigned i = 0; i < n_global; i++) {
+		printf("%s--%s%s%s", i % 4 == 0 ? "  " : ", ", global_options[i].name,
+			global_options[i].argument ? " " : "",
+			global_options[i].argument ? global_options[i].argument : "");
+		if (i % 4 == 3 || i + 1 == n_global)
+			putchar('\n');
+	}
+	puts("\nWith --json:");
+	print_indented(command->json);
+	print_statuses(command->statuses);
+	puts("\nExamples:");
+	print_indented(command->examples);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "info.h"
+
+#include "json.h"
+#include "output.h"
+
+#include <parse.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status
+info_show(const struct session *session)
+{
+	const struct ivshmem_client *client = session->client;
+	struct target_pci pci = {.address = ""};
+	char size[SIZE_TEXT_MAX];
+	const char *mapping;
+
+	if (session_check_attached(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	mapping = ivshmem_mapping_name(ivshmem_memory_mapping(client));
+	target_find_pci(session->target, &pci);
+
+	if (session->cli->json) {
+		struct json json = JSON_BEGIN;
+
+		json_object(&json, NULL);
+		json_string(&json, "target", session->target);
+		json_string(&json, "backend", ivshmem_backend(client));
+		json_number(&json, "id", ivshmem_id(client));
+		json_number(&json, "vectors", ivshmem_vectors(client));
+		json_number(&json, "size", ivshmem_size(client));
+		json_string(&json, "mapping", mapping);
+		if (session->is_pci) {
+			json_string(&json, "address", pci.address);
+			json_string(&json, "driver", pci.driver);
+		}
+		json_finish(&json);
+		return STATUS_OK;
+	}
+
+	print_line("target:   %s", session->target);
+	print_line("back end: %s", ivshmem_backend(client));
+	if (session->is_pci) {
+		print_line("address:  %s", pci.address);
+		print_line("driver:   %s", pci.driver[0] ? pci.driver : "none");
+	}
+	print_line("own id:   %u", ivshmem_id(client));
+	print_line("vectors:  %u", ivshmem_vectors(client));
+	print_line("memory:   %s (%" PRIu64 " bytes)", format_size(ivshmem_size(client), size),
+		ivshmem_size(client));
+	print_line("mapping:  %s", mapping);
+	return STATUS_OK;
+}
+
+static void
+peers_show_json(const struct session *session, const uint16_t *ids, int n)
+{
+	struct json json = JSON_BEGIN;
+
+	json_object(&json, NULL);
+	json_number(&json, "id", ivshmem_id(session->client));
+	json_number(&json, "vectors", ivshmem_vectors(session->client));
+	if (n < 0) {
+		json_null(&json, "peers");
+	} else {
+		json_array(&json, "peers");
+		for (int i = 0; i < n; i++) {
+			int vectors = ivshmem_peer_vectors(session->client, ids[i]);
+
+			json_object(&json, NULL);
+			json_number(&json, "id", ids[i]);
+			json_number(&json, "vectors", vectors < 0 ? 0 : (unsigned)vectors);
+			json_end(&json);
+		}
+	}
+	json_finish(&json);
+}
+
+enum status
+peers_show(const struct session *session)
+{
+	uint16_t *ids = NULL;
+	char text[VECTORS_TEXT_MAX];
+	int n;
+
+	if (session_check_attached(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	n = ivshmem_peers(session->client, NULL, 0);
+	if (n < 0 && n != -EOPNOTSUPP)
+		return fail("cannot list the peers: %s", strerror(-n));
+	if (n > 0) {
+		ids = calloc((size_t)n, sizeof(*ids));
+		if (!ids)
+			return fail("out of memory");
+		n = ivshmem_peers(session->client, ids, (size_t)n);
+	}
+
+	if (session->cli->json) {
+		peers_show_json(session, ids, n);
+		free(ids);
+		return STATUS_OK;
+	}
+
+	print_line("own id %u: %s", ivshmem_id(session->client),
+		vectors_text(ivshmem_vectors(session->client), text));
+	if (n < 0)
+		print_line("other peers: unknown, the device does not tell who is connected");
+	else if (n == 0)
+		print_line("no other peer is connected");
+	for (int i = 0; i < n; i++) {
+		int vectors = ivshmem_peer_vectors(session->client, ids[i]);
+
+		print_line("peer %u: %s", ids[i],
+			vectors_text(vectors < 0 ? 0 : (unsigned)vectors, text));
+	}
+	free(ids);
+	return STATUS_OK;
+}
+
+static enum status
+run_with(const struct cli *cli, enum status (*show)(const struct session *session))
+{
+	_session_free_ struct session *session = session_new();
+	enum status status;
+
+	if (!session)
+		return STATUS_FAILURE;
+	status = session_open(session, cli, NULL, false, STATUS_OK);
+	return status == STATUS_OK ? show(session) : status;
+}
+
+static enum status
+info_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	(void)arguments;
+	return run_with(cli, info_show);
+}
+
+static enum status
+peers_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	(void)arguments;
+	return run_with(cli, peers_show);
+}
+
+const struct command command_info = {
+	.name = "info",
+	.operands = "",
+	.summary = "what we are attached to",
+	.description =
+		"Attaches, prints the target, the back end that serves it, our own id and number "
+		"of "
+		"vectors, the size of the shared memory and how it is mapped, and for a PCI device "
+		"its "
+		"address and driver; then detaches.\n"
+		"On the host every run of a command is a peer of its own with an id of its own. In "
+		"a "
+		"guest the id is the device's and stays.\n"
+		"The mapping tells how the processor may cache the memory: write-back is as fast "
+		"as any "
+		"memory, with write-combining reads are slow, uncached is slow both ways, and "
+		"uncached-minus is what the guest asked for and the host may have overruled.",
+	.json = "{\"target\":T,\"backend\":\"unix\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,"
+		"\"size\":BYTES,\"mapping\":M}\n"
+		"On a PCI device also \"address\":\"0000:00:05.0\" and \"driver\":NAME (\"\" if "
+		"none).",
+	.examples = "ivshmem info\n"
+		    "ivshmem --target pci:00:05.0 --json info",
+	.run = info_run,
+};
+
+const struct command command_peers = {
+	.name = "peers",
+	.operands = "",
+	.summary = "who is connected",
+	.description =
+		"Prints our own id and number of vectors, then one line for each other peer, in "
+		"the order of ids, with the number of vectors it can be rung on.\n"
+		"In a guest the device does not tell who is connected; the command says so and "
+		"succeeds.",
+	.json = "{\"id\":I,\"vectors\":N,\"peers\":[{\"id\":P,\"vectors\":N},...]}\n"
+		"In a guest \"peers\" is null.",
+	.examples = "ivshmem peers\n"
+		    "ivshmem --target unix:/run/vm.sock peers --json",
+	.run = peers_run,
+};

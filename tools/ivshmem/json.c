@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "json.h"
+
+#include "output.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/*
+ * The length of the UTF-8 sequence at the start of `bytes`, or 0 if there is none: overlong forms,
+ * surrogates and numbers beyond U+10FFFF are none.
+ */
+static size_t
+utf8_length(const unsigned char *bytes, size_t length)
+{
+	unsigned char first = bytes[0];
+	unsigned char low = 0x80, high = 0xbf; /* what the second byte may be */
+	size_t n;
+
+	if (first < 0x80)
+		return 1;
+	if (first >= 0xc2 && first <= 0xdf)
+		n = 2;
+	else if (first >= 0xe0 && first <= 0xef)
+		n = 3;
+	else if (first >= 0xf0 && first <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (first == 0xe0)
+		low = 0xa0;
+	if (first == 0xed)
+		high = 0x9f;
+	if (first == 0xf0)
+		low = 0x90;
+	if (first == 0xf4)
+		high = 0x8f;
+	if (n > length || bytes[1] < low || bytes[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++) {
+		if (bytes[i] < 0x80 || bytes[i] > 0xbf)
+			return 0;
+	}
+	return n;
+}
+
+static void
+string_write(const char *text, size_t length)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+
+	putchar('"');
+	while (length > 0) {
+		size_t n = utf8_length(bytes, length);
+
+		if (n == 0) {
+			fputs("\\ufffd", stdout);
+			n = 1;
+		} else if (*bytes == '"' || *bytes == '\\') {
+			printf("\\%c", *bytes);
+		} else if (*bytes == '\n') {
+			fputs("\\n", stdout);
+		} else if (*bytes < 0x20 || *bytes == 0x7f) {
+			printf("\\u%04x", *bytes);
+		} else {
+			fwrite(bytes, 1, n, stdout);
+		}
+		bytes += n;
+		length -= n;
+	}
+	putchar('"');
+}
+
+/* The comma and the key in front of a value. */
+static void
+value_begin(struct json *json, const char *key)
+{
+	if (json->depth > 0) {
+		if (json->filled[json->depth - 1])
+			putchar(',');
+		json->filled[json->depth - 1] = true;
+	}
+	if (key) {
+		string_write(key, strlen(key));
+		putchar(':');
+	}
+}
+
+static void
+level_begin(struct json *json, const char *key, char open, char close)
+{
+	value_begin(json, key);
+	putchar(open);
+	if (json->depth < JSON_DEPTH_MAX) {
+		json->close[json->depth] = close;
+		json->filled[json->depth] = false;
+		json->depth++;
+	}
+}
+
+void
+json_object(struct json *json, const char *key)
+{
+	level_begin(json, key, '{', '}');
+}
+
+void
+json_array(struct json *json, const char *key)
+{
+	level_begin(json, key, '[', ']');
+}
+
+void
+json_end(struct json *json)
+{
+	if (json->depth > 0)
+		putchar(json->close[--json->depth]);
+}
+
+void
+json_text(struct json *json, const char *key, const char *text, size_t length)
+{
+	value_begin(json, key);
+	string_write(text, length);
+}
+
+void
+json_string(struct json *json, const char *key, const char *text)
+{
+	json_text(json, key, text, strlen(text));
+}
+
+void
+json_number(struct json *json, const char *key, uint64_t value)
+{
+	value_begin(json, key);
+	printf("%llu", (unsigned long long)value);
+}
+
+void
+json_decimal(struct json *json, const char *key, double value, int digits)
+{
+	value_begin(json, key);
+	printf("%.*f", digits, value);
+}
+
+void
+json_bool(struct json *json, const char *key, bool value)
+{
+	value_begin(json, key);
+	fputs(value ? "true" : "false", stdout);
+}
+
+void
+json_null(struct json *json, const char *key)
+{
+	value_begin(json, key);
+	fputs("null", stdout);
+}
+
+void
+json_hex_begin(struct json *json, const char *key)
+{
+	value_begin(json, key);
+	putchar('"');
+}
+
+void
+json_hex(struct json *json, const void *bytes, size_t length)
+{
+	static const char digits[] = "0123456789abcdef";
+	const unsigned char *byte = bytes;
+
+	(void)json;
+	for (size_t i = 0; i < length; i++) {
+		putchar(digits[byte[i] >> 4]);
+		putchar(digits[byte[i] & 0xf]);
+	}
+}
+
+void
+json_hex_end(struct json *json)
+{
+	(void)json;
+	putchar('"');
+}
+
+void
+json_finish(struct json *json)
+{
+	while (json->depth > 0)
+		json_end(json);
+	putchar('\n');
+	output_flush();
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_JSON_H
+#define IVSHMEM_JSON_H
+
+/*
+ * A writer of JSON to stdout: one document per line. It puts the commas and escapes the strings;
+ *the caller closes what it opens. Within an array the key is NULL.
+ *
+ *	struct json json = JSON_BEGIN;
+ *	json_object(&json, NULL);
+ *	json_number(&json, "id", 3);
+ *	json_end(&json);
+ *	json_finish(&json);
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define JSON_DEPTH_MAX 8
+
+struct json {
+	unsigned depth;
+	char close[JSON_DEPTH_MAX];  /* '}' or ']' for each level that is open */
+	bool filled[JSON_DEPTH_MAX]; /* whether something was written on that level */
+};
+
+#define JSON_BEGIN                                                                                 \
+	{                                                                                          \
+		.depth = 0                                                                         \
+	}
+
+void json_object(struct json *json, const char *key);
+void json_array(struct json *json, const char *key);
+void json_end(struct json *json);
+
+void json_string(struct json *json, const char *key, const char *text);
+/* Any bytes: what is not UTF-8 becomes U+FFFD, so that the document stays valid. */
+void json_text(struct json *json, const char *key, const char *text, size_t length);
+void json_number(struct json *json, const char *key, uint64_t value);
+void json_decimal(struct json *json, const char *key, double value, int digits);
+void json_bool(struct json *json, const char *key, bool value);
+void json_null(struct json *json, const char *key);
+
+/* A string of hexadecimal digits that is written piece by piece. */
+void json_hex_begin(struct json *json, const char *key);
+void json_hex(struct json *json, const void *bytes, size_t length);
+void json_hex_end(struct json *json);
+
+/* End the line and flush it. */
+void json_finish(struct json *json);
+
+#endif

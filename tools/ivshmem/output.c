@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "output.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void print_message(const char *format, va_list args) __attribute__((format(printf, 1, 0)));
+
+static void
+print_message(const char *format, va_list args)
+{
+	char message[2048];
+
+	vsnprintf(message, sizeof(message), format, args);
+	/* One call, one write: lines of several processes on one terminal stay whole. */
+	fprintf(stderr, "ivshmem: %s\n", message);
+}
+
+enum status
+fail(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	print_message(format, args);
+	va_end(args);
+	return STATUS_FAILURE;
+}
+
+void
+note(const struct cli *cli, const char *format, ...)
+{
+	va_list args;
+
+	if (cli->quiet)
+		return;
+	va_start(args, format);
+	print_message(format, args);
+	va_end(args);
+}
+
+int
+output_flush(void)
+{
+	static int failure;
+
+	if (fflush(stdout) == EOF && !failure)
+		failure = errno ? -errno : -EIO;
+	if (ferror(stdout) && !failure)
+		failure = -EIO;
+	return failure;
+}
+
+void
+print_line(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vprintf(format, args);
+	va_end(args);
+	putchar('\n');
+	output_flush();
+}
+
+void
+print_foreign_text(const char *text, size_t length)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+
+	if (!isatty(STDOUT_FILENO)) {
+		fwrite(text, 1, length, stdout);
+		return;
+	}
+	for (size_t i = 0; i < length; i++) {
+		/* The C1 control characters, U+0080 to U+009F, as UTF-8: 0xc2 and then 0x80 to
+		 * 0x9f. */
+		bool c1 = i > 0 && bytes[i - 1] == 0xc2 && bytes[i] >= 0x80 && bytes[i] <= 0x9f;
+		bool control = bytes[i] < 0x20 && bytes[i] != '\n' && bytes[i] != '\t';
+
+		if (control || c1 || bytes[i] == 0x7f)
+			printf("\\x%02x", bytes[i]);
+		else
+			putchar(bytes[i]);
+	}
+}
+
+char *
+vectors_text(unsigned vectors, char buffer[VECTORS_TEXT_MAX])
+{
+	snprintf(buffer, VECTORS_TEXT_MAX, "%u vector%s", vectors, vectors == 1 ? "" : "s");
+	return buffer;
+}

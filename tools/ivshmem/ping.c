@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "ping.h"
+
+#include "json.h"
+#include "output.h"
+#include "ring.h"
+
+#include <clock.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* ---- ping --------------------------------------------------------------------------------- */
+
+static int
+compare_times(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The smallest of the sorted `times` that at least `percent` of them do not exceed, in
+ * microseconds. */
+static double
+percentile(const uint64_t *times, uint64_t n, uint64_t percent)
+{
+	uint64_t rank = (n * percent + 99) / 100;
+
+	return (double)times[rank > 0 ? rank - 1 : 0] / 1000;
+}
+
+static void
+print_times(const struct session *session, const struct bell *bell, uint64_t sent, uint64_t *times,
+	uint64_t n)
+{
+	double min, median, p99, max;
+
+	qsort(times, (size_t)n, sizeof(*times), compare_times);
+	min = n ? percentile(times, n, 0) : 0;
+	median = n ? percentile(times, n, 50) : 0;
+	p99 = n ? percentile(times, n, 99) : 0;
+	max = n ? percentile(times, n, 100) : 0;
+
+	if (session->cli->json) {
+		struct json json = JSON_BEGIN;
+
+		json_object(&json, NULL);
+		json_number(&json, "peer", bell->peer);
+		json_number(&json, "vector", bell->vector);
+		json_number(&json, "sent", sent);
+		json_number(&json, "received", n);
+		if (n > 0) {
+			json_decimal(&json, "min_us", min, 3);
+			json_decimal(&json, "median_us", median, 3);
+			json_decimal(&json, "p99_us", p99, 3);
+			json_decimal(&json, "max_us", max, 3);
+		} else {
+			json_null(&json, "min_us");
+			json_null(&json, "median_us");
+			json_null(&json, "p99_us");
+			json_null(&json, "max_us");
+		}
+		json_finish(&json);
+	} else if (n > 0) {
+		print_line("peer %u vector %u: %" PRIu64
+			   " round trips, min %.1f us, median %.1f us, "
+			   "p99 %.1f us, max %.1f us",
+			bell->peer, bell->vector, n, min, median, p99, max);
+	}
+}
+
+enum ping_end { PING_GOES_ON, PING_ENDED, PING_TIMED_OUT };
+
+/* Sleep until `deadline`, or until ring number `vector` came if `for_ring`. */
+static enum ping_end
+ping_sleep(struct session *session, unsigned vector, bool for_ring, uint64_t deadline)
+{
+	for (;;) {
+		unsigned wake = session_step(session, -1, deadline);
+
+		if (for_ring && session_take(session, vector, UINT64_MAX) > 0)
+			return PING_GOES_ON;
+		if (wake & (SESSION_QUIT | SESSION_GONE))
+			return PING_ENDED;
+		if (wake & SESSION_TIMEOUT)
+			return for_ring ? PING_TIMED_OUT : PING_GOES_ON;
+	}
+}
+
+enum status
+ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint64_t interval,
+	uint64_t timeout)
+{
+	enum status status = session_check_vector(session, (int)bell->vector);
+	enum ping_end end;
+	uint64_t sent = 0, received = 0, *times;
+
+	if (status != STATUS_OK)
+		return status;
+	times = calloc((size_t)count, sizeof(*times));
+	if (!times)
+		return fail("out of memory");
+	session_mute(session, (int)bell->vector);
+
+	/* Let in what came before, and forget it below: it answers nothing. */
+	end = ping_sleep(session, 0, false, clock_now());
+	while (sent < count && end == PING_GOES_ON) {
+		uint64_t start;
+		int r;
+
+		session_take(session, bell->vector, UINT64_MAX);
+		start = clock_now();
+		r = ivshmem_ring(session->client, bell->peer, bell->vector);
+		if (r < 0) {
+			status = ring_fail(session, bell->peer, bell->vector, r);
+			break;
+		}
+		sent++;
+		end = ping_sleep(session, bell->vector, true, start + timeout);
+		if (end == PING_GOES_ON)
+			times[received++] = clock_now() - start;
+		if (end == PING_GOES_ON && interval > 0 && sent < count)
+			end = ping_sleep(session, 0, false, start + interval);
+	}
+
+	print_times(session, bell, sent, times, received);
+	free(times);
+	session_unmute(session);
+	if (end == PING_TIMED_OUT) {
+		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo "
+		     "%u:%u\" "
+		     "there",
+			bell->peer, bell->vector, ivshmem_id(session->client), bell->vector);
+		return STATUS_TIMEOUT;
+	}
+	if (end == PING_ENDED && session->quit)
+		return fail("interrupted: %" PRIu64 " of %" PRIu64 " round trips were made",
+			received, count);
+	if (end == PING_ENDED)
+		return session_check_attached(session);
+	return status;
+}
+
+enum { PING_OPTION_COUNT, PING_OPTION_INTERVAL, PING_OPTION_TIMEOUT };
+
+static const struct cli_option ping_options[] = {
+	[PING_OPTION_COUNT] = {'c', "count", "N", "make N round trips (default: 100)"},
+	[PING_OPTION_INTERVAL] = {'i', "interval", "SECONDS",
+		"ring not more often than every so many seconds, a fraction is allowed (default: "
+		"0, as "
+		"fast as the answers come)"},
+	[PING_OPTION_TIMEOUT] = {'w', "timeout", "SECONDS",
+		"give up when an answer takes longer (default: 5)"},
+};
+
+static enum status
+ping_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	_session_free_ struct session *session = session_new();
+	uint64_t count = PING_COUNT, interval = 0, timeout = PING_TIMEOUT_NS;
+	struct bell bell;
+	enum status status;
+
+	if (!session)
+		return STATUS_FAILURE;
+	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
+		value_u64("--count", arguments->option[PING_OPTION_COUNT], 1, PING_COUNT_MAX,
+			&count) < 0 ||
+		value_duration("--interval", arguments->option[PING_OPTION_INTERVAL], &interval) <
+			0 ||
+		value_duration("--timeout", arguments->option[PING_OPTION_TIMEOUT], &timeout) < 0)
+		return STATUS_USAGE;
+	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
+	if (status == STATUS_OK)
+		status = session_check_vector(session, (int)bell.vector);
+	if (status != STATUS_OK)
+		return status;
+	note(cli, "ringing as peer %u", ivshmem_id(session->client));
+	return ping_peer(session, &bell, count, interval, timeout);
+}
+
+const struct command command_ping = {
+	.name = "ping",
+	.operands = "PEER[:VECTOR]",
+	.min_operands = 1,
+	.max_operands = 1,
+	.summary = "measure round trips to a peer that runs echo",
+	.description =
+		"Rings VECTOR (default: 0) of PEER, waits until our own vector of the same number "
+		"is "
+		"rung, and again; then prints the shortest, the median, the 99th percentile and "
+		"the "
+		"longest time in microseconds. The peer must run the command echo with our id.\n"
+		"As a ring does not tell who rang, any ring on that vector counts as the answer. "
+		"Pinging our own id is possible and measures this process and its kernel alone.\n"
+		"SIGINT and SIGTERM end it: what was measured is printed, and the exit code is 1.",
+	CLI_OPTIONS(ping_options),
+	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,"
+		"\"p99_us\":T,\"max_us\":T}\n"
+		"The times are null if nothing was received.",
+	.statuses = "3 if an answer did not come in time; what was measured was printed.",
+	.examples = "ivshmem ping 1:1 --count 1000\n"
+		    "ivshmem --json ping 0 --interval 0.01",
+	.run = ping_run,
+};
+
+/* ---- echo --------------------------------------------------------------------------------- */
+
+struct echo {
+	struct session *session;
+	const struct bell *bell;
+	uint64_t count, done;
+	bool waiting; /* for the peer, which cannot be rung now */
+};
+
+/* So many at once between two looks at the signals: how much there is to answer is up to the peers.
+ */
+#define ECHO_BATCH 1024
+
+/* Ring back for what came. If the peer cannot be rung yet, the debt stays and is tried again later.
+ */
+static enum status
+echo_answer(struct echo *echo)
+{
+	const struct bell *bell = echo->bell;
+	struct session *session = echo->session;
+
+	for (unsigned i = 0; i < ECHO_BATCH; i++) {
+		int r;
+
+		if (echo->done == echo->count || session->vectors[bell->vector].unconsumed == 0)
+			break;
+		r = ivshmem_ring(session->client, bell->peer, bell->vector);
+		if (r == -ENOENT || r == -EINVAL) {
+			if (!echo->waiting)
+				note(session->cli,
+					"peer %u has no vector %u yet: it is rung when it has",
+					bell->peer, bell->vector);
+			echo->waiting = true;
+			return STATUS_OK;
+		}
+		if (r < 0)
+			return ring_fail(session, bell->peer, bell->vector, r);
+		session_take(session, bell->vector, 1);
+		echo->done++;
+		echo->waiting = false;
+	}
+	return STATUS_OK;
+}
+
+static void
+echo_print(const struct echo *echo)
+{
+	struct json json = JSON_BEGIN;
+
+	if (!echo->session->cli->json) {
+		print_line("peer %u vector %u: rang back %" PRIu64 " time%s", echo->bell->peer,
+			echo->bell->vector, echo->done, echo->done == 1 ? "" : "s");
+		return;
+	}
+	json_object(&json, NULL);
+	json_number(&json, "peer", echo->bell->peer);
+	json_number(&json, "vector", echo->bell->vector);
+	json_number(&json, "echoed", echo->done);
+	json_finish(&json);
+}
+
+enum status
+echo_peer(struct session *session, const struct bell *bell, uint64_t count, uint64_t timeout)
+{
+	struct echo echo = {.session = session, .bell = bell, .count = count};
+	enum status status = session_check_vector(session, (int)bell->vector);
+	uint64_t deadline = session_deadline(timeout);
+	unsigned wake = 0;
+
+	if (status != STATUS_OK)
+		return status;
+	session_mute(session, (int)bell->vector);
+	for (;;) {
+		uint64_t before = echo.done;
+		bool more;
+
+		status = echo_answer(&echo);
+		if (echo.done > before) {
+			deadline = session_deadline(timeout);
+			wake &= ~(unsigned)SESSION_TIMEOUT;
+		}
+		if (status != STATUS_OK || echo.done == count ||
+			wake & (SESSION_QUIT | SESSION_TIMEOUT))
+			break;
+		more = session->vectors[bell->vector].unconsumed > 0 && !echo.waiting;
+		wake = session_step(session, -1, more ? 0 : deadline);
+		if (wake & SESSION_GONE)
+			break;
+		if (more)
+			wake &= ~(unsigned)SESSION_TIMEOUT;
+	}
+	echo_print(&echo);
+	session_unmute(session);
+
+	if (status != STATUS_OK || echo.done == count)
+		return status;
+	if (wake & SESSION_GONE)
+		return session_check_attached(session);
+	if (wake & SESSION_QUIT) {
+		if (count == UINT64_MAX)
+			return STATUS_OK;
+		return fail("interrupted: rang back %" PRIu64 " of %" PRIu64 " times", echo.done,
+			count);
+	}
+	fail("timed out: nothing came on our vector %u for long", bell->vector);
+	return STATUS_TIMEOUT;
+}
+
+enum { ECHO_COUNT, ECHO_TIMEOUT };
+
+static const struct cli_option echo_options[] = {
+	[ECHO_COUNT] = {'c', "count", "N", "end after N rings back (default: go on for ever)"},
+	[ECHO_TIMEOUT] = {'w', "timeout", "SECONDS",
+		"give up when no interrupt came for SECONDS (default: never)"},
+};
+
+static enum status
+echo_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	_session_free_ struct session *session = session_new();
+	uint64_t count = UINT64_MAX, timeout = SESSION_FOREVER;
+	struct bell bell;
+	enum status status;
+
+	if (!session)
+		return STATUS_FAILURE;
+	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
+		value_u64("--count", arguments->option[ECHO_COUNT], 1, UINT64_MAX, &count) < 0 ||
+		value_duration("--timeout", arguments->option[ECHO_TIMEOUT], &timeout) < 0)
+		return STATUS_USAGE;
+	status = session_open(session, cli, session_event_note, true,
+		count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
+	if (status == STATUS_OK)
+		status = session_check_vector(session, (int)bell.vector);
+	if (status != STATUS_OK)
+		return status;
+	note(cli, "echoing as peer %u", ivshmem_id(session->client));
+	return echo_peer(session, &bell, count, timeout);
+}
+
+const struct command command_echo = {
+	.name = "echo",
+	.operands = "PEER[:VECTOR]",
+	.min_operands = 1,
+	.max_operands = 1,
+	.summary = "ring back for each interrupt, the other end of ping",
+	.description =
+		"For each interrupt on our own vector VECTOR (default: 0), rings VECTOR of PEER: "
+		"once "
+		"for each ring, also if several came together. Then prints how many there were.\n"
+		"PEER need not be connected yet: it is rung as soon as it is there, which lets the "
+		"echo be started before the ping.\n"
+		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than "
+		"--count "
+		"asks for.",
+	CLI_OPTIONS(echo_options),
+	.json = "{\"peer\":P,\"vector\":V,\"echoed\":N}",
+	.statuses = "3 if nothing came for the time of --timeout.",
+	.examples = "ivshmem echo 0:1\n"
+		    "ivshmem echo 2 --count 1000 --timeout 30",
+	.run = echo_run,
+};

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_PING_H
+#define IVSHMEM_PING_H
+
+#include "session.h"
+#include "values.h"
+
+#define PING_COUNT      100
+#define PING_COUNT_MAX  10000000
+#define PING_TIMEOUT_NS UINT64_C(5000000000)
+
+/* `bell` is a single one; interval and timeout (per answer) in nanoseconds. */
+enum status ping_peer(struct session *session, const struct bell *bell, uint64_t count,
+	uint64_t interval, uint64_t timeout);
+
+/*
+ * Ring back once for each ring, `count` times (UINT64_MAX: until something ends it); give up if
+ * none came for `timeout` nanoseconds (SESSION_FOREVER).
+ */
+enum status echo_peer(
+	struct session *session, const struct bell *bell, uint64_t count, uint64_t timeout);
+
+#endif

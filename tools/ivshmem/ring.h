@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_RING_H
+#define IVSHMEM_RING_H
+
+#include "session.h"
+#include "values.h"
+
+/* Ring `bells` as often as `count` says, each. A failing one does not keep the others from ringing.
+ */
+enum status ring_bells(
+	struct session *session, const struct bell *bells, unsigned n_bells, uint64_t count);
+
+/* Say why ringing failed. Returns STATUS_FAILURE. */
+enum status ring_fail(const struct session *session, uint16_t peer, unsigned vector, int error);
+
+#endif

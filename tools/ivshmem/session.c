@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "session.h"
+
+#include "output.h"
+
+#include <clock.h>
+#include <fd.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+/* ---- signals ------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t status_on_signal;
+
+/* Runs only while attaching blocks; everything printed so far was flushed. */
+static void
+signal_exit(int signal)
+{
+	(void)signal;
+	_exit((int)status_on_signal);
+}
+
+static void
+signal_set(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+}
+
+static int
+signals_open(struct session *session, enum status status)
+{
+	struct sigaction action = {.sa_handler = signal_exit};
+	sigset_t set;
+
+	status_on_signal = (sig_atomic_t)status;
+	signal_set(&set);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	session->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return session->signal_fd < 0 ? -errno : 0;
+}
+
+static void
+signals_read(struct session *session)
+{
+	struct signalfd_siginfo info;
+
+	if (read(session->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		session->quit = (int)info.ssi_signo;
+}
+
+/* ---- what the library tells us ------------------------------------------------------------ */
+
+static void
+session_event(struct session *session, const struct event *event)
+{
+	if (session->event)
+		session->event(session, event);
+	else if (event->type == EVENT_MESSAGE)
+		fail("%s", event->text);
+}
+
+static void session_message(struct session *session, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void
+session_message(struct session *session, const char *format, ...)
+{
+	char message[1024];
+	struct event event = {.type = EVENT_MESSAGE, .text = message};
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	session_event(session, &event);
+}
+
+/* Interrupts that came before something else are reported before it. */
+static void session_report_interrupts(struct session *session);
+
+static void
+on_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void *data)
+{
+	struct event event = {.type = EVENT_JOINED, .peer = peer, .vectors = vectors};
+
+	(void)client;
+	session_report_interrupts(data);
+	session_event(data, &event);
+}
+
+static void
+on_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void *data)
+{
+	struct event event = {.type = EVENT_VECTORS, .peer = peer, .vectors = vectors};
+
+	(void)client;
+	session_report_interrupts(data);
+	session_event(data, &event);
+}
+
+static void
+on_left(struct ivshmem_client *client, uint16_t peer, void *data)
+{
+	struct event event = {.type = EVENT_LEFT, .peer = peer};
+
+	(void)client;
+	session_report_interrupts(data);
+	session_event(data, &event);
+}
+
+/* How much there is to count is up to the peers. */
+static void
+count_add(uint64_t *count, uint64_t more)
+{
+	if (__builtin_add_overflow(*count, more, count))
+		*count = UINT64_MAX;
+}
+
+static void
+on_interrupt(struct ivshmem_client *client, unsigned vector, uint64_t count, void *data)
+{
+	struct session *session = data;
+
+	(void)client;
+	if (vector >= IVSHMEM_MAX_VECTORS)
+		return;
+	count_add(&session->vectors[vector].received, count);
+	count_add(&session->vectors[vector].unconsumed, count);
+	count_add(&session->vectors[vector].unreported, count);
+}
+
+static void
+on_lost(struct ivshmem_client *client, int error, void *data)
+{
+	struct session *session = data;
+
+	(void)client;
+	session->lost = error;
+}
+
+static void
+session_print_warning(struct session *session)
+{
+	if (session->warning[0])
+		session_message(session, "warning: %s", session->warning);
+	session->warning[0] = '\0';
+}
+
+/* A warning is kept until it is clear whether it says why the server was lost. */
+static void
+on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *message, void *data)
+{
+	struct session *session = data;
+
+	(void)client;
+	if (level == IVSHMEM_LOG_WARNING) {
+		session_print_warning(session);
+		snprintf(session->warning, sizeof(session->warning), "%s", message);
+	} else if (session->cli->verbose) {
+		session_message(session, "debug: %s", message);
+	}
+}
+
+static const struct ivshmem_ops session_ops = {
+	.peer_joined = on_joined,
+	.peer_vectors = on_vectors,
+	.peer_left = on_left,
+	.interrupt = on_interrupt,
+	.lost = on_lost,
+	.log = on_log,
+};
+
+void
+session_event_note(struct session *session, const struct event *event)
+{
+	if (event->type == EVENT_MESSAGE)
+		fail("%s", event->text);
+	else if (event->type == EVENT_LOST && session->is_pci)
+		note(session->cli, "device lost: %s", event->text);
+	else if (event->type == EVENT_LOST)
+		note(session->cli, "server lost: %s; peers that are connected can still ring",
+			event->text);
+}
+
+/* ---- attaching ---------------------------------------------------------------------------- */
+
+static int
+session_attach(
+	struct session *session, struct ivshmem_client **ret_client, struct ivshmem_error *reterr)
+{
+	struct ivshmem_options options = {
+		.struct_size = sizeof(options),
+		.ops = &session_ops,
+		.data = session,
+		.timeout_ms = session->cli->connect_timeout_ms,
+		.backend = session->cli->backend,
+	};
+	sigset_t set;
+	int r;
+
+	signal_set(&set);
+	if (session->signal_fd >= 0)
+		sigprocmask(SIG_UNBLOCK, &set, NULL);
+	r = ivshmem_attach(ret_client, session->target, &options, reterr);
+	if (session->signal_fd >= 0)
+		sigprocmask(SIG_BLOCK, &set, NULL);
+	session_print_warning(session);
+	return r;
+}
+
+static void
+session_report_attached(struct session *session)
+{
+	struct event event = {.type = EVENT_ATTACHED};
+
+	session_event(session, &event);
+}
+
+struct session *
+session_new(void)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session) {
+		fail("out of memory");
+		return NULL;
+	}
+	session->signal_fd = -1;
+	return session;
+}
+
+struct session *
+session_free(struct session *session)
+{
+	if (session)
+		session_close(session);
+	free(session);
+	return NULL;
+}
+
+enum status
+session_open(struct session *session, const struct cli *cli,
+	void (*event)(struct session *session, const struct event *event), bool signals,
+	enum status signal_status)
+{
+	struct ivshmem_error error = {.message = ""};
+	enum status status;
+	int r;
+
+	session->cli = cli;
+	session->event = event;
+	session->muted = SESSION_MUTE_NONE;
+	session->reattach_interval = NSEC_PER_SEC;
+	status = target_choose(cli, session->target);
+	if (status != STATUS_OK)
+		return status;
+	session->is_pci = strncmp(session->target, "pci:", 4) == 0;
+
+	if (signals) {
+		r = signals_open(session, signal_status);
+		if (r < 0)
+			return fail("cannot receive signals: %s", strerror(-r));
+	}
+	r = session_attach(session, &session->client, &error);
+	if (r < 0)
+		return fail("%s", error.message[0] ? error.message : strerror(-r));
+	session_report_attached(session);
+	return STATUS_OK;
+}
+
+void
+session_close(struct session *session)
+{
+	session->client = ivshmem_detach(session->client);
+	session->signal_fd = fd_close(session->signal_fd);
+}
+
+/* The server is gone: try to attach to its successor. Until that succeeds we keep what we have. */
+static void
+session_attach_again(struct session *session)
+{
+	struct ivshmem_error error = {.message = ""};
+	struct ivshmem_client *client;
+	int r = session_attach(session, &client, &error);
+
+	if (r < 0) {
+		if (r != session->reattach_failure && !session->cli->quiet)
+			session_message(session, "cannot attach again yet: %s",
+				error.message[0] ? error.message : strerror(-r));
+		session->reattach_failure = r;
+		session->reattach_at = clock_now() + session->reattach_interval;
+		return;
+	}
+	ivshmem_detach(session->client);
+	session->client = client;
+	session->lost = 0;
+	session->reattach_failure = 0;
+	session_report_attached(session);
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
+
+/* Make interrupts that came into events, unless muted. */
+static void
+session_report_interrupts(struct session *session)
+{
+	if (session->muted == IVSHMEM_ANY_VECTOR || !session->client)
+		return;
+	for (unsigned i = 0; i < ivshmem_vectors(session->client); i++) {
+		struct session_vector *vector = &session->vectors[i];
+		struct event event = {.type = EVENT_INTERRUPT, .vector = i};
+
+		if (vector->unreported == 0 || (int)i == session->muted)
+			continue;
+		event.count = vector->unreported;
+		vector->unreported = 0;
+		session_event(session, &event);
+	}
+}
+
+/* Why the server or the device was lost; the library may have said it better. */
+static const char *
+lost_reason(const struct session *session)
+{
+	if (session->warning[0])
+		return session->warning;
+	switch (-session->lost) {
+	case ECONNRESET:
+		return "it closed the connection";
+	case EPROTO:
+		return "it broke the protocol";
+	case EMFILE:
+		return "no file descriptors are left: raise the limit, ulimit -n";
+	case ENODEV:
+		return "it is being unplugged";
+	default:
+		return strerror(-session->lost);
+	}
+}
+
+static void
+session_report_lost(struct session *session)
+{
+	struct event event = {.type = EVENT_LOST, .error = session->lost};
+
+	event.text = lost_reason(session);
+	session_event(session, &event);
+	session->warning[0] = '\0';
+	/* The host waits for us to let go of an unplugged device. */
+	if (session->is_pci)
+		session->client = ivshmem_detach(session->client);
+	session->reattach_at = clock_now();
+}
+
+static void
+session_dispatch(struct session *session)
+{
+	int lost_before = session->lost;
+	int r = ivshmem_dispatch(session->client, 0);
+
+	if (r < 0 && r != -EINTR && !session->lost)
+		session->lost = r;
+	session_report_interrupts(session);
+	if (session->lost && !lost_before)
+		session_report_lost(session);
+	session_print_warning(session);
+}
+
+static int
+session_poll(struct pollfd *fds, nfds_t n_fds, uint64_t deadline)
+{
+	struct timespec timeout, *timeout_pointer = NULL;
+
+	if (deadline != SESSION_FOREVER) {
+		uint64_t now = clock_now();
+		uint64_t left = deadline > now ? deadline - now : 0;
+
+		timeout.tv_sec = (time_t)(left / NSEC_PER_SEC);
+		timeout.tv_nsec = (long)(left % NSEC_PER_SEC);
+		timeout_pointer = &timeout;
+	}
+	return ppoll(fds, n_fds, timeout_pointer, NULL);
+}
+
+unsigned
+session_step(struct session *session, int input_fd, uint64_t deadline)
+{
+	bool reattach = session->lost && session->reattach && session->client;
+	uint64_t until =
+		reattach && session->reattach_at < deadline ? session->reattach_at : deadline;
+	/* Negative descriptors are ignored by poll. */
+	struct pollfd fds[] = {
+		{.fd = session->signal_fd, .events = POLLIN},
+		{.fd = session->client ? ivshmem_fd(session->client) : -1, .events = POLLIN},
+		{.fd = input_fd, .events = POLLIN},
+	};
+	unsigned wake = 0;
+
+	if (session_poll(fds, 3, until) > 0) {
+		if (fds[0].revents)
+			signals_read(session);
+		if (fds[1].revents)
+			session_dispatch(session);
+		if (fds[2].revents)
+			wake |= SESSION_INPUT;
+	}
+	if (session->quit)
+		wake |= SESSION_QUIT;
+	else if (reattach && clock_now() >= session->reattach_at)
+		session_attach_again(session);
+	if (!session->client)
+		wake |= SESSION_GONE;
+	if (deadline != SESSION_FOREVER && clock_now() >= deadline)
+		wake |= SESSION_TIMEOUT;
+	return wake;
+}
+
+void
+session_mute(struct session *session, int vector)
+{
+	session->muted = vector;
+}
+
+void
+session_unmute(struct session *session)
+{
+	session->muted = SESSION_MUTE_NONE;
+	session_report_interrupts(session);
+}
+
+uint64_t
+session_take(struct session *session, unsigned vector, uint64_t max)
+{
+	struct session_vector *state = &session->vectors[vector];
+	uint64_t taken = state->unconsumed < max ? state->unconsumed : max;
+
+	state->unconsumed -= taken;
+	if (state->unreported > state->unconsumed)
+		state->unreported = state->unconsumed;
+	return taken;
+}
+
+enum status
+session_check_attached(const struct session *session)
+{
+	if (session->client)
+		return STATUS_OK;
+	return fail("the device is gone: it was unplugged");
+}
+
+enum status
+session_check_vector(const struct session *session, int vector)
+{
+	unsigned vectors;
+
+	if (session_check_attached(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	vectors = ivshmem_vectors(session->client);
+	if (vectors == 0 && !session->is_pci)
+		return fail(
+			"the server gives its peers no vectors, so nobody can interrupt us: start "
+			"it with one or more, ivshmem-server -n 1");
+	if (vectors == 0 && strcmp(ivshmem_backend(session->client), "sysfs") == 0)
+		return fail("interrupts cannot be received through sysfs: bind the device to "
+			    "vfio-pci (the virtual machine needs a vIOMMU for that), or poll the "
+			    "memory");
+	if (vectors == 0)
+		return fail("the device has no interrupts: give the virtual machine an "
+			    "ivshmem-doorbell device instead of ivshmem-plain");
+	if (vector != IVSHMEM_ANY_VECTOR && (unsigned)vector >= vectors) {
+		char text[VECTORS_TEXT_MAX];
+
+		return fail("we have no vector %d: we have %s, counted from 0", vector,
+			vectors_text(vectors, text));
+	}
+	return STATUS_OK;
+}
+
+bool
+session_interrupted(struct session *session)
+{
+	if (session->signal_fd >= 0 && !session->quit)
+		signals_read(session);
+	if (session->quit)
+		fail("interrupted");
+	return session->quit != 0;
+}
+
+uint64_t
+session_deadline(uint64_t ns)
+{
+	return ns == SESSION_FOREVER ? SESSION_FOREVER : clock_now() + ns;
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_SESSION_H
+#define IVSHMEM_SESSION_H
+
+/*
+ * A session is what a command has with its target: the attached client, the signals that end it,
+ * the rings that came and were not used yet, and attaching again after the server was lost.
+ *
+ * Theory of operation: session_step() is the one place that sleeps. It polls the client, the
+ * signals and, for the shell, the input, then dispatches the client once. The client's callbacks
+ * only count and hand events on; detaching and attaching again, which are not allowed in callbacks,
+ * follow afterwards. Signals are blocked and read from a descriptor, so none can slip between a
+ * check and a sleep. Attaching blocks elsewhere, in the library: during that time alone the signals
+ * are let in, and their handler ends the process at once. There is nothing to tidy up then that the
+ * kernel does not.
+ */
+
+#include "cli.h"
+#include "event.h"
+#include "target.h"
+
+#include <ivshmem/abi.h>
+#include <ivshmem/client.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* No vector is muted; the others are IVSHMEM_ANY_VECTOR or a vector's number. */
+#define SESSION_MUTE_NONE (-2)
+
+#define SESSION_FOREVER UINT64_MAX
+
+/* How the rings of one of our vectors fared. */
+struct session_vector {
+	uint64_t received;   /* since the session began */
+	uint64_t unconsumed; /* of them, those that nobody took with session_take() */
+	uint64_t unreported; /* of the unconsumed, those that no event told of yet */
+};
+
+struct session {
+	const struct cli *cli;
+	char target[TARGET_MAX];
+	bool is_pci;
+
+	struct ivshmem_client *client; /* NULL once a PCI device is gone */
+	int lost;                      /* 0, or the negative errno it was lost with */
+	char warning[512];             /* the library's last one, not printed yet */
+
+	int signal_fd; /* -1: SIGINT and SIGTERM just kill, as usual */
+	int quit;      /* the signal that asks to end, 0 if none */
+
+	/* unix: attach again when the server is lost, every so often */
+	bool reattach;
+	uint64_t reattach_interval;
+	uint64_t reattach_at;
+	int reattach_failure; /* the last one complained of */
+
+	/* Called for events, inside of callbacks of the library or not: print and remember, no
+	 * more. */
+	void (*event)(struct session *session, const struct event *event);
+	void *data; /* for event() */
+
+	int muted; /* for which vector interrupts are not made into events now */
+
+	struct session_vector vectors[IVSHMEM_MAX_VECTORS];
+};
+
+/* For commands that do not print events: notes on stderr that the server is lost. */
+void session_event_note(struct session *session, const struct event *event);
+
+/*
+ * Choose the target and attach. `event` may be NULL. With `signals`, SIGINT and SIGTERM end
+ * session_step() from now on, and if they come during attaching the process ends with
+ * `signal_status`. Messages are printed. On success EVENT_ATTACHED was handed out.
+ */
+enum status session_open(struct session *session, const struct cli *cli,
+	void (*event)(struct session *session, const struct event *event), bool signals,
+	enum status signal_status);
+void session_close(struct session *session);
+
+/* A zeroed session on the heap: it is too large for a stack. NULL after a message. */
+struct session *session_new(void);
+/* Closes it, too. Returns NULL. */
+struct session *session_free(struct session *session);
+#define _session_free_ __attribute__((cleanup(session_cleanup)))
+static inline void
+session_cleanup(struct session **session)
+{
+	*session = session_free(*session);
+}
+
+enum session_wake {
+	SESSION_QUIT = 1 << 0,    /* a signal asks to end; session->quit is set */
+	SESSION_INPUT = 1 << 1,   /* `input_fd` is readable or at its end */
+	SESSION_TIMEOUT = 1 << 2, /* the deadline passed */
+	SESSION_GONE = 1 << 3,    /* the PCI device is gone and with it session->client */
+};
+
+/*
+ * Wait until something happens, at the longest until `deadline` (clock_now(); SESSION_FOREVER), and
+ * handle what concerns the client. Returns a set of enum session_wake, which may well be empty.
+ */
+unsigned session_step(struct session *session, int input_fd, uint64_t deadline);
+
+/* Do not report interrupts of `vector` (or IVSHMEM_ANY_VECTOR) as events for a while ... */
+void session_mute(struct session *session, int vector);
+/* ... and again. What came meanwhile and was not taken is reported now. */
+void session_unmute(struct session *session);
+
+/* Take at most `max` rings of those that came in on `vector`; returns how many. */
+uint64_t session_take(struct session *session, unsigned vector, uint64_t max);
+
+/* Whether we can be interrupted, on `vector` or IVSHMEM_ANY_VECTOR; else complain and name the
+ * remedy. */
+enum status session_check_vector(const struct session *session, int vector);
+
+/* Whether there is a client; else complain. For the shell, whose device may be gone. */
+enum status session_check_attached(const struct session *session);
+
+/* Whether a signal asked to end, for work that goes on without sleeping; complains, too, if so. */
+bool session_interrupted(struct session *session);
+
+/* A deadline that is `ns` from now; SESSION_FOREVER stays. */
+uint64_t session_deadline(uint64_t ns);
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "shell.h"
+
+#include "lines.h"
+#include "output.h"
+#include "values.h"
+
+#include <clock.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static void
+show_prompt(struct shell *shell)
+{
+	if (!shell->interactive || shell->prompted || shell->session->cli->json)
+		return;
+	fputs("ivshmem> ", stdout);
+	output_flush();
+	shell->prompted = true;
+}
+
+/* Something else is to be printed: get out of the prompt's line. */
+static void
+leave_prompt(struct shell *shell)
+{
+	if (!shell->prompted)
+		return;
+	fputs(isatty(STDOUT_FILENO) ? "\r\033[K" : "\n", stdout);
+	shell->prompted = false;
+}
+
+static void
+print_event(struct session *session, const struct event *event)
+{
+	leave_prompt(session->data);
+	event_print(session, event, false);
+}
+
+/* A signal came. SIGINT on a terminal ends the running command, if there is one, else the shell. */
+static bool
+ends_shell(struct shell *shell, bool command_was_running)
+{
+	if (!shell->session->quit)
+		return false;
+	if (!shell->interactive || !command_was_running || shell->session->quit != SIGINT)
+		return true;
+	shell->session->quit = 0;
+	return false;
+}
+
+/* Execute what was read. Returns whether the shell goes on; *status is its exit code if not. */
+static bool
+execute_lines(struct shell *shell, struct lines *lines, bool exit_on_error, enum status *ret_status)
+{
+	enum status status;
+	char *line;
+	int r;
+
+	*ret_status = STATUS_OK;
+	while ((r = lines_next(lines, &line)) != 0) {
+		/* Between commands, too, is a time to hear what is going on. */
+		if (session_step(shell->session, -1, 0) & SESSION_QUIT)
+			return false;
+		if (r < 0)
+			status = fail(
+				"a command of more than %zu bytes was left out", LINES_LENGTH_MAX);
+		else
+			status = shell_execute(shell, line);
+		if (output_flush() < 0) {
+			*ret_status = STATUS_FAILURE;
+			return false;
+		}
+		if (shell->ended || ends_shell(shell, true))
+			return false;
+		if (status != STATUS_OK && exit_on_error) {
+			*ret_status = status == STATUS_TIMEOUT ? STATUS_TIMEOUT : STATUS_FAILURE;
+			return false;
+		}
+	}
+	return true;
+}
+
+static enum status
+run_shell(struct shell *shell, struct lines *lines, bool exit_on_error)
+{
+	/* Who was there before us is reported before the first prompt. */
+	if (session_step(shell->session, -1, 0) & SESSION_QUIT)
+		return STATUS_OK;
+	for (;;) {
+		enum status status;
+		unsigned wake;
+		int r;
+
+		if (!execute_lines(shell, lines, exit_on_error, &status))
+			return status;
+		if (lines->at_end)
+			return STATUS_OK;
+		show_prompt(shell);
+		wake = session_step(shell->session, STDIN_FILENO, SESSION_FOREVER);
+		if (output_flush() < 0)
+			return STATUS_FAILURE;
+		if (wake & SESSION_QUIT)
+			return STATUS_OK;
+		if (!(wake & SESSION_INPUT))
+			continue;
+		r = lines_fill(lines, STDIN_FILENO);
+		/* A background process of a terminal, or one whose terminal went away. */
+		if (r == -EIO || r == -EBADF)
+			return STATUS_OK;
+		if (r < 0)
+			return fail("cannot read stdin: %s", strerror(-r));
+		/* The terminal shows the newline that was typed. */
+		if (!lines->at_end)
+			shell->prompted = false;
+	}
+}
+
+enum { SHELL_EXIT_ON_ERROR, SHELL_INTERVAL };
+
+static const struct cli_option shell_options[] = {
+	[SHELL_EXIT_ON_ERROR] = {'e', "exit-on-error", NULL,
+		"end at the first command that fails, with exit code 1, or 3 if it timed out"},
+	[SHELL_INTERVAL] = {0, "reconnect-interval", "SECONDS",
+		"how long to wait between attempts to attach again (default: 1)"},
+};
+
+static enum status
+shell_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	_session_free_ struct session *session = session_new();
+	struct shell shell = {.session = session, .interactive = isatty(STDIN_FILENO)};
+	struct lines lines = {.buffer = NULL};
+	uint64_t interval = NSEC_PER_SEC;
+	enum status status;
+
+	if (!session)
+		return STATUS_FAILURE;
+	if (value_interval("--reconnect-interval", arguments->option[SHELL_INTERVAL], &interval) <
+		0)
+		return STATUS_USAGE;
+	session->data = &shell;
+	status = session_open(session, cli, print_event, true, STATUS_OK);
+	if (status != STATUS_OK)
+		return status;
+	session->reattach = !session->is_pci;
+	session->reattach_interval = interval;
+
+	status = run_shell(&shell, &lines, arguments->option[SHELL_EXIT_ON_ERROR]);
+	if (shell.prompted)
+		putchar('\n');
+	lines_free(&lines);
+	return status;
+}
+
+const struct command command_shell = {
+	.name = "shell",
+	.operands = "",
+	.summary = "commands from stdin, by hand or from a script",
+	.description = "Attaches once and executes commands from stdin, separated by newline, "
+		       "carriage return "
+		       "or semicolon, and meanwhile prints events as the command monitor does. It "
+		       "understands "
+		       "the commands of QEMU's ivshmem-client, and more, see below. The prompt "
+		       "appears only "
+		       "if stdin is a terminal. The end of the input ends the shell.\n"
+		       "When the server is lost, the shell attaches again as soon as one is there, "
+		       "under a "
+		       "new id; until then, what is known of the old group goes on working.\n"
+		       "SIGTERM ends the shell at once, also in the middle of wait, ping or echo, "
+		       "and so does "
+		       "SIGINT; but on a terminal, SIGINT only ends the command that is running.",
+	.print_more = shell_print_commands,
+	CLI_OPTIONS(shell_options),
+	.json = EVENT_JSON_HELP
+	"\n"
+	"The commands print what those of the same names print with --json; besides\n"
+	"text: {\"offset\":O,\"length\":L,\"text\":TEXT}\n"
+	"counts: {\"received\":[COUNT-OF-VECTOR-0,...]}\n"
+	"say: {\"say\":TEXT}",
+	.statuses = "0 at the end of the input, after quit and after a signal, even if commands "
+		    "failed, "
+		    "unless -e was given.",
+	.examples =
+		"ivshmem shell\n"
+		"printf 'write 0 hello\\nint all\\nwait any 1 10\\ntext 64\\n' | ivshmem shell -e",
+	.run = shell_run,
+};

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_SHELL_H
+#define IVSHMEM_SHELL_H
+
+#include "session.h"
+
+struct shell {
+	struct session *session;
+	bool interactive; /* stdin is a terminal */
+	bool prompted;    /* the prompt is the last thing on the screen */
+	bool ended;       /* quit or exit was said */
+};
+
+/* What the command help prints, as text. */
+void shell_print_commands(void);
+
+/* Execute one command; the line is taken apart. Messages are printed. */
+enum status shell_execute(struct shell *shell, char *line);
+
+#endif

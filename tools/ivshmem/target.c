@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "target.h"
+
+#include "output.h"
+
+#include <ivshmem/abi.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_SOCKET "/tmp/ivshmem_socket"
+#define PCI_DEVICES    "/sys/bus/pci/devices"
+
+static bool
+attribute_is(const char *address, const char *attribute, unsigned value)
+{
+	char path[PATH_MAX], text[32];
+	FILE *file;
+	bool is = false;
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/%s", address, attribute);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	if (fgets(text, sizeof(text), file))
+		is = strtoul(text, NULL, 16) == value;
+	fclose(file);
+	return is;
+}
+
+/* How many ivshmem devices there are, and the address of the first. */
+static unsigned
+pci_count(char ret_first[16])
+{
+	DIR *directory = opendir(PCI_DEVICES);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	if (!directory)
+		return 0;
+	while ((entry = readdir(directory))) {
+		const char *address = entry->d_name;
+
+		if (address[0] == '.' || strlen(address) >= 16 ||
+			!attribute_is(address, "vendor", IVSHMEM_PCI_VENDOR) ||
+			!attribute_is(address, "device", IVSHMEM_PCI_DEVICE))
+			continue;
+		if (count++ == 0)
+			snprintf(ret_first, 16, "%s", address);
+	}
+	closedir(directory);
+	return count;
+}
+
+int
+target_find_pci(const char *target, struct target_pci *ret_pci)
+{
+	struct target_pci pci = {.address = ""};
+	char path[PATH_MAX], link[PATH_MAX];
+	const char *name;
+	ssize_t length;
+
+	if (strncmp(target, "pci:", 4) != 0)
+		return -ENOENT;
+	name = target + 4;
+	if (strcmp(name, "auto") == 0) {
+		if (pci_count(pci.address) != 1)
+			return -ENOENT;
+	} else {
+		/* The domain may be left out. */
+		bool short_form = strchr(name, ':') == strrchr(name, ':');
+		int printed = snprintf(
+			pci.address, sizeof(pci.address), "%s%s", short_form ? "0000:" : "", name);
+		if (printed < 0 || (size_t)printed >= sizeof(pci.address))
+			return -ENOENT;
+	}
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s", pci.address);
+	if (access(path, F_OK) < 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver", pci.address);
+	length = readlink(path, link, sizeof(link) - 1);
+	if (length > 0) {
+		link[length] = '\0';
+		name = strrchr(link, '/');
+		name = name ? name + 1 : link;
+		/* The NUL is there: the struct was zeroed. */
+		if (strlen(name) < sizeof(pci.driver))
+			memcpy(pci.driver, name, strlen(name));
+	}
+	*ret_pci = pci;
+	return 0;
+}
+
+/* Bring a target into its long form; `origin` says where it was given. */
+static enum status
+target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
+{
+	const char *scheme = "";
+	int length;
+
+	if (text[0] == '/' || strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0) {
+		scheme = "unix:";
+	} else if ((strncmp(text, "unix:", 5) != 0 || !text[5]) &&
+		   (strncmp(text, "pci:", 4) != 0 || !text[4])) {
+		fail("%s '%s' is not a target: give unix:PATH for a server's socket, or pci:auto "
+		     "or "
+		     "pci:ADDRESS for a PCI device",
+			origin, text);
+		return STATUS_USAGE;
+	}
+	length = snprintf(ret_target, TARGET_MAX, "%s%s", scheme, text);
+	if (length < 0 || length >= TARGET_MAX) {
+		fail("%s: the path is too long", origin);
+		return STATUS_USAGE;
+	}
+	return STATUS_OK;
+}
+
+enum status
+target_choose(const struct cli *cli, char ret_target[TARGET_MAX])
+{
+	const char *environment = getenv("IVSHMEM_TARGET");
+	enum status status;
+	struct stat info;
+	char address[16];
+
+	if (cli->target) {
+		status = target_parse(cli->target, "--target", ret_target);
+	} else if (environment && *environment) {
+		status = target_parse(environment, "IVSHMEM_TARGET", ret_target);
+	} else if (stat(DEFAULT_SOCKET, &info) == 0 && S_ISSOCK(info.st_mode)) {
+		status = target_parse(DEFAULT_SOCKET, "default", ret_target);
+	} else if (pci_count(address) > 0) {
+		status = target_parse("pci:auto", "default", ret_target);
+	} else {
+		return fail(
+			"nothing to attach to: there is no server's socket " DEFAULT_SOCKET
+			" and this machine has no ivshmem PCI device; on a host, start "
+			"ivshmem-server or name its socket with --target unix:PATH; in a guest, "
+			"--target pci:auto needs a virtual machine with an ivshmem-doorbell or "
+			"ivshmem-plain device");
+	}
+	if (status != STATUS_OK)
+		return status;
+	if (cli->backend && strncmp(ret_target, "pci:", 4) != 0) {
+		fail("--backend is for pci targets only, and the target is %s", ret_target);
+		return STATUS_USAGE;
+	}
+	return STATUS_OK;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "wait.h"
+
+#include "json.h"
+#include "output.h"
+#include "values.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+struct waiting {
+	struct session *session;
+	int vector;
+	uint64_t missing;
+	uint64_t got[IVSHMEM_MAX_VECTORS];
+};
+
+static void
+take_rings(struct waiting *waiting)
+{
+	unsigned first = 0, end = IVSHMEM_MAX_VECTORS;
+
+	if (waiting->vector != IVSHMEM_ANY_VECTOR) {
+		first = (unsigned)waiting->vector;
+		end = first + 1;
+	}
+	for (unsigned i = first; i < end && waiting->missing > 0; i++) {
+		uint64_t taken = session_take(waiting->session, i, waiting->missing);
+
+		waiting->got[i] += taken;
+		waiting->missing -= taken;
+	}
+}
+
+static void
+print_rings(const struct waiting *waiting, bool timed_out)
+{
+	struct json json = JSON_BEGIN;
+
+	if (!waiting->session->cli->json) {
+		for (unsigned i = 0; i < IVSHMEM_MAX_VECTORS; i++) {
+			if (waiting->got[i] > 0)
+				print_line("vector %u count %" PRIu64, i, waiting->got[i]);
+		}
+		return;
+	}
+	json_object(&json, NULL);
+	json_array(&json, "vectors");
+	for (unsigned i = 0; i < IVSHMEM_MAX_VECTORS; i++) {
+		if (waiting->got[i] == 0)
+			continue;
+		json_object(&json, NULL);
+		json_number(&json, "vector", i);
+		json_number(&json, "count", waiting->got[i]);
+		json_end(&json);
+	}
+	json_end(&json);
+	json_bool(&json, "timed_out", timed_out);
+	json_finish(&json);
+}
+
+enum status
+wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t timeout)
+{
+	struct waiting waiting = {.session = session, .vector = vector, .missing = count};
+	uint64_t deadline = session_deadline(timeout);
+	unsigned wake = 0;
+
+	if (session_check_vector(session, vector) != STATUS_OK)
+		return STATUS_FAILURE;
+	session_mute(session, vector);
+	for (;;) {
+		take_rings(&waiting);
+		if (waiting.missing == 0 || wake & (SESSION_QUIT | SESSION_GONE | SESSION_TIMEOUT))
+			break;
+		wake = session_step(session, -1, deadline);
+	}
+	print_rings(&waiting, waiting.missing > 0 && wake & SESSION_TIMEOUT);
+	session_unmute(session);
+
+	if (waiting.missing == 0)
+		return STATUS_OK;
+	if (wake & SESSION_QUIT)
+		return fail("interrupted: %" PRIu64 " of %" PRIu64 " interrupts came",
+			count - waiting.missing, count);
+	if (wake & SESSION_GONE)
+		return session_check_attached(session);
+	fail("timed out: %" PRIu64 " of %" PRIu64 " interrupts came", count - waiting.missing,
+		count);
+	return STATUS_TIMEOUT;
+}
+
+enum { WAIT_VECTOR, WAIT_COUNT, WAIT_TIMEOUT };
+
+static const struct cli_option wait_options[] = {
+	[WAIT_VECTOR] = {'V', "vector", "V", "wait for interrupts on vector V only (default: any)"},
+	[WAIT_COUNT] = {'c', "count", "N", "wait for N interrupts (default: 1)"},
+	[WAIT_TIMEOUT] = {'w', "timeout", "SECONDS",
+		"give up after SECONDS, a fraction is allowed (default: wait for ever)"},
+};
+
+static enum status
+wait_run(const struct cli *cli, const struct cli_arguments *arguments)
+{
+	_session_free_ struct session *session = session_new();
+	uint64_t count = 1, timeout = SESSION_FOREVER;
+	unsigned vector = 0;
+	enum status status;
+	int wanted;
+
+	if (!session)
+		return STATUS_FAILURE;
+	if (value_uint("--vector", arguments->option[WAIT_VECTOR], 0, IVSHMEM_MAX_VECTORS - 1,
+		    &vector) < 0 ||
+		value_u64("--count", arguments->option[WAIT_COUNT], 1, UINT64_MAX, &count) < 0 ||
+		value_duration("--timeout", arguments->option[WAIT_TIMEOUT], &timeout) < 0)
+		return STATUS_USAGE;
+
+	wanted = arguments->option[WAIT_VECTOR] ? (int)vector : IVSHMEM_ANY_VECTOR;
+	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
+	if (status == STATUS_OK)
+		status = session_check_vector(session, wanted);
+	if (status != STATUS_OK)
+		return status;
+	note(cli, "waiting as peer %u", ivshmem_id(session->client));
+	return wait_for_rings(session, wanted, count, timeout);
+}
+
+const struct command command_wait = {
+	.name = "wait",
+	.operands = "",
+	.summary = "wait for interrupts",
+	.description =
+		"Waits until as many interrupts came as were asked for, then prints a line "
+		"\"vector V "
+		"count C\" for each vector that got some. The counts add up to what was asked for; "
+		"rings beyond that are left alone.\n"
+		"As a host process is a new peer each time it attaches, the id to ring is noted on "
+		"stderr before the wait begins.\n"
+		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. If "
+		"the server goes away, the wait goes on, because peers that are connected can "
+		"still "
+		"ring.",
+	CLI_OPTIONS(wait_options),
+	.json = "{\"vectors\":[{\"vector\":V,\"count\":C},...],\"timed_out\":BOOL}",
+	.statuses = "3 if it timed out; what came until then was printed.",
+	.examples = "ivshmem wait\n"
+		    "ivshmem wait --vector 1 --count 3 --timeout 10",
+	.run = wait_run,
+};
