@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# A thin front to meson and scripts/. Works on a fresh Debian 12, as root or with sudo.
+
+BUILD := build
+
+.PHONY: all run test bench install check-format format clean
+
+all: $(BUILD)/build.ninja
+	@ninja -C $(BUILD) $(NINJAFLAGS)
+
+$(BUILD)/build.ninja:
+	@scripts/packages.sh build
+	@meson setup $(BUILD)
+
+# Two Linux guests and this host share memory and interrupt each other. ARGS=--help tells what else it can do.
+run:
+	@scripts/packages.sh build vm
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 demo/run.py $(ARGS)
+
+# ARGS selects layers, for instance ARGS="unit protocol".
+test:
+	@scripts/packages.sh build check vm
+	@/usr/bin/python3 scripts/test.py $(ARGS)
+
+bench:
+	@scripts/packages.sh build
+	@/usr/bin/python3 bench/run.py $(ARGS)
+
+install: all
+	@meson install -C $(BUILD)
+
+format:
+	@clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	@rm -rf $(BUILD)

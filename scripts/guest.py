@@ -1,0 +1,64 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""Prepares and inspects the Linux guests that the demo and the tests boot."""
+
+import argparse
+import pathlib
+import sys
+
+sys.dont_write_bytecode = True
+
+import vm  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build', metavar='DIR',
+                        help='the build folder (default: %(default)s)')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    commands.add_parser('image', help='fetch what guests boot, unless it is there')
+    commands.add_parser('accel', help='say whether guests run under KVM or TCG, and why')
+    run = commands.add_parser('run', help='boot a guest, run a command in it, print what it prints')
+    run.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto')
+    run.add_argument('--no-iommu', dest='iommu', action='store_const', const=None, default='remapping',
+                     help='a guest without vIOMMU')
+    run.add_argument('--socket', help='give it an ivshmem-doorbell attached to this ivshmem server')
+    run.add_argument('--vectors', type=int, default=4, help='of the ivshmem-doorbell (default: %(default)s)')
+    run.add_argument('--limit', type=float, default=120, help='seconds it may take (default: %(default)s)')
+    run.add_argument('script', help='for sh in the guest')
+    console = commands.add_parser('console', help='connect this terminal to a guest\'s console; ^] leaves')
+    console.add_argument('socket', help='of the console, as demo/run.py --console names it')
+    arguments = parser.parse_args()
+    if arguments.command == 'console':
+        try:
+            with vm.connect_console(arguments.socket) as connection:
+                vm.attach_console(connection)
+        except OSError as problem:
+            sys.exit(f'guest.py: {arguments.socket}: {problem.strerror}')
+        return 0
+
+    cache = arguments.build / 'guest'
+    image = vm.build_image(cache, arguments.build / 'ivshmem-static')
+    if arguments.command == 'accel':
+        print(vm.choose_accel(image, cache))
+    elif arguments.command == 'run':
+        devices = vm.ivshmem_doorbell(arguments.socket, arguments.vectors) if arguments.socket else ()
+        accel = vm.choose_accel(image, cache, arguments.accel)
+        with vm.ScratchDir() as scratch, vm.Guest(image, accel, scratch.path, script=arguments.script,
+                                                  devices=devices, iommu=arguments.iommu) as guest:
+            status, lines = guest.wait_script(arguments.limit)
+            print(*lines, sep='\n')
+            guest.wait_end()
+        return status
+    else:
+        print(f'{image.kernel} ({image.release})')
+    return 0
+
+
+if __name__ == '__main__':
+    try:
+        sys.exit(main())
+    except (vm.ImageError, vm.GuestError) as problem:
+        sys.exit(f'guest.py: {problem}')

@@ -1,0 +1,165 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# The one place that talks to apt: installs what building, checking and running virtual machines needs on
+# Debian 12 or later, once, and says so. What is there already costs nothing and touches nothing.
+
+set -euo pipefail
+export LC_ALL=C # apt's words are looked at
+
+usage() {
+	cat <<-END
+	usage: scripts/packages.sh GROUP...
+	       scripts/packages.sh --list GROUP...
+	       scripts/packages.sh --download DIRECTORY PACKAGE...
+
+	Installs those Debian packages of the groups that are missing, as root or with sudo.
+	--list only names the packages of the groups, --download fetches .deb files without installing them.
+
+	groups:
+	  build   compiler, meson, ninja
+	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
+	  vm      QEMU for x86 and python3
+	END
+}
+
+fail() {
+	echo "packages.sh: $*" >&2
+	exit 1
+}
+
+group_packages() {
+	case "$1" in
+	build) echo make gcc libc6-dev meson ninja-build pkg-config ;;
+	check) echo clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell shellcheck ;;
+	vm) echo qemu-system-x86 python3 ;;
+	*) return 1 ;;
+	esac
+}
+
+packages_of() {
+	local group
+	for group in "$@"; do
+		group_packages "$group" || fail "there is no group '$group'; the groups are build, check and vm"
+	done
+}
+
+is_installed() {
+	[ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+log=
+# shellcheck disable=SC2317 # called by the trap
+cleanup() {
+	[ -z "$log" ] || rm -f "$log"
+}
+trap cleanup EXIT
+
+# Runs a command silently; its output is only of interest if it fails.
+quietly() {
+	[ -n "$log" ] || log=$(mktemp)
+	"$@" >"$log" 2>&1 </dev/null
+}
+
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		quietly env DEBIAN_FRONTEND=noninteractive "$@"
+	elif command -v sudo >/dev/null; then
+		# Before quietly(): the question for the password must be seen and answered.
+		sudo -n true 2>/dev/null || sudo -v || fail "sudo refused; as root, run: $*"
+		quietly sudo env DEBIAN_FRONTEND=noninteractive "$@"
+	else
+		fail "neither root nor sudo; as root, run: $*"
+	fi
+}
+
+apt_failed() {
+	tail -n 15 "$log" | sed 's/^/  /' >&2
+	fail "$1; see apt's words above"
+}
+
+updated=no
+update_lists() {
+	[ "$updated" = no ] || return 0
+	updated=yes
+	# A freshly booted machine often refreshes its lists by itself, and update does not wait for that.
+	local try
+	for try in $(seq 30); do
+		if as_root apt-get -q update; then
+			return 0
+		fi
+		grep -q 'Could not get lock' "$log" || break
+		[ "$try" != 1 ] || echo "packages.sh: waiting for another apt to finish" >&2
+		sleep 2
+	done
+	apt_failed "apt-get update failed (is there a network, and are the entries in /etc/apt/sources.list good?)"
+}
+
+# Runs apt with the lists there are, and again with fresh ones if that failed.
+with_fresh_lists() {
+	"$@" && return 0
+	[ "$updated" = no ] || return 1
+	update_lists
+	"$@"
+}
+
+have_candidates() {
+	local count
+	count=$(apt-cache --quiet=0 policy "$@" 2>/dev/null | grep -c '^  Candidate: [^(]') || true
+	[ "$count" = "$#" ]
+}
+
+install_groups() {
+	local missing=() package
+	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
+		echo "packages.sh: this is no Debian; please see to it that these are there: $*" >&2
+		return
+	fi
+	for package in "$@"; do
+		is_installed "$package" || missing+=("$package")
+	done
+	[ ${#missing[@]} != 0 ] || return 0
+
+	echo "installing Debian packages, once: ${missing[*]}"
+	have_candidates "${missing[@]}" || update_lists
+	with_fresh_lists as_root apt-get -q -y -o DPkg::Lock::Timeout=300 \
+		install --no-install-recommends "${missing[@]}" ||
+		apt_failed "apt-get install failed for: ${missing[*]}"
+}
+
+download_here() {
+	# As root, apt drops to a user that may not be allowed to write here; nothing gained for a .deb.
+	quietly apt-get -q -o APT::Sandbox::User=root download "$@"
+}
+
+download() {
+	local directory=$1
+	shift
+	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
+	cd "$directory"
+	have_candidates "$@" || update_lists
+	with_fresh_lists download_here "$@" || apt_failed "apt-get download failed for: $*"
+}
+
+case "${1-}" in
+'' | -h | --help)
+	usage
+	[ $# != 0 ] || exit 2
+	;;
+--list)
+	shift
+	packages_of "$@"
+	;;
+--download)
+	[ $# -ge 3 ] || fail "--download wants a directory and packages"
+	download "${@:2}"
+	;;
+-*)
+	fail "unknown option '$1'; try --help"
+	;;
+*)
+	packages=$(packages_of "$@")
+	# shellcheck disable=SC2086 # one word per package
+	install_groups $packages
+	;;
+esac

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The guests' kernel and initramfs, made from Debian packages and our static tool, kept in one folder."""
+
+import fcntl
+import functools
+import lzma
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import tempfile
+
+from . import cpio
+
+HERE = pathlib.Path(__file__).resolve().parent
+PACKAGES = HERE.parent / 'packages.sh'
+KERNEL_META = 'linux-image-cloud-amd64'
+MODULES = ('vfio-pci', 'vfio_iommu_type1')
+
+
+class ImageError(Exception):
+    pass
+
+
+def _run(command):
+    try:
+        subprocess.run(command, check=True)
+    except OSError as error:
+        raise ImageError(f'cannot run {command[0]}: {error.strerror}') from error
+    except subprocess.CalledProcessError as error:
+        raise ImageError(f'{pathlib.Path(command[0]).name} failed, see above') from error
+
+
+def _kernel_package():
+    """The package that the meta package stands for now, such as linux-image-6.1.0-56-cloud-amd64."""
+    def ask():
+        if not shutil.which('apt-cache'):
+            return None
+        # Fails where apt has no lists yet.
+        answer = subprocess.run(['apt-cache', 'depends', KERNEL_META], check=False, text=True,
+                                capture_output=True, env={**os.environ, 'LC_ALL': 'C'})
+        return re.search(r'Depends: (linux-image-[\w.+-]+)', answer.stdout)
+
+    found = ask()
+    if not found:
+        # Fetching the (tiny) meta package brings the lists, or a good message.
+        with tempfile.TemporaryDirectory() as folder:
+            _run([PACKAGES, '--download', folder, KERNEL_META])
+        found = ask()
+    if not found:
+        raise ImageError(f'apt does not know which kernel {KERNEL_META} stands for')
+    return found[1]
+
+
+def _module_name(path):
+    return path.name.split('.')[0].replace('-', '_')
+
+
+def _module_bytes(path):
+    data = path.read_bytes()
+    if path.suffix == '.xz':
+        return lzma.decompress(data)
+    if path.suffix != '.ko':
+        raise ImageError(f'{path.name}: a compression this script does not know')
+    return data
+
+
+def _modules_in_order(folder):
+    """(name, bytes) of the wanted modules and all they depend on, each after what it depends on."""
+    files = {_module_name(path): path for path in folder.rglob('*.ko*')}
+    order = {}
+
+    def add(name):
+        name = name.replace('-', '_')
+        if name in order or name not in files:  # not a file: built into the kernel
+            return
+        data = _module_bytes(files[name])
+        depends = re.search(rb'\0depends=([^\0]*)\0', data)
+        for needed in depends[1].decode().split(',') if depends else ():
+            add(needed)
+        order[name] = data
+
+    for name in MODULES:
+        if name.replace('-', '_') not in files:
+            raise ImageError(f'the kernel package has no module {name}')
+        add(name)
+    return order
+
+
+def _fetch_parts(cache, say):
+    """Puts kernel, modules and busybox into cache/parts, once. Nothing is installed on this machine."""
+    parts = cache / 'parts'
+    if parts.is_dir():
+        return parts
+    machine = os.uname().machine
+    if machine != 'x86_64':
+        raise ImageError(f'the guests are x86-64 machines and run our tool; this machine is {machine}')
+
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        folder = pathlib.Path(folder)
+        kernel = _kernel_package()
+        release = kernel.removeprefix('linux-image-')
+        say(f'fetching the guests\' kernel and shell, once: {kernel}, busybox-static')
+        _run([PACKAGES, '--download', folder, kernel, 'busybox-static'])
+        for package in folder.glob('*.deb'):
+            _run(['dpkg', '-x', package, folder / 'root'])
+
+        new = folder / 'parts'
+        (new / 'modules').mkdir(parents=True)
+        (folder / f'root/boot/vmlinuz-{release}').rename(new / 'vmlinuz')
+        (folder / 'root/bin/busybox').rename(new / 'busybox')
+        order = _modules_in_order(folder / f'root/lib/modules/{release}')
+        for name, data in order.items():
+            (new / 'modules' / f'{name}.ko').write_bytes(data)
+        (new / 'modules/order').write_text(''.join(f'{name}.ko\n' for name in order))
+        (new / 'release').write_text(release + '\n')
+        new.rename(parts)
+    return parts
+
+
+def _base_files(parts, tool):
+    try:
+        yield 'bin/ivshmem', pathlib.Path(tool).read_bytes(), 0o755
+    except OSError as error:
+        raise ImageError(f'cannot read {tool}: {error.strerror}; build first') from error
+    yield 'init', (HERE / 'init').read_bytes(), 0o755
+    yield 'bin/busybox', (parts / 'busybox').read_bytes(), 0o755
+    yield 'bin/bind-vfio', (HERE / 'bind-vfio').read_bytes(), 0o755
+    for module in sorted((parts / 'modules').iterdir()):
+        yield f'modules/{module.name}', module.read_bytes(), 0o644
+
+
+class Image:
+    """What a guest boots. The initramfs is put together anew for each guest, which takes milliseconds."""
+
+    def __init__(self, parts, tool):
+        self.kernel = parts / 'vmlinuz'
+        self.release = (parts / 'release').read_text().strip()
+        self._files = list(_base_files(parts, tool))
+
+    def initramfs(self, files):
+        """`files` are more files for this guest: path -> str or bytes, all executable."""
+        archive = cpio.Archive()
+        for folder in ('proc', 'sys', 'dev', 'bin'):
+            archive.folder(folder)
+        # The kernel opens it for init before anybody can mount a /dev.
+        archive.character_device('dev/console', 5, 1)
+        for path, data, mode in self._files:
+            archive.file(path, data, mode)
+        for path, data in files.items():
+            archive.file(path, data.encode() if isinstance(data, str) else data, 0o755)
+        return archive.finish()
+
+
+def build_image(cache, tool, say=functools.partial(print, flush=True)):
+    """Makes what guests boot, with what must be fetched kept in `cache`. `tool` is the static ivshmem."""
+    cache = pathlib.Path(cache).resolve()
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / 'lock', 'w', encoding='ascii') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return Image(_fetch_parts(cache, say), tool)
