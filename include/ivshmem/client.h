@@ -108,9 +108,10 @@ struct ivshmem_ops {
 	 * Called once. unix: the server is gone or broke the protocol; the memory, the known peers
 	 * and interrupts to and from them go on working, but nobody joins or leaves any more. pci:
 	 * the device is being unplugged (-ENODEV): stop using the memory and detach soon, the host
-	 * waits for it. `error` is a negative errno: -ECONNRESET, -EPROTO, -EMFILE, -ENODEV.
+	 * waits for it. The error's code is -ECONNRESET, -EPROTO, -EMFILE or -ENODEV; it belongs to
+	 * the client.
 	 */
-	void (*lost)(struct ivshmem_client *client, int error, void *data);
+	void (*lost)(struct ivshmem_client *client, const struct ivshmem_error *error, void *data);
 
 	/* A message without newline. The only callback that also runs inside other functions. */
 	void (*log)(struct ivshmem_client *client, enum ivshmem_log_level level,

@@ -59,11 +59,11 @@ struct ivshmem_client {
 	struct log log; /* ends in ops->log */
 
 	struct loop *loop;
-	uint64_t deadline;  /* for open() */
-	uint64_t settle_ns; /* for open() */
-	bool dispatching;   /* inside ivshmem_dispatch(): callbacks may run */
-	int lost;           /* 0, or the error that lost() was or will be called with */
-	unsigned handled;   /* things that happened in this dispatch */
+	uint64_t deadline;         /* for open() */
+	uint64_t settle_ns;        /* for open() */
+	bool dispatching;          /* inside ivshmem_dispatch(): callbacks may run */
+	struct ivshmem_error lost; /* code 0, or what lost() was or will be called with */
+	unsigned handled;          /* things that happened in this dispatch */
 	struct loop_timer
 		later; /* due at once: there is something to report from the next dispatch */
 
@@ -87,7 +87,7 @@ int client_add_vector(struct ivshmem_client *client, int *fd);
 void client_remove_vectors(struct ivshmem_client *client);
 
 /* Tell the application, now or at its next dispatch. Only the first call counts. */
-void client_lose(struct ivshmem_client *client, int error);
+void client_lose(struct ivshmem_client *client, int code, const char *message);
 
 /* Peers come and go; called from the loop or from open(). */
 void client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors);

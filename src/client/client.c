@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -122,7 +123,7 @@ report_lost(struct ivshmem_client *client)
 {
 	client->handled++;
 	if (client->ops && client->ops->lost)
-		client->ops->lost(client, client->lost, client->data);
+		client->ops->lost(client, &client->lost, client->data);
 }
 
 static void
@@ -132,11 +133,12 @@ report_lost_later(struct loop_timer *timer)
 }
 
 void
-client_lose(struct ivshmem_client *client, int error)
+client_lose(struct ivshmem_client *client, int code, const char *message)
 {
-	if (client->lost)
+	if (client->lost.code)
 		return;
-	client->lost = error;
+	client->lost.code = code;
+	snprintf(client->lost.message, sizeof(client->lost.message), "%s", message);
 	if (client->dispatching)
 		report_lost(client);
 	else
@@ -520,7 +522,7 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 
 		if (any_pending(client, vector))
 			return 0;
-		if (client->lost == -ENODEV)
+		if (client->lost.code == -ENODEV)
 			return -ENODEV;
 		now = clock_now();
 		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;

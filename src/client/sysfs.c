@@ -80,7 +80,7 @@ on_uevents(struct loop_source *source, uint32_t events)
 			!is_removal(message, sysfs->pci.address))
 			continue;
 		loop_del(source);
-		client_lose(sysfs->client, -ENODEV);
+		client_lose(sysfs->client, -ENODEV, "the device was unplugged");
 		return;
 	}
 }
@@ -324,7 +324,7 @@ sysfs_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	struct sysfs *sysfs = client->state;
 
-	if (client->lost == -ENODEV)
+	if (client->lost.code == -ENODEV)
 		return -ENODEV;
 	pci_register_write(sysfs->registers, IVSHMEM_REG_DOORBELL,
 		ivshmem_doorbell_value(peer, (uint16_t)vector));

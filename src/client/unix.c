@@ -236,9 +236,8 @@ readable(struct loop_source *source, uint32_t events)
 			clock_now() + GATHER, report_later);
 	if (r < 0 && r != -EAGAIN) {
 		report(connection);
-		log_warning(&connection->client->log, "%s", error.message);
 		disconnect(connection);
-		client_lose(connection->client, r);
+		client_lose(connection->client, r, error.message);
 	}
 }
 
@@ -363,7 +362,7 @@ settle(struct connection *connection, struct error *reterr)
 
 		if (r == -ECONNRESET) {
 			disconnect(connection);
-			client_lose(client, r);
+			client_lose(client, r, reterr->message);
 			return 0;
 		}
 		if (r < 0 && r != -EAGAIN)

@@ -441,7 +441,7 @@ on_unplug(struct loop_source *source, uint32_t events)
 	/* The kernel repeats its request until we close the device. */
 	(void)events;
 	loop_del(source);
-	client_lose(vfio->client, -ENODEV);
+	client_lose(vfio->client, -ENODEV, "the device is being unplugged");
 }
 
 /* The kernel asks for the device back through an interrupt of its own; old kernels lack it. */
@@ -625,7 +625,7 @@ vfio_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	struct vfio *vfio = client->state;
 
-	if (client->lost == -ENODEV)
+	if (client->lost.code == -ENODEV)
 		return -ENODEV;
 	return write_register(
 		vfio, IVSHMEM_REG_DOORBELL, ivshmem_doorbell_value(peer, (uint16_t)vector));

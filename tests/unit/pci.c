@@ -411,7 +411,7 @@ check_sysfs(bool combining)
 	CHECK_EQ(backend_sysfs.ring(&client, 0xabcd, 0x102), 0);
 	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
 	CHECK_MEM(bytes, "\x02\x01\xcd\xab", 4);
-	client.lost = -ENODEV;
+	client.lost.code = -ENODEV;
 	CHECK_EQ(backend_sysfs.ring(&client, 1, 1), -ENODEV);
 	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
 	CHECK_MEM(bytes, "\x02\x01\xcd\xab", 4);

@@ -58,7 +58,7 @@ monitor_run(const struct cli *cli, const struct cli_arguments *arguments)
 			return STATUS_FAILURE;
 		if (wake & SESSION_QUIT)
 			return STATUS_OK;
-		if (wake & SESSION_GONE || (session->lost && !reattach))
+		if (wake & SESSION_GONE || (session->lost.code && !reattach))
 			return STATUS_FAILURE;
 	}
 }

@@ -142,35 +142,24 @@ on_interrupt(struct ivshmem_client *client, unsigned vector, uint64_t count, voi
 }
 
 static void
-on_lost(struct ivshmem_client *client, int error, void *data)
+on_lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *data)
 {
 	struct session *session = data;
 
 	(void)client;
-	session->lost = error;
+	session->lost = *error;
 }
 
-static void
-session_print_warning(struct session *session)
-{
-	if (session->warning[0])
-		session_message(session, "warning: %s", session->warning);
-	session->warning[0] = '\0';
-}
-
-/* A warning is kept until it is clear whether it says why the server was lost. */
 static void
 on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *message, void *data)
 {
 	struct session *session = data;
 
 	(void)client;
-	if (level == IVSHMEM_LOG_WARNING) {
-		session_print_warning(session);
-		snprintf(session->warning, sizeof(session->warning), "%s", message);
-	} else if (session->cli->verbose) {
+	if (level == IVSHMEM_LOG_WARNING)
+		session_message(session, "warning: %s", message);
+	else if (session->cli->verbose)
 		session_message(session, "debug: %s", message);
-	}
 }
 
 static const struct ivshmem_ops session_ops = {
@@ -216,7 +205,6 @@ session_attach(
 	r = ivshmem_attach(ret_client, session->target, &options, reterr);
 	if (session->signal_fd >= 0)
 		sigprocmask(SIG_BLOCK, &set, NULL);
-	session_print_warning(session);
 	return r;
 }
 
@@ -305,7 +293,7 @@ session_attach_again(struct session *session)
 	}
 	ivshmem_detach(session->client);
 	session->client = client;
-	session->lost = 0;
+	session->lost.code = 0;
 	session->reattach_failure = 0;
 	session_report_attached(session);
 }
@@ -330,34 +318,16 @@ session_report_interrupts(struct session *session)
 	}
 }
 
-/* Why the server or the device was lost; the library may have said it better. */
-static const char *
-lost_reason(const struct session *session)
-{
-	if (session->warning[0])
-		return session->warning;
-	switch (-session->lost) {
-	case ECONNRESET:
-		return "it closed the connection";
-	case EPROTO:
-		return "it broke the protocol";
-	case EMFILE:
-		return "no file descriptors are left: raise the limit, ulimit -n";
-	case ENODEV:
-		return "it is being unplugged";
-	default:
-		return strerror(-session->lost);
-	}
-}
-
 static void
 session_report_lost(struct session *session)
 {
-	struct event event = {.type = EVENT_LOST, .error = session->lost};
+	struct event event = {
+		.type = EVENT_LOST,
+		.error = session->lost.code,
+		.text = session->lost.message,
+	};
 
-	event.text = lost_reason(session);
 	session_event(session, &event);
-	session->warning[0] = '\0';
 	/* The host waits for us to let go of an unplugged device. */
 	if (session->is_pci)
 		session->client = ivshmem_detach(session->client);
@@ -367,15 +337,16 @@ session_report_lost(struct session *session)
 static void
 session_dispatch(struct session *session)
 {
-	int lost_before = session->lost;
+	int lost_before = session->lost.code;
 	int r = ivshmem_dispatch(session->client, 0);
 
-	if (r < 0 && r != -EINTR && !session->lost)
-		session->lost = r;
+	if (r < 0 && r != -EINTR && !session->lost.code) {
+		session->lost.code = r;
+		snprintf(session->lost.message, sizeof(session->lost.message), "%s", strerror(-r));
+	}
 	session_report_interrupts(session);
-	if (session->lost && !lost_before)
+	if (session->lost.code && !lost_before)
 		session_report_lost(session);
-	session_print_warning(session);
 }
 
 static int
@@ -397,7 +368,7 @@ session_poll(struct pollfd *fds, nfds_t n_fds, uint64_t deadline)
 unsigned
 session_step(struct session *session, int input_fd, uint64_t deadline)
 {
-	bool reattach = session->lost && session->reattach && session->client;
+	bool reattach = session->lost.code && session->reattach && session->client;
 	uint64_t until =
 		reattach && session->reattach_at < deadline ? session->reattach_at : deadline;
 	/* Negative descriptors are ignored by poll. */

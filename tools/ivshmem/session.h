@@ -43,8 +43,7 @@ struct session {
 	bool is_pci;
 
 	struct ivshmem_client *client; /* NULL once a PCI device is gone */
-	int lost;                      /* 0, or the negative errno it was lost with */
-	char warning[512];             /* the library's last one, not printed yet */
+	struct ivshmem_error lost;     /* code 0, or why it was lost */
 
 	int signal_fd; /* -1: SIGINT and SIGTERM just kill, as usual */
 	int quit;      /* the signal that asks to end, 0 if none */
