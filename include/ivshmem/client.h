@@ -38,6 +38,8 @@
  * of this header on its client except ivshmem_detach(), ivshmem_dispatch() and ivshmem_wait().
  */
 
+#include <ivshmem/common.h>
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,18 +66,6 @@ enum ivshmem_mapping {
 
 /* "write-back", "write-combining", "uncached-minus", "uncached" or "unknown"; a static string. */
 const char *ivshmem_mapping_name(enum ivshmem_mapping mapping);
-
-/* Why something failed: the negative errno, and one sentence for a human that names the remedy. */
-struct ivshmem_error {
-	int code;
-	char message[512];
-};
-
-enum ivshmem_log_level {
-	IVSHMEM_LOG_WARNING, /* something is wrong but was survived, such as a server breaking the
-				protocol */
-	IVSHMEM_LOG_DEBUG
-};
 
 /* What a client can be told. Every member may be NULL. `data` is ivshmem_options.data. */
 struct ivshmem_ops {
@@ -108,12 +98,15 @@ struct ivshmem_ops {
 	 * Called once. unix: the server is gone or broke the protocol; the memory, the known peers
 	 * and interrupts to and from them go on working, but nobody joins or leaves any more. pci:
 	 * the device is being unplugged (-ENODEV): stop using the memory and detach soon, the host
-	 * waits for it. The error's code is -ECONNRESET, -EPROTO, -EMFILE or -ENODEV; it belongs to
-	 * the client.
+	 * waits for it. The error's code is -ECONNRESET, -EPROTO, -EMFILE, -ENOMEM or -ENODEV; it
+	 * belongs to the client.
 	 */
 	void (*lost)(struct ivshmem_client *client, const struct ivshmem_error *error, void *data);
 
-	/* A message without newline. The only callback that also runs inside other functions. */
+	/*
+	 * A message without newline, such as a warning that the server broke the protocol. The only
+	 * callback that also runs inside other functions.
+	 */
 	void (*log)(struct ivshmem_client *client, enum ivshmem_log_level level,
 		const char *message, void *data);
 };
@@ -214,8 +207,8 @@ int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
 
 /*
  * Interrupt `peer`, possibly ourselves, on `vector`. Everything we stored to the shared memory
- * before is visible to it when it is woken. Never blocks. Returns 0 or: -ENOENT		no such peer
- * (unix only: in a guest, a ring to nobody is lost without notice)
+ * before is visible to it when it is woken. Never blocks. Returns 0 or:
+ *	-ENOENT		no such peer (unix only: in a guest, a ring to nobody is lost)
  *	-EINVAL		the peer has no such vector (unix only), or vector is out of range
  *	-ENODEV		the device is gone
  */
@@ -244,7 +237,8 @@ uint64_t ivshmem_take(struct ivshmem_client *client, unsigned vector);
 
 /*
  * Dispatch until `vector` (or IVSHMEM_ANY_VECTOR) has rings pending, at most `timeout_ms` (-1: for
- * ever). Takes nothing: call ivshmem_take(). Returns 0 or: -ETIMEDOUT	nothing came
+ * ever). Takes nothing: call ivshmem_take(). Returns 0 or:
+ *	-ETIMEDOUT	nothing came
  *	-EINTR		a signal came
  *	-EOPNOTSUPP	no interrupts here (see the table above)
  *	-EINVAL		the vector can never be rung

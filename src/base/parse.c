@@ -164,6 +164,9 @@ parse_duration_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms)
 		     (unsigned __int128)numerator * units[i].ms / denominator;
 		if (overflow || ms > max_ms)
 			return -ERANGE;
+		/* 0 often means "never", which is not what somebody meant who wrote very little. */
+		if (ms == 0 && strpbrk(text, "123456789"))
+			return -ERANGE;
 		*ret_ms = (uint64_t)ms;
 		return 0;
 	}

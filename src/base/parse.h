@@ -20,8 +20,10 @@ int parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret_value
  */
 int parse_size(const char *text, uint64_t *ret_bytes);
 
-/* Seconds with an optional fraction ("0.25"), or with a suffix "ms", "s", "m", "h", to
- * milliseconds. */
+/*
+ * Seconds with an optional fraction ("0.25"), or with a suffix "ms", "s", "m", "h", to milliseconds.
+ * What is less than one, but not 0, is -ERANGE.
+ */
 int parse_duration_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms);
 
 /* Three or four octal digits: 660, 0660. */

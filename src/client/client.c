@@ -213,8 +213,8 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 {
 	unsigned timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
 	unsigned settle_ms = options->settle_ms ? options->settle_ms : DEFAULT_SETTLE_MS;
-	const struct backend *backend = NULL;
-	const char *address = NULL;
+	const struct backend *backend = &backend_unix;
+	const char *address = target;
 	int r;
 
 	client->ops = options->ops;

@@ -33,6 +33,8 @@ step_version(const struct wire_message *message, struct error *reterr)
 			reason = "it has as many peers as it may have (--max-peers)";
 		else if (version == -EMFILE)
 			reason = "it has no file descriptors left";
+		else if (version == -ETOOMANYREFS)
+			reason = "other clients leave too many descriptors unread";
 		return error_set(reterr, -EPROTONOSUPPORT,
 			"the server refused us: %s (it sent version %" PRId64
 			" where %d was expected)",

@@ -32,6 +32,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 
@@ -181,9 +182,10 @@ receive(struct connection *connection, struct error *reterr)
 		return error_set(reterr, r, "the server closed the connection");
 	if (r == -EMFILE)
 		return error_set(reterr, r,
-			"no file descriptors are left to receive the peers' eventfds; raise the "
-			"limit "
-			"(ulimit -n) above peers times vectors");
+			"the peers' eventfds cannot be received: no file descriptors are left "
+			"(raise "
+			"the limit, ulimit -n, above peers times vectors), or a security policy "
+			"forbids it");
 	if (r == -EPROTO)
 		return error_set(
 			reterr, r, "the server sent more descriptors than one with a message");
@@ -246,6 +248,8 @@ readable(struct loop_source *source, uint32_t events)
 static int
 connect_error(const char *path, int code, struct error *reterr)
 {
+	struct stat st;
+
 	switch (code) {
 	case -ENOENT:
 		return error_set(reterr, code,
@@ -253,6 +257,9 @@ connect_error(const char *path, int code, struct error *reterr)
 			"name the socket of the one that runs",
 			path, path);
 	case -ECONNREFUSED:
+		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return error_set(
+				reterr, code, "'%s' is not a socket; name that of a server", path);
 		return error_set(reterr, code,
 			"nobody listens on '%s': the server that made it is gone; start it again",
 			path);
@@ -301,8 +308,9 @@ connect_to(const char *path, uint64_t deadline, struct error *reterr)
 		return error_set(reterr, -errno, "cannot create a socket: %s", strerror(errno));
 	/* Bounds the wait for a place in the server's queue, which poll() cannot wait for. */
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return connect_error(path, -errno, reterr);
+	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+		if (errno != EINTR || clock_now() >= deadline)
+			return connect_error(path, -errno, reterr);
 	return fd_take(&fd);
 }
 
@@ -315,7 +323,8 @@ wait_readable(int fd, uint64_t deadline)
 	struct pollfd poll = {.fd = fd, .events = POLLIN};
 	int n = ppoll(&poll, 1, &timeout, NULL);
 
-	return n < 0 && errno == EINTR ? 1 : n;
+	/* Interrupted: the caller looks, finds nothing, and asks again while there is time. */
+	return n < 0 ? 1 : n;
 }
 
 static int

@@ -14,10 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
+
+/* Where shm_open() has its objects. */
+#define SHM_DIRECTORY "/dev/shm"
 
 int
 region_round_size(uint64_t size, uint64_t *ret_size)
@@ -96,6 +100,24 @@ open_memfd(struct region *region, const struct region_config *config, struct err
 	return 0;
 }
 
+/* How much of the file there is room for: what it has already, and what is free. */
+static uint64_t
+room_for(int fd)
+{
+	struct statvfs fs;
+	struct stat st;
+	uint64_t had, available;
+
+	/* Without blocks: a file system that has no limit of its own. */
+	if (fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0 || fs.f_blocks == 0)
+		return UINT64_MAX;
+	had = (uint64_t)st.st_blocks * 512;
+	if (__builtin_mul_overflow(fs.f_bavail, fs.f_frsize, &available) ||
+		available > UINT64_MAX - had)
+		return UINT64_MAX;
+	return had + available;
+}
+
 /* An object that was there before us: use it as it is, or grown; it is somebody's memory. */
 static int
 adopt_existing(struct region *region, int fd, const struct stat *st, struct error *reterr)
@@ -147,6 +169,11 @@ open_shm(struct region *region, const struct region_config *config, struct error
 	} else if (errno == EEXIST) {
 		fd = shm_open(region->name, O_RDWR | O_CLOEXEC, 0);
 	}
+	if (fd < 0 && errno == ENOENT && access(SHM_DIRECTORY, F_OK) < 0)
+		return error_set(reterr, -ENOENT,
+			"cannot open shared memory object '%s': there is no " SHM_DIRECTORY
+			"; mount a tmpfs there, or do without -M: the default memory needs no name",
+			region->name);
 	if (fd < 0)
 		return error_set(reterr, -errno, "cannot open shared memory object '%s': %s",
 			region->name, strerror(errno));
@@ -163,6 +190,9 @@ open_shm(struct region *region, const struct region_config *config, struct error
 	}
 	region->dev = st.st_dev;
 	region->ino = st.st_ino;
+	region->owner = st.st_uid;
+	region->mode = st.st_mode & 07777;
+	region->room = room_for(fd);
 	region->fd = fd_take(&fd);
 	return 0;
 }
@@ -178,9 +208,9 @@ open_directory(struct region *region, const struct region_config *config, struct
 
 	if (snprintf(path, sizeof(path), "%s/ivshmem.XXXXXX", config->name) >= (int)sizeof(path))
 		return error_set(
-			reterr, -ENAMETOOLONG, "directory name '%s' is too long", config->name);
+			reterr, -ENAMETOOLONG, "directory name '%.300s' is too long", config->name);
 	if (statfs(config->name, &fs) < 0)
-		return error_set(reterr, -errno, "cannot use directory '%s': %s", config->name,
+		return error_set(reterr, -errno, "cannot use directory '%.300s': %s", config->name,
 			strerror(errno));
 	if (fs.f_type == HUGETLBFS_MAGIC) {
 		page = (uint64_t)fs.f_bsize;
@@ -189,7 +219,7 @@ open_directory(struct region *region, const struct region_config *config, struct
 	}
 	fd = mkostemp(path, O_CLOEXEC);
 	if (fd < 0)
-		return error_set(reterr, -errno, "cannot create a file in directory '%s': %s",
+		return error_set(reterr, -errno, "cannot create a file in directory '%.300s': %s",
 			config->name, strerror(errno));
 	/* It lives as long as somebody holds it, and leaves nothing behind. */
 	unlink(path);
@@ -198,6 +228,8 @@ open_directory(struct region *region, const struct region_config *config, struct
 		r = take_huge_pages(fd, region->size, page, reterr);
 	if (r < 0)
 		return r;
+	if (!page)
+		region->room = room_for(fd);
 	region->fd = fd_take(&fd);
 	return 0;
 }
@@ -205,7 +237,7 @@ open_directory(struct region *region, const struct region_config *config, struct
 int
 region_open(struct region *ret_region, const struct region_config *config, struct error *reterr)
 {
-	struct region region = {.fd = -1};
+	struct region region = {.fd = -1, .room = UINT64_MAX};
 	int r = region_round_size(config->size, &region.size);
 
 	if (r < 0)
@@ -231,15 +263,18 @@ region_open(struct region *ret_region, const struct region_config *config, struc
 	return r;
 }
 
-/* Does the name still lead to our object? Somebody may have removed it and made a new one. */
+/*
+ * Does the name still lead to our object? Somebody may have removed it and made a new one. Not by
+ * opening it: its mode may forbid that even to us.
+ */
 static bool
 name_is_ours(const struct region *region)
 {
-	_fd_cleanup_ int fd = shm_open(region->name, O_RDONLY | O_CLOEXEC, 0);
+	char path[sizeof(SHM_DIRECTORY) + sizeof(region->name)];
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == region->dev &&
-	       st.st_ino == region->ino;
+	snprintf(path, sizeof(path), SHM_DIRECTORY "%s", region->name);
+	return lstat(path, &st) == 0 && st.st_dev == region->dev && st.st_ino == region->ino;
 }
 
 void

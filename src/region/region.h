@@ -39,6 +39,13 @@ struct region {
 	dev_t dev;
 	ino_t ino;
 	char name[NAME_MAX + 2];
+
+	/* Of a REGION_SHM object: whose it is, and its permissions. */
+	uid_t owner;
+	mode_t mode;
+	/* How much of it the file system can hold: less than `size` is a SIGBUS in waiting.
+	 * UINT64_MAX: nobody knows of a limit. */
+	uint64_t room;
 };
 
 #define REGION_MIN_SIZE UINT64_C(4096)

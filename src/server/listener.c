@@ -87,47 +87,70 @@ remove_stale(const struct sockaddr_un *address, struct error *reterr)
 	return 0;
 }
 
+/* What is at the path now. An O_PATH descriptor, because a name may lead elsewhere the next time. */
 static int
-set_rights(const struct listener_config *config, struct error *reterr)
+open_bound(const char *path, struct stat *ret_status, int *ret_fd)
 {
-	if ((config->owner != (uid_t)-1 || config->group != (gid_t)-1) &&
-		lchown(config->path, config->owner, config->group) < 0)
-		return error_set(reterr, -errno, "cannot set the owner or group of socket '%s': %s",
-			config->path, strerror(errno));
-	if (chmod(config->path, config->mode) < 0)
-		return error_set(reterr, -errno, "cannot set the mode of socket '%s': %s",
-			config->path, strerror(errno));
+	_fd_cleanup_ int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	*ret_status = st;
+	*ret_fd = fd_take(&fd);
 	return 0;
 }
 
 static int
 bind_path(int fd, const struct sockaddr_un *address, const struct listener_config *config,
-	struct error *reterr)
+	struct stat *ret_status, struct error *reterr)
 {
-	/* Nobody gets in before the rights are set. */
-	mode_t umask_before = umask(0777);
-	int r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
+	_fd_cleanup_ int bound = -1;
+	mode_t umask_before;
+	int r;
 
+	/*
+	 * The name is born with the mode of the socket's own inode. To set it by the name afterwards
+	 * would follow a link that the owner of the directory has put there meanwhile.
+	 */
+	if (fchmod(fd, config->mode) < 0)
+		return error_set(reterr, -errno, "cannot set the mode of socket '%s': %s",
+			config->path, strerror(errno));
+	umask_before = umask(0);
+	r = bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 ? -errno : 0;
 	umask(umask_before);
 	if (r < 0)
 		return error_set(reterr, r, "cannot bind socket '%s': %s%s", config->path,
 			strerror(-r), r == -ENOENT ? " (its directory must exist)" : "");
-	r = set_rights(config, reterr);
-	if (r == 0 && listen(fd, SOMAXCONN) < 0)
-		r = error_set(reterr, -errno, "cannot listen on socket '%s': %s", config->path,
-			strerror(errno));
-	if (r < 0)
+
+	r = open_bound(config->path, ret_status, &bound);
+	if (r == -ENOTSOCK)
+		return error_set(
+			reterr, r, "socket '%s' was replaced while starting", config->path);
+	if (r < 0) {
 		unlink(config->path);
+		return error_set(
+			reterr, r, "cannot examine socket '%s': %s", config->path, strerror(-r));
+	}
+	/* Nobody gets in before this, whatever the mode: it does not listen yet. */
+	if ((config->owner != (uid_t)-1 || config->group != (gid_t)-1) &&
+		fchownat(bound, "", config->owner, config->group, AT_EMPTY_PATH) < 0) {
+		r = error_set(reterr, -errno, "cannot set the owner or group of socket '%s': %s",
+			config->path, strerror(errno));
+		unlink(config->path);
+	}
 	return r;
 }
 
 int
-listener_open(
+listener_bind(
 	struct listener *ret_listener, const struct listener_config *config, struct error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_fd_cleanup_ int fd = -1, lock = -1;
-	struct stat st;
+	struct stat st = {0};
 	int r;
 
 	if (config->path[0] == '\0')
@@ -144,15 +167,21 @@ listener_open(
 	lock = lock_directory(config->path);
 	r = remove_stale(&address, reterr);
 	if (r == 0)
-		r = bind_path(fd, &address, config, reterr);
+		r = bind_path(fd, &address, config, &st, reterr);
 	if (r < 0)
 		return r;
-	if (lstat(config->path, &st) < 0)
-		return error_set(reterr, -errno, "socket '%s' vanished while starting: %s",
-			config->path, strerror(errno));
 	*ret_listener = (struct listener){.dev = st.st_dev, .ino = st.st_ino};
 	strcpy(ret_listener->path, config->path);
 	ret_listener->fd = fd_take(&fd);
+	return 0;
+}
+
+int
+listener_listen(const struct listener *listener, struct error *reterr)
+{
+	if (listen(listener->fd, SOMAXCONN) < 0)
+		return error_set(reterr, -errno, "cannot listen on socket '%s': %s", listener->path,
+			strerror(errno));
 	return 0;
 }
 

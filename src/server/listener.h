@@ -27,12 +27,15 @@ struct listener {
 };
 
 /*
- * Bind and listen. A socket that nobody listens on is replaced, whoever left it; one that somebody
- * listens on is -EADDRINUSE, and anything else at the path -EEXIST. Starting servers wait for each
- * other, so that none takes another for dead between its bind() and its listen().
+ * Bind, with everything set but not listening yet: who connects is refused, and the path is ours. A
+ * socket that no living process has bound is replaced, whoever left it; one that somebody has bound,
+ * listening or not, is -EADDRINUSE, and anything else at the path -EEXIST. Starting servers wait for
+ * each other, so that none removes as stale what another has just bound.
  */
-int listener_open(
+int listener_bind(
 	struct listener *ret_listener, const struct listener_config *config, struct error *reterr);
+/* Let clients in: when all that they are to get is there. */
+int listener_listen(const struct listener *listener, struct error *reterr);
 
 /* Close, and remove the path if it is still our socket. */
 void listener_close(struct listener *listener);

@@ -216,6 +216,11 @@ roster_join(struct roster *roster, struct peer *peer, uint64_t stamp)
 
 	if (r < 0)
 		return r;
+	r = reserve_told(peer, roster->n_slots);
+	if (r < 0) {
+		release_slot(roster, peer->slot);
+		return r;
+	}
 	peer->joined = stamp;
 	peer->join = (struct event){.peer = peer};
 	peer->leave = (struct event){.peer = peer, .leave = true};

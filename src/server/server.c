@@ -34,6 +34,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -50,11 +52,16 @@
  */
 #define UNREAD_SIZE 16384
 
+/* Warnings that clients can cause, at most so many in such a while: nobody fills the disk with them. */
+#define WARNINGS_MAX   20
+#define WARNINGS_WHILE (10 * NSEC_PER_SEC)
+
 /* How soon to try again when the kernel lacks something and no event tells that it has it again. */
 #define RETRY (20 * NSEC_PER_MSEC)
 
-/* When the kernel has taken nothing more for so long, whoever leaves most unread is cut, one after
- * the other. */
+/*
+ * When the kernel has taken nothing for so long, newcomers are refused instead of being kept waiting.
+ */
 #define STARVING_LIMIT (10 * NSEC_PER_SEC)
 
 struct client {
@@ -62,8 +69,9 @@ struct client {
 	struct peer *peer;
 	struct loop_source source; /* source.fd is the socket, owned */
 	struct list link;          /* the list of its state */
-	uint64_t full_since;       /* clock_now(); 0 unless it is full */
-	bool fresh;                /* has never been up to date */
+	uint64_t full_since; /* clock_now() when it last took something; 0 unless it is full */
+	int unread;          /* bytes in its full socket then */
+	bool fresh;          /* has never been up to date */
 	pid_t pid;
 	uid_t uid;
 };
@@ -83,6 +91,9 @@ struct server {
 	struct peer *prepared; /* for the next client */
 	int spare_fd;          /* given up for a moment to refuse a client when there is no other */
 
+	uint64_t warnings_since; /* clock_now() */
+	unsigned n_warnings;     /* since then */
+
 	/* Troubles are told once, when they begin. */
 	bool refusing, pausing;
 	uint64_t starving_since; /* clock_now(); 0 unless somebody starves */
@@ -92,6 +103,32 @@ static void server_send(struct loop_work *work);
 static void server_retry(struct loop_timer *timer);
 static void server_stalled(struct loop_timer *timer);
 static void server_accept(struct loop_source *source, uint32_t events);
+
+/* A warning that clients can cause: so many at most in a while, then how many more there were. */
+static void server_warn(struct server *server, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+static void
+server_warn(struct server *server, const char *format, ...)
+{
+	uint64_t now = clock_now();
+	char message[512];
+	va_list args;
+
+	if (now - server->warnings_since > WARNINGS_WHILE) {
+		if (server->n_warnings > WARNINGS_MAX)
+			log_warning(server->log, "there were %u more warnings like the last ones",
+				server->n_warnings - WARNINGS_MAX);
+		server->warnings_since = now;
+		server->n_warnings = 0;
+	}
+	if (++server->n_warnings > WARNINGS_MAX)
+		return;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	log_warning(server->log, "%s", message);
+}
 
 static struct client *
 client_at(struct list *link)
@@ -125,11 +162,21 @@ server_unprepare(struct server *server)
 	}
 }
 
+/* Has nobody been able to take anything, for longer than `limit`? */
+static bool
+server_is_stuck(const struct server *server, uint64_t limit)
+{
+	return server->starving_since && clock_now() - server->starving_since > limit;
+}
+
 static int
 server_prepare(struct server *server)
 {
 	uint16_t id;
 	int r;
+
+	if (server_is_stuck(server, STARVING_LIMIT))
+		return -ETOOMANYREFS;
 
 	if (server->config.max_peers && server->roster.n_present >= server->config.max_peers)
 		return -EUSERS;
@@ -171,7 +218,7 @@ client_left(struct client *client)
 static void
 client_cut(struct client *client, const char *reason)
 {
-	log_warning(client->server->log, "peer %u (process %d, user %u) is disconnected: %s",
+	server_warn(client->server, "peer %u (process %d, user %u) is disconnected: %s",
 		client->peer->id, (int)client->pid, (unsigned)client->uid, reason);
 	client_remove(client);
 }
@@ -194,6 +241,15 @@ server_watch_full(struct server *server)
 		first->full_since + server->config.stall_limit_ns, server_stalled);
 }
 
+/* Bytes sent to the client that it has not read. */
+static int
+client_unread(const struct client *client)
+{
+	int unread;
+
+	return ioctl(client->source.fd, SIOCOUTQ, &unread) == 0 ? unread : 0;
+}
+
 static void
 server_stalled(struct loop_timer *timer)
 {
@@ -202,10 +258,18 @@ server_stalled(struct loop_timer *timer)
 
 	while (!list_empty(&server->full)) {
 		struct client *client = client_at(server->full.next);
+		int unread = client_unread(client);
 
 		if (client->full_since + server->config.stall_limit_ns > now)
 			break;
-		client_cut(client, "it reads nothing, for longer than the stall time-out");
+		if (unread < client->unread) {
+			/* It reads, only too slowly for EPOLLOUT to have come. */
+			client->unread = unread;
+			client->full_since = now;
+			client_move(client, &server->full);
+			continue;
+		}
+		client_cut(client, "it read nothing for longer than the stall time-out");
 	}
 	server_watch_full(server);
 }
@@ -216,6 +280,7 @@ client_full(struct client *client)
 	struct server *server = client->server;
 
 	client->full_since = clock_now();
+	client->unread = client_unread(client);
 	client_move(client, &server->full);
 	loop_set_events(&client->source, EPOLLIN | EPOLLRDHUP | EPOLLOUT);
 	if (server->full.next == &client->link)
@@ -227,16 +292,16 @@ client_starved(struct client *client, int error)
 {
 	struct server *server = client->server;
 
-	if (!server->starving_since)
-		log_warning(server->log,
+	if (!server->starving_since) {
+		server_warn(server,
 			"the kernel takes no more messages for now (%s); going on as soon as it "
 			"does%s",
 			strerror(-error),
-			error == -ETOOMANYREFS ? ": clients of this user's do not read the "
-						 "descriptors sent to them"
+			error == -ETOOMANYREFS ? ": clients leave unread the descriptors sent to "
+						 "them"
 					       : "");
-	if (!server->starving_since)
 		server->starving_since = clock_now();
+	}
 	client_move(client, &server->starved);
 	loop_timer_set(
 		server->config.loop, &server->retry_timer, clock_now() + RETRY, server_retry);
@@ -253,11 +318,15 @@ client_send(struct client *client)
 	n = roster_next(&server->roster, client->peer, messages, WIRE_SEND_MAX);
 	if (n > 0)
 		sent = wire_send(client->source.fd, messages, (unsigned)n);
-	if (sent > 0)
+	if (sent > 0) {
 		roster_told(&server->roster, client->peer, (unsigned)sent);
+		/* Somebody reads: what others lack comes free, if slowly. */
+		if (server->starving_since)
+			server->starving_since = clock_now();
+	}
 
 	if (n < 0) {
-		client_cut(client, "out of memory");
+		client_starved(client, n);
 	} else if (sent == n && n < WIRE_SEND_MAX) {
 		client->fresh = false;
 		client_move(client, &server->idle);
@@ -296,8 +365,9 @@ server_send(struct loop_work *work)
 	loop_defer(server->config.loop, &server->send_work, server_send);
 }
 
-/* Descriptors that are sent and not read count against all that this user sends: find who holds
- * most. */
+/*
+ * Descriptors that are sent and not read count against all that this user sends: find who holds most.
+ */
 static struct client *
 server_find_hoarder(struct server *server)
 {
@@ -307,11 +377,10 @@ server_find_hoarder(struct server *server)
 
 	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
 		list_for_each (link, states[i]) {
-			struct client *client = client_at(link);
-			int unread;
+			int unread = client_unread(client_at(link));
 
-			if (ioctl(client->source.fd, SIOCOUTQ, &unread) == 0 && unread > most) {
-				hoarder = client;
+			if (unread > most) {
+				hoarder = client_at(link);
 				most = unread;
 			}
 		}
@@ -323,17 +392,17 @@ static void
 server_retry(struct loop_timer *timer)
 {
 	struct server *server = container_of(timer, struct server, retry_timer);
-	uint64_t limit = server->config.stall_limit_ns;
 
 	if (list_empty(&server->starved))
 		return;
-	if (limit != 0 && clock_now() - server->starving_since >
-				  (limit < STARVING_LIMIT ? limit : STARVING_LIMIT)) {
+	/* Whoever had read anything would have made room for some message. */
+	if (server->config.stall_limit_ns != 0 &&
+		server_is_stuck(server, server->config.stall_limit_ns)) {
 		struct client *hoarder = server_find_hoarder(server);
 
 		if (hoarder)
-			client_cut(hoarder,
-				"it leaves unread what others wait for the kernel to take");
+			client_cut(hoarder, "it read nothing for longer than the stall time-out, "
+					    "while the others waited for it");
 	}
 	list_splice(&server->ready, &server->starved);
 	loop_defer(server->config.loop, &server->send_work, server_send);
@@ -349,7 +418,8 @@ client_event(struct loop_source *source, uint32_t events)
 		char byte;
 		ssize_t n = recv(source->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-		if (n > 0) {
+		/* An urgent byte makes the socket readable, but is not to be had by reading. */
+		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
 			client_cut(client, "it sent something, but clients must not");
 			return;
 		}
@@ -437,6 +507,9 @@ refusal(int reason)
 	case -EMFILE:
 		return "this process has no file descriptors left (raise its limit, or use fewer "
 		       "vectors)";
+	case -ETOOMANYREFS:
+		return "too many descriptors that were sent to clients are unread (raise this "
+		       "process's limit on file descriptors, or give it CAP_SYS_RESOURCE)";
 	default:
 		return strerror(-reason);
 	}
@@ -449,7 +522,7 @@ server_refuse(struct server *server, int socket, int reason)
 	const struct wire_message message = {reason, -1};
 
 	if (!server->refusing)
-		log_warning(server->log, "new clients are refused: %s; %u peers are connected",
+		server_warn(server, "new clients are refused: %s; %u peers are connected",
 			refusal(reason), server->roster.n_present);
 	server->refusing = true;
 	wire_send(socket, &message, 1);
@@ -486,8 +559,8 @@ static void
 server_pause(struct server *server, int error)
 {
 	if (!server->pausing)
-		log_warning(server->log, "cannot accept clients for now: %s; they wait",
-			strerror(-error));
+		server_warn(
+			server, "cannot accept clients for now: %s; they wait", strerror(-error));
 	server->pausing = true;
 	loop_set_events(&server->listen_source, 0);
 	loop_timer_set(
@@ -617,11 +690,7 @@ server_n_peers(const struct server *server)
 unsigned
 server_capacity(unsigned long limit, unsigned used, unsigned n_vectors)
 {
-	unsigned long peers;
+	unsigned long peers = limit > used ? (limit - used) / (1 + n_vectors) : 0;
 
-	/* One peer is always prepared: its eventfds are open, its socket is not. */
-	if (limit <= used + n_vectors)
-		return 0;
-	peers = (limit - used - n_vectors) / (1 + n_vectors);
 	return peers > IVSHMEM_MAX_ID + 1 ? IVSHMEM_MAX_ID + 1 : (unsigned)peers;
 }

@@ -49,9 +49,12 @@ int wire_receiver_feed(struct wire_receiver *receiver, const void *bytes, size_t
 
 /*
  * Read from `socket`, without blocking, until one message is complete. Returns 1 and the message,
- * or: -EAGAIN		nothing more now -ECONNRESET	the other side closed the connection -EPROTO
- * more descriptors at once than any message has -EMFILE		descriptors came, but this process
- * has no room for them other negative errno from recvmsg()
+ * or:
+ *	-EAGAIN		nothing more now
+ *	-ECONNRESET	the other side closed the connection
+ *	-EPROTO		more descriptors at once than any message has
+ *	-EMFILE		descriptors came, but this process has no room for them, or may not have them
+ *	other negative errno from recvmsg()
  */
 int wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *ret_message);
 
@@ -63,10 +66,10 @@ int wire_receive(struct wire_receiver *receiver, int socket, struct wire_message
 /*
  * Send `n` (1 to WIRE_SEND_MAX) messages in order, without blocking and without SIGPIPE. Runs of
  * messages without descriptor travel together. Descriptors are borrowed. Returns how many messages
- * went out, which is less than n when the socket is full, or when nothing went out: -EAGAIN
- * the socket is full; EPOLLOUT will tell when to go on -ETOOMANYREFS	too many descriptors of this
- * user are in flight; no event will tell when to go on other negative errno from sendmsg(): -EPIPE,
- * -ECONNRESET, -ENOBUFS, -ENOMEM
+ * went out, which is less than n when the socket is full, or when nothing went out:
+ *	-EAGAIN		the socket is full; EPOLLOUT will tell when to go on
+ *	-ETOOMANYREFS	too many descriptors of this user are in flight; no event tells when to go on
+ *	other negative errno from sendmsg(): -EPIPE, -ECONNRESET, -ENOBUFS, -ENOMEM
  */
 int wire_send(int socket, const struct wire_message *messages, unsigned n);
 

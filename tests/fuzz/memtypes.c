@@ -13,11 +13,10 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *text = strndup((const char *)data, size), *list;
+	char *text = fuzz_text(data, size), *list;
 	uint64_t start = 0, length = 0;
 	enum ivshmem_mapping mapping, unknown;
 
-	DEMAND(text);
 	list = strchr(text, '\n');
 	if (!list) {
 		free(text);

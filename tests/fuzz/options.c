@@ -17,14 +17,13 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *text = strndup((const char *)data, size), *rest = text, *argv[ARGS_MAX + 2];
+	char *text = fuzz_text(data, size), *rest = text, *argv[ARGS_MAX + 2];
 	static char name[] = "ivshmem-server";
 	struct options options, untouched;
 	struct error error = {0};
 	bool usage = false;
 	int argc = 0, r;
 
-	DEMAND(text);
 	memset(&untouched, 0x5a, sizeof(untouched));
 	options = untouched;
 	argv[argc++] = name;

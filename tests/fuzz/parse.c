@@ -212,8 +212,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1)
 		return 0;
-	text = strndup((const char *)data + 1, size - 1);
-	DEMAND(text);
+	text = fuzz_text(data + 1, size - 1);
 	switch (data[0]) {
 	case 'u':
 		fuzz_u64(text);

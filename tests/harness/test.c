@@ -263,22 +263,6 @@ test_drop_root(void)
 		SKIP("cannot give up being root: %s", strerror(errno));
 }
 
-bool
-test_has_asan(void)
-{
-#if defined(__SANITIZE_ADDRESS__)
-	return true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-	return true;
-#else
-	return false;
-#endif
-#else
-	return false;
-#endif
-}
-
 /* ---- descriptors ---------------------------------------------------------------------------- */
 
 /* Sets open[fd] for each open descriptor and returns how many there are. */

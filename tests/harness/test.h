@@ -107,9 +107,6 @@ unsigned test_open_fds(void);
  */
 void test_drop_root(void);
 
-/* Whether this is an AddressSanitizer build, where limits on memory mean nothing. */
-bool test_has_asan(void);
-
 /* ---- the inside of the macros --------------------------------------------------------------- */
 
 struct test_number {

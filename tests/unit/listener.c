@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -28,8 +29,10 @@ open_ok(struct listener *listener, const struct listener_config *config)
 {
 	struct error error = {0};
 
-	if (listener_open(listener, config, &error) < 0)
-		FAIL("listener_open(), with \"%s\",", error.message);
+	if (listener_bind(listener, config, &error) < 0)
+		FAIL("listener_bind(), with \"%s\",", error.message);
+	if (listener_listen(listener, &error) < 0)
+		FAIL("listener_listen(), with \"%s\",", error.message);
 }
 
 static void
@@ -39,13 +42,13 @@ open_fails(const struct listener_config *config, int code, const char *words)
 	struct error error = {0};
 	unsigned open_fds = test_open_fds();
 
-	CHECK_EQ(listener_open(&listener, config, &error), code);
+	CHECK_EQ(listener_bind(&listener, config, &error), code);
 	CHECK_EQ(error.code, code);
 	if (!strstr(error.message, words))
 		FAIL("finding \"%s\" in \"%s\"", words, error.message);
 	CHECK_EQ(listener.fd, 4711);
 	CHECK_EQ(test_open_fds(), open_fds);
-	CHECK_EQ(listener_open(&listener, config, NULL), code);
+	CHECK_EQ(listener_bind(&listener, config, NULL), code);
 }
 
 static int
@@ -105,6 +108,40 @@ TEST(open_connect_close)
 	listener_close(&listener);
 	CHECK_EQ(listener.fd, -1);
 	CHECK(!exists());
+	listener_close(&listener);
+}
+
+TEST(bound_is_not_listening)
+{
+	struct listener_config config = config_at("socket");
+	struct listener listener;
+	int client;
+
+	CHECK_EQ(listener_bind(&listener, &config, NULL), 0);
+	CHECK(exists());
+	CHECK_EQ(connect_to_path(), -ECONNREFUSED);
+	/* But the path is taken. */
+	open_fails(&config, -EADDRINUSE, "running");
+	CHECK_EQ(listener_listen(&listener, NULL), 0);
+	client = connect_to_path();
+	CHECK(client >= 0);
+	close(client);
+	listener_close(&listener);
+	CHECK(!exists());
+}
+
+TEST(listening_fails_with_a_sentence)
+{
+	struct listener_config config = config_at("socket");
+	struct listener listener, broken;
+	struct error error = {0};
+
+	CHECK_EQ(listener_bind(&listener, &config, NULL), 0);
+	broken = listener;
+	broken.fd = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	CHECK_EQ(listener_listen(&broken, &error), -ENOTSOCK);
+	CHECK(strstr(error.message, path));
+	close(broken.fd);
 	listener_close(&listener);
 }
 
@@ -330,6 +367,29 @@ TEST(directory_that_may_not_be_written)
 	CHECK_SYS(chmod(test_directory(), 0755));
 }
 
+TEST(failure_for_want_of_descriptors_leaves_no_socket)
+{
+	struct listener_config config = config_at("socket");
+	struct rlimit limit, before;
+	struct listener listener;
+	unsigned failures = 0;
+	int first = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC)), r;
+
+	close(first);
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &before));
+	for (limit = before, limit.rlim_cur = (rlim_t)first;; limit.rlim_cur++, failures++) {
+		CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+		r = listener_bind(&listener, &config, NULL);
+		CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
+		if (r == 0)
+			break;
+		CHECK_EQ(r, -EMFILE);
+		CHECK(!exists());
+	}
+	CHECK(failures >= 2);
+	listener_close(&listener);
+}
+
 TEST(close_leaves_what_somebody_else_put_there)
 {
 	struct listener_config config = config_at("socket");
@@ -377,7 +437,7 @@ TEST_WITH(of_many_that_start_at_once_over_a_stale_socket_one_wins, .timeout_s = 
 
 				close(go[1]);
 				CHECK_EQ(read(go[0], &byte, 1), 0);
-				r = listener_open(&listener, &config, NULL);
+				r = listener_bind(&listener, &config, NULL);
 				CHECK(r == 0 || r == -EADDRINUSE);
 				CHECK_EQ(write(results[1], &r, sizeof(r)), sizeof(r));
 				/* Stay until all have tried. */

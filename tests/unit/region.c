@@ -12,6 +12,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define KIB (UINT64_C(1) << 10)
@@ -421,6 +422,67 @@ TEST(shm_close_after_somebody_removed_it)
 	CHECK(!shm_exists());
 }
 
+TEST(shm_close_removes_what_may_not_be_opened)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+	char where[100];
+
+	snprintf(where, sizeof(where), "/dev/shm/%s", shm_name);
+	config.mode = 0;
+	if (geteuid() == 0)
+		CHECK_SYS(seteuid(64079));
+	open_ok(&region, &config);
+	CHECK_EQ(access(where, F_OK), 0);
+	region_close(&region);
+	if (getuid() == 0)
+		CHECK_SYS(seteuid(0));
+	CHECK_EQ(access(where, F_OK), -1);
+}
+
+TEST(shm_tells_whose_it_is)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+	int fd;
+
+	shm_make(MIB, 'w');
+	fd = CHECK_SYS(shm_open(shm_name, O_RDWR, 0));
+	CHECK_SYS(fchmod(fd, 0626));
+	if (geteuid() == 0)
+		CHECK_SYS(fchown(fd, 64079, 64080));
+	close(fd);
+	open_ok(&region, &config);
+	CHECK_EQ(region.mode, 0626);
+	CHECK_EQ(region.owner, geteuid() == 0 ? 64079 : geteuid());
+	region_close(&region);
+}
+
+TEST(room_is_what_it_has_and_what_is_free)
+{
+	struct region_config config = shm_config(MIB);
+	struct region region;
+	struct statvfs fs;
+	uint64_t all;
+
+	CHECK_SYS(statvfs("/dev/shm", &fs));
+	all = (uint64_t)fs.f_blocks * fs.f_frsize;
+	if (all == 0 || all > UINT64_C(1) << 60)
+		SKIP("/dev/shm has no limit that counts");
+	open_ok(&region, &config);
+	CHECK(region.room <= all);
+	region_close(&region);
+	/* Sparse, so it can be had; more than there can ever be. */
+	config.size = 2 * all;
+	open_ok(&region, &config);
+	CHECK(region.room < region.size);
+	region_close(&region);
+	/* A memfd is nobody's file system. */
+	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
+	CHECK_EQ(region.room, UINT64_MAX);
+	region_close(&region);
+}
+
 TEST(shm_names_that_are_none)
 {
 	static const char *const names[] = {"", "/", "a/b", "/a/b", "//a", "../a"};
@@ -502,7 +564,10 @@ TEST(directory_refusals)
 	memset(long_path, 'd', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = 0;
 	config.name = long_path;
-	open_fails(&config, -ENAMETOOLONG, "directory name");
+	open_fails(&config, -ENAMETOOLONG, "too long");
+	/* Not too long as a path, but as a name in one: the reason is not cut off. */
+	long_path[2000] = 0;
+	open_fails(&config, -ENAMETOOLONG, strerror(ENAMETOOLONG));
 }
 
 TEST(directory_failure_leaves_no_file)

@@ -11,6 +11,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+/* Each time one server more has ended meanwhile. */
+#define PID_FILE_ATTEMPTS 100
+
 int
 daemon_start(void)
 {
@@ -59,33 +62,78 @@ daemon_ready(int report_fd)
 	fd_close(report_fd);
 }
 
-int
-pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
+/*
+ * Open and lock. 1, or 0 if the path leads to another file by now, or to none: a server that is just
+ * ending removes its file, and a lock on what has no name any more would keep nobody out.
+ */
+static int
+open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct error *reterr)
 {
-	_fd_cleanup_ int fd = -1;
-	struct stat st;
+	/* Not blocking: a FIFO in the way would wait for somebody to open its other end. */
+	_fd_cleanup_ int fd =
+		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0644);
+	struct stat st, named;
 
-	if (strlen(path) >= sizeof(ret_file->path))
-		return error_set(reterr, -ENAMETOOLONG, "the path of the pid file is too long");
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0)
 		return error_set(reterr, -errno,
-			"cannot write pid file '%s': %s; choose another one with -p", path,
+			"cannot write pid file '%.300s': %s; choose another one with -p", path,
 			strerror(errno));
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
 		char owner[32] = "";
 		ssize_t n = pread(fd, owner, sizeof(owner) - 1, 0);
 
-		if (n > 0)
-			owner[strcspn(owner, "\n")] = '\0';
+		owner[strspn(owner, "0123456789")] = '\0';
 		return error_set(reterr, -EBUSY,
-			"pid file '%s' belongs to a running server (process %s); stop it, or "
+			"pid file '%.300s' belongs to a running server (process %s); stop it, or "
 			"choose another one with -p",
-			path, n > 0 ? owner : "unknown");
+			path, n > 0 && owner[0] ? owner : "unknown");
 	}
-	if (fstat(fd, &st) < 0 || ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-		return error_set(
-			reterr, -errno, "cannot write pid file '%s': %s", path, strerror(errno));
+	if (fstat(fd, &st) < 0)
+		return error_set(reterr, -errno, "cannot examine pid file '%.300s': %s", path,
+			strerror(errno));
+	if (lstat(path, &named) < 0 || named.st_dev != st.st_dev || named.st_ino != st.st_ino)
+		return 0;
+	*ret_status = st;
+	*ret_fd = fd_take(&fd);
+	return 1;
+}
+
+int
+pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
+{
+	_fd_cleanup_ int fd = -1;
+	struct stat st = {0};
+	int r = 0;
+
+	if (strlen(path) >= sizeof(ret_file->path))
+		return error_set(reterr, -ENAMETOOLONG, "the path of the pid file is too long");
+	for (unsigned attempt = 0; attempt < PID_FILE_ATTEMPTS && r == 0; attempt++)
+		r = open_locked(path, &fd, &st, reterr);
+	if (r < 0)
+		return r;
+	if (r == 0)
+		return error_set(reterr, -EAGAIN,
+			"pid file '%.300s' is removed again and again; choose another one with -p",
+			path);
+	/* Whoever put it there may have put there a way to something that is not to be emptied. */
+	if (!S_ISREG(st.st_mode))
+		return error_set(reterr, -EEXIST,
+			"cannot use pid file '%.300s': it exists and is not a regular file; choose "
+			"another one with -p",
+			path);
+	if (st.st_nlink != 1)
+		return error_set(reterr, -EEXIST,
+			"cannot use pid file '%.300s': it exists and has another name besides "
+			"(a hard link); choose another one with -p",
+			path);
+	if (st.st_uid != geteuid() && st.st_uid != 0)
+		return error_set(reterr, -EEXIST,
+			"cannot use pid file '%.300s': it exists and belongs to user %u; choose "
+			"another one with -p",
+			path, (unsigned)st.st_uid);
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
+		return error_set(reterr, -errno, "cannot write pid file '%.300s': %s", path,
+			strerror(errno));
 	*ret_file = (struct pid_file){.dev = st.st_dev, .ino = st.st_ino};
 	strcpy(ret_file->path, path);
 	ret_file->fd = fd_take(&fd);

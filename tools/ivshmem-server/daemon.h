@@ -26,7 +26,10 @@ struct pid_file {
 	char path[PATH_MAX];
 };
 
-/* Write our process id; -EBUSY if a living process holds the file. */
+/*
+ * Write our process id; -EBUSY if a living process holds the file, -EEXIST if what is there is not a
+ * plain file of our own or of root.
+ */
 int pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr);
 /* Remove it if it is still ours. */
 void pid_file_close(struct pid_file *file);

@@ -18,6 +18,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #define PROGRAM "ivshmem-server"
 
@@ -39,16 +42,34 @@ struct program {
 	struct loop *loop;
 	struct loop_source signals;
 	struct server *server;
+	unsigned long lost[STDERR_FILENO + 1]; /* messages that stdout or stderr had no room for */
 };
 
+/*
+ * Clients cause messages, so none may wait for whoever reads them: a full pipe would stop the server.
+ * A pipe that poll() calls writable takes PIPE_BUF bytes at once.
+ */
 static void
 log_terminal(void *data, enum log_level level, const char *message)
 {
-	FILE *stream = level <= LOG_LEVEL_WARNING ? stderr : stdout;
+	struct program *program = data;
+	int fd = level <= LOG_LEVEL_WARNING ? STDERR_FILENO : STDOUT_FILENO;
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+	unsigned long *lost = &program->lost[fd];
+	char text[PIPE_BUF], note[80] = "";
+	int length;
 
-	(void)data;
-	fprintf(stream, PROGRAM ": %s\n", message);
-	fflush(stream);
+	if (*lost)
+		snprintf(note, sizeof(note), PROGRAM ": %lu message%s lost\n", *lost,
+			*lost == 1 ? " was" : "s were");
+	length = snprintf(text, sizeof(text), "%s" PROGRAM ": %s\n", note, message);
+	if (length >= (int)sizeof(text))
+		length = (int)sizeof(text) - 1;
+	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
+		write(fd, text, (size_t)length) >= 0)
+		*lost = 0;
+	else
+		++*lost;
 }
 
 static void
@@ -98,38 +119,71 @@ start_signals(struct program *program, const sigset_t *signals)
 	return r;
 }
 
+/* What is dangerous about the memory, though it is what was asked for. */
+static void
+warn_of_memory(const struct program *program, bool existing)
+{
+	const struct region *region = &program->region;
+	char size[SIZE_TEXT_MAX], room[SIZE_TEXT_MAX];
+
+	if (existing && ((region->owner != geteuid() && region->owner != 0) || region->mode & 022))
+		log_warning(&program->log,
+			"the existing object '%s' belongs to user %u and has mode %04o: who may "
+			"write it can resize it, and so kill every VM that maps it",
+			region->name, (unsigned)region->owner, (unsigned)region->mode);
+	if (region->room < region->size)
+		log_warning(&program->log,
+			"the shared memory has %s, but its file system has room for %s only: "
+			"whoever uses more is killed by SIGBUS",
+			format_size(region->size, size), format_size(region->room, room));
+}
+
 static int
 start_memory(struct program *program)
 {
 	const struct region_config *config = &program->options.memory;
+	const struct region *region = &program->region;
 	char wanted[SIZE_TEXT_MAX], got[SIZE_TEXT_MAX];
+	bool existing, exact;
 	struct error error;
 
 	if (region_open(&program->region, config, &error) < 0)
 		return fail(program, &error);
+	existing = config->kind == REGION_SHM && !region->created;
+	exact = region->size == config->size;
 	format_size(config->size, wanted);
-	format_size(program->region.size, got);
-	if (program->region.size == config->size)
-		log_info(&program->log, "shared memory of %s%s", got,
-			program->region.sealed ? ", sealed" : "");
-	else if (config->kind == REGION_SHM && !program->region.created)
-		log_info(&program->log,
-			"shared memory of %s: the existing object '%s', instead of %s", got,
-			program->region.name, wanted);
+	format_size(region->size, got);
+	if (existing)
+		log_info(&program->log, "shared memory of %s: the existing object '%s'%s%s", got,
+			region->name, exact ? "" : ", instead of ", exact ? "" : wanted);
 	else
-		log_info(&program->log, "shared memory of %s%s, rounded up from %s", got,
-			program->region.sealed ? ", sealed" : "", wanted);
+		log_info(&program->log, "shared memory of %s%s%s%s", got,
+			region->sealed ? ", sealed" : "", exact ? "" : ", rounded up from ",
+			exact ? "" : wanted);
+	warn_of_memory(program, existing);
 	return 0;
 }
 
-/* How many descriptors are open: they are handed out from below. */
+/* How many descriptors are open: they are handed out from below. All, if there is none left. */
 static unsigned
-descriptors_used(void)
+descriptors_used(const struct program *program, unsigned long limit)
 {
-	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int fd = fcntl(program->listener.fd, F_DUPFD_CLOEXEC, 0);
 
 	fd_close(fd);
-	return fd < 0 ? 0 : (unsigned)fd;
+	if (fd >= 0)
+		return (unsigned)fd;
+	return limit < UINT_MAX ? (unsigned)limit : UINT_MAX;
+}
+
+static int
+fail_limit(const struct program *program, unsigned long limit)
+{
+	log_error(&program->log,
+		"the limit of %lu file descriptors is too low for a client with %u vector%s; "
+		"raise it (ulimit -n)",
+		limit, program->options.n_vectors, program->options.n_vectors == 1 ? "" : "s");
+	return -EMFILE;
 }
 
 static int
@@ -145,20 +199,19 @@ start_server(struct program *program, unsigned long limit)
 		.max_peers = options->max_peers,
 		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
 	};
-	unsigned capacity;
+	unsigned used, capacity;
 	int r = server_new(&program->server, &config);
 
-	if (r == -EMFILE) {
-		log_error(&program->log,
-			"the limit of %lu file descriptors is too low for a client with %u "
-			"vectors; raise it (ulimit -n)",
-			limit, options->n_vectors);
-		return r;
-	}
+	if (r == -EMFILE)
+		return fail_limit(program, limit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start serving");
-	capacity =
-		server_capacity(limit, descriptors_used() - options->n_vectors, options->n_vectors);
+	/* The server has made the first client's vectors already. */
+	used = descriptors_used(program, limit);
+	used -= used < options->n_vectors ? used : options->n_vectors;
+	capacity = server_capacity(limit, used, options->n_vectors);
+	if (capacity == 0)
+		return fail_limit(program, limit);
 	if (options->max_peers && options->max_peers < capacity)
 		capacity = options->max_peers;
 	else if (options->max_peers > capacity)
@@ -171,7 +224,7 @@ start_server(struct program *program, unsigned long limit)
 }
 
 static int
-start_listening(struct program *program)
+start_socket(struct program *program)
 {
 	const struct options *options = &program->options;
 	struct listener_config config = {
@@ -182,7 +235,7 @@ start_listening(struct program *program)
 	};
 	struct error error;
 
-	if (listener_open(&program->listener, &config, &error) < 0)
+	if (listener_bind(&program->listener, &config, &error) < 0)
 		return fail(program, &error);
 	return 0;
 }
@@ -199,7 +252,7 @@ start(struct program *program, const sigset_t *signals)
 	if (!options->foreground &&
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
 		return fail(program, &error);
-	r = start_listening(program);
+	r = start_socket(program);
 	if (r == 0)
 		r = start_memory(program);
 	if (r < 0)
@@ -209,6 +262,9 @@ start(struct program *program, const sigset_t *signals)
 		r = start_signals(program, signals);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
+	/* Nobody gets in before there is something to give. */
+	if (listener_listen(&program->listener, &error) < 0)
+		return fail(program, &error);
 	r = start_server(program, limit);
 	if (r < 0)
 		return r;
@@ -258,7 +314,7 @@ int
 main(int argc, char **argv)
 {
 	struct program program = {
-		.log = {.level = LOG_LEVEL_INFO, .write = log_terminal},
+		.log = {.level = LOG_LEVEL_INFO, .write = log_terminal, .data = &program},
 		.report_fd = -1,
 		.pid_file.fd = -1,
 		.region.fd = -1,
@@ -270,14 +326,6 @@ main(int argc, char **argv)
 
 	if (fd_open_standard() < 0)
 		return EXIT_FAILURE;
-
-	/* Before anything exists that would have to be removed: a signal at any instant waits for
-	 * the loop. */
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 
 	if (options_parse(argc, argv, &program.options, &usage, &error) < 0) {
@@ -310,5 +358,16 @@ main(int argc, char **argv)
 		}
 		program.report_fd = fd;
 	}
+
+	/*
+	 * Before anything exists that would have to be removed: a signal at any instant waits for the
+	 * loop. But not before the options are understood, for which a service of names may be asked
+	 * that does not answer, and not in the process that waits for the daemon.
+	 */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
 	return run(&program, &signals);
 }

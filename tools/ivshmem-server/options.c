@@ -105,8 +105,8 @@ parse_number(const char *option, const char *text, unsigned min, unsigned max, u
 	int r = parse_uint(text, min, max, ret_value);
 
 	if (r < 0)
-		return error_set(reterr, -EINVAL, "%s: '%s' is not a number from %u to %u", option,
-			text, min, max);
+		return error_set(reterr, -EINVAL, "%s: '%.100s' is not a number from %u to %u",
+			option, text, min, max);
 	return 0;
 }
 
@@ -114,15 +114,19 @@ static int
 parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
 {
 	uint64_t size, rounded;
+	int r = parse_size(text, &size);
 
-	if (parse_size(text, &size) < 0)
+	if (r == -EINVAL)
 		return error_set(reterr, -EINVAL,
-			"-l: '%s' is not a size: write a number of bytes, or a number with suffix "
-			"K, M, G, T, P or E",
+			"-l: '%.100s' is not a size: write a number of bytes, or a number with "
+			"suffix K, M, G, T, P or E",
 			text);
-	if (region_round_size(size, &rounded) < 0)
+	if (r == 0)
+		r = region_round_size(size, &rounded);
+	if (r < 0)
 		return error_set(reterr, -EINVAL,
-			"-l: a size of '%s' is not possible: it must be 1 byte to 4 EiB", text);
+			"-l: a size of '%.100s' is too %s: it must be 1 byte to 4 EiB", text,
+			r == -ERANGE ? "large" : "small");
 	*ret_size = size;
 	return 0;
 }
@@ -134,7 +138,7 @@ parse_permissions(const char *option, const char *text, mode_t *ret_mode, struct
 
 	if (parse_mode(text, &mode) < 0)
 		return error_set(reterr, -EINVAL,
-			"%s: '%s' is not a set of permissions: write octal digits like 0660",
+			"%s: '%.100s' is not a set of permissions: write octal digits like 0660",
 			option, text);
 	*ret_mode = mode;
 	return 0;
@@ -151,7 +155,8 @@ parse_owner(const char *text, uid_t *ret_uid, struct error *reterr)
 	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
 		*ret_uid = number;
 	else
-		return error_set(reterr, -EINVAL, "--socket-owner: there is no user '%s'", text);
+		return error_set(
+			reterr, -EINVAL, "--socket-owner: there is no user '%.100s'", text);
 	return 0;
 }
 
@@ -166,7 +171,8 @@ parse_group(const char *text, gid_t *ret_gid, struct error *reterr)
 	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
 		*ret_gid = number;
 	else
-		return error_set(reterr, -EINVAL, "--socket-group: there is no group '%s'", text);
+		return error_set(
+			reterr, -EINVAL, "--socket-group: there is no group '%.100s'", text);
 	return 0;
 }
 
@@ -177,7 +183,7 @@ parse_huge_page(const char *text, uint64_t *ret_size, struct error *reterr)
 
 	if (parse_size(text, &size) < 0 || (size != UINT64_C(2) << 20 && size != UINT64_C(1) << 30))
 		return error_set(reterr, -EINVAL,
-			"--hugetlb: '%s' is not a size of huge pages: write 2M or 1G", text);
+			"--hugetlb: '%.100s' is not a size of huge pages: write 2M or 1G", text);
 	*ret_size = size;
 	return 0;
 }
@@ -185,10 +191,17 @@ parse_huge_page(const char *text, uint64_t *ret_size, struct error *reterr)
 static int
 parse_stall(const char *text, uint64_t *ret_ms, struct error *reterr)
 {
-	if (parse_duration_ms(text, MAX_STALL_MS, ret_ms) < 0)
+	int r = parse_duration_ms(text, MAX_STALL_MS, ret_ms);
+
+	if (r == -ERANGE)
 		return error_set(reterr, -EINVAL,
-			"--stall-timeout: '%s' is not a time: write seconds, like 30 or 0.5, or 0 "
+			"--stall-timeout: '%.100s' is not between 0.001 seconds and a year; 0 is "
 			"for never",
+			text);
+	if (r < 0)
+		return error_set(reterr, -EINVAL,
+			"--stall-timeout: '%.100s' is not a time: write seconds, like 30 or 0.5, "
+			"or 0 for never",
 			text);
 	return 0;
 }
@@ -252,6 +265,34 @@ parse_option(struct options *options, int option, const char *value, struct erro
 	}
 }
 
+/* getopt_long() returned '?' or ':': say what it did not like. */
+static int
+refuse_option(int result, char **argv, struct error *reterr)
+{
+	/* Of a long option, or of one at the end, the argument that it stands in; a letter that is
+	 * unknown may stand amid others. */
+	const char *given = argv[optind - 1];
+	const struct option *option = long_options;
+
+	while (option->name && option->val != optopt)
+		option++;
+	if (result == ':' && option->name && strncmp(given, "--", 2) == 0)
+		return error_set(reterr, -EINVAL, "option '--%s' needs a value", option->name);
+	if (result == ':')
+		return error_set(reterr, -EINVAL, "option '-%c' needs a value", optopt);
+	if (optopt != 0 && option->name)
+		return error_set(reterr, -EINVAL, "option '--%s' takes no value", option->name);
+	if (optopt != 0)
+		return error_set(reterr, -EINVAL, "unknown option '-%c'", optopt);
+	for (option = long_options; option->name; option++) {
+		if (strncmp(given + 2, option->name, strcspn(given + 2, "=")) == 0)
+			return error_set(reterr, -EINVAL,
+				"option '%.100s' is ambiguous: write it out, such as '--%s'", given,
+				option->name);
+	}
+	return error_set(reterr, -EINVAL, "unknown option '%.100s'", given);
+}
+
 int
 options_parse(
 	int argc, char **argv, struct options *ret_options, bool *ret_usage, struct error *reterr)
@@ -276,9 +317,7 @@ options_parse(
 
 		if (option == '?' || option == ':') {
 			*ret_usage = true;
-			return error_set(reterr, -EINVAL,
-				option == ':' ? "option '%s' needs a value" : "unknown option '%s'",
-				argv[optind - 1]);
+			return refuse_option(option, argv, reterr);
 		}
 		r = parse_option(&options, option, optarg, reterr);
 		if (r < 0)

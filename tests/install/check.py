@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Installs into a temporary folder and uses what is there as a stranger would: pkg-config, a program in C and in C++,
+linked with the shared and with the static library, run against the installed server. Speaks TAP.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'user.c')
+MAP = os.path.join(os.path.dirname(SOURCE), '..', '..', 'src', 'client', 'libivshmem.map')
+
+results = []
+
+
+def check(name, wrong):
+    """`wrong` is a sentence, or empty."""
+    results.append(not wrong)
+    print(f'{"not ok" if wrong else "ok"} {len(results)} - {name}')
+    for line in str(wrong).splitlines():
+        print(f'# {line}')
+
+
+def output(*command, **more):
+    return subprocess.run(command, check=True, text=True, timeout=120, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          **more).stdout
+
+
+def attempt(name, function):
+    try:
+        check(name, function())
+    except subprocess.CalledProcessError as error:
+        check(name, f'{error}\n{error.output}')
+    except (OSError, subprocess.TimeoutExpired) as error:
+        check(name, str(error))
+
+
+def exported(library):
+    """The functions that a shared library offers."""
+    lines = output('nm', '--dynamic', '--defined-only', library).splitlines()
+    return sorted(line.split()[2].split('@')[0] for line in lines if line.split()[1] == 'T')
+
+
+def promised():
+    with open(MAP, encoding='utf-8') as text:
+        return sorted(re.findall(r'^\t(ivshmem_\w+);$', text.read(), re.MULTILINE))
+
+
+def declared(header):
+    with open(header, encoding='utf-8') as text:
+        return sorted(set(re.findall(r'^[a-z][^#\n(]*?\b(ivshmem_\w+)\(', text.read(), re.MULTILINE)))
+
+
+def differ(one, other):
+    return '' if one == other else f'{one}\nis not\n{other}'
+
+
+class Installed:
+    def __init__(self, build, root):
+        self.root = root
+        output('meson', 'install', '--no-rebuild', '-C', build, '--destdir', root)
+        found = {name: os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
+        self.programs = os.path.dirname(found['ivshmem-server'])
+        self.library = os.path.dirname(found['libivshmem.so.0'])
+        self.header = found['client.h']
+        self.environment = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=self.library,
+                                PKG_CONFIG_LIBDIR=os.path.dirname(found['libivshmem.pc']))
+
+    def flags(self, *options):
+        return output('pkg-config', *options, 'libivshmem', env=self.environment).split()
+
+    def use(self, compiler, language, static, socket):
+        program = os.path.join(self.root, 'user')
+        libraries = self.flags('--libs', *(['--static'] if static else []))
+        output(compiler, '-x', language, '-Wall', '-Wextra', '-Werror', *self.flags('--cflags'), SOURCE, '-x', 'none',
+               '-o', program, *(['-static'] if static else []), *libraries, env=self.environment)
+        return differ(output(program, f'unix:{socket}', env=self.environment), 'hello 2 1\n')
+
+
+def serve(installed, socket):
+    server = subprocess.Popen([os.path.join(installed.programs, 'ivshmem-server'), '-F', '-S', socket, '-n', '2'],
+                              stdout=subprocess.PIPE, text=True)
+    for line in server.stdout:
+        if 'listening' in line:
+            return server
+    raise OSError('the installed server ended at once')
+
+
+def main(build):
+    with tempfile.TemporaryDirectory(prefix='ivshmem-install-') as root:
+        installed = Installed(build, root)
+        check('the library exports what its map promises', differ(exported(installed.library + '/libivshmem.so.0'),
+                                                                  promised()))
+        check('the header declares what the library exports', differ(declared(installed.header), promised()))
+        socket = os.path.join(root, 'socket')
+        server = serve(installed, socket)
+        try:
+            for compiler, language in (('cc', 'c'), ('c++', 'c++')):
+                for static in (False, True):
+                    name = f'a program in {language} uses the {"static" if static else "shared"} library'
+                    if not shutil.which(compiler):
+                        results.append(True)
+                        print(f'ok {len(results)} - {name} # SKIP there is no {compiler}')
+                        continue
+                    attempt(name, lambda: installed.use(compiler, language, static, socket))
+            attempt('the installed command line works', lambda: '' if '"id"' in output(
+                os.path.join(installed.programs, 'ivshmem'), '-t', socket, '--json', 'info',
+                env=installed.environment) else 'it does not tell its id')
+        finally:
+            server.terminate()
+            server.communicate()
+        check('the server ends with 0', '' if server.returncode == 0 else f'with {server.returncode}')
+    print(f'1..{len(results)}')
+    return 0 if all(results) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1]))
