@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Folders of pytest."""
+
+import glob
+import os
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+
+from check.builds import ROOT
+from check.report import FAILED, PASSED, SKIPPED, Result
+from check.run import run
+
+PYTHON = "/usr/bin/python3"
+
+
+def run_layer(report, layer, build, timeout, skips_fail):
+    folder = os.path.join(ROOT, "tests", layer)
+    if not glob.glob(os.path.join(folder, "test_*.py")):
+        report.add(layer, build.name, 0, [Result("tests", FAILED, f"there are no tests in tests/{layer}")])
+        return
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="ivshmem-test-") as scratch:
+        xml = os.path.join(scratch, "results.xml")
+        command = [PYTHON, "-B", "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={xml}"]
+        env = {**build.env, "IVSHMEM_BUILD": build.path}
+        status, output = run(command, timeout=timeout, cwd=ROOT, env=env)
+        results = parse(xml) if os.path.exists(xml) else []
+    if status is None:
+        results.append(Result("pytest", FAILED, f"{output}\nit took longer than {timeout} s"))
+    elif not results or (status != 0 and not any(r.outcome == FAILED for r in results)):
+        results.append(Result("pytest", FAILED, f"{output}\nexit status {status}"))
+    if skips_fail:
+        for result in results:
+            if result.outcome == SKIPPED:
+                result.outcome = FAILED
+                result.detail = f"skipped, which is a failure in CI: {result.detail}"
+    report.add(layer, build.name, time.monotonic() - started, results)
+
+
+def parse(xml):
+    results = []
+    for case in ElementTree.parse(xml).iter("testcase"):
+        name = f"{case.get('classname', '').rpartition('.')[2]}: {case.get('name')}"
+        outcome, detail = PASSED, ""
+        for child in case:
+            if child.tag in ("failure", "error"):
+                outcome = FAILED
+                detail += f"{child.text or child.get('message') or ''}\n"
+            elif child.tag == "skipped":
+                outcome = SKIPPED
+                detail = child.get("message") or ""
+        # A test whose clean-up fails has two entries: it is one test, and it failed.
+        if results and results[-1].name == name:
+            previous = results.pop()
+            outcome = FAILED if FAILED in (outcome, previous.outcome) else outcome
+            detail = previous.detail + detail
+        results.append(Result(name, outcome, detail))
+    return results

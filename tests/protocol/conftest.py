@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+import ivshmem_fixtures
+from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server  # noqa: F401
+
+
+def pytest_configure(config):
+    ivshmem_fixtures.configure(config)

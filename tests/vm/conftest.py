@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Real Linux guests for the tests: KVM where it works, else TCG, which is slower but the same."""
+
+import os
+import sys
+
+import pytest
+
+sys.dont_write_bytecode = True
+TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(TESTS, "protocol"))
+sys.path.insert(0, os.path.join(os.path.dirname(TESTS), "scripts"))
+
+import ivshmem_fixtures
+import ivshmem_wire as wire
+import vm
+from ivshmem_fixtures import cli, closing, limit, processes, room, server  # noqa: F401
+
+
+def pytest_configure(config):
+    ivshmem_fixtures.configure(config)
+
+
+@pytest.fixture(scope="session")
+def image():
+    return vm.build_image(os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static"))
+
+
+@pytest.fixture(scope="session")
+def accel(image):
+    return vm.choose_accel(image, os.path.join(wire.BUILD, "guest"))
+
+
+@pytest.fixture
+def boot(room, image, accel):
+    """
+    boot(script, ...): a guest that runs the script; with `server` it has an ivshmem-doorbell with as many
+    vectors as the server has. It is stopped at the end of the test.
+    """
+    guests = []
+
+    def start(script, *, server=None, bus=None, devices=(), **options):
+        devices = list(devices)
+        if server is not None:
+            devices += vm.ivshmem_doorbell(server.path, server.vectors, bus=bus)
+        name = options.pop("name", f"guest-{len(guests)}")
+        guest = vm.Guest(image, accel, room.path, name=name, script=script, devices=devices, **options)
+        guests.append(guest)
+        return guest.start()
+
+    yield start
+    for guest in guests:
+        guest.stop()

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The demo (make run) as it is, and that it notices when something is wrong."""
+
+import json
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import time
+
+import pytest
+
+import ivshmem_wire as wire
+
+pytestmark = pytest.mark.limit(300)
+
+DEMO = os.path.join(wire.ROOT, "demo", "run.py")
+LIMIT = 150
+
+
+@pytest.fixture
+def demo(room, image, accel, processes):
+    """start(*arguments): runs the demo with its temporary files in the room's folder `tmp`."""
+    os.mkdir(room.file("tmp"))
+
+    def start(*arguments, **options):
+        process = wire.Process(
+            [sys.executable, DEMO, "--build", wire.BUILD, "--run-dir", room.file("run"),
+             "--accel", accel.name, "--json", room.file("result.json"), *arguments],
+            env={"TMPDIR": room.file("tmp")}, **options)
+        processes.append(process)
+        return process
+
+    return start
+
+
+def children(pid):
+    """All processes below this one."""
+    found = []
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        for child in file.read().split():
+            found += [int(child), *children(int(child))]
+    return found
+
+
+def assert_nothing_left(room, pids):
+    def gone(pid):
+        try:
+            return wire.process_state(pid) == "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    wire.wait_until(lambda: all(gone(pid) for pid in pids), "the demo's processes to end")
+    wire.wait_until(lambda: not os.listdir(room.file("tmp")), "the demo's temporary files to go")
+
+
+def test_demo(room, demo):
+    """Every interrupt arrives on the right vector and every byte is right, by the demo's own books."""
+    process = demo("--pings", "50")
+    status = process.wait(LIMIT)
+    assert status == 0, process.describe()
+    with open(room.file("result.json"), encoding="utf-8") as file:
+        result = json.load(file)
+    assert result["ok"] and result["problems"] == []
+    host, a, b = result["peers"]
+    assert [peer["id"] for peer in (host, a, b)] == [0, 1, 2]
+
+    # What the issue of it all is, counted by hand: vector -> interrupts.
+    assert host["received"] == {"0": 0, "1": 3, "2": 2, "3": 100}
+    assert a["received"] == {"0": 1, "1": 1, "2": 1, "3": 100}
+    assert b["received"] == {"0": 1, "1": 1, "2": 1, "3": 100}
+    for guest in (a, b):
+        assert guest["msix"] == guest["received"]
+    assert sum(peer["sent"] for peer in result["peers"]) == 105 + 103 + 103
+
+    for peer in result["peers"]:
+        others = [other["block"] for other in result["peers"] if other is not peer]
+        assert sorted(peer["blocks_read"].values()) == sorted(others)
+    assert [trip["peer"] for trip in host["round_trips"]] == [1, 2]
+    assert [trip["peer"] for trip in a["round_trips"]] == [2]
+    assert all(trip["count"] == 50 and trip["median_us"] > 0 for peer in (host, a)
+               for trip in peer["round_trips"])
+
+    # The transcript is plain text when it goes to a file, and has a line of each party.
+    assert "\033" not in process.stdout and process.stderr == ""
+    for party in (" server", "   host", "guest A", "guest B"):
+        assert re.search(f"^{party} \\| ", process.stdout, re.MULTILINE), process.stdout
+    woken = process.stdout.index("guest B | woken by guest A (vector 1)")
+    assert "this is guest A writing into your memory" in process.stdout[woken:].split("\n", 2)[1]
+    with open(room.file("run/transcript"), encoding="utf-8") as file:
+        assert file.read() == process.stdout
+    assert_nothing_left(room, [])
+
+
+def test_demo_notices_what_is_wrong(room, demo, cli):
+    """An interrupt too many and a wrong byte, both from outside, make it fail and say what was wrong."""
+    process = demo("--pings", "2000")
+    path = process.expect(r" server \| listening on (.*)", timeout=LIMIT).group(1).decode()
+    process.expect(r"guest A \| up, .*", timeout=LIMIT)
+    assert cli("ring", "0:0", path=path).wait() == 0
+    assert cli("write", "0x40000", "not what guest A wrote", path=path).wait() == 0
+    assert process.wait(LIMIT) == 1
+    assert re.search("^FAILED: host: .* 1 interrupts on vector 0 instead of 0$", process.stdout, re.MULTILINE)
+    for reader in ("host", "guest B"):
+        assert f"FAILED: {reader} found other bytes in the memory than guest A wrote\n" in process.stdout
+    with open(room.file("result.json"), encoding="utf-8") as file:
+        assert not json.load(file)["ok"]
+
+
+def test_demo_out_of_time(room, demo):
+    """It says what it waited for, and shows the console of the guests."""
+    process = demo("--timeout", "10", "--pings", "1000000")
+    assert process.wait(LIMIT) == 1
+    assert re.search("^FAILED: not done after 10 s, while waiting for .*", process.stdout, re.MULTILINE)
+    assert "the last lines of the console of guest A:" in process.stdout
+    assert_nothing_left(room, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL],
+                         ids=["int", "term", "kill"])
+def test_demo_ended(room, demo, number):
+    """However it is ended, no process and no file stays behind."""
+    process = demo()
+    process.expect(r" *host \| peer 2 joined.*", timeout=LIMIT)
+    pids = children(process.pid)
+    assert len(pids) >= 4
+    process.signal(number)
+    process.process.wait(LIMIT)
+    assert process.process.returncode == (-9 if number == signal.SIGKILL else 130)
+    assert_nothing_left(room, pids)
+
+
+def test_demo_console(room, demo):
+    """With --console the guests stay, the terminal is the console of guest A, and ^] ends it all."""
+    terminal, theirs = os.openpty()
+    before = termios.tcgetattr(theirs)
+    process = demo("--console", "--pings", "5", stdin=theirs, stdout=theirs, stderr=theirs)
+    seen = bytearray()
+
+    def expect(text):
+        deadline = time.monotonic() + LIMIT
+        while text.encode() not in seen:
+            assert select.select([terminal], [], [], deadline - time.monotonic())[0], seen.decode()
+            seen.extend(os.read(terminal, 65536))
+        del seen[: seen.index(text.encode()) + len(text)]
+
+    try:
+        expect("Every interrupt arrived")
+        expect("guest# ")
+        os.write(terminal, b"ivshmem info\r")
+        expect("back end: vfio")
+        expect("guest# ")
+        os.write(terminal, b"ivshmem ring 0:1\r")
+        expect("interrupt vector 1 count 1")
+        os.write(terminal, b"\x1d")
+        expect("ending, 0 peers connected")
+        assert process.wait(LIMIT) == 0
+        assert termios.tcgetattr(theirs) == before
+    finally:
+        os.close(terminal)
+        os.close(theirs)
+    assert_nothing_left(room, [])
+
+
+def test_demo_runs_once(room, demo):
+    """Two in the same folder would overwrite each other's logs."""
+    first = demo()
+    first.expect(r" server \| listening on (.*)", timeout=LIMIT)
+    second = demo()
+    assert second.wait(LIMIT) == 1
+    assert "running already" in second.stderr

@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+The tool and the library inside a Linux guest, through both back ends, against our server and the host.
+
+The server's first client, a monitor on the host, is peer 0 everywhere here; the guest is peer 1.
+"""
+
+import json
+import re
+import secrets
+
+import pytest
+
+import ivshmem_wire as wire
+
+pytestmark = pytest.mark.limit(300)
+
+BOOT_LIMIT = 120
+
+# An `ivshmem shell` that we type to; a line that begins with "!" is a command for the guest's own shell.
+SHELL = """
+exec 3>&1
+while read -r line && [ "$line" != end ]; do
+	case $line in
+	!*) eval "${line#!}" >&3 2>&1 ;;
+	*) echo "$line" ;;
+	esac
+done | ivshmem %s shell --exit-on-error 2>&1
+"""
+VFIO_SHELL = "bind-vfio" + SHELL % ""
+SYSFS_SHELL = SHELL % "--backend sysfs"
+
+# Where a device can be unplugged.
+ROOT_PORT = ["-device", "pcie-root-port,id=root-port,chassis=1"]
+
+
+class Group:
+    def __init__(self, server, cli, vectors):
+        self.server = server("-l", "4M", vectors=vectors)
+        self.vectors = vectors
+        self.cli = cli
+        self.monitor = cli("monitor")
+        self.monitor.expect("attached as peer 0 .*")
+
+    def run(self, *arguments):
+        command = self.cli(*arguments)
+        assert command.wait() == 0, command.describe()
+        return command.output["stdout"]
+
+
+@pytest.fixture
+def group(request, server, cli):
+    return Group(server, cli, getattr(request, "param", 4))
+
+
+def say(guest, text):
+    """Waits until the guest's shell has done everything before this."""
+    guest.send(f"say {text}\n")
+    guest.expect(f"^{text}$", BOOT_LIMIT)
+
+
+def counts(guest, vectors):
+    guest.send("counts\n")
+    return {int(vector): int(count) for vector, count in
+            (guest.expect(r"^vector (\d+) received (\d+)$").groups() for _ in range(vectors))}
+
+
+def msix(guest):
+    """What the guest's kernel counted for each vector."""
+    guest.send("!cat /proc/interrupts; echo end of interrupts\n")
+    counted = {}
+    while (line := guest.expect("^.*$").group()) != "end of interrupts":
+        if match := re.match(r" *\d+: +(\d+) .*vfio-msix\[(\d+)\]", line):
+            counted[int(match[2])] = int(match[1])
+    return counted
+
+
+def finish(guest):
+    guest.send("end\n")
+    status, lines = guest.wait_script()
+    assert status == 0, lines
+    assert guest.wait_end() == 0
+
+
+# ---- vfio
+
+
+@pytest.mark.parametrize("group", [1, 64], indirect=True)
+def test_woken_on_each_vector(group, boot):
+    """Each vector wakes the guest by an MSI-X of its own, and no other vector counts it."""
+    guest = boot(VFIO_SHELL, server=group.server)
+    say(guest, "ready")
+    for vector in range(group.vectors):
+        guest.send(f"wait {vector} 1 60\n")
+        group.run("ring", f"1:{vector}")
+        guest.expect(f"^vector {vector} count 1$")
+    once = dict.fromkeys(range(group.vectors), 1)
+    assert counts(guest, group.vectors) == once
+    assert msix(guest) == once
+    finish(guest)
+
+
+def test_rings_the_host_on_each_vector(group, boot):
+    """One ring after the other, each told by the monitor once."""
+    guest = boot(VFIO_SHELL, server=group.server)
+    say(guest, "ready")
+    for vector in range(group.vectors):
+        guest.send(f"ring 0:{vector}\n")
+        group.monitor.expect(f"interrupt vector {vector} count 1")
+    finish(guest)
+
+
+def test_rings_that_cannot_arrive_hurt_nobody(group, boot):
+    """In a guest nobody says that a peer or a vector does not exist; the ring is just lost."""
+    guest = boot(VFIO_SHELL, server=group.server)
+    say(guest, "ready")
+    guest.send("ring 7:0\nring 0:4\nring 0:2047\nring 65535:0\nring 0:3\n")
+    group.monitor.expect("interrupt vector 3 count 1")
+    assert not re.search("vector [0-2]", group.monitor.stdout)
+    finish(guest)
+
+
+def test_wait_command(group, boot):
+    """`ivshmem wait` in a guest ends with the ring it waits for, and with 3 if none comes."""
+    guest = boot(
+        "bind-vfio\n"
+        "ivshmem wait --vector 1 --timeout 0.2; echo status $?\n"
+        "ivshmem wait --vector 2 --timeout 60; echo status $?; read -r line\n",
+        server=group.server,
+    )
+    guest.expect("^status 3$", BOOT_LIMIT)
+
+    # Nobody tells when the process has armed its vectors, and a ring before that is lost. So ring on.
+    def woken():
+        group.run("ring", "1:2")
+        return "status 0" in (guest.lines() or ())
+
+    wire.wait_until(woken, "the guest to be woken")
+    guest.send("\n")
+    assert guest.wait_end() == 0
+
+
+def test_rings_while_nobody_listens(group, boot):
+    """Rung without pause while processes attach and detach, a guest is still woken afterwards."""
+    guest = boot(
+        "bind-vfio\n"
+        "echo ready; for i in 1 2 3 4 5 6 7 8; do ivshmem info >/dev/null || exit 1; done\n" + SHELL % "",
+        server=group.server,
+    )
+    guest.expect("^ready$", BOOT_LIMIT)
+    storm = group.cli("ring", "1:3", "--count", "1000000000000")
+    say(guest, "attached")
+    assert storm.running()
+    storm.kill()
+    guest.send("wait 1 1 60\n")
+    group.run("ring", "1:1")
+    guest.expect("^vector 1 count 1$")
+    finish(guest)
+
+
+def test_one_process_at_a_time(group, boot):
+    """The second process is told who is in its way; when the first has ended, the next one attaches."""
+    guest = boot(VFIO_SHELL + "ivshmem info\n", server=group.server)
+    say(guest, "ready")
+    guest.send("!ivshmem info\n")
+    guest.expect("in use by another process")
+    guest.send("!ivshmem --backend sysfs info\n")
+    guest.expect("a process is using the device through vfio")
+    guest.send("end\n")
+    guest.expect("^back end: vfio$")
+    assert guest.wait_script()[0] == 0
+
+
+def test_memory_both_ways(group, boot):
+    """Every byte value at odd offsets and lengths arrives, in both directions and through both back ends."""
+    data = secrets.token_bytes(70001)
+    there = group.cli("write", "4095", stdin=wire.subprocess.PIPE)
+    there.process.stdin.write(data)
+    there.process.stdin.close()
+    there.process.stdin = None
+    assert there.wait() == 0
+    guest = boot(
+        "ivshmem --backend sysfs read 4095 70001 >/tmp/a || exit 1\n"
+        "ivshmem --backend sysfs write 200001 </tmp/a || exit 1\n"
+        "bind-vfio\n"
+        "ivshmem read 4095 70001 >/tmp/b || exit 1\n"
+        "ivshmem write 400003 </tmp/b\n",
+        server=group.server,
+    )
+    status, lines = guest.wait_script(BOOT_LIMIT)
+    assert status == 0, lines
+    assert group.run("read", "200001", "70001") == data
+    assert group.run("read", "400003", "70001") == data
+
+
+def test_memory_ends_where_it_ends(group, boot):
+    """The last byte can be used, the one after it is refused, in the guest as on the host."""
+    guest = boot(
+        "bind-vfio\n"
+        "ivshmem write 0x3fffff x || exit 1\n"
+        "ivshmem write 0x3fffff xy; echo status $?\n"
+        "ivshmem read 4M 1; echo status $?\n",
+        server=group.server,
+    )
+    guest.expect("^status 1$", BOOT_LIMIT)
+    guest.expect("^status 1$")
+    assert guest.wait_script()[0] == 0
+    assert group.run("read", "0x3fffff", "1") == b"x"
+
+
+# ---- what the tool tells
+
+
+
+
+@pytest.mark.parametrize("backend", ["vfio", "sysfs"])
+def test_info(group, boot, backend):
+    """id, vectors, size, driver, and the mapping type, which is the one in the kernel's own list."""
+    shell = VFIO_SHELL if backend == "vfio" else SYSFS_SHELL
+    guest = boot("export address=$(basename $(dirname $(grep -l 0x1110 /sys/bus/pci/devices/*/device)))\n"
+                 f"{shell}"
+                 f"ivshmem --json --target pci:$address --backend {backend} info\n",
+                 server=group.server)
+    say(guest, "ready")
+    guest.send("!cat /sys/kernel/debug/x86/pat_memtype_list; sed -n 's/^/resource /p' "
+               "/sys/bus/pci/devices/$address/resource; echo address $address\n")
+    types = {}
+    resources = []
+    while not (address := re.match("address (.*)", line := guest.expect("^.*$").group())):
+        if entry := re.match(r"PAT: \[mem (0x[0-9a-f]+)-(0x[0-9a-f]+)\] (\S+)", line):
+            types[int(entry[1], 0)] = entry[3]
+        elif resource := re.match("resource (0x[0-9a-f]+)", line):
+            resources.append(int(resource[1], 0))
+    guest.send("info\n")
+    expected = {
+        "target": "pci:auto",
+        "back end": backend,
+        "address": address[1],
+        "driver": "vfio-pci" if backend == "vfio" else "none",
+        "own id": "1",
+        "vectors": "4" if backend == "vfio" else "0",
+        "memory": "4 MiB (4194304 bytes)",
+        "mapping": types[resources[2]],
+    }
+    assert expected["mapping"] == ("uncached-minus" if backend == "vfio" else "write-combining")
+    for _ in expected:
+        name, value = guest.expect(r"^([\w ]+): +(.*)$").groups()
+        assert value == expected[name], name
+
+    guest.send("peers\n")
+    guest.expect(f"^own id 1: {expected['vectors']} vectors$")
+    guest.expect("^other peers: unknown, the device does not tell who is connected$")
+    guest.send("end\n")
+    as_json = json.loads(guest.expect(r"^\{.*\}$").group())
+    assert as_json == {"target": f"pci:{address[1]}", "backend": backend, "id": 1,
+                       "vectors": int(expected["vectors"]), "size": 4 << 20,
+                       "mapping": expected["mapping"], "address": address[1],
+                       "driver": "vfio-pci" if backend == "vfio" else ""}
+
+
+# ---- sysfs
+
+
+def test_sysfs(group, boot):
+    """Registers and memory without any driver: it rings and writes, but cannot be woken, and says why."""
+    group.run("write", "64", "from the host", "--nul")  # as peer 1
+    guest = boot(
+        "ivshmem --backend sysfs read 64 --text\n"
+        "ivshmem --backend sysfs write 128 'from the guest' --nul\n"
+        "ivshmem --backend sysfs ring 0:2\n"
+        "ivshmem --backend sysfs wait --timeout 5; echo status $?\n",
+        server=group.server,
+    )
+    guest.expect("^from the host$", BOOT_LIMIT)
+    group.monitor.expect("interrupt vector 2 count 1")
+    assert group.run("read", "128", "--text") == b"from the guest\n"
+    guest.expect("^ivshmem: .*(vfio.*interrupt|interrupt.*vfio)")
+    guest.expect("^status 1$")
+
+
+# ---- what is missing
+
+
+def test_without_iommu(group, boot):
+    """vfio cannot serve a guest without vIOMMU; the error names what to do."""
+    guest = boot("bind-vfio 2>/dev/null\nivshmem --backend vfio info; echo status $?\n",
+                 server=group.server, iommu=None)
+    error = guest.expect("^ivshmem: .*$", BOOT_LIMIT).group()
+    assert "intel-iommu,intremap=on" in error and "intel_iommu=on" in error and "sysfs" in error
+    guest.expect("^status 1$")
+
+
+def test_without_interrupt_remapping(group, boot):
+    guest = boot("bind-vfio\nivshmem info; echo status $?\n"
+                 "echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts\n"
+                 "ivshmem info; echo status $?\n",
+                 server=group.server, iommu="plain")
+    error = guest.expect("^ivshmem: .*$", BOOT_LIMIT).group()
+    assert "intel-iommu,intremap=on" in error and "allow_unsafe_interrupts" in error
+    guest.expect("^status 1$")
+    guest.expect("^status 0$")
+
+
+def test_not_bound(group, boot):
+    """The error names the commands that bind the device; carried out as they stand, they do."""
+    guest = boot("modprobe() { :; }\n"  # its module is there already
+                 "ivshmem --backend vfio info 2>/tmp/error; echo status $?; cat /tmp/error\n"
+                 "eval \"$(sed 's/.*as root: //' /tmp/error)\"\n"
+                 "ivshmem info; echo status $?\n",
+                 server=group.server)
+    guest.expect("^status 1$", BOOT_LIMIT)
+    guest.expect("not bound to vfio-pci; as root: ")
+    guest.expect("^back end: vfio$")
+    guest.expect("^status 0$")
+
+
+def test_no_device(boot):
+    guest = boot("ivshmem info; echo status $?\nivshmem --target pci:auto info; echo status $?\n")
+    guest.expect("^ivshmem: .*no ivshmem PCI device.*unix:PATH.*ivshmem-doorbell", BOOT_LIMIT)
+    guest.expect("^status 1$")
+    guest.expect("^ivshmem: this machine has no ivshmem PCI device .*ivshmem-doorbell")
+    guest.expect("^status 1$")
+
+
+def test_unprivileged(group, boot):
+    """With a chown of the group, a user without any right can be interrupted."""
+    guest = boot("bind-vfio\nmkdir -p /etc; echo user:x:1000:1000::/:/bin/sh >/etc/passwd\n"
+                 "su user -c 'ivshmem info'; echo status $?\n"
+                 "chown 1000 /dev/vfio/[0-9]*\n"
+                 "su user -c 'ivshmem info'; echo status $?\n",
+                 server=group.server)
+    assert "chown" in guest.expect("^ivshmem: .*$", BOOT_LIMIT).group()
+    guest.expect("^status 1$")
+    guest.expect("^status 0$")
+
+
+# ---- coming and going
+
+
+def test_shutdown_is_seen(group, boot):
+    guest = boot("exit 0", server=group.server)
+    group.monitor.expect("peer 1 joined .*")
+    group.monitor.expect("peer 1 left", timeout=BOOT_LIMIT)
+    assert guest.wait_end() == 0
+
+
+def test_killed_guest_is_seen(group, boot):
+    guest = boot("bind-vfio" + SHELL % "", server=group.server)
+    say(guest, "ready")
+    guest.process.kill()
+    group.monitor.expect("peer 1 left")
+
+
+def test_reboot_stays(group, boot):
+    """A guest that reboots is still the same peer, and is interrupted as before."""
+    guest = boot(
+        "bind-vfio\n"
+        "if [ \"$(ivshmem read 256 --text)\" != rebooted ]; then\n"
+        "\tivshmem write 256 rebooted --nul; echo first\n"
+        "\treboot -f\n"
+        "fi\n"
+        "echo second" + SHELL % "",
+        server=group.server, reboots=True,
+    )
+    guest.expect("^first$", BOOT_LIMIT)
+    guest.expect("^second$", BOOT_LIMIT)
+    say(guest, "ready")
+    guest.send("wait 1 1 60\n")
+    group.run("ring", "1:1")
+    guest.expect("^vector 1 count 1$")
+    assert "peer 1 left" not in group.monitor.stdout
+    finish(guest)
+    group.monitor.expect("peer 1 left")
+
+
+@pytest.mark.parametrize("shell", [VFIO_SHELL, SYSFS_SHELL], ids=["vfio", "sysfs"])
+def test_unplugged(group, boot, shell):
+    """A program is told that its device goes, and when it has let go the device does go."""
+    guest = boot(shell, server=group.server, devices=ROOT_PORT, bus="root-port")
+    say(guest, "ready")
+    guest.monitor("device_del", id="ivshmem")
+    guest.expect("^device lost: ", BOOT_LIMIT)
+    guest.send("quit\n")
+    guest.wait_event("DEVICE_DELETED", BOOT_LIMIT)
+    # The connection to the server belongs to QEMU's character device, which outlives the PCI device.
+    assert "peer 1 left" not in group.monitor.stdout
+    guest.monitor("chardev-remove", id="ivshmem-server")
+    group.monitor.expect("peer 1 left")
+
+
+def test_server_ends(group, boot):
+    """The guest goes on when the server is gone: what is attached stays attached."""
+    guest = boot(VFIO_SHELL, server=group.server)
+    say(guest, "ready")
+    group.server.finish()
+    group.monitor.expect("server lost: .*")
+    # The monitor has kept the eventfds of the guest and its own.
+    guest.send("ring 0:2\n")
+    group.monitor.expect("interrupt vector 2 count 1")
+    finish(guest)
