@@ -15,7 +15,7 @@ import pytest
 
 import guardian
 import ivshmem_wire as wire
-from ivshmem_fixtures import root_only
+from ivshmem_fixtures import few_descriptors, root_only
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -610,6 +610,7 @@ def test_108_says_at_start_how_many_peers_fit(server):
     assert numbers & set(range(10, 16)), f"1000 descriptors are about 15 peers of 65\n{text}"
 
 
+@few_descriptors
 def test_108_no_room_for_anybody_is_no_start(processes, room):
     """With every small limit: it refuses, naming the limit, or has the room that it tells of."""
     refusals, rooms = 0, []
