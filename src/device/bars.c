@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Accesses to the BARs find their rooms here, and BAR2 is answered; what a BAR's place means. */
+
+#include <model.h>
+
+#include <endian.h>
+#include <string.h>
+
+uint64_t
+ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
+{
+	return bar < N_BARS ? device->bar_sizes[bar] : 0;
+}
+
+void
+bars_sync(struct ivshmem_device *device)
+{
+	uint64_t size = device->config.memory_size;
+	uint64_t registers = config_bar_address(device, IVSHMEM_BAR_REGISTERS), wanted = 0;
+
+	if (device->has_memory)
+		wanted = config_bar_address(device, IVSHMEM_BAR_MEMORY);
+	if (wanted != device->memory_wanted_at) {
+		if (device->memory_mapped)
+			device->ops.unmap_memory(
+				device, device->memory_wanted_at, size, device->config.data);
+		device->memory_mapped = false;
+		device->memory_wanted_at = wanted;
+		if (wanted) {
+			int r = device->ops.map_memory(device, wanted, size, device->config.data);
+
+			device->memory_mapped = r >= 0;
+			if (r < 0)
+				report_warning(device, WARNING_MAPPING,
+					"the host does not map the shared memory (error %d): every "
+					"access to it goes through this process, which is slower",
+					-r);
+		}
+	}
+	triggers_sync(device, registers ? registers + IVSHMEM_REG_DOORBELL : 0);
+}
+
+/* ---- the shared memory ----------------------------------------------------------------------- */
+
+/*
+ * Other processes change this memory at any moment, so an aligned access is one load or store of
+ * the processor; what is not aligned promises nothing and goes byte by byte.
+ */
+static uint64_t
+memory_read(const struct ivshmem_device *device, uint64_t offset, unsigned size)
+{
+	uint8_t *at = (uint8_t *)device->memory + offset;
+	uint64_t value = 0;
+
+	if ((uintptr_t)at % size == 0) {
+		switch (size) {
+		case 1:
+			return __atomic_load_n(at, __ATOMIC_RELAXED);
+		case 2:
+			return le16toh(__atomic_load_n((uint16_t *)(void *)at, __ATOMIC_RELAXED));
+		case 4:
+			return le32toh(__atomic_load_n((uint32_t *)(void *)at, __ATOMIC_RELAXED));
+		default:
+			return le64toh(__atomic_load_n((uint64_t *)(void *)at, __ATOMIC_RELAXED));
+		}
+	}
+	for (unsigned i = 0; i < size; i++)
+		value |= (uint64_t)__atomic_load_n(at + i, __ATOMIC_RELAXED) << (8 * i);
+	return value;
+}
+
+static void
+memory_write(const struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	uint8_t *at = (uint8_t *)device->memory + offset;
+
+	if ((uintptr_t)at % size == 0) {
+		switch (size) {
+		case 1:
+			__atomic_store_n(at, (uint8_t)value, __ATOMIC_RELAXED);
+			return;
+		case 2:
+			__atomic_store_n(
+				(uint16_t *)(void *)at, htole16((uint16_t)value), __ATOMIC_RELAXED);
+			return;
+		case 4:
+			__atomic_store_n(
+				(uint32_t *)(void *)at, htole32((uint32_t)value), __ATOMIC_RELAXED);
+			return;
+		default:
+			__atomic_store_n((uint64_t *)(void *)at, htole64(value), __ATOMIC_RELAXED);
+			return;
+		}
+	}
+	for (unsigned i = 0; i < size; i++)
+		__atomic_store_n(at + i, (uint8_t)(value >> (8 * i)), __ATOMIC_RELAXED);
+}
+
+/* ---- accesses -------------------------------------------------------------------------------- */
+
+static bool
+is_there(const struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size)
+{
+	uint64_t bar_size = ivshmem_device_bar_size(device, bar);
+
+	if (size != 1 && size != 2 && size != 4 && size != 8)
+		return false;
+	if (bar_size < size || offset > bar_size - size)
+		return false;
+	return bar != IVSHMEM_BAR_MEMORY || (device->has_memory && device->memory);
+}
+
+static uint64_t
+all_ones(unsigned size)
+{
+	return size == 0 || size >= 8 ? UINT64_MAX : (UINT64_C(1) << (8 * size)) - 1;
+}
+
+uint64_t
+ivshmem_device_read(struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size)
+{
+	if (!is_there(device, bar, offset, size))
+		return all_ones(size);
+	if (bar == IVSHMEM_BAR_REGISTERS)
+		return registers_read(device, offset, size);
+	if (bar == IVSHMEM_BAR_MSIX)
+		return msix_read(device, offset, size);
+	return memory_read(device, offset, size);
+}
+
+void
+ivshmem_device_write(
+	struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+	if (!is_there(device, bar, offset, size))
+		return;
+	if (bar == IVSHMEM_BAR_REGISTERS)
+		registers_write(device, offset, size, (uint32_t)value);
+	else if (bar == IVSHMEM_BAR_MSIX)
+		msix_write(device, offset, size, value);
+	else
+		memory_write(device, offset, size, value);
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Config space: 256 bytes and, for each bit, whether the guest may write it. Everything a guest can
+ * do here, BAR sizing included, is storing into the writable bits; what a BAR's address or the
+ * command register means is looked up when it is needed.
+ */
+
+#include <model.h>
+
+#include <string.h>
+
+static void
+put_word(uint8_t *bytes, unsigned offset, unsigned value)
+{
+	bytes[offset] = (uint8_t)value;
+	bytes[offset + 1] = (uint8_t)(value >> 8);
+}
+
+static void
+put_dword(uint8_t *bytes, unsigned offset, uint32_t value)
+{
+	put_word(bytes, offset, value & 0xffff);
+	put_word(bytes, offset + 2, value >> 16);
+}
+
+static uint32_t
+get_dword(const uint8_t *bytes, unsigned offset)
+{
+	return (uint32_t)bytes[offset] | (uint32_t)bytes[offset + 1] << 8 |
+	       (uint32_t)bytes[offset + 2] << 16 | (uint32_t)bytes[offset + 3] << 24;
+}
+
+uint16_t
+config_word(const struct ivshmem_device *device, unsigned offset)
+{
+	return (uint16_t)get_dword(device->space, offset);
+}
+
+static unsigned
+bar_offset(unsigned bar)
+{
+	return CONFIG_BAR + 4 * bar;
+}
+
+static void
+bar_init(struct ivshmem_device *device, unsigned bar, uint64_t size, uint8_t type)
+{
+	unsigned offset = bar_offset(bar);
+	uint64_t mask = ~(size - 1);
+
+	device->bar_sizes[bar] = size;
+	if (size == 0)
+		return;
+	device->space[offset] = type;
+	put_dword(device->writable, offset, (uint32_t)mask);
+	if (type & BAR_TYPE_64)
+		put_dword(device->writable, offset + 4, (uint32_t)(mask >> 32));
+}
+
+static void
+capability_init(struct ivshmem_device *device)
+{
+	uint8_t *space = device->space;
+
+	if (device->msix_vectors == 0)
+		return;
+	put_word(space, CONFIG_STATUS, STATUS_CAPABILITIES);
+	space[CONFIG_CAPABILITIES] = CONFIG_MSIX;
+	space[CONFIG_MSIX] = 0x11;
+	put_word(space, CONFIG_MSIX_CONTROL, device->msix_vectors - 1);
+	put_word(
+		device->writable, CONFIG_MSIX_CONTROL, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
+	put_dword(space, CONFIG_MSIX + 4, IVSHMEM_BAR_MSIX);
+	put_dword(space, CONFIG_MSIX + 8, device->pba_offset | IVSHMEM_BAR_MSIX);
+}
+
+void
+config_init(struct ivshmem_device *device)
+{
+	uint8_t *space = device->space;
+
+	put_word(space, CONFIG_VENDOR, IVSHMEM_PCI_VENDOR);
+	put_word(space, CONFIG_DEVICE, IVSHMEM_PCI_DEVICE);
+	put_word(device->writable, CONFIG_COMMAND,
+		COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_PARITY | COMMAND_SERR |
+			COMMAND_INTX_DISABLE);
+	space[CONFIG_REVISION] = device->revision->number;
+	space[CONFIG_CLASS] = 0x05; /* memory controller; its subclass 0 is RAM */
+	device->writable[CONFIG_CACHE_LINE] = 0xff;
+	device->writable[CONFIG_LATENCY] = 0xff;
+	put_word(space, CONFIG_SUBSYSTEM_VENDOR, IVSHMEM_PCI_VENDOR);
+	put_word(space, CONFIG_SUBSYSTEM, 0x1100);
+	device->writable[CONFIG_INTERRUPT_LINE] = 0xff;
+	space[CONFIG_INTERRUPT_PIN] = device->revision->interrupt_pin;
+
+	bar_init(device, IVSHMEM_BAR_REGISTERS, IVSHMEM_BAR_REGISTERS_SIZE, 0);
+	bar_init(device, IVSHMEM_BAR_MSIX,
+		device->msix_vectors ? msix_bar_size(device->msix_vectors) : 0, 0);
+	bar_init(device, IVSHMEM_BAR_MEMORY, device->config.memory_size,
+		device->revision->memory_bar_type);
+	capability_init(device);
+}
+
+/* All that can be written is 0 after power-on. */
+void
+config_reset(struct ivshmem_device *device)
+{
+	for (unsigned i = 0; i < CONFIG_SIZE; i++)
+		device->space[i] = (uint8_t)(device->space[i] & ~device->writable[i]);
+}
+
+/*
+ * An address of 0 means that nobody placed the BAR yet, and one that ends at the very top is what
+ * sizing leaves behind. A guest should turn decoding off around both, but few do.
+ */
+uint64_t
+config_bar_address(const struct ivshmem_device *device, unsigned bar)
+{
+	unsigned offset = bar_offset(bar);
+	uint64_t size = device->bar_sizes[bar], address, top = UINT32_MAX;
+
+	if (size == 0 || !(config_word(device, CONFIG_COMMAND) & COMMAND_MEMORY))
+		return 0;
+	address = get_dword(device->space, offset);
+	if (address & BAR_TYPE_64) {
+		address |= (uint64_t)get_dword(device->space, offset + 4) << 32;
+		top = UINT64_MAX;
+	}
+	/* A multiple of the size, so the last byte's address does not overflow. */
+	address &= ~(size - 1);
+	return address + (size - 1) < top ? address : 0;
+}
+
+void
+ivshmem_device_config_read(
+	const struct ivshmem_device *device, unsigned offset, void *buffer, size_t length)
+{
+	uint8_t *bytes = buffer;
+
+	for (size_t i = 0; i < length; i++)
+		bytes[i] = i < CONFIG_SIZE && offset < CONFIG_SIZE - i ? device->space[offset + i]
+								       : 0xff;
+}
+
+/* The bytes of one write take effect together, so that a guest may write both halves of BAR2 at
+ * once. */
+void
+ivshmem_device_config_write(
+	struct ivshmem_device *device, unsigned offset, const void *buffer, size_t length)
+{
+	const uint8_t *bytes = buffer;
+
+	for (size_t i = 0; i < length && i < CONFIG_SIZE && offset < CONFIG_SIZE - i; i++) {
+		uint8_t mask = device->writable[offset + i];
+		uint8_t *byte = &device->space[offset + i];
+
+		*byte = (uint8_t)((*byte & ~mask) | (bytes[i] & mask));
+	}
+	bars_sync(device);
+	msix_sync_gate(device);
+	intx_sync(device);
+}

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The life of a device, and what it is told about itself. Peers are in peers.c. */
+
+#include <model.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- ops that the host does not have --------------------------------------------------------- */
+
+static int
+no_map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+{
+	(void)device, (void)address, (void)size, (void)data;
+	return 0;
+}
+
+static void
+no_unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+{
+	(void)device, (void)address, (void)size, (void)data;
+}
+
+static void
+no_set_intx(struct ivshmem_device *device, bool level, void *data)
+{
+	(void)device, (void)level, (void)data;
+}
+
+static int
+no_send_message(
+	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
+{
+	(void)device, (void)message, (void)data;
+	return -EOPNOTSUPP;
+}
+
+static void
+no_ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
+{
+	(void)device, (void)peer, (void)vector, (void)data;
+}
+
+static bool
+no_take_ring(struct ivshmem_device *device, unsigned vector, void *data)
+{
+	(void)device, (void)vector, (void)data;
+	return false;
+}
+
+static void
+no_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message, void *data)
+{
+	(void)device, (void)level, (void)message, (void)data;
+}
+
+static void
+ops_init(struct ivshmem_device *device)
+{
+	struct ivshmem_device_ops *ops = &device->ops;
+
+	if (device->config.ops)
+		*ops = *device->config.ops;
+	/* One without the other is useless. */
+	device->can_ioeventfd =
+		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
+	device->can_irqfd = !device->config.host_msix && ops->attach_irqfd && ops->detach_irqfd;
+	if (!ops->map_memory || !ops->unmap_memory) {
+		ops->map_memory = no_map_memory;
+		ops->unmap_memory = no_unmap_memory;
+	}
+	if (!ops->set_intx)
+		ops->set_intx = no_set_intx;
+	if (!ops->send_message)
+		ops->send_message = no_send_message;
+	if (!ops->ring)
+		ops->ring = no_ring;
+	if (!ops->take_ring)
+		ops->take_ring = no_take_ring;
+	if (!ops->log)
+		ops->log = no_log;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+void
+ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision)
+{
+	const struct revision *known = revision_find(revision);
+
+	*config = (struct ivshmem_device_config){
+		.struct_size = sizeof(*config),
+		.revision = revision,
+		.server = true,
+		.msi = true,
+		.vectors = 1,
+	};
+	if (!known)
+		return;
+	config->memory_size = known->default_memory;
+	config->id = known->default_id;
+	config->master = known->default_master;
+	config->ioeventfd = known->default_ioeventfd;
+}
+
+static int
+check_server(const struct ivshmem_device_config *config, const struct revision *revision,
+	struct ivshmem_error *reterr)
+{
+	if (config->vectors < 1 || config->vectors > IVSHMEM_MAX_VECTORS)
+		return report_error(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
+			IVSHMEM_MAX_VECTORS, config->vectors);
+	if (!config->msi && !revision->allows_intx)
+		return report_error(reterr, -EINVAL,
+			"revision %u has no INTx, so msi cannot be off; use revision 0",
+			revision->number);
+	if (config->ioeventfd && !config->msi)
+		return report_error(reterr, -EINVAL,
+			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
+		return report_error(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
+			IVSHMEM_MAX_ID, config->id);
+	if (config->id == IVSHMEM_DEVICE_NO_ID && !revision->allows_late)
+		return report_error(reterr, -EINVAL,
+			"revision %u cannot be created before the server told its id",
+			revision->number);
+	if (config->master == IVSHMEM_DEVICE_MASTER_ON && revision->master_is_id_0 &&
+		config->id != 0)
+		return report_error(reterr, -EINVAL,
+			"master must connect before any peer: the id is %" PRId32
+			" instead of 0; start this one first, or use master=auto",
+			config->id);
+	return 0;
+}
+
+static int
+check_config(const struct ivshmem_device_config *config, const struct revision *revision,
+	struct ivshmem_error *reterr)
+{
+	uint64_t size = config->memory_size;
+
+	if (size == 0 || (size & (size - 1)) != 0)
+		return report_error(reterr, -EINVAL,
+			"memory size must be a power of two, which %" PRIu64 " bytes is not", size);
+	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > revision->max_memory)
+		return report_error(reterr, -EINVAL,
+			"memory size must be %" PRIu64 " to %" PRIu64
+			" bytes in revision %u, not %" PRIu64,
+			IVSHMEM_DEVICE_MIN_MEMORY, revision->max_memory, revision->number, size);
+	if ((unsigned)config->master >= IVSHMEM_DEVICE_MASTER_COUNT)
+		return report_error(reterr, -EINVAL, "master must be on, off or auto, not %u",
+			(unsigned)config->master);
+	return config->server ? check_server(config, revision, reterr) : 0;
+}
+
+/* A plain device is the one with id 0, and has nothing to do with what its configuration says about
+ * peers and interrupts. */
+static void
+make_plain(struct ivshmem_device_config *config)
+{
+	config->id = 0;
+	config->msi = false;
+	config->vectors = 0;
+	config->ioeventfd = false;
+}
+
+int
+ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_device_config *config,
+	struct ivshmem_error *reterr)
+{
+	const struct revision *revision;
+	struct ivshmem_device *device;
+	int r;
+
+	if (config->struct_size != sizeof(*config))
+		/* Only one version of the struct exists so far; a later library will accept this
+		 * one's size. */
+		return report_error(reterr, -EINVAL,
+			"ivshmem_device_config.struct_size is not set to the size of the struct");
+	revision = revision_find(config->revision);
+	if (!revision)
+		return report_error(
+			reterr, -EINVAL, "revision must be 0 or 1, not %u", config->revision);
+	r = check_config(config, revision, reterr);
+	if (r < 0)
+		return r;
+
+	device = calloc(1, sizeof(*device));
+	if (!device)
+		return report_error(reterr, -ENOMEM, "out of memory");
+	device->revision = revision;
+	device->config = *config;
+	if (!config->server)
+		make_plain(&device->config);
+	device->id = device->config.id;
+	ops_init(device);
+	r = peers_init(device);
+	if (r >= 0)
+		r = msix_init(device);
+	if (r < 0) {
+		ivshmem_device_free(device);
+		return report_error(reterr, r, "out of memory");
+	}
+	config_init(device);
+	*ret_device = device;
+	return 0;
+}
+
+/* Power-on state: nothing in it asks for an effect, so the syncs undo all there are. */
+static void
+power_on(struct ivshmem_device *device)
+{
+	config_reset(device);
+	msix_reset(device);
+	device->intr_mask = 0;
+	device->intr_status = 0;
+	msix_sync(device);
+	bars_sync(device);
+	intx_sync(device);
+}
+
+struct ivshmem_device *
+ivshmem_device_free(struct ivshmem_device *device)
+{
+	if (!device)
+		return NULL;
+	power_on(device);
+	msix_done(device);
+	peers_done(device);
+	free(device);
+	return NULL;
+}
+
+void
+ivshmem_device_reset(struct ivshmem_device *device)
+{
+	power_on(device);
+	/* Rings that came before the reset and wait in their eventfds would otherwise show up as
+	 * pending after it. */
+	for (unsigned i = 0; i < peers_own_vectors(device); i++)
+		device->ops.take_ring(device, i, device->config.data);
+}
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+int
+ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
+{
+	if (!device->config.server)
+		return -EINVAL;
+	if (device->id != IVSHMEM_DEVICE_NO_ID)
+		return -EALREADY;
+	device->id = id;
+	/* Vectors of this id may have been announced before. */
+	msix_sync(device);
+	return 0;
+}
+
+int
+ivshmem_device_set_memory(
+	struct ivshmem_device *device, void *memory, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t wanted = device->config.memory_size;
+
+	if (device->has_memory)
+		return report_error(reterr, -EALREADY,
+			"unexpected shared memory message: the device has its memory already");
+	if (size < wanted)
+		return report_error(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64,
+			size, wanted);
+	if (size > wanted && !device->revision->allows_larger)
+		return report_error(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
+			"; in revision %u they must be equal",
+			size, wanted, device->revision->number);
+	device->has_memory = true;
+	device->memory = memory;
+	bars_sync(device);
+	return 0;
+}
+
+int
+ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
+{
+	if (vector >= peers_own_vectors(device))
+		return -EINVAL;
+	if (device->msix_vectors)
+		msix_interrupt(device, vector);
+	else
+		intx_interrupt(device);
+	return 0;
+}
+
+/* ---- questions ------------------------------------------------------------------------------- */
+
+bool
+ivshmem_device_has_intx(const struct ivshmem_device *device)
+{
+	return device->revision->interrupt_pin != 0;
+}
+
+bool
+ivshmem_device_intx(const struct ivshmem_device *device)
+{
+	return device->intx;
+}
+
+int32_t
+ivshmem_device_id(const struct ivshmem_device *device)
+{
+	return device->id;
+}
+
+bool
+ivshmem_device_is_master(const struct ivshmem_device *device)
+{
+	return device->config.master == IVSHMEM_DEVICE_MASTER_ON ||
+	       (device->config.master == IVSHMEM_DEVICE_MASTER_AUTO && device->id == 0);
+}

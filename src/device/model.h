@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DEVICE_MODEL_H
+#define DEVICE_MODEL_H
+
+/*
+ * The inside of the device model.
+ *
+ * Theory of operation. The state has two halves. The first is what the guest and the server made:
+ * config space, registers, MSI-X table, pending bits, peers, memory. The second is what the host
+ * was asked to do and has not been asked to undo: the mapping of the memory, the triggers
+ * (ioeventfds), the attached vectors (irqfds), the level of INTx. What the second half should be
+ * follows from the first alone. So every function changes the first half and then calls the
+ * `..._sync()` functions of what could be concerned; each compares what should be with what is, and
+ * calls ops until they agree. Nothing else calls those ops, which is why no sequence of accesses
+ * can leave an effect behind or ask for one twice. Reset, load and free are no special cases.
+ *
+ * What the host refuses is remembered as asked for, so that it is not asked again until the guest
+ * changes something that could make the answer another one.
+ *
+ * Only two ops are events rather than effects: send_message() and ring().
+ *
+ * Files: revision.c the differences of the revisions; device.c life and server events; config.c
+ * config space; bars.c accesses, placement, mapping; registers.c BAR0 and INTx; msix.c BAR1,
+ * delivery, irqfds; peers.c doorbell, triggers; state.c save and load; properties.c text;
+ * report.c sentences for humans.
+ */
+
+#include <ivshmem/abi.h>
+
+/* The rest of the library is compiled with hidden symbols. */
+#pragma GCC visibility push(default)
+#include <ivshmem/device.h>
+#pragma GCC visibility pop
+
+/* ---- PCI ------------------------------------------------------------------------------------- */
+
+#define CONFIG_SIZE 256
+
+#define CONFIG_VENDOR           0x00
+#define CONFIG_DEVICE           0x02
+#define CONFIG_COMMAND          0x04
+#define CONFIG_STATUS           0x06
+#define CONFIG_REVISION         0x08
+#define CONFIG_SUBCLASS         0x0a
+#define CONFIG_CLASS            0x0b
+#define CONFIG_CACHE_LINE       0x0c
+#define CONFIG_LATENCY          0x0d
+#define CONFIG_HEADER_TYPE      0x0e
+#define CONFIG_BAR              0x10
+#define CONFIG_SUBSYSTEM_VENDOR 0x2c
+#define CONFIG_SUBSYSTEM        0x2e
+#define CONFIG_CAPABILITIES     0x34
+#define CONFIG_INTERRUPT_LINE   0x3c
+#define CONFIG_INTERRUPT_PIN    0x3d
+#define CONFIG_MSIX             0x40 /* the only capability */
+#define CONFIG_MSIX_CONTROL     (CONFIG_MSIX + 2)
+#define CONFIG_MSIX_END         (CONFIG_MSIX + 12)
+
+#define COMMAND_IO           0x0001
+#define COMMAND_MEMORY       0x0002
+#define COMMAND_MASTER       0x0004
+#define COMMAND_PARITY       0x0040
+#define COMMAND_SERR         0x0100
+#define COMMAND_INTX_DISABLE 0x0400
+
+#define STATUS_INTERRUPT    0x0008
+#define STATUS_CAPABILITIES 0x0010
+
+#define MSIX_CONTROL_MASK_ALL 0x4000
+#define MSIX_CONTROL_ENABLE   0x8000
+
+#define BAR_TYPE_64      0x4
+#define BAR_PREFETCHABLE 0x8
+
+#define N_BARS 3
+
+/* ---- what differs between the revisions: nothing else may look at a revision's number -------- */
+
+struct revision {
+	uint8_t number;
+	uint8_t interrupt_pin;   /* 1: INTA; drives INTx by IntrStatus and IntrMask. 0: none */
+	uint8_t memory_bar_type; /* low bits of BAR2 */
+	bool allows_intx;        /* msi=off is possible */
+	bool allows_late;        /* id and memory may come late; IVPosition -1 until then */
+	bool allows_larger;      /* the memory may be larger than BAR2 */
+	bool master_is_id_0;     /* master=on demands id 0 */
+	bool allows_2010_format; /* of the saved state */
+	bool has_role;           /* the properties of 2010: role and no master, shm and no memdev */
+	uint64_t max_memory;
+
+	/* defaults */
+	uint64_t default_memory;
+	int32_t default_id;
+	enum ivshmem_device_master default_master;
+	bool default_ioeventfd;
+};
+
+/* NULL if there is no such revision. */
+const struct revision *revision_find(unsigned number);
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+/* Dwords of a table entry. */
+enum { ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_DATA, ENTRY_CONTROL, ENTRY_DWORDS };
+
+#define ENTRY_SIZE           16
+#define ENTRY_CONTROL_MASKED 0x1
+
+struct vector {
+	uint32_t entry[ENTRY_DWORDS];
+	bool pending;
+
+	/* irqfd: asked for, and what came of it */
+	bool wanted, attached;
+	struct ivshmem_device_message attached_message;
+};
+
+struct ivshmem_device {
+	const struct revision *revision;
+	struct ivshmem_device_config config;
+	struct ivshmem_device_ops ops; /* with stubs for the missing ones */
+
+	/* config.c: contents, and which bits a guest may write */
+	uint8_t space[CONFIG_SIZE];
+	uint8_t writable[CONFIG_SIZE];
+	uint64_t bar_sizes[N_BARS];
+
+	/* registers.c */
+	uint32_t intr_mask, intr_status;
+	bool intx; /* effect */
+
+	/* bars.c */
+	bool has_memory;
+	void *memory;
+	uint64_t memory_wanted_at; /* effect asked for; 0: none */
+	bool memory_mapped;        /* and granted */
+
+	/* msix.c */
+	unsigned msix_vectors; /* 0: no MSI-X */
+	uint32_t pba_offset;
+	struct vector *vectors;
+	bool can_irqfd;
+	bool gate; /* what was last synced for: enabled, not masked as a whole, bus master */
+
+	/* peers.c; both arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
+	int32_t id;
+	uint16_t *peer_vectors; /* how many vectors each peer has */
+	uint16_t *triggers;     /* for how many of them, from 0 on, there is an ioeventfd */
+	uint32_t peer_limit;    /* no peer has an id from here on */
+	bool can_ioeventfd;
+	uint64_t triggers_at; /* address of the doorbell the triggers are for; 0: none */
+	bool triggers_refused;
+
+	/* report.c: what the log was already told */
+	unsigned warned;
+};
+
+/* ---- report.c -------------------------------------------------------------------------------- */
+
+enum warning { WARNING_IOEVENTFD = 1u << 0, WARNING_IRQFD = 1u << 1, WARNING_MAPPING = 1u << 2 };
+
+/* Fill in `reterr` and return `code`. */
+int report_error(struct ivshmem_error *reterr, int code, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Once per kind and device, because a guest could repeat what leads to it. */
+void report_warning(struct ivshmem_device *device, enum warning kind, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- config.c -------------------------------------------------------------------------------- */
+
+void config_init(struct ivshmem_device *device);
+void config_reset(struct ivshmem_device *device);
+uint16_t config_word(const struct ivshmem_device *device, unsigned offset);
+
+/* Where a BAR is on the bus, or 0 if it is not placed or memory decoding is off. */
+uint64_t config_bar_address(const struct ivshmem_device *device, unsigned bar);
+
+/* ---- bars.c ---------------------------------------------------------------------------------- */
+
+void bars_sync(struct ivshmem_device *device);
+
+/* ---- registers.c ----------------------------------------------------------------------------- */
+
+uint32_t registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
+void registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint32_t value);
+
+/* A peer rang and there is no MSI-X. */
+void intx_interrupt(struct ivshmem_device *device);
+void intx_sync(struct ivshmem_device *device);
+
+/* ---- msix.c ---------------------------------------------------------------------------------- */
+
+uint32_t msix_pba_offset(unsigned vectors);
+uint64_t msix_bar_size(unsigned vectors);
+int msix_init(struct ivshmem_device *device);
+void msix_done(struct ivshmem_device *device);
+void msix_reset(struct ivshmem_device *device);
+bool msix_enabled(const struct ivshmem_device *device);
+uint64_t msix_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
+void msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value);
+
+/* `vector` is to be delivered, now or when it may. */
+void msix_interrupt(struct ivshmem_device *device, unsigned vector);
+
+/* One vector's entry, connection or pending bit may have changed. */
+void msix_sync_vector(struct ivshmem_device *device, unsigned vector);
+/* The same for all of them. */
+void msix_sync(struct ivshmem_device *device);
+/* Config space may have changed. */
+void msix_sync_gate(struct ivshmem_device *device);
+
+/* ---- peers.c --------------------------------------------------------------------------------- */
+
+int peers_init(struct ivshmem_device *device);
+void peers_done(struct ivshmem_device *device);
+
+/* How many of our own vectors the server has announced. */
+unsigned peers_own_vectors(const struct ivshmem_device *device);
+void peers_doorbell(struct ivshmem_device *device, uint32_t value);
+
+/* The doorbell register is at bus address `doorbell`, or nowhere (0). */
+void triggers_sync(struct ivshmem_device *device, uint64_t doorbell);
+
+#endif

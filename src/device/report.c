@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <model.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int
+report_error(struct ivshmem_error *reterr, int code, const char *format, ...)
+{
+	va_list args;
+
+	if (!reterr)
+		return code;
+	reterr->code = code;
+	va_start(args, format);
+	vsnprintf(reterr->message, sizeof(reterr->message), format, args);
+	va_end(args);
+	return code;
+}
+
+void
+report_warning(struct ivshmem_device *device, enum warning kind, const char *format, ...)
+{
+	char message[256];
+	va_list args;
+
+	if (device->warned & kind)
+		return;
+	device->warned |= kind;
+	va_start(args, format);
+	vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	device->ops.log(device, IVSHMEM_LOG_WARNING, message, device->config.data);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Save and load. A saved state is checked as a whole against this device before anything of it is
+ * taken over; after that, only the bits that a guest can write are.
+ *
+ *	native				2010
+ *	magic		8 bytes
+ *	version		0
+ *	length		of everything
+ *	revision
+ *	kind		1 server, 2 MSI-X
+ *	vectors
+ *	reserved	0
+ *	memory size	64 bits
+ *					version of what follows	2
+ *	config space	256 bytes	config space		256 bytes
+ *					levels of INTA to INTD	4
+ *	MSI-X table	16 bytes per vector, and the pending bits, a byte for 8 vectors
+ *	IntrStatus			IntrStatus		only without MSI-X
+ *	IntrMask			IntrMask		only without MSI-X
+ *
+ * Numbers are big-endian and 32 bits wide; config space and table are as on the bus.
+ */
+
+#include <model.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define MAGIC_SIZE     8
+#define HEADER_SIZE    (MAGIC_SIZE + 6 * 4 + 8)
+#define STATE_VERSION  0
+#define KIND_SERVER    1u
+#define KIND_MSIX      2u
+#define PCI_VERSION    2
+#define PCI_PINS       4
+#define PBA_MAX_BYTES  (IVSHMEM_MAX_VECTORS / 8)
+#define REGISTERS_SIZE 8
+
+static const uint8_t magic[MAGIC_SIZE] = {'i', 'v', 's', 'h', 'm', 'e', 'm', 0};
+
+/* ---- a place in the buffer; the lengths are checked before ----------------------------------- */
+
+static void
+put_be32(uint8_t **at, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		*(*at)++ = (uint8_t)(value >> (24 - 8 * i));
+}
+
+static void
+put_le32(uint8_t **at, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		*(*at)++ = (uint8_t)(value >> (8 * i));
+}
+
+static void
+put_bytes(uint8_t **at, const void *bytes, size_t length)
+{
+	memcpy(*at, bytes, length);
+	*at += length;
+}
+
+static uint32_t
+get_be32(const uint8_t **at)
+{
+	uint32_t value = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		value = value << 8 | *(*at)++;
+	return value;
+}
+
+static uint32_t
+get_le32(const uint8_t **at)
+{
+	uint32_t value = 0;
+
+	for (unsigned i = 0; i < 4; i++)
+		value |= (uint32_t) * (*at)++ << (8 * i);
+	return value;
+}
+
+static const uint8_t *
+get_bytes(const uint8_t **at, size_t length)
+{
+	const uint8_t *bytes = *at;
+
+	*at += length;
+	return bytes;
+}
+
+/* ---- shape ----------------------------------------------------------------------------------- */
+
+static unsigned
+pba_bytes(const struct ivshmem_device *device)
+{
+	return (device->msix_vectors + 7) / 8;
+}
+
+static bool
+has_registers(const struct ivshmem_device *device, enum ivshmem_device_format format)
+{
+	return format == IVSHMEM_DEVICE_FORMAT_NATIVE || device->msix_vectors == 0;
+}
+
+size_t
+ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_device_format format)
+{
+	size_t size = CONFIG_SIZE + (size_t)device->msix_vectors * ENTRY_SIZE + pba_bytes(device);
+
+	if (has_registers(device, format))
+		size += REGISTERS_SIZE;
+	switch (format) {
+	case IVSHMEM_DEVICE_FORMAT_NATIVE:
+		return HEADER_SIZE + size;
+	case IVSHMEM_DEVICE_FORMAT_2010:
+		if (!device->revision->allows_2010_format)
+			return 0;
+		return 4 + size + PCI_PINS * 4;
+	case IVSHMEM_DEVICE_FORMAT_COUNT:
+	default:
+		return 0;
+	}
+}
+
+static uint32_t
+kind_of(const struct ivshmem_device *device)
+{
+	return (device->config.server ? KIND_SERVER : 0) | (device->msix_vectors ? KIND_MSIX : 0);
+}
+
+static int
+check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format format,
+	const char *what, struct ivshmem_error *reterr)
+{
+	if (ivshmem_device_state_size(device, format) == 0)
+		return report_error(reterr, -EINVAL, "revision %u has no saved state of format %d",
+			device->revision->number, (int)format);
+	if (!ivshmem_device_is_master(device))
+		return report_error(reterr, -EPERM,
+			"cannot %s the device: migration is disabled because of peer mode; only "
+			"the master (role=master, master=on) can",
+			what);
+	return 0;
+}
+
+/* ---- save ------------------------------------------------------------------------------------ */
+
+static void
+save_msix(const struct ivshmem_device *device, uint8_t **at)
+{
+	uint8_t pending[PBA_MAX_BYTES] = {0};
+
+	for (unsigned i = 0; i < device->msix_vectors; i++) {
+		const struct vector *vector = &device->vectors[i];
+
+		for (unsigned dword = 0; dword < ENTRY_DWORDS; dword++)
+			put_le32(at, vector->entry[dword]);
+		if (vector->pending)
+			pending[i / 8] = (uint8_t)(pending[i / 8] | 1u << i % 8);
+	}
+	put_bytes(at, pending, pba_bytes(device));
+}
+
+/* Rings that the host has not seen yet belong to the state. */
+static void
+take_rings(struct ivshmem_device *device)
+{
+	for (unsigned i = 0; i < peers_own_vectors(device); i++) {
+		if (device->msix_vectors && device->vectors[i].attached)
+			continue;
+		if (device->ops.take_ring(device, i, device->config.data))
+			ivshmem_device_interrupt(device, i);
+	}
+}
+
+int
+ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format format, void *buffer,
+	size_t size, struct ivshmem_error *reterr)
+{
+	size_t need = ivshmem_device_state_size(device, format);
+	uint8_t *at = buffer;
+	int r = check_allowed(device, format, "save", reterr);
+
+	if (r < 0)
+		return r;
+	if (size < need)
+		return report_error(reterr, -ENOSPC,
+			"a buffer of %zu bytes is too small for a state of %zu bytes", size, need);
+	take_rings(device);
+	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
+		put_bytes(&at, magic, MAGIC_SIZE);
+		put_be32(&at, STATE_VERSION);
+		put_be32(&at, (uint32_t)need);
+		put_be32(&at, device->revision->number);
+		put_be32(&at, kind_of(device));
+		put_be32(&at, device->config.vectors);
+		put_be32(&at, 0);
+		put_be32(&at, (uint32_t)(device->config.memory_size >> 32));
+		put_be32(&at, (uint32_t)device->config.memory_size);
+	} else {
+		put_be32(&at, PCI_VERSION);
+	}
+	put_bytes(&at, device->space, CONFIG_SIZE);
+	if (format == IVSHMEM_DEVICE_FORMAT_2010)
+		for (unsigned pin = 0; pin < PCI_PINS; pin++)
+			put_be32(&at, pin == 0 && device->intx);
+	save_msix(device, &at);
+	if (has_registers(device, format)) {
+		put_be32(&at, device->intr_status);
+		put_be32(&at, device->intr_mask);
+	}
+	return 0;
+}
+
+/* ---- load: checks ---------------------------------------------------------------------------- */
+
+static int
+check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size,
+	struct ivshmem_error *reterr)
+{
+	uint32_t version, length, revision, kind, vectors, reserved;
+	uint64_t memory;
+
+	if (size < HEADER_SIZE || memcmp(at, magic, MAGIC_SIZE) != 0)
+		return report_error(reterr, -EINVAL, "this is no saved state of an ivshmem device");
+	at += MAGIC_SIZE;
+	version = get_be32(&at);
+	length = get_be32(&at);
+	revision = get_be32(&at);
+	kind = get_be32(&at);
+	vectors = get_be32(&at);
+	reserved = get_be32(&at);
+	memory = (uint64_t)get_be32(&at) << 32;
+	memory |= get_be32(&at);
+	if (version > STATE_VERSION)
+		return report_error(reterr, -EPROTONOSUPPORT,
+			"saved state has version %" PRIu32 ", newer than %d", version,
+			STATE_VERSION);
+	if (length != size)
+		return report_error(reterr, -EINVAL,
+			"saved state has %zu bytes instead of the %" PRIu32 " it should have", size,
+			length);
+	if (revision != device->revision->number)
+		return report_error(reterr, -EINVAL,
+			"saved state is of revision %" PRIu32 ", the device is of revision %u",
+			revision, device->revision->number);
+	if (kind != kind_of(device) || reserved != 0)
+		return report_error(reterr, -EINVAL,
+			"saved state is of another kind of device (server, msi): %#" PRIx32
+			" instead of %#" PRIx32,
+			kind, kind_of(device));
+	if (vectors != device->config.vectors)
+		return report_error(reterr, -EINVAL,
+			"saved state has %" PRIu32 " vectors, the device has %u", vectors,
+			device->config.vectors);
+	if (memory != device->config.memory_size)
+		return report_error(reterr, -EINVAL,
+			"saved state has %" PRIu64 " bytes of memory, the device has %" PRIu64,
+			memory, device->config.memory_size);
+	return 0;
+}
+
+/*
+ * Bits of config space that nobody writes must be ours. The status register holds what follows from
+ * the rest; a 2010 stream also holds whatever its device kept beyond the capability.
+ */
+static int
+check_space(const struct ivshmem_device *device, enum ivshmem_device_format format,
+	const uint8_t *space, struct ivshmem_error *reterr)
+{
+	bool old = format == IVSHMEM_DEVICE_FORMAT_2010;
+
+	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
+		unsigned mask = 0xff & ~(unsigned)device->writable[i];
+
+		if (i == CONFIG_STATUS)
+			mask = old ? STATUS_CAPABILITIES : mask & ~(unsigned)STATUS_INTERRUPT;
+		else if (old && (i == CONFIG_STATUS + 1 || i >= CONFIG_MSIX_END))
+			mask = 0;
+		if ((space[i] ^ device->space[i]) & mask)
+			return report_error(reterr, -EINVAL,
+				"saved state has another config space: at %#x it holds %#04x "
+				"instead of %#04x",
+				i, space[i], device->space[i]);
+	}
+	return 0;
+}
+
+static int
+check_pending(
+	const struct ivshmem_device *device, const uint8_t *pending, struct ivshmem_error *reterr)
+{
+	unsigned rest = device->msix_vectors % 8;
+
+	if (rest != 0 && pending[device->msix_vectors / 8] >> rest != 0)
+		return report_error(reterr, -EINVAL,
+			"saved state has interrupts pending for vectors that do not exist");
+	return 0;
+}
+
+/* ---- load ------------------------------------------------------------------------------------ */
+
+static void
+load_msix(struct ivshmem_device *device, const uint8_t *table, const uint8_t *pending)
+{
+	for (unsigned i = 0; i < device->msix_vectors; i++) {
+		struct vector *vector = &device->vectors[i];
+
+		for (unsigned dword = 0; dword < ENTRY_DWORDS; dword++)
+			vector->entry[dword] = get_le32(&table);
+		vector->pending = pending[i / 8] >> i % 8 & 1;
+	}
+}
+
+static void
+load_space(struct ivshmem_device *device, const uint8_t *space)
+{
+	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
+		uint8_t mask = device->writable[i];
+
+		device->space[i] = (uint8_t)((device->space[i] & ~mask) | (space[i] & mask));
+	}
+}
+
+int
+ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format format,
+	const void *buffer, size_t size, struct ivshmem_error *reterr)
+{
+	size_t need = ivshmem_device_state_size(device, format);
+	const uint8_t *at = buffer, *space, *table, *pending;
+	int r = check_allowed(device, format, "load", reterr);
+
+	if (r < 0)
+		return r;
+	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
+		r = check_header(device, at, size, reterr);
+		if (r < 0)
+			return r;
+	}
+	if (size != need)
+		return report_error(reterr, -EINVAL,
+			"saved state has %zu bytes, but this device needs %zu", size, need);
+	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
+		at += HEADER_SIZE;
+	} else {
+		uint32_t version = get_be32(&at);
+
+		if (version != PCI_VERSION)
+			return report_error(reterr,
+				version > PCI_VERSION ? -EPROTONOSUPPORT : -EINVAL,
+				"saved PCI state has version %" PRIu32 " instead of %d", version,
+				PCI_VERSION);
+	}
+	space = get_bytes(&at, CONFIG_SIZE);
+	if (format == IVSHMEM_DEVICE_FORMAT_2010)
+		get_bytes(&at, PCI_PINS * 4); /* follow from the rest */
+	table = get_bytes(&at, (size_t)device->msix_vectors * ENTRY_SIZE);
+	pending = get_bytes(&at, pba_bytes(device));
+	r = check_space(device, format, space, reterr);
+	if (r >= 0)
+		r = check_pending(device, pending, reterr);
+	if (r < 0)
+		return r;
+
+	load_space(device, space);
+	load_msix(device, table, pending);
+	device->intr_status = device->intr_mask = 0;
+	if (has_registers(device, format)) {
+		device->intr_status = get_be32(&at);
+		device->intr_mask = get_be32(&at);
+	}
+	bars_sync(device);
+	msix_sync(device);
+	intx_sync(device);
+	return 0;
+}

@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <device_host.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+struct host host;
+
+static uint8_t memory[1 << 20] __attribute__((aligned(4096)));
+
+static void note(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static void
+note(const char *format, ...)
+{
+	size_t length = strlen(host.effects);
+	va_list args;
+
+	if (length > 0)
+		length += (size_t)snprintf(
+			host.effects + length, sizeof(host.effects) - length, "; ");
+	CHECK(length < sizeof(host.effects) - 128);
+	va_start(args, format);
+	vsnprintf(host.effects + length, sizeof(host.effects) - length, format, args);
+	va_end(args);
+}
+
+static int
+map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+{
+	CHECK(data == &host && device);
+	CHECK(!host.mapped);
+	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
+	note("map %" PRIx64, address);
+	if (host.refuse_map)
+		return -ENOSPC;
+	host.mapped = true;
+	return 0;
+}
+
+static void
+unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+{
+	CHECK(data == &host && device);
+	CHECK(host.mapped);
+	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
+	host.mapped = false;
+	note("unmap %" PRIx64, address);
+}
+
+static void
+set_intx(struct ivshmem_device *device, bool level, void *data)
+{
+	CHECK(data == &host && device);
+	CHECK(level != host.intx);
+	host.intx = level;
+	note("intx %d", level);
+}
+
+static int
+send_message(
+	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
+{
+	CHECK(data == &host && device);
+	note("send %u %" PRIx64 ":%x", message->vector, message->address, message->data);
+	return host.refuse_messages ? -EAGAIN : 0;
+}
+
+static void
+ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
+{
+	CHECK(data == &host);
+	CHECK(vector < ivshmem_device_peer_vectors(device, peer));
+	note("ring %u.%u", peer, vector);
+}
+
+static unsigned
+trigger_find(uint32_t datamatch)
+{
+	unsigned i = 0;
+
+	while (i < host.n_triggers && host.triggers[i] != datamatch)
+		i++;
+	return i;
+}
+
+static void
+trigger_check(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
+{
+	CHECK_EQ(ioeventfd->width, 4);
+	CHECK_EQ(ioeventfd->datamatch, ((uint32_t)ioeventfd->peer << 16) | ioeventfd->vector);
+	/* The peer is still there: triggers go first. */
+	CHECK(ioeventfd->vector < ivshmem_device_peer_vectors(device, ioeventfd->peer));
+}
+
+static int
+add_ioeventfd(
+	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
+{
+	CHECK(data == &host);
+	trigger_check(device, ioeventfd);
+	CHECK_EQ(trigger_find(ioeventfd->datamatch), host.n_triggers);
+	note("+io %" PRIx64 "=%x", ioeventfd->address, ioeventfd->datamatch);
+	if (host.n_triggers == host.trigger_room)
+		return -ENOSPC;
+	CHECK(host.n_triggers == 0 || host.triggers_at == ioeventfd->address);
+	host.triggers_at = ioeventfd->address;
+	CHECK(host.n_triggers < HOST_TRIGGERS);
+	host.triggers[host.n_triggers++] = ioeventfd->datamatch;
+	return 0;
+}
+
+static void
+remove_ioeventfd(
+	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
+{
+	unsigned i = trigger_find(ioeventfd->datamatch);
+
+	CHECK(data == &host);
+	trigger_check(device, ioeventfd);
+	CHECK(i < host.n_triggers);
+	CHECK_EQ(ioeventfd->address, host.triggers_at);
+	host.triggers[i] = host.triggers[--host.n_triggers];
+	note("-io %" PRIx64 "=%x", ioeventfd->address, ioeventfd->datamatch);
+}
+
+static int
+attach_irqfd(
+	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
+{
+	unsigned vector = message->vector;
+
+	CHECK(data == &host && device);
+	CHECK(vector < HOST_VECTORS);
+	CHECK(!host.attached[vector]);
+	note("+irq %u %" PRIx64 ":%x", vector, message->address, message->data);
+	if (host.refuse_irqfd)
+		return -EOPNOTSUPP;
+	host.attached[vector] = true;
+	return 0;
+}
+
+static void
+detach_irqfd(struct ivshmem_device *device, unsigned vector, void *data)
+{
+	CHECK(data == &host && device);
+	CHECK(vector < HOST_VECTORS);
+	CHECK(host.attached[vector]);
+	host.attached[vector] = false;
+	note("-irq %u", vector);
+}
+
+static bool
+take_ring(struct ivshmem_device *device, unsigned vector, void *data)
+{
+	bool waiting = host.waiting[vector];
+
+	CHECK(data == &host);
+	CHECK(ivshmem_device_id(device) >= 0);
+	CHECK(vector < ivshmem_device_peer_vectors(device, (uint16_t)ivshmem_device_id(device)));
+	CHECK(!host.attached[vector]);
+	host.waiting[vector] = false;
+	return waiting;
+}
+
+static void
+log_message(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message,
+	void *data)
+{
+	CHECK(data == &host && device);
+	CHECK_EQ(level, IVSHMEM_LOG_WARNING);
+	snprintf(host.warning, sizeof(host.warning), "%s", message);
+	note("warn");
+}
+
+struct ivshmem_device_config
+host_config(unsigned revision, bool server, unsigned vectors)
+{
+	struct ivshmem_device_config config;
+
+	host = (struct host){.trigger_room = HOST_TRIGGERS,
+		.ops = {.map_memory = map_memory,
+			.unmap_memory = unmap_memory,
+			.set_intx = set_intx,
+			.send_message = send_message,
+			.ring = ring,
+			.add_ioeventfd = add_ioeventfd,
+			.remove_ioeventfd = remove_ioeventfd,
+			.attach_irqfd = attach_irqfd,
+			.detach_irqfd = detach_irqfd,
+			.take_ring = take_ring,
+			.log = log_message}};
+	memset(memory, 0, sizeof(memory));
+	ivshmem_device_config_init(&config, revision);
+	config.server = server;
+	config.vectors = vectors;
+	config.memory_size = sizeof(memory);
+	config.ioeventfd = false;
+	config.ops = &host.ops;
+	config.data = &host;
+	return config;
+}
+
+void
+host_open(const struct ivshmem_device_config *config)
+{
+	struct ivshmem_error error = {0};
+	int r = ivshmem_device_new(&host.device, config, &error);
+
+	if (r < 0)
+		FAIL("ivshmem_device_new: %d %s", r, error.message);
+	CHECK_STR(host_effects(), "");
+}
+
+void
+host_refused(const struct ivshmem_device_config *config, const char *reason)
+{
+	struct ivshmem_device *device = (struct ivshmem_device *)&host;
+	struct ivshmem_error error = {0};
+
+	CHECK_EQ(ivshmem_device_new(&device, config, &error), -EINVAL);
+	CHECK_EQ(error.code, -EINVAL);
+	CHECK(device == (struct ivshmem_device *)&host);
+	if (!strstr(error.message, reason))
+		FAIL("\"%s\" does not contain \"%s\"", error.message, reason);
+	CHECK_EQ(ivshmem_device_new(&device, config, NULL), -EINVAL);
+}
+
+void
+host_close(void)
+{
+	host.device = ivshmem_device_free(host.device);
+	CHECK(host.device == NULL);
+	CHECK(!host.mapped && !host.intx);
+	CHECK_EQ(host.n_triggers, 0);
+	for (unsigned i = 0; i < HOST_VECTORS; i++)
+		CHECK(!host.attached[i]);
+}
+
+void
+host_open_simple(unsigned revision, bool server, unsigned vectors)
+{
+	struct ivshmem_device_config config = host_config(revision, server, vectors);
+
+	host.ops.attach_irqfd = NULL;
+	host.ops.take_ring = NULL;
+	config.id = 0;
+	host_open(&config);
+	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, sizeof(memory), NULL), 0);
+}
+
+const char *
+host_effects(void)
+{
+	static char text[sizeof(host.effects)];
+
+	memcpy(text, host.effects, sizeof(text));
+	host.effects[0] = '\0';
+	return text;
+}
+
+uint32_t
+config_get(unsigned offset, unsigned size)
+{
+	uint8_t bytes[4] = {0};
+
+	ivshmem_device_config_read(host.device, offset, bytes, size);
+	return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+	       (uint32_t)bytes[3] << 24;
+}
+
+void
+config_put(unsigned offset, unsigned size, uint32_t value)
+{
+	uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
+		(uint8_t)(value >> 24)};
+
+	ivshmem_device_config_write(host.device, offset, bytes, size);
+}
+
+uint32_t
+reg_get(unsigned offset)
+{
+	return (uint32_t)ivshmem_device_read(host.device, 0, offset, 4);
+}
+
+void
+reg_put(unsigned offset, uint32_t value)
+{
+	ivshmem_device_write(host.device, 0, offset, 4, value);
+}
+
+uint32_t
+bar1_get(unsigned offset)
+{
+	return (uint32_t)ivshmem_device_read(host.device, 1, offset, 4);
+}
+
+void
+bar1_put(unsigned offset, uint32_t value)
+{
+	ivshmem_device_write(host.device, 1, offset, 4, value);
+}
+
+void
+connect_peer(uint16_t peer, unsigned n)
+{
+	unsigned before = ivshmem_device_peer_vectors(host.device, peer);
+
+	for (unsigned i = 0; i < n; i++)
+		CHECK_EQ(ivshmem_device_add_vector(host.device, peer), before + i);
+	CHECK_EQ(ivshmem_device_peer_vectors(host.device, peer), before + n);
+}
+
+void
+entry_open(unsigned vector)
+{
+	bar1_put(vector * 16, 0xfee00000 + 0x1000 * vector);
+	bar1_put(vector * 16 + 4, 0);
+	bar1_put(vector * 16 + 8, 0x40 + vector);
+	entry_mask(vector, false);
+}
+
+void
+entry_mask(unsigned vector, bool masked)
+{
+	bar1_put(vector * 16 + 12, masked);
+}
+
+void
+msix_control(unsigned bits)
+{
+	config_put(0x42, 2, bits);
+}

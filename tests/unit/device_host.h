@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef UNIT_DEVICE_HOST_H
+#define UNIT_DEVICE_HOST_H
+
+/*
+ * A host for the device model: it writes down what it is asked to do, as text, and says no when it
+ * is told to. It also checks what must be true of every single request: nothing is added twice,
+ * nothing removed that is not there, no trigger or irqfd for a peer or vector nobody announced.
+ */
+
+#include <ivshmem/abi.h>
+#include <ivshmem/device.h>
+#include <test.h>
+
+#define HOST_VECTORS  IVSHMEM_MAX_VECTORS
+#define HOST_TRIGGERS 8192
+
+struct host {
+	struct ivshmem_device *device;
+	struct ivshmem_device_ops ops; /* change before host_open() */
+
+	bool refuse_map, refuse_messages, refuse_irqfd;
+	unsigned trigger_room;      /* how many triggers it takes */
+	bool waiting[HOST_VECTORS]; /* own eventfds with rings nobody has seen */
+
+	char effects[65536];
+	char warning[512];
+
+	/* what is in force */
+	bool mapped, intx, attached[HOST_VECTORS];
+	uint32_t triggers[HOST_TRIGGERS];
+	unsigned n_triggers;
+	uint64_t triggers_at;
+};
+
+extern struct host host;
+
+/* A configuration with ops and defaults of `revision`, 1 MiB. */
+struct ivshmem_device_config host_config(unsigned revision, bool server, unsigned vectors);
+
+/* Create the device, or demand that it fails with -EINVAL and a reason that contains `reason`. */
+void host_open(const struct ivshmem_device_config *config);
+void host_refused(const struct ivshmem_device_config *config, const char *reason);
+
+/* Free it; nothing may be in force then. */
+void host_close(void);
+
+/* Shorthand: revision, server, vectors, id 0, memory there, effects forgotten. */
+void host_open_simple(unsigned revision, bool server, unsigned vectors);
+
+/* What was asked for since the last call: "map 100000; ring 3.1". */
+const char *host_effects(void);
+
+uint32_t config_get(unsigned offset, unsigned size);
+void config_put(unsigned offset, unsigned size, uint32_t value);
+uint32_t reg_get(unsigned offset);
+void reg_put(unsigned offset, uint32_t value);
+uint32_t bar1_get(unsigned offset);
+void bar1_put(unsigned offset, uint32_t value);
+
+/* `n` more vectors of `peer` come from the server. */
+void connect_peer(uint16_t peer, unsigned n);
+
+/* Command register: memory, and bus master. */
+#define COMMAND_ON 0x6
+
+/* Fill an entry (message 0xfee00000 + 0x1000 * vector, data 0x40 + vector) and unmask it. */
+void entry_open(unsigned vector);
+void entry_mask(unsigned vector, bool masked);
+
+/* MSI-X control word: enable 0x8000, mask all 0x4000. */
+void msix_control(unsigned bits);
+
+#endif

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The properties as text. */
+
+#include <device_host.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *warning;
+
+static int
+configure(const char *line, unsigned revision, struct ivshmem_device_config *ret_config,
+	struct ivshmem_error *reterr)
+{
+	static char text[512];
+	struct ivshmem_device_properties properties = {0};
+	int r;
+
+	snprintf(text, sizeof(text), "%s", line);
+	r = ivshmem_device_properties_parse(text, &revision, &properties, reterr);
+	if (r < 0)
+		return r;
+	return ivshmem_device_configure(&properties, revision, ret_config, &warning, reterr);
+}
+
+/* What it makes must be a device, too. */
+static struct ivshmem_device_config
+accepted(const char *line)
+{
+	struct ivshmem_device_config config = {0};
+	struct ivshmem_error error = {0};
+	struct ivshmem_device *device;
+	int r = configure(line, 1, &config, &error);
+
+	if (r < 0)
+		FAIL("\"%s\": %d %s", line, r, error.message);
+	CHECK_EQ(config.struct_size, sizeof(config));
+	if (config.memory_size == 0)
+		config.memory_size = 4096;
+	CHECK_EQ(ivshmem_device_new(&device, &config, NULL), 0);
+	ivshmem_device_free(device);
+	return config;
+}
+
+static void
+refused(const char *line, int code, const char *reason)
+{
+	struct ivshmem_device_config config = {.vectors = 4711};
+	struct ivshmem_error error = {0};
+	int r = configure(line, 1, &config, &error);
+
+	if (r != code || !strstr(error.message, reason))
+		FAIL("\"%s\": %d \"%s\" instead of %d \"%s\"", line, r, error.message, code,
+			reason);
+	CHECK_EQ(error.code, code);
+	CHECK_EQ(config.vectors, 4711);
+	CHECK_EQ(configure(line, 1, &config, NULL), code);
+}
+
+TEST(defaults)
+{
+	struct ivshmem_device_config config = accepted("ivshmem,chardev=s");
+
+	CHECK_EQ(config.revision, 0);
+	CHECK(config.server && config.msi && !config.ioeventfd);
+	CHECK_EQ(config.vectors, 1);
+	CHECK_EQ(config.memory_size, 4 << 20);
+	CHECK_EQ(config.id, IVSHMEM_DEVICE_NO_ID);
+	CHECK_EQ(config.master, IVSHMEM_DEVICE_MASTER_ON);
+	CHECK(!config.host_msix && !config.legacy_doorbell && !config.ops);
+	CHECK_STR(warning, NULL);
+
+	config = accepted("ivshmem-doorbell,chardev=s");
+	CHECK_EQ(config.revision, 1);
+	CHECK(config.server && config.msi && config.ioeventfd);
+	CHECK_EQ(config.vectors, 1);
+	CHECK_EQ(config.id, 0);
+	CHECK_EQ(config.master, IVSHMEM_DEVICE_MASTER_OFF);
+
+	config = accepted("ivshmem-plain,memdev=m");
+	CHECK_EQ(config.revision, 1);
+	CHECK(!config.server);
+	config = accepted("shm=x");
+	CHECK_EQ(config.revision, 1);
+	CHECK(!config.server);
+}
+
+/* Checklist 37. */
+TEST(sizes)
+{
+	static const struct {
+		const char *text;
+		uint64_t size;
+	} sizes[] = {{"1", 1 << 20}, {"1M", 1 << 20}, {"1m", 1 << 20}, {"64M", 64 << 20},
+		{"1G", 1 << 30}, {"1g", 1 << 30}, {"1024", 1 << 30}, {"0004", 4 << 20},
+		{"2G", UINT64_C(2) << 30}, {"2048M", UINT64_C(2) << 30}};
+	char line[128];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,shm=x,size=%s", sizes[i].text);
+		CHECK_EQ(accepted(line).memory_size, sizes[i].size);
+	}
+	CHECK_EQ(accepted("ivshmem,shm=x").memory_size, 4 << 20);
+	CHECK_EQ(accepted("ivshmem-plain,shm=x,size=4G").memory_size, UINT64_C(4) << 30);
+}
+
+/* Checklist 37 and 38. */
+TEST(bad_sizes)
+{
+	static const char *const not_a_size[] = {"", "4K", "abc", "4Mx", "-1", "+1", " 1", "1 ",
+		"4 M", "0x10", "1.5G", "M", "G", "1MM", "1MB", "1T", "4M,", "1\n"};
+	static const char *const no_power[] = {"0", "0M", "0G", "3M", "3", "1023", "6G"};
+	static const char *const too_large[] = {"17592186044416", "17592186044415G",
+		"18446744073709551616", "184467440737095516168", "99999999999999999999999999999",
+		"9223372036854775808G", "8796093022208M", "8589934592G"};
+	char line[160];
+
+	for (size_t i = 0; i < sizeof(not_a_size) / sizeof(not_a_size[0]); i++) {
+		if (strchr(not_a_size[i], ','))
+			snprintf(line, sizeof(line), "ivshmem,shm=x,size=4M,,");
+		else
+			snprintf(line, sizeof(line), "ivshmem,shm=x,size=%s", not_a_size[i]);
+		refused(line, -EINVAL, "invalid RAM size: '");
+	}
+	for (size_t i = 0; i < sizeof(no_power) / sizeof(no_power[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,shm=x,size=%s", no_power[i]);
+		refused(line, -EINVAL, "size must be a power of two");
+	}
+	for (size_t i = 0; i < sizeof(too_large) / sizeof(too_large[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,shm=x,size=%s", too_large[i]);
+		refused(line, -ERANGE, "is too large");
+	}
+	/* BAR2 has 32 bits only */
+	refused("ivshmem,shm=x,size=4G", -ERANGE, "at most 2048 MiB");
+	/* revision 1's has 64 */
+	CHECK_EQ(accepted("ivshmem-plain,shm=x,size=4294967296G").memory_size, UINT64_C(1) << 62);
+}
+
+/* Checklist 39. */
+TEST(where_the_memory_comes_from)
+{
+	struct ivshmem_device_config config = accepted("ivshmem,chardev=unix:/s,shm=x");
+
+	CHECK(config.server);
+	CHECK(warning && strstr(warning, "both chardev and shm"));
+	refused("ivshmem", -EINVAL, "must give chardev or shm");
+	refused("", -EINVAL, "must give chardev or memdev");
+	refused("ivshmem,shm=", -EINVAL, "shm must name");
+	refused("ivshmem,chardev=", -EINVAL, "names no socket");
+	refused("ivshmem,chardev=unix:", -EINVAL, "names no socket");
+	refused("ivshmem,chardev=tcp:localhost:1", -EINVAL, "must be a UNIX socket");
+	refused("ivshmem,chardev=pty:", -EINVAL, "must be a UNIX socket");
+	CHECK(accepted("ivshmem,chardev=/run/a:b").server);
+	refused("chardev=s,shm=x", -EINVAL, "one place");
+	refused("chardev=s,memdev=x", -EINVAL, "one place");
+	refused("shm=s,memdev=x", -EINVAL, "one place");
+}
+
+/* Checklist 40. */
+TEST(ioeventfd_needs_msi)
+{
+	refused("ivshmem,chardev=s,ioeventfd=on,msi=off", -EINVAL, "ioeventfd/irqfd needs MSI");
+	CHECK(!accepted("ivshmem,chardev=s,ioeventfd=off,msi=off").msi);
+	CHECK(accepted("ivshmem,chardev=s,ioeventfd=on,msi=on").ioeventfd);
+	refused("ivshmem-doorbell,chardev=s,msi=off", -EINVAL, "no INTx");
+}
+
+/* Checklist 40, 84. */
+TEST(roles)
+{
+	static const char *const bad[] = {"peerx", "mast", "pee", "masterx", "", "Peer", "peer "};
+	char line[64];
+
+	CHECK_EQ(accepted("ivshmem,shm=x,role=peer").master, IVSHMEM_DEVICE_MASTER_OFF);
+	CHECK_EQ(accepted("ivshmem,shm=x,role=master").master, IVSHMEM_DEVICE_MASTER_ON);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,shm=x,role=%s", bad[i]);
+		refused(line, -EINVAL, "role must be peer or master, not '");
+	}
+}
+
+/* Checklist 85. */
+TEST(masters)
+{
+	CHECK_EQ(accepted("chardev=s,master=on").master, IVSHMEM_DEVICE_MASTER_ON);
+	CHECK_EQ(accepted("chardev=s,master=off").master, IVSHMEM_DEVICE_MASTER_OFF);
+	CHECK_EQ(accepted("chardev=s,master=auto").master, IVSHMEM_DEVICE_MASTER_AUTO);
+	refused("chardev=s,master=maybe", -EINVAL, "master must be on, off or auto");
+	refused("chardev=s,master", -EINVAL, "needs a value");
+}
+
+/* Checklist 8, 9. */
+TEST(vectors)
+{
+	static const char *const out_of_range[] = {
+		"0", "2049", "4294967295", "4294967296", "4294967297", "18446744073709551617"};
+	static const char *const no_number[] = {"", "-1", "1x", "x", " 1", "1.0", "+1"};
+	char line[64];
+
+	CHECK_EQ(accepted("chardev=s,vectors=1").vectors, 1);
+	CHECK_EQ(accepted("chardev=s,vectors=2048").vectors, 2048);
+	CHECK_EQ(accepted("chardev=s,vectors=0x10").vectors, 16);
+	for (size_t i = 0; i < sizeof(out_of_range) / sizeof(out_of_range[0]); i++) {
+		snprintf(line, sizeof(line), "chardev=s,vectors=%s", out_of_range[i]);
+		refused(line, -ERANGE, "vectors must be a number from 1 to 2048, not '");
+	}
+	for (size_t i = 0; i < sizeof(no_number) / sizeof(no_number[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,chardev=s,vectors=%s", no_number[i]);
+		refused(line, -EINVAL, "vectors must be a number from 1 to 2048, not '");
+	}
+}
+
+TEST(switches)
+{
+	static const char *const on[] = {"=on", "=yes", "=true", "=y", ""};
+	static const char *const off[] = {"=off", "=no", "=false", "=n"};
+	static const char *const bad[] = {"=", "=1", "=0", "=On", "=onn", "=o"};
+	char line[64];
+
+	for (size_t i = 0; i < sizeof(on) / sizeof(on[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,chardev=s,ioeventfd%s", on[i]);
+		CHECK(accepted(line).ioeventfd);
+	}
+	for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
+		snprintf(line, sizeof(line), "chardev=s,ioeventfd%s", off[i]);
+		CHECK(!accepted(line).ioeventfd);
+	}
+	CHECK(!accepted("chardev=s,noioeventfd").ioeventfd);
+	CHECK(!accepted("ivshmem,nomsi,chardev=s").msi);
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		snprintf(line, sizeof(line), "chardev=s,ioeventfd%s", bad[i]);
+		refused(line, -EINVAL, "ioeventfd must be on or off");
+		snprintf(line, sizeof(line), "ivshmem,chardev=s,msi%s", bad[i]);
+		refused(line, -EINVAL, "msi must be on or off");
+	}
+}
+
+TEST(properties_of_another_device)
+{
+	refused("ivshmem,memdev=m", -EINVAL, "no property 'memdev'");
+	refused("ivshmem,chardev=s,master=on", -EINVAL, "no property 'master'");
+	refused("ivshmem-plain,chardev=s", -EINVAL, "no property 'chardev'");
+	refused("ivshmem-plain,memdev=m,vectors=1", -EINVAL, "no property 'vectors'");
+	refused("ivshmem-doorbell,memdev=m", -EINVAL, "no property 'memdev'");
+	refused("ivshmem-doorbell,chardev=s,role=peer", -EINVAL, "no property 'role'");
+	/* without a name, the revision decides */
+	refused("chardev=s,role=peer", -EINVAL, "use master=on, off or auto");
+	CHECK_EQ(accepted("ivshmem,shm=s").revision, 0);
+	struct ivshmem_device_properties properties = {
+		.struct_size = sizeof(properties), .memdev = "m"};
+	struct ivshmem_device_config config;
+	struct ivshmem_error error;
+
+	CHECK_EQ(ivshmem_device_configure(&properties, 0, &config, NULL, &error), -EINVAL);
+	CHECK(strstr(error.message, "no memdev") != NULL);
+	properties.memdev = NULL;
+	properties.shm = "x";
+	properties.master = "on";
+	CHECK_EQ(ivshmem_device_configure(&properties, 0, &config, NULL, &error), -EINVAL);
+	CHECK(strstr(error.message, "role=master") != NULL);
+	CHECK_EQ(ivshmem_device_configure(&properties, 2, &config, NULL, &error), -EINVAL);
+	properties.struct_size = 1;
+	CHECK_EQ(ivshmem_device_configure(&properties, 1, &config, NULL, &error), -EINVAL);
+}
+
+TEST(the_line)
+{
+	char text[] = "ivshmem,shm=a,,b=c,,,,d,size=1,size=2,role=peer";
+	char empty[] = "", comma[] = ",", last[] = "shm=x,";
+	struct ivshmem_device_properties properties;
+	unsigned revision = 7;
+
+	CHECK_EQ(ivshmem_device_properties_parse(text, &revision, &properties, NULL), 0);
+	CHECK_EQ(revision, 0);
+	CHECK_STR(properties.shm, "a,b=c,,d");
+	CHECK_STR(properties.size, "2");
+	CHECK_STR(properties.role, "peer");
+	CHECK_STR(properties.chardev, NULL);
+	CHECK_EQ(properties.struct_size, sizeof(properties));
+	revision = 7;
+	CHECK_EQ(ivshmem_device_properties_parse(empty, &revision, &properties, NULL), 0);
+	CHECK_EQ(revision, 7);
+	CHECK_STR(properties.shm, NULL);
+	CHECK_EQ(ivshmem_device_properties_parse(comma, &revision, &properties, NULL), -EINVAL);
+	CHECK_EQ(ivshmem_device_properties_parse(last, &revision, &properties, NULL), -EINVAL);
+	refused("virtio-net,shm=x", -EINVAL, "no property 'virtio-net'");
+	refused("shm=x,ivshmem", -EINVAL, "no property 'ivshmem'");
+	refused("shm=x,colour=red", -EINVAL, "no property 'colour'");
+	refused("shm=x,noshm", -EINVAL, "needs a value");
+	refused("shm", -EINVAL, "needs a value");
+	refused("=x", -EINVAL, "no property ''");
+	refused("nomsi=on,shm=x", -EINVAL, "no property 'nomsi'");
+}
