@@ -373,20 +373,24 @@ def test_107_signal_at_every_system_call_of_the_start(processes, room):
     total = step.run_to("wait")
     step.release(signal.SIGTERM)
     assert srv.wait() == 0, srv.describe()
-    # Loading the program takes many calls, a sanitizer even more; the program's own are the last ones.
-    statuses = []
+    # Loading the program takes many calls, a sanitizer even more, and not always the same number; the program's own
+    # are the last ones.
+    handled = 0
     for count in range(max(0, total - 150), total + 1):
         srv, step = start()
         for _ in range(count):
             assert step.step(), srv.describe()
+        # Once the program has blocked the signal, it must handle it.
+        blocked = signal.SIGTERM in wire.blocked_signals(srv.pid)
         step.release(signal.SIGTERM)
-        statuses.append(srv.wait())
-        assert statuses[-1] in (0, -signal.SIGTERM), f"at stop {count} of {total}\n{srv.describe()}"
+        status = srv.wait()
+        handled += blocked
+        assert status == 0 or (status == -signal.SIGTERM and not blocked), (
+            f"status {status} at stop {count} of {total}\n{srv.describe()}"
+        )
         assert os.listdir(room.path) == [], f"the socket is left, stop {count} of {total}\n{srv.describe()}"
         assert not os.path.exists(f"/dev/shm/{name}"), f"the memory is left, stop {count} of {total}"
-    # Once the signal is handled, it stays so.
-    first = statuses.index(0)
-    assert not any(statuses[first:])
+    assert handled > 30, "hardly any stop was after the program's first steps"
 
 
 def test_107_signal_pending_from_the_first_instant(processes, room):
