@@ -31,7 +31,7 @@ fail() {
 group_packages() {
 	case "$1" in
 	build) echo make gcc libc6-dev meson ninja-build pkg-config ;;
-	check) echo g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell shellcheck ;;
+	check) echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell shellcheck ;;
 	vm) echo qemu-system-x86 python3 ;;
 	*) return 1 ;;
 	esac
