@@ -23,6 +23,7 @@ extern "C" {
 #define IVSHMEM_BAR_REGISTERS 0 /* 256 bytes, 32-bit memory */
 #define IVSHMEM_BAR_MSIX      1 /* MSI-X table and pending bits; absent without interrupts */
 #define IVSHMEM_BAR_MEMORY    2 /* the shared memory; 64-bit prefetchable in revision 1 */
+#define IVSHMEM_BAR_DOORBELL  4 /* doorbell words, only with the capability below; 64 bits */
 
 #define IVSHMEM_BAR_REGISTERS_SIZE 256
 
@@ -37,6 +38,34 @@ static inline uint32_t
 ivshmem_doorbell_value(uint16_t peer, uint16_t vector)
 {
 	return ((uint32_t)peer << 16) | vector;
+}
+
+/* ---- doorbell words: an extension of this project -------------------------------------------- */
+
+/*
+ * A device may have, besides the doorbell register, a BAR with one 32-bit word for each vector of
+ * each peer: writing any value to it, as an aligned 32-bit word, rings. A host finds the word's
+ * eventfd by its address, however many there are, while it tries those of the register one by one.
+ * A vendor-specific capability of these 16 bytes announces it; numbers are little-endian.
+ */
+#define IVSHMEM_CAP_ID        0x09 /* byte 0; byte 1 leads to the next capability */
+#define IVSHMEM_CAP_LENGTH    2    /* 8 bits: at least IVSHMEM_CAP_SIZE */
+#define IVSHMEM_CAP_TYPE      3    /* 8 bits: IVSHMEM_CAP_TYPE_DOORBELL */
+#define IVSHMEM_CAP_BAR       4    /* 8 bits: which BAR has the words, from its start on */
+#define IVSHMEM_CAP_SHIFT     5    /* 8 bits: each peer has 1 << SHIFT words */
+#define IVSHMEM_CAP_RESERVED  6    /* 16 bits: 0 */
+#define IVSHMEM_CAP_PEERS     8    /* 32 bits: there are words for the ids 0 .. PEERS - 1 */
+#define IVSHMEM_CAP_SIGNATURE 12   /* 32 bits: "IVDB", because the vendor's number is QEMU's */
+#define IVSHMEM_CAP_SIZE      16
+
+#define IVSHMEM_CAP_TYPE_DOORBELL  1
+#define IVSHMEM_CAP_SIGNATURE_IVDB UINT32_C(0x42445649)
+
+/* Where the word is that interrupts `peer` on `vector`, in bytes from the start of the BAR. */
+static inline uint64_t
+ivshmem_doorbell_offset(uint16_t peer, uint16_t vector, unsigned shift)
+{
+	return (((uint64_t)peer << shift) + vector) * 4;
 }
 
 /* ---- limits ---------------------------------------------------------------------------------- */

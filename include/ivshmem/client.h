@@ -167,6 +167,15 @@ struct ivshmem_client *ivshmem_detach(struct ivshmem_client *client);
 /* "unix", "vfio" or "sysfs"; a static string. */
 const char *ivshmem_backend(const struct ivshmem_client *client);
 
+/*
+ * The way that rings take; a static string.
+ *	"eventfds"	unix: straight to the peer
+ *	"register"	pci: the register that every device has
+ *	"words"		pci: a word for each vector of each peer, which the device has besides
+ *			(doorbell-bar in docs/device.md): as quick with thousands of peers as with one
+ */
+const char *ivshmem_doorbell(const struct ivshmem_client *client);
+
 /* Our own id, fixed for the life of the client. */
 uint16_t ivshmem_id(const struct ivshmem_client *client);
 

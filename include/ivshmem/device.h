@@ -13,7 +13,7 @@
  *
  *	guest					host
  *	config space	ivshmem_device_config_read(), ivshmem_device_config_write()
- *	BAR0 .. BAR2	ivshmem_device_read(), ivshmem_device_write()
+ *	BARs		ivshmem_device_read(), ivshmem_device_write()
  *	reset		ivshmem_device_reset()
  *
  *	server (docs/protocol.md)
@@ -85,13 +85,15 @@ struct ivshmem_device_message {
 };
 
 /*
- * A trigger: when the guest writes `datamatch`, `width` bytes wide, to `address`, then vector
- * `vector` of `peer` is to be rung, without asking the device. Made for KVM_IOEVENTFD.
+ * A trigger: when the guest writes `datamatch`, or anything if `match` is false, `width` bytes wide,
+ * to `address`, then vector `vector` of `peer` is to be rung, without asking the device. Made for
+ * KVM_IOEVENTFD.
  */
 struct ivshmem_device_ioeventfd {
-	uint64_t address; /* bus address: BAR0 + 12 */
-	unsigned width;   /* 4 */
-	uint32_t datamatch;
+	uint64_t address;   /* bus address: BAR0 + 12, or that of a doorbell word */
+	unsigned width;     /* 4 */
+	bool match;         /* true for the doorbell register, which all triggers share */
+	uint32_t datamatch; /* 0 without match */
 	uint16_t peer;
 	unsigned vector;
 };
@@ -131,9 +133,10 @@ struct ivshmem_device_ops {
 
 	/*
 	 * Add a trigger, remove it again. There is exactly one per connected (peer, vector) while
-	 * BAR0 can be reached by the guest; all are removed before BAR0 moves, and a peer's before
-	 * it is gone. A negative errno: the guest's writes go on arriving as
-	 * ivshmem_device_write(). NULL (either): no triggers are asked for.
+	 * BAR0 can be reached by the guest, and with doorbell_bar another one while BAR4 can; all
+	 * are removed before their BAR moves, and a peer's before it is gone. A negative errno: the
+	 * guest's writes go on arriving as ivshmem_device_write(). NULL (either): no triggers are
+	 * asked for.
 	 */
 	int (*add_ioeventfd)(struct ivshmem_device *device,
 		const struct ivshmem_device_ioeventfd *ioeventfd, void *data);
@@ -222,6 +225,15 @@ struct ivshmem_device_config {
 	 * the 16 bits of the specification. Vectors from 256 on are then out of reach. */
 	bool legacy_doorbell;
 
+	/*
+	 * Revision 1 only: a BAR4 with one doorbell word for each vector of each of the 65536
+	 * possible peers, in addition to the register, and a capability that announces it. KVM takes
+	 * a ring of a word in the same time however many peers there are, but searches the
+	 * register's triggers one by one. The BAR has 256 KiB times `vectors`, rounded up to a power
+	 * of two. [ours]
+	 */
+	bool doorbell_bar;
+
 	const struct ivshmem_device_ops *ops; /* NULL: nothing has effects */
 	void *data;                           /* handed to every op */
 };
@@ -247,13 +259,15 @@ void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned r
  *	msi		on, off			on			on
  *	role		master, peer		-			master
  *	master		-			on, off, auto		off
+ *	doorbell-bar	-			on, off			off
  *
  * A size is a decimal number of MiB, or one with M, m, G or g behind it. [2010]
  * on and off may also be yes, true, y and no, false, n. [QEMU]
  */
 struct ivshmem_device_properties {
 	size_t struct_size; /* sizeof(struct ivshmem_device_properties) */
-	const char *chardev, *shm, *memdev, *size, *vectors, *ioeventfd, *msi, *role, *master;
+	const char *chardev, *shm, *memdev, *size, *vectors, *ioeventfd, *msi, *role, *master,
+		*doorbell_bar;
 };
 
 /*
@@ -281,8 +295,8 @@ int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
  *
  * Returns 0, or -EINVAL or -ERANGE and the reason: a value that does not parse, a size that is 0,
  * no power of two or too large, vectors not 1 to 2048, ioeventfd without msi, a role that is
- * neither master nor peer, neither server nor memory, a property of the other revision. [2010],
- * with what 2010 let pass refused.
+ * neither master nor peer, neither server nor memory, a property of the other revision, a
+ * doorbell-bar that is on without server. [2010], with what 2010 let pass refused.
  */
 int ivshmem_device_configure(const struct ivshmem_device_properties *properties, unsigned revision,
 	struct ivshmem_device_config *ret_config, const char **ret_warning,
@@ -379,7 +393,7 @@ void ivshmem_device_config_write(
 	struct ivshmem_device *device, unsigned offset, const void *buffer, size_t length);
 
 /*
- * An access of 1, 2, 4 or 8 bytes at `offset` of BAR 0, 1 or 2; the value is a number whose low
+ * An access of 1, 2, 4 or 8 bytes at `offset` of BAR 0, 1, 2 or 4; the value is a number whose low
  * byte is at the lowest address. They are answered whether or not the guest has enabled memory
  * decoding: what reaches a device that does not decode is the host's to know.
  *
@@ -387,6 +401,7 @@ void ivshmem_device_config_write(
  *		IntrStatus [2010] [spec]; QEMU today acts on some, docs/device.md says which
  *	BAR1	aligned 32-bit and 64-bit accesses act; others read 0 [QEMU]
  *	BAR2	all; aligned ones are single accesses to the memory
+ *	BAR4	an aligned 32-bit write rings; nothing else acts, and reads give 0 [ours]
  *
  * What is not there (another BAR, beyond the end, another size, memory that has not arrived) reads
  * as all ones and ignores writes.
@@ -444,8 +459,12 @@ int ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_forma
 /* ---- questions; any time --------------------------------------------------------------------- */
 
 /* Size of a BAR in bytes; 0 if the device has no such BAR. BAR3 is the upper half of revision 1's
- * BAR2 and has none. */
+ * BAR2 and has none; the same holds for BAR5 and BAR4. */
 uint64_t ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar);
+
+/* Where a BAR is on the bus now. 0: nowhere, because memory decoding is off, or the guest has not
+ * placed the BAR or is sizing it. */
+uint64_t ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar);
 
 /* Where the pending bits are in BAR1; the table is at 0. 0: no MSI-X. */
 uint32_t ivshmem_device_pba_offset(const struct ivshmem_device *device);
@@ -464,6 +483,10 @@ int32_t ivshmem_device_id(const struct ivshmem_device *device);
 
 /* On how many vectors `peer` can be rung; 0 if it is not there. */
 unsigned ivshmem_device_peer_vectors(const struct ivshmem_device *device, uint16_t peer);
+
+/* The doorbell words of each peer, as 1 << this number (IVSHMEM_CAP_SHIFT in abi.h), if the device
+ * has BAR4. */
+unsigned ivshmem_device_doorbell_shift(const struct ivshmem_device *device);
 
 /* Whether this device may be saved and loaded, and carries the memory. */
 bool ivshmem_device_is_master(const struct ivshmem_device *device);

@@ -5,8 +5,8 @@
 /*
  * The inside of libivshmem: the client that client.c keeps, and what a back end does for it.
  *
- * A back end is found by the target's scheme and name. open() fills in id, memory, mapping and
- * vectors, and adds its descriptors to client->loop; from then on it calls the client_...()
+ * A back end is found by the target's scheme and name. open() fills in id, memory, mapping, doorbell
+ * and vectors, and adds its descriptors to client->loop; from then on it calls the client_...()
  * functions below from loop callbacks. client.c does the rest: peers, counters, callbacks, waiting.
  */
 
@@ -71,6 +71,7 @@ struct ivshmem_client {
 	void *memory;
 	uint64_t size;
 	enum ivshmem_mapping mapping;
+	const char *doorbell; /* what ivshmem_doorbell() says */
 
 	struct vector **vectors; /* n_vectors pointers: a vector must not move, the loop knows its
 				    address */
@@ -106,7 +107,7 @@ extern const struct backend backend_sysfs;
 struct pci_device {
 	char address[PCI_ADDRESS_MAX];
 	char driver[64];                    /* name of the driver bound to it, "" if none */
-	uint64_t bar_start[3], bar_size[3]; /* BAR0, BAR1, BAR2; size 0 if absent */
+	uint64_t bar_start[6], bar_size[6]; /* BAR0 .. BAR5; size 0 if absent */
 };
 
 /*

@@ -4,18 +4,17 @@
 #include <backend.h>
 
 #include <clock.h>
+#include <eventfd.h>
 #include <fd.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/uio.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -24,38 +23,13 @@
 
 /* ---- what back ends call --------------------------------------------------------------------- */
 
-/* Read and reset an eventfd that anybody may have made blocking. */
-static int
-read_counter(int fd, uint64_t *ret_count)
-{
-	uint64_t count;
-	struct iovec iov = {&count, sizeof(count)};
-	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-
-	if (n < 0 && errno == EOPNOTSUPP) {
-		/* Before Linux 5.8; if another holder takes the count between the two calls, we
-		 * would wait for the next. */
-		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-		if (poll(&poll_fd, 1, 0) != 1)
-			return -EAGAIN;
-		n = read(fd, &count, sizeof(count));
-	}
-	if (n < 0)
-		return -errno;
-	if (n != (ssize_t)sizeof(count))
-		return -EIO;
-	*ret_count = count;
-	return 0;
-}
-
 static void
 vector_rung(struct loop_source *source, uint32_t events)
 {
 	struct vector *vector = container_of(source, struct vector, source);
 	struct ivshmem_client *client = vector->client;
 	uint64_t count;
-	int r = read_counter(source->fd, &count);
+	int r = eventfd_take(source->fd, &count);
 
 	(void)events;
 	if (r == -EAGAIN || r == -EINTR)
@@ -309,6 +283,12 @@ EXPORT const char *
 ivshmem_backend(const struct ivshmem_client *client)
 {
 	return client->backend->name;
+}
+
+EXPORT const char *
+ivshmem_doorbell(const struct ivshmem_client *client)
+{
+	return client->doorbell;
 }
 
 EXPORT uint16_t

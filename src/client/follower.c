@@ -19,6 +19,36 @@ follower_init(struct follower *follower)
 	*follower = (struct follower){.state = FOLLOWER_VERSION};
 }
 
+void
+follower_init_either(struct follower *follower)
+{
+	*follower = (struct follower){.state = FOLLOWER_VERSION, .either = true};
+}
+
+/* Our id, in either dialect. */
+static void
+identify(struct follower *follower, int64_t id, bool is_2010)
+{
+	follower->id = (uint16_t)id;
+	follower->is_2010 = is_2010;
+	follower->state = FOLLOWER_MEMORY;
+}
+
+/* In FOLLOWER_VERSION, when there can be no doubt: an id that is no version. */
+static bool
+is_id_of_2010(const struct follower *follower, const struct wire_message *message)
+{
+	return follower->either && message->fd < 0 && message->number > IVSHMEM_WIRE_VERSION &&
+	       message->number <= IVSHMEM_MAX_ID;
+}
+
+/* In FOLLOWER_ID: no id has a descriptor, so what was taken for the version was one. */
+static bool
+follows_id_of_2010(const struct follower *follower, const struct wire_message *message)
+{
+	return follower->either && message->fd >= 0;
+}
+
 static int
 step_version(const struct wire_message *message, struct error *reterr)
 {
@@ -119,16 +149,24 @@ follower_step(struct follower *follower, const struct wire_message *message,
 
 	switch (follower->state) {
 	case FOLLOWER_VERSION:
+		if (is_id_of_2010(follower, message)) {
+			identify(follower, message->number, true);
+			r = 0;
+			break;
+		}
 		r = step_version(message, reterr);
 		if (r == 0)
 			follower->state = FOLLOWER_ID;
 		break;
 	case FOLLOWER_ID:
-		r = step_id(message, reterr);
-		if (r == 0) {
-			follower->id = (uint16_t)message->number;
-			follower->state = FOLLOWER_MEMORY;
+		if (follows_id_of_2010(follower, message)) {
+			identify(follower, IVSHMEM_WIRE_VERSION, true);
+			r = step_running(follower, message, &event, &take, reterr);
+			break;
 		}
+		r = step_id(message, reterr);
+		if (r == 0)
+			identify(follower, message->number, false);
 		break;
 	case FOLLOWER_MEMORY:
 	case FOLLOWER_RUNNING:

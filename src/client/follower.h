@@ -14,6 +14,19 @@
  *	RUNNING	 a number with a descriptor is the next vector of that peer (ourselves included), one
  *		 without means that the peer left.
  *
+ * Before QEMU 2.5, servers spoke the dialect of 2010: no version, our id is the first message. (A
+ * number was a native `long`: on the machines that there were, the same 8 bytes.) Where it is
+ * allowed, what arrives tells the two apart:
+ *
+ *	first		then		means
+ *	0		0 to 65535	version, then id: today's protocol
+ *	0		a descriptor	the first number was our id, 0: the dialect of 2010; the
+ *					second message is the memory, or a vector
+ *	1 to 65535			it is our id: the dialect of 2010
+ *
+ * A server of 2010 sends the memory next to our id, so that there is no id without descriptor, a
+ * peer that left, to be taken for ours. From there on the two are the same.
+ *
  * The server is not trusted. What breaks the order of the greeting, and a number that is none of
  * the protocol's, ends the connection: there is no telling what the rest of the stream would mean.
  * What is merely senseless (a second memory, our own leaving) is reported as FOLLOWER_NONSENSE and
@@ -23,6 +36,7 @@
 #include <error.h>
 #include <wire.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum follower_state {
@@ -36,6 +50,8 @@ enum follower_state {
 struct follower {
 	enum follower_state state;
 	uint16_t id; /* ours, from FOLLOWER_MEMORY on */
+	bool either; /* the dialect of 2010 is allowed */
+	bool is_2010;
 };
 
 enum follower_event_type {
@@ -52,7 +68,9 @@ struct follower_event {
 	int fd; /* belongs to the receiver of the event; -1 if none */
 };
 
+/* For today's protocol only; for that and the dialect of 2010. */
 void follower_init(struct follower *follower);
+void follower_init_either(struct follower *follower);
 
 /*
  * Take a message and its descriptor. Returns 0 and the event, or ends in FOLLOWER_FAILED with

@@ -8,6 +8,9 @@
  */
 
 #include <backend.h>
+#include <words.h>
+
+#include <ivshmem/abi.h>
 
 #include <endian.h>
 #include <limits.h>
@@ -51,6 +54,10 @@ enum ivshmem_mapping pci_parse_memtypes(
 #define PCI_MAPPING_PLAIN IVSHMEM_MAPPING_UNCACHED
 #endif
 
+/* What ivshmem_doorbell() says: of the register, and of the words. */
+#define PCI_DOORBELL_REGISTER "register"
+#define PCI_DOORBELL_WORDS    "words"
+
 /* Registers are little-endian, and are accessed as aligned 32-bit words only. */
 static inline uint32_t
 pci_register_read(const volatile uint32_t *registers, unsigned offset)
@@ -62,6 +69,15 @@ static inline void
 pci_register_write(volatile uint32_t *registers, unsigned offset, uint32_t value)
 {
 	registers[offset / sizeof(*registers)] = htole32(value);
+}
+
+/* Any value rings. */
+static inline void
+pci_word_write(volatile uint32_t *words, const struct words *layout, uint16_t peer, unsigned vector)
+{
+	uint64_t offset = ivshmem_doorbell_offset(peer, (uint16_t)vector, layout->shift);
+
+	words[offset / sizeof(*words)] = htole32(1);
 }
 
 #endif

@@ -58,10 +58,16 @@ remote_add_vector(struct remote *remote, int *fd)
 }
 
 void
+remote_truncate(struct remote *remote, unsigned n)
+{
+	while (remote->n_vectors > n)
+		fd_close(remote->vectors[--remote->n_vectors]);
+}
+
+void
 peers_remove(struct peers *peers, struct remote *remote)
 {
-	for (unsigned i = 0; i < remote->n_vectors; i++)
-		fd_close(remote->vectors[i]);
+	remote_truncate(remote, 0);
 	list_remove(&remote->link);
 	peers->pages[remote->id / PAGE][remote->id % PAGE] = NULL;
 	peers->n--;

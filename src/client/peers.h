@@ -38,6 +38,9 @@ int peers_get(struct peers *peers, uint16_t id, struct remote **ret_remote);
 /* Append a vector; takes *fd over on success. -ENOSPC (already IVSHMEM_MAX_VECTORS), -ENOMEM. */
 int remote_add_vector(struct remote *remote, int *fd);
 
+/* Close and forget the vectors from number `n` on. */
+void remote_truncate(struct remote *remote, unsigned n);
+
 /* Close its vectors and take it off the table. */
 void peers_remove(struct peers *peers, struct remote *remote);
 

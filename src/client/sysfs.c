@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/pci_regs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -38,6 +39,8 @@ struct sysfs {
 
 	void *registers_page;
 	volatile uint32_t *registers;
+	struct words words; /* only if they are mapped */
+	void *words_area;
 	void *memory;
 	size_t size;
 
@@ -219,6 +222,42 @@ map_registers(struct sysfs *sysfs, struct error *reterr)
 }
 
 /*
+ * If the device has doorbell words, they are used instead of the register. Whoever is not root does
+ * not see the capability, and may not be allowed to map them: there is always the register.
+ */
+static void
+map_words(struct sysfs *sysfs)
+{
+	char path[PATH_MAX], name[16];
+	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, "config"), O_RDONLY | O_CLOEXEC);
+	uint8_t space[256];
+	struct words words;
+	struct error error;
+	ssize_t n = fd < 0 ? -1 : pread(fd, space, sizeof(space), 0);
+
+	if (n < 0)
+		return;
+	words = words_find(space, (size_t)n);
+	if (words.peers == 0)
+		return;
+	if (sysfs->pci.bar_size[words.bar] < words.bar_size ||
+		sysfs->pci.bar_start[words.bar] % sysfs->page != 0 ||
+		words.bar_size > SIZE_MAX / 2) {
+		log_debug(&sysfs->client->log,
+			"PCI device %s has doorbell words, but the guest found no place for them: "
+			"rings take the register",
+			sysfs->pci.address);
+		return;
+	}
+	snprintf(name, sizeof(name), "resource%u", words.bar);
+	if (map_resource(sysfs, name, (size_t)words.bar_size, &sysfs->words_area, &error) < 0) {
+		log_debug(&sysfs->client->log, "%s: rings take the register", error.message);
+		return;
+	}
+	sysfs->words = words;
+}
+
+/*
  * Write-combining if the kernel offers it: the other file gives no caching at all, and stores to it
  * would leave the processor one by one. Whoever was given only the other file uses that.
  */
@@ -247,6 +286,8 @@ sysfs_free(struct sysfs *sysfs)
 	fd_close(sysfs->uevents.fd);
 	if (sysfs->memory)
 		munmap(sysfs->memory, sysfs->size);
+	if (sysfs->words_area)
+		munmap(sysfs->words_area, (size_t)sysfs->words.bar_size);
 	if (sysfs->registers_page)
 		munmap(sysfs->registers_page, sysfs->page);
 	free(sysfs);
@@ -278,6 +319,7 @@ attach(struct sysfs *sysfs, const char *address, uint16_t *ret_id,
 		ret_id, reterr);
 	if (r < 0)
 		return r;
+	map_words(sysfs);
 	r = map_memory(sysfs, ret_mapping, reterr);
 	if (r < 0)
 		return r;
@@ -314,6 +356,7 @@ sysfs_open(struct ivshmem_client *client, const char *address, struct error *ret
 	client->id = id;
 	client->memory = sysfs->memory;
 	client->size = sysfs->size;
+	client->doorbell = sysfs->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
 	client->mapping =
 		pci_memory_mapping(sysfs->pci.bar_start[IVSHMEM_BAR_MEMORY], sysfs->size, mapping);
 	return 0;
@@ -326,6 +369,10 @@ sysfs_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 
 	if (client->lost.code == -ENODEV)
 		return -ENODEV;
+	if (words_have(&sysfs->words, peer, vector)) {
+		pci_word_write(sysfs->words_area, &sysfs->words, peer, vector);
+		return 0;
+	}
 	pci_register_write(sysfs->registers, IVSHMEM_REG_DOORBELL,
 		ivshmem_doorbell_value(peer, (uint16_t)vector));
 	return 0;

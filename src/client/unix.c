@@ -16,25 +16,18 @@
 #include <backend.h>
 
 #include <clock.h>
+#include <eventfd.h>
 #include <fd.h>
-#include <follower.h>
 #include <peers.h>
 #include <region.h>
-#include <wire.h>
+#include <uplink.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
 /* Messages read before others have their turn. */
 #define RECEIVE_BATCH 256
@@ -47,10 +40,9 @@
 
 struct connection {
 	struct ivshmem_client *client;
-	struct loop_source source; /* source.fd is the socket, owned; -1 when lost */
+	struct uplink uplink;
+	struct loop_source source; /* of uplink.socket */
 	struct loop_timer report_timer;
-	struct wire_receiver receiver;
-	struct follower follower;
 	struct peers peers;
 	struct list unreported; /* remote::link: peers that the application has not been told of
 				   fully */
@@ -84,23 +76,6 @@ report_later(struct loop_timer *timer)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-/*
- * Is it what it should be? A descriptor that is not an eventfd could block us or feed us with
- * garbage. Without /proc there is no way to tell, and it is taken for one.
- */
-static bool
-is_eventfd(int fd)
-{
-	static const char expected[] = "anon_inode:[eventfd]";
-	char path[32], target[sizeof(expected)];
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	n = readlink(path, target, sizeof(target));
-	return n < 0 ||
-	       ((size_t)n == sizeof(expected) - 1 && memcmp(target, expected, (size_t)n) == 0);
-}
-
 static int
 take_vector(struct connection *connection, uint16_t peer, int received)
 {
@@ -109,13 +84,13 @@ take_vector(struct connection *connection, uint16_t peer, int received)
 	struct remote *remote;
 	int r;
 
-	if (!is_eventfd(fd)) {
+	if (!eventfd_is(fd)) {
 		/* It keeps its number, or the vectors after it would get wrong ones. */
 		log_warning(&client->log,
 			"the server sent something else than an eventfd for peer %u", peer);
 		fd = fd_close(fd);
 	}
-	if (peer == connection->follower.id) {
+	if (peer == connection->uplink.follower.id) {
 		r = client_add_vector(client, &fd);
 	} else {
 		r = peers_get(&connection->peers, peer, &remote);
@@ -163,48 +138,30 @@ take_memory(struct connection *connection, int received, struct error *reterr)
 	struct ivshmem_client *client = connection->client;
 	_fd_cleanup_ int fd = received;
 
-	client->id = connection->follower.id;
+	client->id = connection->uplink.follower.id;
 	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
+	client->doorbell = "eventfds";
 	return region_map(fd, &client->memory, &client->size, reterr);
 }
 
-/* Receive and act on one message. 0, -EAGAIN, or what makes the connection useless. */
+/* Act on a message. 0, or what makes the connection useless. */
 static int
-receive(struct connection *connection, struct error *reterr)
+handle(void *data, const struct follower_event *event, struct error *reterr)
 {
-	struct wire_message message;
-	struct follower_event event;
-	int r = wire_receive(&connection->receiver, connection->source.fd, &message);
+	struct connection *connection = data;
+	int r;
 
-	if (r == -EAGAIN)
-		return r;
-	if (r == -ECONNRESET)
-		return error_set(reterr, r, "the server closed the connection");
-	if (r == -EMFILE)
-		return error_set(reterr, r,
-			"the peers' eventfds cannot be received: no file descriptors are left "
-			"(raise "
-			"the limit, ulimit -n, above peers times vectors), or a security policy "
-			"forbids it");
-	if (r == -EPROTO)
-		return error_set(
-			reterr, r, "the server sent more descriptors than one with a message");
-	if (r < 0)
-		return error_set(reterr, r, "receiving from the server failed: %s", strerror(-r));
-	r = follower_step(&connection->follower, &message, &event, reterr);
-	if (r < 0)
-		return r;
-	switch (event.type) {
+	switch (event->type) {
 	case FOLLOWER_EVENT_MEMORY:
-		return take_memory(connection, event.fd, reterr);
+		return take_memory(connection, event->fd, reterr);
 	case FOLLOWER_EVENT_VECTOR:
-		r = take_vector(connection, event.peer, event.fd);
+		r = take_vector(connection, event->peer, event->fd);
 		if (r < 0)
 			return error_set(reterr, r, "cannot keep a vector of peer %u: %s",
-				event.peer, strerror(-r));
+				event->peer, strerror(-r));
 		return 0;
 	case FOLLOWER_EVENT_LEFT:
-		take_left(connection, event.peer);
+		take_left(connection, event->peer);
 		return 0;
 	case FOLLOWER_EVENT_NONSENSE:
 		log_warning(&connection->client->log, "%s", reterr->message);
@@ -215,12 +172,21 @@ receive(struct connection *connection, struct error *reterr)
 	return 0;
 }
 
+/* Receive and act on one message. 0, -EAGAIN, or what makes the connection useless. */
+static int
+receive(struct connection *connection, struct error *reterr)
+{
+	struct follower_event event;
+	int r = uplink_receive(&connection->uplink, &event, reterr);
+
+	return r < 0 ? r : handle(connection, &event, reterr);
+}
+
 static void
 disconnect(struct connection *connection)
 {
 	loop_del(&connection->source);
-	connection->source.fd = fd_close(connection->source.fd);
-	wire_receiver_done(&connection->receiver);
+	uplink_close(&connection->uplink);
 }
 
 static void
@@ -244,115 +210,6 @@ readable(struct loop_source *source, uint32_t events)
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
-
-static int
-connect_error(const char *path, int code, struct error *reterr)
-{
-	struct stat st;
-
-	switch (code) {
-	case -ENOENT:
-		return error_set(reterr, code,
-			"there is no socket '%s': start the server (ivshmem-server -S %s), or "
-			"name the socket of the one that runs",
-			path, path);
-	case -ECONNREFUSED:
-		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-			return error_set(
-				reterr, code, "'%s' is not a socket; name that of a server", path);
-		return error_set(reterr, code,
-			"nobody listens on '%s': the server that made it is gone; start it again",
-			path);
-	case -EACCES:
-	case -EPERM:
-		return error_set(reterr, code,
-			"no permission to connect to '%s': become a member of its group, or let "
-			"the "
-			"server set other rights (--socket-group, --socket-mode)",
-			path);
-	case -EAGAIN:
-		return error_set(reterr, -ETIMEDOUT,
-			"the server on '%s' does not accept: its queue of clients stays full",
-			path);
-	default:
-		return error_set(reterr, code, "cannot connect to '%s': %s", path, strerror(-code));
-	}
-}
-
-/* What is left until `deadline`, at least a microsecond: zero would mean for ever. */
-static struct timeval
-time_left(uint64_t deadline)
-{
-	uint64_t now = clock_now(), left = deadline > now ? deadline - now : 0;
-
-	return (struct timeval){
-		.tv_sec = (time_t)(left / NSEC_PER_SEC),
-		.tv_usec = (suseconds_t)(left % NSEC_PER_SEC / 1000 + 1),
-	};
-}
-
-static int
-connect_to(const char *path, uint64_t deadline, struct error *reterr)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval left = time_left(deadline);
-	_fd_cleanup_ int fd = -1;
-
-	if (path[0] == '\0' || strlen(path) >= sizeof(address.sun_path))
-		return error_set(reterr, -EINVAL,
-			"the path of the server's socket must have 1 to %zu bytes: '%s'",
-			sizeof(address.sun_path) - 1, path);
-	strcpy(address.sun_path, path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return error_set(reterr, -errno, "cannot create a socket: %s", strerror(errno));
-	/* Bounds the wait for a place in the server's queue, which poll() cannot wait for. */
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
-	while (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		if (errno != EINTR || clock_now() >= deadline)
-			return connect_error(path, -errno, reterr);
-	return fd_take(&fd);
-}
-
-/* Wait until the socket is readable (returns 1) or `deadline` (0). */
-static int
-wait_readable(int fd, uint64_t deadline)
-{
-	uint64_t now = clock_now(), left = deadline > now ? deadline - now : 0;
-	struct timespec timeout = {(time_t)(left / NSEC_PER_SEC), (long)(left % NSEC_PER_SEC)};
-	struct pollfd poll = {.fd = fd, .events = POLLIN};
-	int n = ppoll(&poll, 1, &timeout, NULL);
-
-	/* Interrupted: the caller looks, finds nothing, and asks again while there is time. */
-	return n < 0 ? 1 : n;
-}
-
-static int
-greet(struct connection *connection, struct error *reterr)
-{
-	static const char *const missing[] = {
-		[FOLLOWER_VERSION] = "version",
-		[FOLLOWER_ID] = "id",
-		[FOLLOWER_MEMORY] = "memory",
-	};
-
-	while (connection->follower.state != FOLLOWER_RUNNING) {
-		int r = receive(connection, reterr);
-
-		if (r == -EAGAIN)
-			r = wait_readable(connection->source.fd, connection->client->deadline);
-		if (r < 0)
-			return r;
-		/* On every turn: a server may send senseless messages without end. */
-		if (connection->follower.state != FOLLOWER_RUNNING &&
-			clock_now() >= connection->client->deadline)
-			return error_set(reterr, -ETIMEDOUT,
-				"the server accepted us but did not send its %s in time; is it "
-				"stuck?",
-				missing[connection->follower.state]);
-	}
-	return 0;
-}
 
 /*
  * Listen on until all that is there has most likely been announced. A server that closes now did
@@ -382,7 +239,7 @@ settle(struct connection *connection, struct error *reterr)
 			heard = clock_now();
 			continue;
 		}
-		if (wait_readable(connection->source.fd,
+		if (uplink_wait(&connection->uplink,
 			    deadline < client->deadline ? deadline : client->deadline) == 0)
 			return 0;
 	}
@@ -410,15 +267,14 @@ unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	connection->client = client;
 	list_init(&connection->unreported);
-	wire_receiver_init(&connection->receiver);
-	follower_init(&connection->follower);
-	connection->source.fd = r = connect_to(path, client->deadline, reterr);
-	if (r >= 0)
-		r = greet(connection, reterr);
+	uplink_init(&connection->uplink);
+	r = uplink_connect(&connection->uplink, path, client->deadline, reterr);
+	if (r == 0)
+		r = uplink_greet(&connection->uplink, client->deadline, handle, connection, reterr);
 	if (r == 0)
 		r = settle(connection, reterr);
-	if (r == 0 && connection->source.fd >= 0) {
-		r = loop_add(client->loop, &connection->source, connection->source.fd, EPOLLIN,
+	if (r == 0 && connection->uplink.socket >= 0) {
+		r = loop_add(client->loop, &connection->source, connection->uplink.socket, EPOLLIN,
 			readable);
 		if (r < 0)
 			error_set(reterr, r, "cannot watch the server's socket: %s", strerror(-r));
@@ -463,30 +319,20 @@ static int
 unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	const struct connection *connection = client->state;
-	const uint64_t one = 1;
-	struct pollfd poll_fd = {.fd = -1, .events = POLLOUT};
+	int fd = -1;
 
 	if (peer == client->id) {
 		if (vector < client->n_vectors)
-			poll_fd.fd = client->vectors[vector]->source.fd;
+			fd = client->vectors[vector]->source.fd;
 	} else {
 		const struct remote *remote = peers_find(&connection->peers, peer);
 
 		if (!remote)
 			return -ENOENT;
 		if (vector < remote->n_vectors)
-			poll_fd.fd = remote->vectors[vector];
+			fd = remote->vectors[vector];
 	}
-	if (poll_fd.fd < 0)
-		return -EINVAL;
-	/*
-	 * O_NONBLOCK belongs to everybody who holds the eventfd, so it may be off: a write to a
-	 * full counter would block. A full counter is one that rings already.
-	 */
-	if (poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT) &&
-		write(poll_fd.fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		return -errno;
-	return 0;
+	return fd < 0 ? -EINVAL : eventfd_ring(fd);
 }
 
 const struct backend backend_unix = {

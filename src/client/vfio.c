@@ -41,6 +41,11 @@ struct vfio {
 	off_t registers_offset;       /* in `device` */
 	size_t page;
 
+	/* The doorbell words, if there are any, and where they are mapped, if they could be. */
+	struct words words;
+	void *words_area;
+	off_t words_offset; /* in `device` */
+
 	void *memory;
 	size_t size;
 
@@ -356,19 +361,73 @@ read_register(const struct vfio *vfio, unsigned offset, uint32_t *ret_value)
 	return 0;
 }
 
+/* Through the kernel: what is not mapped. */
 static int
-write_register(const struct vfio *vfio, unsigned offset, uint32_t value)
+write_device(const struct vfio *vfio, off_t offset, uint32_t value)
 {
 	ssize_t n;
 
-	if (vfio->registers) {
-		pci_register_write(vfio->registers, offset, value);
-		return 0;
-	}
 	value = htole32(value);
-	n = pwrite(vfio->device, &value, sizeof(value), vfio->registers_offset + (off_t)offset);
+	n = pwrite(vfio->device, &value, sizeof(value), offset);
 	if (n != sizeof(value))
 		return n < 0 ? -errno : -EIO;
+	return 0;
+}
+
+static int
+write_register(const struct vfio *vfio, unsigned offset, uint32_t value)
+{
+	if (!vfio->registers)
+		return write_device(vfio, vfio->registers_offset + (off_t)offset, value);
+	pci_register_write(vfio->registers, offset, value);
+	return 0;
+}
+
+/*
+ * If the device has doorbell words, they are used instead of the register. They are written through
+ * the kernel where they cannot be mapped.
+ */
+static void
+find_words(struct vfio *vfio)
+{
+	struct vfio_region_info config = {0}, info = {0};
+	uint8_t space[256];
+	struct words words;
+	ssize_t n;
+
+	if (get_region(vfio, VFIO_PCI_CONFIG_REGION_INDEX, &config, NULL) < 0)
+		return;
+	n = pread(vfio->device, space, sizeof(space), (off_t)config.offset);
+	if (n < 0)
+		return;
+	words = words_find(space, (size_t)n);
+	if (words.peers == 0)
+		return;
+	if (get_region(vfio, words.bar, &info, NULL) < 0 || info.size < words.bar_size) {
+		log_debug(&vfio->client->log,
+			"PCI device %s has doorbell words, but the guest found no place for them: "
+			"rings take the register",
+			vfio->pci.address);
+		return;
+	}
+	vfio->words = words;
+	vfio->words_offset = (off_t)info.offset;
+	if (words.bar_size > SIZE_MAX / 2 || !(info.flags & VFIO_REGION_INFO_FLAG_MMAP) ||
+		map_region(vfio, &info, (size_t)words.bar_size, &vfio->words_area) < 0)
+		log_debug(&vfio->client->log,
+			"the doorbell words of PCI device %s cannot be mapped: a ring will be a "
+			"system call",
+			vfio->pci.address);
+}
+
+static int
+write_word(const struct vfio *vfio, uint16_t peer, unsigned vector)
+{
+	uint64_t offset = ivshmem_doorbell_offset(peer, (uint16_t)vector, vfio->words.shift);
+
+	if (!vfio->words_area)
+		return write_device(vfio, vfio->words_offset + (off_t)offset, 1);
+	pci_word_write(vfio->words_area, &vfio->words, peer, vector);
 	return 0;
 }
 
@@ -545,6 +604,8 @@ vfio_free(struct vfio *vfio)
 	client_remove_vectors(vfio->client);
 	if (vfio->memory)
 		munmap(vfio->memory, vfio->size);
+	if (vfio->words_area)
+		munmap(vfio->words_area, (size_t)vfio->words.bar_size);
 	if (vfio->registers_page)
 		munmap(vfio->registers_page, vfio->page);
 	fd_close(vfio->unplug.fd);
@@ -583,6 +644,7 @@ attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct error *r
 	r = pci_check_id(&vfio->pci, position, ret_id, reterr);
 	if (r < 0)
 		return r;
+	find_words(vfio);
 	r = map_memory(vfio, reterr);
 	if (r < 0)
 		return r;
@@ -615,6 +677,7 @@ vfio_open(struct ivshmem_client *client, const char *address, struct error *rete
 	client->id = id;
 	client->memory = vfio->memory;
 	client->size = vfio->size;
+	client->doorbell = vfio->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
 	client->mapping = pci_memory_mapping(
 		vfio->pci.bar_start[IVSHMEM_BAR_MEMORY], vfio->size, PCI_MAPPING_PLAIN);
 	return 0;
@@ -627,6 +690,8 @@ vfio_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 
 	if (client->lost.code == -ENODEV)
 		return -ENODEV;
+	if (words_have(&vfio->words, peer, vector))
+		return write_word(vfio, peer, vector);
 	return write_register(
 		vfio, IVSHMEM_REG_DOORBELL, ivshmem_doorbell_value(peer, (uint16_t)vector));
 }

@@ -18,6 +18,10 @@ bars_sync(struct ivshmem_device *device)
 {
 	uint64_t size = device->config.memory_size;
 	uint64_t registers = config_bar_address(device, IVSHMEM_BAR_REGISTERS), wanted = 0;
+	const uint64_t doorbells[N_DOORBELLS] = {
+		[DOORBELL_REGISTER] = registers ? registers + IVSHMEM_REG_DOORBELL : 0,
+		[DOORBELL_WORDS] = config_bar_address(device, IVSHMEM_BAR_DOORBELL),
+	};
 
 	if (device->has_memory)
 		wanted = config_bar_address(device, IVSHMEM_BAR_MEMORY);
@@ -38,7 +42,7 @@ bars_sync(struct ivshmem_device *device)
 					-r);
 		}
 	}
-	triggers_sync(device, registers ? registers + IVSHMEM_REG_DOORBELL : 0);
+	triggers_sync(device, doorbells);
 }
 
 /* ---- the shared memory ----------------------------------------------------------------------- */
@@ -126,6 +130,8 @@ ivshmem_device_read(struct ivshmem_device *device, unsigned bar, uint64_t offset
 		return registers_read(device, offset, size);
 	if (bar == IVSHMEM_BAR_MSIX)
 		return msix_read(device, offset, size);
+	if (bar == IVSHMEM_BAR_DOORBELL)
+		return 0;
 	return memory_read(device, offset, size);
 }
 
@@ -139,6 +145,8 @@ ivshmem_device_write(
 		registers_write(device, offset, size, (uint32_t)value);
 	else if (bar == IVSHMEM_BAR_MSIX)
 		msix_write(device, offset, size, value);
+	else if (bar == IVSHMEM_BAR_DOORBELL)
+		routing_words_write(device, offset, size);
 	else
 		memory_write(device, offset, size, value);
 }

@@ -58,8 +58,9 @@ bar_init(struct ivshmem_device *device, unsigned bar, uint64_t size, uint8_t typ
 		put_dword(device->writable, offset + 4, (uint32_t)(mask >> 32));
 }
 
+/* One after the other in the list; the doorbell words never come without MSI-X. */
 static void
-capability_init(struct ivshmem_device *device)
+capabilities_init(struct ivshmem_device *device)
 {
 	uint8_t *space = device->space;
 
@@ -73,6 +74,18 @@ capability_init(struct ivshmem_device *device)
 		device->writable, CONFIG_MSIX_CONTROL, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
 	put_dword(space, CONFIG_MSIX + 4, IVSHMEM_BAR_MSIX);
 	put_dword(space, CONFIG_MSIX + 8, device->pba_offset | IVSHMEM_BAR_MSIX);
+
+	if (!device->config.doorbell_bar)
+		return;
+	space[CONFIG_MSIX + 1] = CONFIG_DOORBELL;
+	space += CONFIG_DOORBELL;
+	space[0] = IVSHMEM_CAP_ID;
+	space[IVSHMEM_CAP_LENGTH] = IVSHMEM_CAP_SIZE;
+	space[IVSHMEM_CAP_TYPE] = IVSHMEM_CAP_TYPE_DOORBELL;
+	space[IVSHMEM_CAP_BAR] = IVSHMEM_BAR_DOORBELL;
+	space[IVSHMEM_CAP_SHIFT] = (uint8_t)ivshmem_device_doorbell_shift(device);
+	put_dword(space, IVSHMEM_CAP_PEERS, IVSHMEM_MAX_ID + 1);
+	put_dword(space, IVSHMEM_CAP_SIGNATURE, IVSHMEM_CAP_SIGNATURE_IVDB);
 }
 
 void
@@ -99,7 +112,10 @@ config_init(struct ivshmem_device *device)
 		device->msix_vectors ? msix_bar_size(device->msix_vectors) : 0, 0);
 	bar_init(device, IVSHMEM_BAR_MEMORY, device->config.memory_size,
 		device->revision->memory_bar_type);
-	capability_init(device);
+	/* Reading it has no effect, and there is no other kind of 64-bit window behind a bridge. */
+	bar_init(device, IVSHMEM_BAR_DOORBELL, words_bar_size(device),
+		BAR_TYPE_64 | BAR_PREFETCHABLE);
+	capabilities_init(device);
 }
 
 /* All that can be written is 0 after power-on. */
@@ -130,6 +146,12 @@ config_bar_address(const struct ivshmem_device *device, unsigned bar)
 	/* A multiple of the size, so the last byte's address does not overflow. */
 	address &= ~(size - 1);
 	return address + (size - 1) < top ? address : 0;
+}
+
+uint64_t
+ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
+{
+	return bar < N_BARS ? config_bar_address(device, bar) : 0;
 }
 
 void

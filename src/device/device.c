@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The life of a device, and what it is told about itself. Peers are in peers.c. */
+/* The life of a device, and what it is told about itself. Peers are in routing.c. */
 
 #include <model.h>
 
@@ -120,6 +120,10 @@ check_server(const struct ivshmem_device_config *config, const struct revision *
 	if (config->ioeventfd && !config->msi)
 		return report_error(reterr, -EINVAL,
 			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	if (config->doorbell_bar && !revision->allows_words)
+		return report_error(reterr, -EINVAL,
+			"revision %u has no doorbell-bar: switch it off, or use revision 1",
+			revision->number);
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
 		return report_error(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
@@ -165,6 +169,7 @@ make_plain(struct ivshmem_device_config *config)
 	config->msi = false;
 	config->vectors = 0;
 	config->ioeventfd = false;
+	config->doorbell_bar = false;
 }
 
 int
@@ -197,7 +202,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		make_plain(&device->config);
 	device->id = device->config.id;
 	ops_init(device);
-	r = peers_init(device);
+	r = routing_init(device);
 	if (r >= 0)
 		r = msix_init(device);
 	if (r < 0) {
@@ -229,7 +234,7 @@ ivshmem_device_free(struct ivshmem_device *device)
 		return NULL;
 	power_on(device);
 	msix_done(device);
-	peers_done(device);
+	routing_done(device);
 	free(device);
 	return NULL;
 }
@@ -240,7 +245,7 @@ ivshmem_device_reset(struct ivshmem_device *device)
 	power_on(device);
 	/* Rings that came before the reset and wait in their eventfds would otherwise show up as
 	 * pending after it. */
-	for (unsigned i = 0; i < peers_own_vectors(device); i++)
+	for (unsigned i = 0; i < routing_own_vectors(device); i++)
 		device->ops.take_ring(device, i, device->config.data);
 }
 
@@ -286,7 +291,7 @@ ivshmem_device_set_memory(
 int
 ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 {
-	if (vector >= peers_own_vectors(device))
+	if (vector >= routing_own_vectors(device))
 		return -EINVAL;
 	if (device->msix_vectors)
 		msix_interrupt(device, vector);

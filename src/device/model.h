@@ -21,7 +21,7 @@
  *
  * Files: revision.c the differences of the revisions; device.c life and server events; config.c
  * config space; bars.c accesses, placement, mapping; registers.c BAR0 and INTx; msix.c BAR1,
- * delivery, irqfds; peers.c doorbell, triggers; state.c save and load; properties.c text;
+ * delivery, irqfds; routing.c both doorbells, triggers; state.c save and load; properties.c text;
  * report.c sentences for humans.
  */
 
@@ -52,9 +52,10 @@
 #define CONFIG_CAPABILITIES     0x34
 #define CONFIG_INTERRUPT_LINE   0x3c
 #define CONFIG_INTERRUPT_PIN    0x3d
-#define CONFIG_MSIX             0x40 /* the only capability */
+#define CONFIG_MSIX             0x40 /* the only capability, but for the next */
 #define CONFIG_MSIX_CONTROL     (CONFIG_MSIX + 2)
 #define CONFIG_MSIX_END         (CONFIG_MSIX + 12)
+#define CONFIG_DOORBELL         CONFIG_MSIX_END /* with doorbell_bar */
 
 #define COMMAND_IO           0x0001
 #define COMMAND_MEMORY       0x0002
@@ -72,7 +73,7 @@
 #define BAR_TYPE_64      0x4
 #define BAR_PREFETCHABLE 0x8
 
-#define N_BARS 3
+#define N_BARS 6
 
 /* ---- what differs between the revisions: nothing else may look at a revision's number -------- */
 
@@ -86,6 +87,7 @@ struct revision {
 	bool master_is_id_0;     /* master=on demands id 0 */
 	bool allows_2010_format; /* of the saved state */
 	bool has_role;           /* the properties of 2010: role and no master, shm and no memdev */
+	bool allows_words;       /* doorbell_bar is possible */
 	uint64_t max_memory;
 
 	/* defaults */
@@ -115,6 +117,18 @@ struct vector {
 	struct ivshmem_device_message attached_message;
 };
 
+/*
+ * The doorbells, each with triggers of its own: the words in BAR4, the register in BAR0. In this
+ * order they get triggers as long as the host has room: a guest that knows the words uses no other.
+ */
+enum doorbell { DOORBELL_WORDS, DOORBELL_REGISTER, N_DOORBELLS };
+
+struct triggers {
+	uint64_t at;      /* bus address of the doorbell they are for; 0: none */
+	uint16_t *counts; /* for how many vectors of each peer, from 0 on; NULL: no such doorbell */
+	bool refused;     /* the host did not take one; it is not asked until it may have room */
+};
+
 struct ivshmem_device {
 	const struct revision *revision;
 	struct ivshmem_device_config config;
@@ -142,14 +156,12 @@ struct ivshmem_device {
 	bool can_irqfd;
 	bool gate; /* what was last synced for: enabled, not masked as a whole, bus master */
 
-	/* peers.c; both arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
+	/* routing.c; all arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
 	int32_t id;
 	uint16_t *peer_vectors; /* how many vectors each peer has */
-	uint16_t *triggers;     /* for how many of them, from 0 on, there is an ioeventfd */
 	uint32_t peer_limit;    /* no peer has an id from here on */
 	bool can_ioeventfd;
-	uint64_t triggers_at; /* address of the doorbell the triggers are for; 0: none */
-	bool triggers_refused;
+	struct triggers triggers[N_DOORBELLS];
 
 	/* report.c: what the log was already told */
 	unsigned warned;
@@ -210,16 +222,21 @@ void msix_sync(struct ivshmem_device *device);
 /* Config space may have changed. */
 void msix_sync_gate(struct ivshmem_device *device);
 
-/* ---- peers.c --------------------------------------------------------------------------------- */
+/* ---- routing.c --------------------------------------------------------------------------------- */
 
-int peers_init(struct ivshmem_device *device);
-void peers_done(struct ivshmem_device *device);
+int routing_init(struct ivshmem_device *device);
+void routing_done(struct ivshmem_device *device);
 
 /* How many of our own vectors the server has announced. */
-unsigned peers_own_vectors(const struct ivshmem_device *device);
-void peers_doorbell(struct ivshmem_device *device, uint32_t value);
+unsigned routing_own_vectors(const struct ivshmem_device *device);
+void routing_doorbell(struct ivshmem_device *device, uint32_t value);
+/* Somebody wrote to BAR4. */
+void routing_words_write(struct ivshmem_device *device, uint64_t offset, unsigned size);
 
-/* The doorbell register is at bus address `doorbell`, or nowhere (0). */
-void triggers_sync(struct ivshmem_device *device, uint64_t doorbell);
+/* The size of BAR4; 0 without it. */
+uint64_t words_bar_size(const struct ivshmem_device *device);
+
+/* Where the doorbells are on the bus; 0: nowhere. */
+void triggers_sync(struct ivshmem_device *device, const uint64_t at[N_DOORBELLS]);
 
 #endif

@@ -140,7 +140,7 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 	struct vector *vector = &device->vectors[index];
 	struct ivshmem_device_message message = message_of(device, index);
 	bool open = is_open(device, vector);
-	bool want = open && device->can_irqfd && index < peers_own_vectors(device);
+	bool want = open && device->can_irqfd && index < routing_own_vectors(device);
 
 	if (vector->wanted && (!want || !same_message(&vector->attached_message, &message))) {
 		detach(device, vector, index);
@@ -238,7 +238,7 @@ pba_dword(struct ivshmem_device *device, unsigned first)
 		unsigned index = first + i;
 		struct vector *vector = &device->vectors[index];
 
-		if (!vector->attached && index < peers_own_vectors(device) &&
+		if (!vector->attached && index < routing_own_vectors(device) &&
 			device->ops.take_ring(device, index, device->config.data))
 			msix_interrupt(device, index);
 		bits |= (uint32_t)vector->pending << i;

@@ -42,6 +42,7 @@ static const struct property {
 	{"msi", MEMBER(msi), KIND_IVSHMEM | KIND_DOORBELL, true},
 	{"role", MEMBER(role), KIND_IVSHMEM, false},
 	{"master", MEMBER(master), KIND_PLAIN | KIND_DOORBELL, false},
+	{"doorbell-bar", MEMBER(doorbell_bar), KIND_DOORBELL, true},
 };
 
 #define N_PROPERTIES (sizeof(properties) / sizeof(properties[0]))
@@ -262,6 +263,10 @@ check_revision_properties(const struct ivshmem_device_properties *given,
 			return report_error(reterr, -EINVAL,
 				"revision %u has no master=%s: use role=master or role=peer",
 				revision->number, given->master);
+		if (given->doorbell_bar)
+			return report_error(reterr, -EINVAL,
+				"revision %u has no doorbell-bar: use revision 1",
+				revision->number);
 	} else if (given->role) {
 		return report_error(reterr, -EINVAL,
 			"revision %u has no role=%s: use master=on, off or auto", revision->number,
@@ -288,6 +293,9 @@ parse_values(const struct ivshmem_device_properties *given, struct ivshmem_devic
 		r = parse_role(given->role, &config->master, reterr);
 	if (r >= 0 && given->master)
 		r = parse_master(given->master, &config->master, reterr);
+	if (r >= 0 && given->doorbell_bar)
+		r = parse_switch(
+			"doorbell-bar", given->doorbell_bar, &config->doorbell_bar, reterr);
 	if (r >= 0 && given->chardev)
 		r = check_chardev(given->chardev, reterr);
 	return r;
@@ -304,6 +312,9 @@ check_values(const struct ivshmem_device_properties *given, const struct revisio
 	if (config->ioeventfd && !config->msi)
 		return report_error(reterr, -EINVAL,
 			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	if (config->doorbell_bar && !given->chardev)
+		return report_error(reterr, -EINVAL,
+			"doorbell-bar needs a server: without one there is nobody to ring");
 	if (given->size && config->memory_size > revision->max_memory)
 		return report_error(reterr, -ERANGE,
 			"size '%s' is more than revision %u allows: at most %" PRIu64 " MiB",

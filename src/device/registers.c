@@ -94,7 +94,7 @@ registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, u
 		intx_sync(device);
 		break;
 	case IVSHMEM_REG_DOORBELL:
-		peers_doorbell(device, value);
+		routing_doorbell(device, value);
 		break;
 	default:
 		break;

@@ -9,7 +9,7 @@
  *	version		0
  *	length		of everything
  *	revision
- *	kind		1 server, 2 MSI-X
+ *	kind		1 server, 2 MSI-X, 4 doorbell words
  *	vectors
  *	reserved	0
  *	memory size	64 bits
@@ -34,6 +34,7 @@
 #define STATE_VERSION  0
 #define KIND_SERVER    1u
 #define KIND_MSIX      2u
+#define KIND_WORDS     4u
 #define PCI_VERSION    2
 #define PCI_PINS       4
 #define PBA_MAX_BYTES  (IVSHMEM_MAX_VECTORS / 8)
@@ -130,7 +131,8 @@ ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_devi
 static uint32_t
 kind_of(const struct ivshmem_device *device)
 {
-	return (device->config.server ? KIND_SERVER : 0) | (device->msix_vectors ? KIND_MSIX : 0);
+	return (device->config.server ? KIND_SERVER : 0) | (device->msix_vectors ? KIND_MSIX : 0) |
+	       (device->config.doorbell_bar ? KIND_WORDS : 0);
 }
 
 static int
@@ -170,7 +172,7 @@ save_msix(const struct ivshmem_device *device, uint8_t **at)
 static void
 take_rings(struct ivshmem_device *device)
 {
-	for (unsigned i = 0; i < peers_own_vectors(device); i++) {
+	for (unsigned i = 0; i < routing_own_vectors(device); i++) {
 		if (device->msix_vectors && device->vectors[i].attached)
 			continue;
 		if (device->ops.take_ring(device, i, device->config.data))
@@ -251,8 +253,8 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 			revision, device->revision->number);
 	if (kind != kind_of(device) || reserved != 0)
 		return report_error(reterr, -EINVAL,
-			"saved state is of another kind of device (server, msi): %#" PRIx32
-			" instead of %#" PRIx32,
+			"saved state is of another kind of device (server, msi, doorbell-bar): "
+			"%#" PRIx32 " instead of %#" PRIx32,
 			kind, kind_of(device));
 	if (vectors != device->config.vectors)
 		return report_error(reterr, -EINVAL,

@@ -143,21 +143,40 @@ adopt_existing(struct region *region, int fd, const struct stat *st, struct erro
 }
 
 static int
-open_shm(struct region *region, const struct region_config *config, struct error *reterr)
+set_name(struct region *region, const char *name, struct error *reterr)
 {
-	const char *name = config->name;
-	_fd_cleanup_ int fd = -1;
-	struct stat st;
-	int r = 0;
+	const char *bare = name + (name[0] == '/');
 
-	name += name[0] == '/';
-	if (name[0] == '\0' || strchr(name, '/') || strlen(name) > NAME_MAX)
+	if (bare[0] == '\0' || strchr(bare, '/') || strlen(bare) > NAME_MAX)
 		return error_set(reterr, -EINVAL,
 			"'%s' is not a name for a shared memory object: it must be one "
 			"file name without slashes",
-			config->name);
-	snprintf(region->name, sizeof(region->name), "/%s", name);
+			name);
+	snprintf(region->name, sizeof(region->name), "/%s", bare);
+	return 0;
+}
 
+/* What there is to know of a named object. */
+static void
+describe(struct region *region, int fd, const struct stat *st)
+{
+	region->dev = st->st_dev;
+	region->ino = st->st_ino;
+	region->owner = st->st_uid;
+	region->mode = st->st_mode & 07777;
+	region->room = room_for(fd);
+}
+
+static int
+open_shm(struct region *region, const struct region_config *config, struct error *reterr)
+{
+	_fd_cleanup_ int fd = -1;
+	struct stat st;
+	int r;
+
+	r = set_name(region, config->name, reterr);
+	if (r < 0)
+		return r;
 	fd = shm_open(region->name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, config->mode);
 	if (fd >= 0) {
 		region->created = true;
@@ -188,11 +207,7 @@ open_shm(struct region *region, const struct region_config *config, struct error
 			shm_unlink(region->name);
 		return r;
 	}
-	region->dev = st.st_dev;
-	region->ino = st.st_ino;
-	region->owner = st.st_uid;
-	region->mode = st.st_mode & 07777;
-	region->room = room_for(fd);
+	describe(region, fd, &st);
 	region->fd = fd_take(&fd);
 	return 0;
 }
@@ -255,13 +270,187 @@ region_open(struct region *ret_region, const struct region_config *config, struc
 	case REGION_DIRECTORY:
 		r = open_directory(&region, config, reterr);
 		break;
+	case REGION_FILE:
 	default:
-		return -EINVAL;
+		return error_set(reterr, -EINVAL, "this kind of shared memory is not made here");
 	}
 	if (r == 0)
 		*ret_region = region;
 	return r;
 }
+
+/* ---- objects that last ----------------------------------------------------------------------- */
+
+/* Huge pages are taken now, as in open_directory(). */
+static int
+fill_lasting(int fd, uint64_t size, const char *what, struct error *reterr)
+{
+	struct statfs fs;
+	int r = set_size(fd, size, what, reterr);
+
+	if (r == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+		r = take_huge_pages(fd, size, (uint64_t)fs.f_bsize, reterr);
+	return r;
+}
+
+/* The directory that `path` is in; `path` has a name in it. */
+static void
+directory_of(const char *path, char directory[PATH_MAX])
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		snprintf(directory, PATH_MAX, ".");
+	else
+		snprintf(directory, PATH_MAX, "%.*s", (int)(slash - path + 1), path);
+}
+
+/*
+ * Make it as a file without name, which gets its name when it is complete. -EEXIST and -EOPNOTSUPP,
+ * which the caller can do something about, come without a sentence.
+ */
+static int
+make_unnamed(const char *path, const struct region_config *config, const char *what,
+	struct error *reterr)
+{
+	char directory[PATH_MAX], self[32];
+	_fd_cleanup_ int fd = -1;
+	int r;
+
+	directory_of(path, directory);
+	fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, config->mode);
+	/* Where this is not known, it is taken for a directory that is to be written. */
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
+		return -EOPNOTSUPP;
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot create %s: %s", what, strerror(errno));
+	/* The mode that was asked for, not what the umask leaves of it. */
+	if (fchmod(fd, config->mode) < 0)
+		return error_set(
+			reterr, -errno, "cannot set the mode of %s: %s", what, strerror(errno));
+	r = fill_lasting(fd, config->size, what, reterr);
+	if (r < 0)
+		return r;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
+		/* Without /proc there is no way to give it a name. */
+		return errno == EEXIST ? -EEXIST : -EOPNOTSUPP;
+	return fd_take(&fd);
+}
+
+/* Where that cannot be done: whoever opens it at the same time may find it empty. -EEXIST comes
+ * without a sentence. */
+static int
+make_named(const char *path, const struct region_config *config, const char *what,
+	struct error *reterr)
+{
+	_fd_cleanup_ int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, config->mode);
+	int r;
+
+	if (fd < 0 && errno == EEXIST)
+		return -EEXIST;
+	if (fd < 0)
+		return error_set(reterr, -errno, "cannot create %s: %s", what, strerror(errno));
+	if (fchmod(fd, config->mode) < 0)
+		r = error_set(
+			reterr, -errno, "cannot set the mode of %s: %s", what, strerror(errno));
+	else
+		r = fill_lasting(fd, config->size, what, reterr);
+	if (r < 0) {
+		unlink(path);
+		return r;
+	}
+	return fd_take(&fd);
+}
+
+/* The descriptor, made if need be, or a negative errno. */
+static int
+open_or_make(const char *path, const struct region_config *config, const char *what,
+	struct error *reterr)
+{
+	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+
+	if (config->kind == REGION_SHM)
+		flags |= O_NOFOLLOW;
+	/* If somebody else makes it meanwhile, that is the one. */
+	for (int i = 0; i < 3; i++) {
+		int fd = open(path, flags);
+
+		if (fd >= 0)
+			return fd;
+		if (errno != ENOENT)
+			return error_set(
+				reterr, -errno, "cannot open %s: %s", what, strerror(errno));
+		if (config->size == 0)
+			return error_set(reterr, -ENOENT,
+				"there is no %s; give a size, and it will be created", what);
+		fd = make_unnamed(path, config, what, reterr);
+		if (fd == -EOPNOTSUPP)
+			fd = make_named(path, config, what, reterr);
+		if (fd != -EEXIST)
+			return fd;
+	}
+	return error_set(reterr, -EEXIST,
+		"cannot create %s: the name is taken, but cannot be opened (a link that leads "
+		"nowhere?)",
+		what);
+}
+
+int
+region_open_lasting(
+	struct region *ret_region, const struct region_config *config, struct error *reterr)
+{
+	struct region region = {.fd = -1, .room = UINT64_MAX};
+	char path[PATH_MAX], what[400], have[SIZE_TEXT_MAX], wanted[SIZE_TEXT_MAX];
+	_fd_cleanup_ int fd = -1;
+	struct stat st;
+	int r = 0;
+
+	if (config->kind == REGION_SHM) {
+		r = set_name(&region, config->name, reterr);
+		if (r < 0)
+			return r;
+		snprintf(path, sizeof(path), SHM_DIRECTORY "%s", region.name);
+		snprintf(what, sizeof(what), "shared memory object '%s'", region.name);
+	} else if (config->kind != REGION_FILE) {
+		return error_set(reterr, -EINVAL, "this kind of shared memory does not last");
+	} else if (snprintf(path, sizeof(path), "%s", config->name) >= (int)sizeof(path)) {
+		return error_set(reterr, -ENAMETOOLONG, "the name of file '%.300s' is too long",
+			config->name);
+	} else {
+		snprintf(what, sizeof(what), "file '%.300s'", config->name);
+	}
+
+	fd = r = open_or_make(path, config, what, reterr);
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return error_set(reterr, -errno, "cannot examine %s: %s", what, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(
+			reterr, -EINVAL, "%s is neither shared memory nor an ordinary file", what);
+	region.size = (uint64_t)st.st_size;
+	if (region.size < config->size)
+		return error_set(reterr, -EINVAL,
+			"%s has %s, which is less than the %s that are to be shared; it is never "
+			"resized: ask for less, or remove it if nobody uses it",
+			what, format_size(region.size, have), format_size(config->size, wanted));
+	describe(&region, fd, &st);
+	region.sealed = region_is_sealed(fd);
+	region.fd = fd_take(&fd);
+	*ret_region = region;
+	return 0;
+}
+
+bool
+region_is_sealed(int fd)
+{
+	int seals = fcntl(fd, F_GET_SEALS);
+
+	return seals >= 0 && (seals & F_SEAL_SHRINK);
+}
+
+/* ---- closing and mapping --------------------------------------------------------------------- */
 
 /*
  * Does the name still lead to our object? Somebody may have removed it and made a new one. Not by

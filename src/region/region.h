@@ -21,14 +21,15 @@ enum region_kind {
 	REGION_MEMFD,     /* anonymous and sealed */
 	REGION_SHM,       /* POSIX shared memory object `name` (/dev/shm/NAME) */
 	REGION_DIRECTORY, /* an unnamed file in directory `name`, such as a hugetlbfs mount */
+	REGION_FILE,      /* the file `name`; region_open_lasting() only */
 };
 
 struct region_config {
 	enum region_kind kind;
 	const char *name;
-	uint64_t size;      /* bytes; rounded up, see region_round_size() */
+	uint64_t size;      /* bytes; region_open() rounds up, see region_round_size() */
 	uint64_t huge_page; /* REGION_MEMFD: 0, or 2 MiB or 1 GiB */
-	mode_t mode;        /* of a REGION_SHM object that we create */
+	mode_t mode;        /* of a named object that we create */
 };
 
 struct region {
@@ -38,9 +39,9 @@ struct region {
 	bool created; /* we made the named object, so region_close() removes it */
 	dev_t dev;
 	ino_t ino;
-	char name[NAME_MAX + 2];
+	char name[NAME_MAX + 2]; /* of a REGION_SHM object */
 
-	/* Of a REGION_SHM object: whose it is, and its permissions. */
+	/* Of a named object: whose it is, and its permissions. */
 	uid_t owner;
 	mode_t mode;
 	/* How much of it the file system can hold: less than `size` is a SIGBUS in waiting.
@@ -62,6 +63,19 @@ int region_round_size(uint64_t size, uint64_t *ret_size);
  */
 int region_open(
 	struct region *ret_region, const struct region_config *config, struct error *reterr);
+
+/*
+ * Open a REGION_SHM object or a REGION_FILE that is not ours, but lasts: `created` stays false, and
+ * so region_close() never removes it. An existing one is used as it is, never resized; one that is
+ * smaller than config->size is refused. A missing one is made with exactly that size; it appears
+ * under its name only when it is complete, so that several may do this at the same time. A size of
+ * 0 means whatever size it has, and then it must be there.
+ */
+int region_open_lasting(
+	struct region *ret_region, const struct region_config *config, struct error *reterr);
+
+/* Can nobody shrink it? */
+bool region_is_sealed(int fd);
 
 /* Close; remove the name if we created it and it still names our object. */
 void region_close(struct region *region);

@@ -104,14 +104,34 @@ ring(struct ivshmem_device *source, uint16_t peer, unsigned vector, void *data)
 }
 
 static unsigned
-trigger_find(uint16_t peer, unsigned vector)
+trigger_find(const struct ivshmem_device_ioeventfd *wanted)
 {
 	unsigned i = 0;
 
-	while (i < host.n_triggers &&
-		(host.triggers[i].peer != peer || host.triggers[i].vector != vector))
+	while (i < host.n_triggers && (host.triggers[i].peer != wanted->peer ||
+					      host.triggers[i].vector != wanted->vector ||
+					      host.triggers[i].match != wanted->match))
 		i++;
 	return i;
+}
+
+/* Of the register, or of the words in BAR4, whose addresses make one array. */
+static void
+trigger_check(const struct ivshmem_device_ioeventfd *ioeventfd)
+{
+	uint64_t word = (uint64_t)ioeventfd->peer << ivshmem_device_doorbell_shift(device);
+
+	word += ioeventfd->vector;
+	DEMAND(ioeventfd->width == 4);
+	if (ioeventfd->match) {
+		DEMAND(ioeventfd->address % 256 == 12);
+		DEMAND(ioeventfd->datamatch ==
+			((uint32_t)ioeventfd->peer << 16 | ioeventfd->vector));
+	} else {
+		DEMAND(config.doorbell_bar && ioeventfd->datamatch == 0);
+		DEMAND((ioeventfd->address - 4 * word) % ivshmem_device_bar_size(device, 4) == 0);
+		DEMAND(ioeventfd->address > 4 * word);
+	}
 }
 
 static int
@@ -120,8 +140,8 @@ add_ioeventfd(
 {
 	(void)data;
 	DEMAND(ioeventfd->vector < ivshmem_device_peer_vectors(source, ioeventfd->peer));
-	DEMAND(ioeventfd->address % 256 == 12 && ioeventfd->width == 4);
-	DEMAND(trigger_find(ioeventfd->peer, ioeventfd->vector) == host.n_triggers);
+	trigger_check(ioeventfd);
+	DEMAND(trigger_find(ioeventfd) == host.n_triggers);
 	if (host.n_triggers == MAX_TRIGGERS || (host.n_triggers % 16 == 15 && take(1) == 0xee))
 		return -ENOSPC;
 	host.triggers[host.n_triggers++] = *ioeventfd;
@@ -132,7 +152,7 @@ static void
 remove_ioeventfd(
 	struct ivshmem_device *source, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
 {
-	unsigned i = trigger_find(ioeventfd->peer, ioeventfd->vector);
+	unsigned i = trigger_find(ioeventfd);
 
 	(void)data;
 	DEMAND(i < host.n_triggers && host.triggers[i].address == ioeventfd->address);
@@ -223,6 +243,7 @@ static void
 step(void)
 {
 	unsigned what = (unsigned)take(1), size = 1u << (what >> 6);
+	unsigned bar = (what >> 4 & 3) == 3 ? 4 : what >> 4 & 3;
 	uint8_t bytes[256];
 	uint64_t value;
 
@@ -240,14 +261,14 @@ step(void)
 	case 3:
 	case 4:
 		value = take(1);
-		ivshmem_device_write(device, what >> 4 & 3, value, size, take(size));
+		ivshmem_device_write(device, bar, value, size, take(size));
 		break;
 	case 5:
 		value = take(2);
-		ivshmem_device_write(device, what >> 4 & 3, value, size, take(size));
+		ivshmem_device_write(device, bar, value, size, take(size));
 		break;
 	case 6:
-		ivshmem_device_read(device, what >> 4 & 3, take(2), size);
+		ivshmem_device_read(device, bar, take(2), size);
 		break;
 	case 7:
 		ivshmem_device_write(
@@ -316,6 +337,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	config.legacy_doorbell = first & 32;
 	config.memory_size = first & 64 ? 8192 : 4096;
 	config.vectors = vectors[second & 7];
+	config.doorbell_bar = config.revision == 1 && (second & 16);
 	if (second & 8)
 		config.id = 0;
 	config.master = IVSHMEM_DEVICE_MASTER_ON;

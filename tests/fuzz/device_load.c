@@ -28,6 +28,7 @@ make(unsigned shape)
 	config.server = !(shape & 2);
 	config.msi = (shape & 1) || !(shape & 4);
 	config.ioeventfd = false;
+	config.doorbell_bar = (shape & 1) && (shape & 64);
 	config.vectors = vectors[shape >> 4 & 3];
 	config.memory_size = 4096;
 	config.id = 0;

@@ -5,7 +5,7 @@
  * of the protocol.
  *
  * The first byte says how: bit 0 sends the rest through a socket and receives it with wire_receive(), else it
- * is fed by hand. Then pieces follow, each a byte that tells its length (bits 0 to 3: 1 to 16 bytes) and its
+ * is fed by hand; bit 7 allows the dialect of 2010. Then pieces follow, each a byte that tells its length (bits 0 to 3: 1 to 16 bytes) and its
  * number of descriptors (bits 4 to 6), and its bytes.
  */
 
@@ -66,6 +66,12 @@ follow(struct follower *follower, const struct wire_message *message)
 		return false;
 	}
 	DEMAND(follower->state >= before && follower->state != FOLLOWER_FAILED);
+	DEMAND(follower->either || !follower->is_2010);
+	if (follower->is_2010 && before == FOLLOWER_ID) {
+		/* The id was the message before this one. */
+		DEMAND(follower->id == 0 && message->fd >= 0);
+		before = FOLLOWER_MEMORY;
+	}
 	switch (event.type) {
 	case FOLLOWER_EVENT_MEMORY:
 		DEMAND(before == FOLLOWER_MEMORY && follower->state == FOLLOWER_RUNNING);
@@ -84,8 +90,10 @@ follow(struct follower *follower, const struct wire_message *message)
 		break;
 	case FOLLOWER_EVENT_NONE:
 		DEMAND(before < FOLLOWER_MEMORY && event.fd == -1 && message->fd == -1);
-		DEMAND(before != FOLLOWER_VERSION || message->number == 0);
-		DEMAND(before != FOLLOWER_ID || follower->id == message->number);
+		DEMAND(before != FOLLOWER_VERSION || message->number == 0 || follower->is_2010);
+		DEMAND(before != FOLLOWER_VERSION ||
+			follower->state == (follower->is_2010 ? FOLLOWER_MEMORY : FOLLOWER_ID));
+		DEMAND(follower->state != FOLLOWER_MEMORY || follower->id == message->number);
 		break;
 	default:
 		DEMAND(false);
@@ -183,7 +191,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	before = open_fds(&first);
 	wire_receiver_init(&receiver);
-	follower_init(&follower);
+	if (data[0] & 0x80)
+		follower_init_either(&follower);
+	else
+		follower_init(&follower);
 	if (data[0] & 1)
 		DEMAND(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	data++;

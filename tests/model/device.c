@@ -124,11 +124,14 @@ ring(struct ivshmem_device *source, uint16_t peer, unsigned vector, void *data)
 	host.rang_vector = vector;
 }
 
+/* Those that match a value are of the register, the others of the words. */
 static unsigned
-trigger_find(uint16_t peer, unsigned vector)
+trigger_find(const struct ivshmem_device_ioeventfd *wanted)
 {
 	for (unsigned i = 0; i < host.n_triggers; i++)
-		if (host.triggers[i].peer == peer && host.triggers[i].vector == vector)
+		if (host.triggers[i].peer == wanted->peer &&
+			host.triggers[i].vector == wanted->vector &&
+			host.triggers[i].match == wanted->match)
 			return i;
 	return host.n_triggers;
 }
@@ -138,7 +141,7 @@ add_ioeventfd(
 	struct ivshmem_device *source, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
 {
 	CHECK(source == device && data == &host);
-	CHECK_EQ(trigger_find(ioeventfd->peer, ioeventfd->vector), host.n_triggers);
+	CHECK_EQ(trigger_find(ioeventfd), host.n_triggers);
 	if (host.n_triggers == host.trigger_room)
 		return -ENOSPC;
 	CHECK(host.n_triggers < MAX_TRIGGERS);
@@ -150,7 +153,7 @@ static void
 remove_ioeventfd(
 	struct ivshmem_device *source, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
 {
-	unsigned i = trigger_find(ioeventfd->peer, ioeventfd->vector);
+	unsigned i = trigger_find(ioeventfd);
 
 	CHECK(source == device && data == &host);
 	CHECK(i < host.n_triggers);
@@ -216,9 +219,11 @@ host_loop(void)
 static unsigned
 expected_triggers(void)
 {
+	bool by_register = naive_doorbell_at(&naive) != 0;
+	bool by_words = naive_word_at(&naive, 0, 0) != 0;
 	unsigned n = 0;
 
-	if (!config.ioeventfd || naive_doorbell_at(&naive) == 0)
+	if (!config.ioeventfd)
 		return 0;
 	for (unsigned i = 0; i < naive.n_announced; i++) {
 		bool first = true;
@@ -228,7 +233,10 @@ expected_triggers(void)
 		if (first) {
 			unsigned vectors = naive_vectors_of(&naive, naive.announced[i]);
 
-			n += naive.legacy && vectors > 256 ? 256 : vectors;
+			if (by_register)
+				n += naive.legacy && vectors > 256 ? 256 : vectors;
+			if (by_words)
+				n += vectors;
 		}
 	}
 	return n < host.trigger_room ? n : host.trigger_room;
@@ -242,9 +250,15 @@ compare_triggers(void)
 	for (unsigned i = 0; i < host.n_triggers; i++) {
 		const struct ivshmem_device_ioeventfd *trigger = &host.triggers[i];
 
-		CHECK_EQ(trigger->address, naive_doorbell_at(&naive));
 		CHECK_EQ(trigger->width, 4);
-		CHECK_EQ(trigger->datamatch, trigger->peer * 0x10000u + trigger->vector);
+		if (trigger->match) {
+			CHECK_EQ(trigger->address, naive_doorbell_at(&naive));
+			CHECK_EQ(trigger->datamatch, trigger->peer * 0x10000u + trigger->vector);
+		} else {
+			CHECK_EQ(trigger->address,
+				naive_word_at(&naive, trigger->peer, trigger->vector));
+			CHECK_EQ(trigger->datamatch, 0);
+		}
 		CHECK(trigger->vector < naive_vectors_of(&naive, trigger->peer));
 	}
 }
@@ -340,7 +354,7 @@ step_config_write(struct random_source *source)
 		value = ONE_OF(source, 0x8000, 0x8000, 0xc000, 0);
 		break;
 	case 3:
-		offset = 0x10 + 4 * random_below(source, 4);
+		offset = 0x10 + 4 * random_below(source, naive.words ? 6 : 4);
 		break;
 	default:
 		break;
@@ -379,6 +393,13 @@ random_offset(struct random_source *source, unsigned bar)
 	}
 	if (random_below(source, 50) == 0)
 		return random_value(source);
+	if (bar == 4 && size > 0) {
+		uint64_t words = size / 65536 / 4;
+		unsigned peer = ONE_OF(source, 0, 1, 2, 300, 65535);
+
+		return 4 * (peer * words + random_below(source, (unsigned)words)) +
+		       (random_below(source, 4) ? 0 : random_below(source, 8));
+	}
 	return random_below(source, size + 16);
 }
 
@@ -391,7 +412,7 @@ random_size(struct random_source *source)
 static void
 step_read(struct random_source *source)
 {
-	unsigned bar = ONE_OF(source, 0, 0, 1, 1, 1, 2, 3), size = random_size(source);
+	unsigned bar = ONE_OF(source, 0, 0, 1, 1, 1, 2, 3, 4), size = random_size(source);
 	uint64_t offset = random_offset(source, bar), value;
 
 	/* Without the op, pending bits are what the host's loop has reported. */
@@ -404,7 +425,7 @@ step_read(struct random_source *source)
 static void
 step_write(struct random_source *source)
 {
-	unsigned bar = ONE_OF(source, 0, 0, 1, 1, 1, 2, 3), size = random_size(source);
+	unsigned bar = ONE_OF(source, 0, 0, 1, 1, 1, 2, 3, 4, 4), size = random_size(source);
 	uint64_t offset = random_offset(source, bar), value = random_value(source);
 	unsigned vector;
 	uint16_t peer;
@@ -630,6 +651,7 @@ set_up(struct random_source *source)
 	naive.vectors = naive.server ? ONE_OF(source, 1, 2, 3, 5, 33, 130, 290) : 0;
 	naive.host_msix = random_below(source, 4) == 0;
 	naive.legacy = random_below(source, 3) == 0;
+	naive.words = naive.revision == 1 && naive.server && random_below(source, 2);
 	naive.memory_size = UINT64_C(4096) << random_below(source, 5);
 	naive.memory = naive_memory;
 	naive.id = naive.revision == 0 && random_below(source, 2) ? -1 : 0;
@@ -657,6 +679,7 @@ set_up(struct random_source *source)
 	config.ioeventfd = naive.server && naive.msi && random_below(source, 2);
 	config.host_msix = naive.host_msix;
 	config.legacy_doorbell = naive.legacy;
+	config.doorbell_bar = naive.words;
 	config.ops = &ops;
 	config.data = &host;
 	create();

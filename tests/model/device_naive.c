@@ -17,6 +17,17 @@ pba_at(const struct naive *naive)
 	return 16 * naive->vectors < 0x800 ? 0x800 : 16 * naive->vectors;
 }
 
+/* Of doorbell words: as many as there are vectors, or the next power of two. */
+static uint64_t
+words_per_peer(const struct naive *naive)
+{
+	uint64_t n = naive->vectors;
+
+	while (n & (n - 1))
+		n++;
+	return n;
+}
+
 uint64_t
 naive_bar_size(const struct naive *naive, unsigned bar)
 {
@@ -34,6 +45,8 @@ naive_bar_size(const struct naive *naive, unsigned bar)
 				return size;
 	case 2:
 		return naive->memory_size;
+	case 4:
+		return naive->words ? words_per_peer(naive) * 4 * 65536 : 0;
 	default:
 		return 0;
 	}
@@ -56,6 +69,10 @@ stored_bits(const struct naive *naive, unsigned dword)
 		return (uint32_t)(0 - naive->memory_size);
 	case 0x1c:
 		return naive->revision == 1 ? (uint32_t)((0 - naive->memory_size) >> 32) : 0;
+	case 0x20:
+		return (uint32_t)(0 - naive_bar_size(naive, 4));
+	case 0x24:
+		return naive->words ? 0xffffffff : 0;
 	case 0x3c: /* interrupt line */
 		return 0xff;
 	case 0x40: /* MSI-X: enable, mask all */
@@ -74,6 +91,12 @@ intx_requested(const struct naive *naive)
 }
 
 static uint32_t
+power_of_two(uint64_t value)
+{
+	return value > 1 ? 1 + power_of_two(value / 2) : 0;
+}
+
+static uint32_t
 fixed_bits(const struct naive *naive, unsigned dword)
 {
 	bool table = naive_has_table(naive);
@@ -87,6 +110,8 @@ fixed_bits(const struct naive *naive, unsigned dword)
 		return 0x05000000 | naive->revision;
 	case 0x18:
 		return naive->revision == 1 ? 0xc : 0;
+	case 0x20:
+		return naive->words ? 0xc : 0;
 	case 0x2c:
 		return 0x11001af4;
 	case 0x34:
@@ -94,11 +119,19 @@ fixed_bits(const struct naive *naive, unsigned dword)
 	case 0x3c:
 		return naive->revision == 0 ? 0x100 : 0;
 	case 0x40:
-		return table ? (naive->vectors - 1) << 16 | 0x11 : 0;
+		return table ? (naive->vectors - 1) << 16 | (naive->words ? 0x4c11 : 0x11) : 0;
 	case 0x44:
 		return table ? 1 : 0;
 	case 0x48:
 		return table ? pba_at(naive) | 1 : 0;
+	case 0x4c: /* vendor-specific, the last, 16 bytes, type 1 */
+		return naive->words ? 0x01100009 : 0;
+	case 0x50: /* BAR4, and the power of two */
+		return naive->words ? 4 + 256 * power_of_two(words_per_peer(naive)) : 0;
+	case 0x54: /* how many peers */
+		return naive->words ? 0x10000 : 0;
+	case 0x58:
+		return naive->words ? 'I' | 'V' << 8 | 'D' << 16 | 'B' << 24 : 0;
 	default:
 		return 0;
 	}
@@ -164,6 +197,17 @@ naive_doorbell_at(const struct naive *naive)
 	uint64_t at = place_of(naive, config_dword(naive, 4), 256, 32);
 
 	return at ? at + 12 : 0;
+}
+
+uint64_t
+naive_word_at(const struct naive *naive, uint16_t peer, unsigned vector)
+{
+	uint64_t base = (uint64_t)config_dword(naive, 9) << 32 | (config_dword(naive, 8) & ~15u);
+
+	if (!naive->words)
+		return 0;
+	base = place_of(naive, base, naive_bar_size(naive, 4), 64);
+	return base ? base + 4 * (peer * words_per_peer(naive) + vector) : 0;
 }
 
 bool
@@ -321,6 +365,8 @@ naive_read(struct naive *naive, unsigned bar, uint64_t offset, unsigned size)
 			return bar1_dword(naive, offset) | (uint64_t)bar1_dword(naive, offset + 4)
 								   << 32;
 		return 0;
+	case 4:
+		return 0;
 	default:
 		for (unsigned i = size; i-- > 0;)
 			value = value << 8 | naive->memory[offset + i];
@@ -351,6 +397,11 @@ naive_write(struct naive *naive, unsigned bar, uint64_t offset, unsigned size, u
 	if (bar == 1 && size == 8 && (offset & 7) == 0) {
 		bar1_write(naive, offset, low);
 		bar1_write(naive, offset + 4, (uint32_t)(value >> 32));
+	}
+	if (bar == 4 && size == 4 && (offset & 3) == 0) {
+		*ret_peer = (uint16_t)(offset / 4 / words_per_peer(naive));
+		*ret_vector = (unsigned)(offset / 4 % words_per_peer(naive));
+		return *ret_vector < naive_vectors_of(naive, *ret_peer);
 	}
 	if (bar != 0 || size != 4)
 		return false;

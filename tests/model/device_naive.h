@@ -24,7 +24,7 @@ struct naive_state {
 
 struct naive {
 	unsigned revision, vectors;
-	bool server, msi, host_msix, legacy;
+	bool server, msi, host_msix, legacy, words;
 	uint64_t memory_size;
 
 	int32_t id;
@@ -65,6 +65,8 @@ void naive_settle(struct naive *naive);
 uint64_t naive_bar_size(const struct naive *naive, unsigned bar);
 uint64_t naive_memory_at(const struct naive *naive);   /* 0: not mapped */
 uint64_t naive_doorbell_at(const struct naive *naive); /* 0: out of reach */
+/* Where the word of this vector of this peer is; 0: out of reach. */
+uint64_t naive_word_at(const struct naive *naive, uint16_t peer, unsigned vector);
 bool naive_intx(const struct naive *naive);
 bool naive_has_table(const struct naive *naive);
 /* May messages of this vector be sent? */

@@ -78,38 +78,67 @@ ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
 }
 
 static unsigned
-trigger_find(uint32_t datamatch)
+trigger_find(const struct ivshmem_device_ioeventfd *ioeventfd)
 {
 	unsigned i = 0;
 
-	while (i < host.n_triggers && host.triggers[i] != datamatch)
+	while (i < host.n_triggers && (host.triggers[i].address != ioeventfd->address ||
+					      host.triggers[i].match != ioeventfd->match ||
+					      host.triggers[i].datamatch != ioeventfd->datamatch))
 		i++;
 	return i;
+}
+
+/* Where its doorbell is, according to this trigger. */
+static uint64_t
+trigger_base(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
+{
+	unsigned words = 1u << ivshmem_device_doorbell_shift(device);
+
+	if (ioeventfd->match)
+		return ioeventfd->address;
+	CHECK(ioeventfd->vector < words);
+	return ioeventfd->address - (ioeventfd->peer * UINT64_C(4) * words + ioeventfd->vector * 4);
 }
 
 static void
 trigger_check(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
 {
+	uint32_t value = ((uint32_t)ioeventfd->peer << 16) | ioeventfd->vector;
+
 	CHECK_EQ(ioeventfd->width, 4);
-	CHECK_EQ(ioeventfd->datamatch, ((uint32_t)ioeventfd->peer << 16) | ioeventfd->vector);
+	CHECK_EQ(ioeventfd->datamatch, ioeventfd->match ? value : 0);
 	/* The peer is still there: triggers go first. */
 	CHECK(ioeventfd->vector < ivshmem_device_peer_vectors(device, ioeventfd->peer));
+}
+
+/* As text: an address, and the value that it matches. */
+static void
+note_trigger(char sign, const struct ivshmem_device_ioeventfd *ioeventfd)
+{
+	if (ioeventfd->match)
+		note("%cio %" PRIx64 "=%x", sign, ioeventfd->address, ioeventfd->datamatch);
+	else
+		note("%cio %" PRIx64, sign, ioeventfd->address);
 }
 
 static int
 add_ioeventfd(
 	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
 {
+	bool match = ioeventfd->match;
+
 	CHECK(data == &host);
 	trigger_check(device, ioeventfd);
-	CHECK_EQ(trigger_find(ioeventfd->datamatch), host.n_triggers);
-	note("+io %" PRIx64 "=%x", ioeventfd->address, ioeventfd->datamatch);
+	CHECK_EQ(trigger_find(ioeventfd), host.n_triggers);
+	note_trigger('+', ioeventfd);
 	if (host.n_triggers == host.trigger_room)
 		return -ENOSPC;
-	CHECK(host.n_triggers == 0 || host.triggers_at == ioeventfd->address);
-	host.triggers_at = ioeventfd->address;
+	CHECK(host.n_bases[match] == 0 || host.bases[match] == trigger_base(device, ioeventfd));
+	host.bases[match] = trigger_base(device, ioeventfd);
+	host.n_bases[match]++;
 	CHECK(host.n_triggers < HOST_TRIGGERS);
-	host.triggers[host.n_triggers++] = ioeventfd->datamatch;
+	host.triggers[host.n_triggers++] = *ioeventfd;
 	return 0;
 }
 
@@ -117,14 +146,14 @@ static void
 remove_ioeventfd(
 	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
 {
-	unsigned i = trigger_find(ioeventfd->datamatch);
+	unsigned i = trigger_find(ioeventfd);
 
 	CHECK(data == &host);
 	trigger_check(device, ioeventfd);
 	CHECK(i < host.n_triggers);
-	CHECK_EQ(ioeventfd->address, host.triggers_at);
 	host.triggers[i] = host.triggers[--host.n_triggers];
-	note("-io %" PRIx64 "=%x", ioeventfd->address, ioeventfd->datamatch);
+	host.n_bases[ioeventfd->match]--;
+	note_trigger('-', ioeventfd);
 }
 
 static int

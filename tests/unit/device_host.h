@@ -28,9 +28,11 @@ struct host {
 
 	/* what is in force */
 	bool mapped, intx, attached[HOST_VECTORS];
-	uint32_t triggers[HOST_TRIGGERS];
+	struct ivshmem_device_ioeventfd triggers[HOST_TRIGGERS];
 	unsigned n_triggers;
-	uint64_t triggers_at;
+	/* Of the triggers without and with match: how many, and where their doorbell is. */
+	unsigned n_bases[2];
+	uint64_t bases[2];
 };
 
 extern struct host host;
@@ -48,7 +50,7 @@ void host_close(void);
 /* Shorthand: revision, server, vectors, id 0, memory there, effects forgotten. */
 void host_open_simple(unsigned revision, bool server, unsigned vectors);
 
-/* What was asked for since the last call: "map 100000; ring 3.1". */
+/* What was asked for since the last call: "map 100000; ring 3.1; +io febf100c=30001". */
 const char *host_effects(void);
 
 uint32_t config_get(unsigned offset, unsigned size);

@@ -228,6 +228,15 @@ TEST(switches)
 		CHECK(!accepted(line).ioeventfd);
 	}
 	CHECK(!accepted("chardev=s,noioeventfd").ioeventfd);
+	CHECK(accepted("ivshmem-doorbell,chardev=s,doorbell-bar=on").doorbell_bar);
+	CHECK(accepted("chardev=s,doorbell-bar").doorbell_bar);
+	CHECK(!accepted("chardev=s,doorbell-bar=off").doorbell_bar);
+	CHECK(!accepted("chardev=s,nodoorbell-bar").doorbell_bar);
+	CHECK(!accepted("chardev=s").doorbell_bar);
+	refused("chardev=s,doorbell-bar=2", -EINVAL, "doorbell-bar must be on or off");
+	/* There must be somebody to ring. */
+	refused("memdev=m,doorbell-bar=on", -EINVAL, "doorbell-bar needs a server");
+	CHECK(!accepted("memdev=m,doorbell-bar=off").doorbell_bar);
 	CHECK(!accepted("ivshmem,nomsi,chardev=s").msi);
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		snprintf(line, sizeof(line), "chardev=s,ioeventfd%s", bad[i]);
@@ -245,6 +254,8 @@ TEST(properties_of_another_device)
 	refused("ivshmem-plain,memdev=m,vectors=1", -EINVAL, "no property 'vectors'");
 	refused("ivshmem-doorbell,memdev=m", -EINVAL, "no property 'memdev'");
 	refused("ivshmem-doorbell,chardev=s,role=peer", -EINVAL, "no property 'role'");
+	refused("ivshmem,chardev=s,doorbell-bar=off", -EINVAL, "no property 'doorbell-bar'");
+	refused("ivshmem-plain,memdev=m,doorbell-bar=off", -EINVAL, "no property 'doorbell-bar'");
 	/* without a name, the revision decides */
 	refused("chardev=s,role=peer", -EINVAL, "use master=on, off or auto");
 	CHECK_EQ(accepted("ivshmem,shm=s").revision, 0);
@@ -260,6 +271,10 @@ TEST(properties_of_another_device)
 	properties.master = "on";
 	CHECK_EQ(ivshmem_device_configure(&properties, 0, &config, NULL, &error), -EINVAL);
 	CHECK(strstr(error.message, "role=master") != NULL);
+	properties.master = NULL;
+	properties.doorbell_bar = "off";
+	CHECK_EQ(ivshmem_device_configure(&properties, 0, &config, NULL, &error), -EINVAL);
+	CHECK(strstr(error.message, "use revision 1") != NULL);
 	CHECK_EQ(ivshmem_device_configure(&properties, 2, &config, NULL, &error), -EINVAL);
 	properties.struct_size = 1;
 	CHECK_EQ(ivshmem_device_configure(&properties, 1, &config, NULL, &error), -EINVAL);

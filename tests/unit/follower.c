@@ -58,16 +58,26 @@ descriptor(bool wanted)
 	return wanted ? mark_new(1) : -1;
 }
 
+/* Which of the two it understands. */
+static void
+init(struct follower *follower, bool either)
+{
+	if (either)
+		follower_init_either(follower);
+	else
+		follower_init(follower);
+	CHECK_EQ(follower->state, FOLLOWER_VERSION);
+}
+
 /* A follower with id 5 that came as far as `state`. */
 static struct follower
-follower_in(enum follower_state state)
+follower_as(bool either, enum follower_state state)
 {
 	struct follower follower;
 
-	follower_init(&follower);
-	CHECK_EQ(follower.state, FOLLOWER_VERSION);
+	init(&follower, either);
 	if (state == FOLLOWER_FAILED) {
-		CHECK_EQ(step(&follower, 1, -1).r, -EPROTONOSUPPORT);
+		CHECK_EQ(step(&follower, 65536, -1).r, -EPROTONOSUPPORT);
 		return follower;
 	}
 	if (state >= FOLLOWER_ID)
@@ -81,7 +91,14 @@ follower_in(enum follower_state state)
 		close(memory.event.fd);
 	}
 	CHECK_EQ(follower.state, state);
+	CHECK(!follower.is_2010);
 	return follower;
+}
+
+static struct follower
+follower_in(enum follower_state state)
+{
+	return follower_as(false, state);
 }
 
 /* ---- every kind of message in every state --------------------------------------------------- */
@@ -127,14 +144,15 @@ static const struct {
 };
 
 static void
-check_row(size_t row, enum follower_state state, int expected)
+check_row(size_t row, bool either, enum follower_state state, int expected)
 {
-	struct follower follower = follower_in(state);
+	struct follower follower = follower_as(either, state);
 	int fd = descriptor(table[row].with_fd);
 	struct step got = step(&follower, table[row].number, fd);
 
-	fprintf(stderr, "%lld %s in state %s\n", (long long)table[row].number,
-		table[row].with_fd ? "with descriptor" : "alone", state_names[state]);
+	fprintf(stderr, "%lld %s in state %s%s\n", (long long)table[row].number,
+		table[row].with_fd ? "with descriptor" : "alone", state_names[state],
+		either ? ", either dialect" : "");
 	if (expected < 0) {
 		CHECK_EQ(got.r, expected);
 	} else {
@@ -160,11 +178,31 @@ check_row(size_t row, enum follower_state state, int expected)
 TEST(every_message_in_every_state)
 {
 	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
-		check_row(row, FOLLOWER_VERSION, table[row].version);
-		check_row(row, FOLLOWER_ID, table[row].id);
-		check_row(row, FOLLOWER_MEMORY, table[row].memory);
-		check_row(row, FOLLOWER_RUNNING, table[row].running);
-		check_row(row, FOLLOWER_FAILED, -EPROTO);
+		check_row(row, false, FOLLOWER_VERSION, table[row].version);
+		check_row(row, false, FOLLOWER_ID, table[row].id);
+		for (int either = 0; either <= 1; either++) {
+			check_row(row, either, FOLLOWER_MEMORY, table[row].memory);
+			check_row(row, either, FOLLOWER_RUNNING, table[row].running);
+			check_row(row, either, FOLLOWER_FAILED, -EPROTO);
+		}
+	}
+}
+
+/* Where the dialect of 2010 is allowed, the greeting has more that makes sense. */
+TEST(every_message_of_a_greeting_in_either_dialect)
+{
+	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
+		int64_t number = table[row].number;
+		bool is_id = number >= 0 && number <= 65535;
+		int version = table[row].version, id = table[row].id;
+
+		if (is_id && !table[row].with_fd)
+			version = NONE;
+		/* The 0 before it was an id. */
+		if (table[row].with_fd)
+			id = table[row].memory;
+		check_row(row, true, FOLLOWER_VERSION, version);
+		check_row(row, true, FOLLOWER_ID, id);
 	}
 }
 
@@ -275,6 +313,96 @@ TEST(behaviour_61_and_62_nonsense_does_not_end_the_connection)
 	CHECK_EQ(step(&follower, 6, -1).event.type, LEFT);
 }
 
+/* ---- the dialect of 2010 -------------------------------------------------------------------- */
+
+TEST(id_of_2010)
+{
+	for (int64_t id = 1; id <= 65535; id++) {
+		struct follower follower;
+
+		init(&follower, true);
+		CHECK_EQ(step(&follower, id, -1).event.type, NONE);
+		CHECK_EQ(follower.state, FOLLOWER_MEMORY);
+		CHECK_EQ(follower.id, id);
+		CHECK(follower.is_2010);
+	}
+}
+
+TEST(id_0_of_2010_shows_by_the_memory)
+{
+	struct follower follower;
+	int memory = mark_new(1);
+	struct step got;
+
+	init(&follower, true);
+	CHECK_EQ(step(&follower, 0, -1).event.type, NONE);
+	CHECK_EQ(follower.state, FOLLOWER_ID);
+	CHECK(!follower.is_2010);
+	got = step(&follower, -1, memory);
+	CHECK_EQ(got.event.type, MEMORY);
+	CHECK_EQ(got.event.fd, memory);
+	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+	CHECK_EQ(follower.id, 0);
+	CHECK(follower.is_2010);
+	CHECK_EQ(step(&follower, 0, -1).event.type, JUNK);
+	close(memory);
+}
+
+TEST(id_0_of_2010_shows_by_a_vector)
+{
+	struct follower follower;
+	int fd = mark_new(1);
+	struct step got;
+
+	init(&follower, true);
+	CHECK_EQ(step(&follower, 0, -1).r, 0);
+	got = step(&follower, 65535, fd);
+	CHECK_EQ(got.event.type, VECTOR);
+	CHECK_EQ(got.event.peer, 65535);
+	CHECK_EQ(got.event.fd, fd);
+	CHECK_EQ(follower.state, FOLLOWER_MEMORY);
+	CHECK_EQ(follower.id, 0);
+	CHECK(follower.is_2010);
+	CHECK_EQ(step(&follower, -1, fd).event.type, MEMORY);
+	close(fd);
+}
+
+TEST(version_0_where_2010_is_allowed)
+{
+	static const int64_t ids[] = {0, 1, 5, 65535};
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		struct follower follower;
+
+		init(&follower, true);
+		CHECK_EQ(step(&follower, 0, -1).event.type, NONE);
+		CHECK_EQ(step(&follower, ids[i], -1).event.type, NONE);
+		CHECK_EQ(follower.state, FOLLOWER_MEMORY);
+		CHECK_EQ(follower.id, ids[i]);
+		CHECK(!follower.is_2010);
+	}
+}
+
+TEST(dialect_of_2010_where_it_is_not_allowed)
+{
+	struct follower follower = follower_in(FOLLOWER_VERSION);
+	int memory = mark_new(1);
+	struct step got = step(&follower, 7, -1);
+
+	CHECK_EQ(got.r, -EPROTONOSUPPORT);
+	CHECK(strstr(got.error.message, "speaks version 7"));
+	CHECK(!follower.is_2010);
+
+	follower = follower_in(FOLLOWER_ID);
+	got = step(&follower, -1, memory);
+	CHECK_EQ(got.r, -EPROTO);
+	CHECK(strstr(got.error.message, "a server from before QEMU 2.5?"));
+	CHECK(!is_open(memory));
+	CHECK(!follower.is_2010);
+}
+
+/* ---- words ---------------------------------------------------------------------------------- */
+
 TEST(refusal_is_put_into_words)
 {
 	static const struct {
@@ -297,7 +425,7 @@ TEST(without_an_error_to_fill_in)
 {
 	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
 		for (unsigned state = FOLLOWER_VERSION; state <= FOLLOWER_FAILED; state++) {
-			struct follower follower = follower_in((enum follower_state)state);
+			struct follower follower = follower_as(row % 2, (enum follower_state)state);
 			int fd = descriptor(table[row].with_fd);
 			struct wire_message message = {.number = table[row].number, .fd = fd};
 			struct follower_event event = {.fd = -1};

@@ -402,6 +402,7 @@ check_sysfs(bool combining)
 	CHECK_EQ(client.size, 1 << 20);
 	CHECK_EQ(client.n_vectors, 0);
 	CHECK_EQ(client.mapping, combining ? IVSHMEM_MAPPING_WRITE_COMBINING : PCI_MAPPING_PLAIN);
+	CHECK_STR(client.doorbell, "register");
 
 	memcpy((char *)client.memory + client.size - 4, "last", 4);
 	read_back(
@@ -430,6 +431,103 @@ TEST(pci_sysfs_prefers_write_combining)
 TEST(pci_sysfs_does_without_write_combining)
 {
 	check_sysfs(false);
+}
+
+/* The capability of a device that has doorbell words: in BAR4, two for each of `peers`. */
+static void
+make_words(const char *address, const char *bar4, uint32_t peers)
+{
+	unsigned char config[256] = {[4] = 2,
+		[6] = 0x10,
+		[0x34] = 0x4c,
+		[0x4c] = 0x09,
+		[0x4e] = 16,
+		[0x4f] = 1,
+		[0x50] = 4,
+		[0x51] = 1,
+		[0x54] = (unsigned char)peers,
+		[0x55] = (unsigned char)(peers >> 8),
+		[0x58] = 'I',
+		[0x59] = 'V',
+		[0x5a] = 'D',
+		[0x5b] = 'B'};
+	char resource[512];
+
+	snprintf(resource, sizeof(resource),
+		"0x00000000fe600100 0x00000000fe6001ff 0x0000000000040200\n" ABSENT_BAR
+		"0x00000000fea00000 0x00000000feafffff 0x000000000014220c\n" ABSENT_BAR
+		"%s\n" ABSENT_BAR ABSENT_BAR,
+		bar4);
+	make_device(address, "0x1af4\n", "0x1110\n", resource);
+	make_file(address, "config", config, sizeof(config));
+}
+
+/* Ring once, and see whether the register was written and whether the word at `offset` was. */
+static void
+check_ring(uint16_t peer, unsigned vector, const char *way, bool by_register, bool by_word,
+	off_t offset)
+{
+	static const unsigned char nothing[0x2000];
+	struct ivshmem_client client = {0};
+	unsigned char bytes[4];
+	unsigned fds;
+
+	make_file("0000:00:05.0", "resource4", nothing, sizeof(nothing));
+	CHECK_EQ(loop_new(&client.loop), 0);
+	fds = test_open_fds();
+	CHECK_EQ(backend_sysfs.open(&client, "auto", NULL), 0);
+	CHECK_STR(client.doorbell, way);
+	CHECK_EQ(backend_sysfs.ring(&client, peer, vector), 0);
+	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
+	CHECK_EQ(bytes[2] == peer && bytes[0] == vector, by_register);
+	read_back("0000:00:05.0", "resource4", offset, bytes, 4);
+	CHECK_EQ(bytes[0] == 1, by_word);
+	client.lost.code = -ENODEV;
+	CHECK_EQ(backend_sysfs.ring(&client, 1, 1), -ENODEV);
+	backend_sysfs.close(&client);
+	CHECK_EQ(test_open_fds(), fds);
+	loop_free(client.loop);
+}
+
+#define BAR4 "0x000000fe00000000 0x000000fe00001fff 0x000000000014220c"
+
+TEST(pci_sysfs_rings_by_words)
+{
+	pci_memtype_list = "/nonexistent";
+	make_tree();
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", BAR4, 1024);
+	check_ring(7, 1, "words", false, true, 7 * 8 + 4);
+	/* what has no word */
+	check_ring(7, 2, "words", true, false, 7 * 8 + 8);
+	make_words("0000:00:05.0", BAR4, 6);
+	check_ring(7, 1, "words", true, false, 7 * 8 + 4);
+}
+
+TEST(pci_sysfs_does_without_words)
+{
+	static const unsigned char nothing[64] = {[4] = 2};
+
+	pci_memtype_list = "/nonexistent";
+	make_tree();
+	/* no place for them, one that is too small, one within a page */
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", "0x0 0x0 0x0", 1024);
+	check_ring(7, 1, "register", true, false, 7 * 8 + 4);
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", "0x00fe000000 0x00fe001fff 0x2014220c", 1024);
+	check_ring(7, 1, "register", true, false, 7 * 8 + 4);
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", "0x00fe000000 0x00fe001ffe 0x0014220c", 1024);
+	check_ring(7, 1, "register", true, false, 7 * 8 + 4);
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", "0x00fe000010 0x00fe00201f 0x0014220c", 1024);
+	check_ring(7, 1, "register", true, false, 7 * 8 + 4);
+	/* what a process sees that is not root's */
+	make_resources("0000:00:05.0", 1, false);
+	make_words("0000:00:05.0", BAR4, 1024);
+	make_file("0000:00:05.0", "config", nothing, sizeof(nothing));
+	check_ring(7, 1, "register", true, false, 7 * 8 + 4);
 }
 
 static void

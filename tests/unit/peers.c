@@ -7,6 +7,7 @@
 #include <ivshmem/abi.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,30 @@ TEST(empty_table)
 	CHECK_EQ(peers_list(&peers, ids, 4), 0);
 	CHECK_EQ(peers_list(&peers, NULL, 0), 0);
 	peers_done(&peers);
+	peers_done(&peers);
+}
+
+TEST(truncate_closes_from_the_end)
+{
+	struct remote *remote = get(7);
+	int kept, closed;
+
+	for (uint64_t mark = 1; mark <= 5; mark++)
+		add_vector(remote, mark);
+	kept = remote->vectors[1];
+	closed = remote->vectors[2];
+	remote_truncate(remote, 5);
+	CHECK_EQ(remote->n_vectors, 5);
+	remote_truncate(remote, 2);
+	CHECK_EQ(remote->n_vectors, 2);
+	CHECK_EQ(mark_of(kept), 2);
+	CHECK_EQ(fcntl(closed, F_GETFD), -1);
+	/* What comes next has the next number again. */
+	add_vector(remote, 9);
+	CHECK_EQ(mark_of(remote->vectors[2]), 9);
+	remote_truncate(remote, 0);
+	CHECK_EQ(remote->n_vectors, 0);
+	CHECK(peers_find(&peers, 7) == remote);
 	peers_done(&peers);
 }
 

@@ -38,6 +38,7 @@ info_show(const struct session *session)
 		if (session->is_pci) {
 			json_string(&json, "address", pci.address);
 			json_string(&json, "driver", pci.driver);
+			json_string(&json, "doorbell", ivshmem_doorbell(client));
 		}
 		json_finish(&json);
 		return STATUS_OK;
@@ -48,6 +49,7 @@ info_show(const struct session *session)
 	if (session->is_pci) {
 		print_line("address:  %s", pci.address);
 		print_line("driver:   %s", pci.driver[0] ? pci.driver : "none");
+		print_line("doorbell: %s", ivshmem_doorbell(client));
 	}
 	print_line("own id:   %u", ivshmem_id(client));
 	print_line("vectors:  %u", ivshmem_vectors(client));
@@ -157,18 +159,22 @@ const struct command command_info = {
 		"of "
 		"vectors, the size of the shared memory and how it is mapped, and for a PCI device "
 		"its "
-		"address and driver; then detaches.\n"
+		"address, its driver and its doorbell; then detaches.\n"
 		"On the host every run of a command is a peer of its own with an id of its own. In "
 		"a "
 		"guest the id is the device's and stays.\n"
 		"The mapping tells how the processor may cache the memory: write-back is as fast "
 		"as any "
 		"memory, with write-combining reads are slow, uncached is slow both ways, and "
-		"uncached-minus is what the guest asked for and the host may have overruled.",
+		"uncached-minus is what the guest asked for and the host may have overruled.\n"
+		"The doorbell is the register that every device has, or the words that one with "
+		"doorbell-bar=on has besides, which are as quick with thousands of peers as with "
+		"one.",
 	.json = "{\"target\":T,\"backend\":\"unix\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,"
 		"\"size\":BYTES,\"mapping\":M}\n"
-		"On a PCI device also \"address\":\"0000:00:05.0\" and \"driver\":NAME (\"\" if "
-		"none).",
+		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if "
+		"none) and\n"
+		"\"doorbell\":\"register\"|\"words\".",
 	.examples = "ivshmem info\n"
 		    "ivshmem --target pci:00:05.0 --json info",
 	.run = info_run,
