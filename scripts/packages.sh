@@ -12,12 +12,15 @@ usage() {
 	usage: scripts/packages.sh GROUP...
 	       scripts/packages.sh --list GROUP...
 	       scripts/packages.sh --download DIRECTORY PACKAGE...
+	       scripts/packages.sh --unpack DIRECTORY RELEASE PACKAGE...
 
 	Installs those Debian packages of the groups that are missing, as root or with sudo.
 	--list only names the packages of the groups, --download fetches .deb files without installing them.
+	--unpack takes packages, with all that they depend on, from another release of Debian, such as
+	trixie-backports, and unpacks them below DIRECTORY; this machine's own packages stay as they are.
 
 	groups:
-	  build   compiler, meson, ninja
+	  build   compiler, meson, ninja, libjansson
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
 	END
@@ -30,8 +33,8 @@ fail() {
 
 group_packages() {
 	case "$1" in
-	build) echo make gcc libc6-dev meson ninja-build pkg-config ;;
-	check) echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell shellcheck ;;
+	build) echo make gcc libc6-dev libjansson-dev meson ninja-build pkg-config ;;
+	check) echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck ;;
 	vm) echo qemu-system-x86 python3 ;;
 	*) return 1 ;;
 	esac
@@ -141,6 +144,66 @@ download() {
 	with_fresh_lists download_here "$@" || apt_failed "apt-get download failed for: $*"
 }
 
+# Where this machine gets Debian from, in the words of apt, which alone understands all forms of its sources.
+mirror() {
+	# shellcheck disable=SC2016 # these are apt's dollars
+	apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
+		while read -r component release origin uri; do
+			[ "$component $origin" = "main Debian" ] || continue
+			case "$release" in
+			*security*) ;; # is at other places
+			*)
+				echo "$uri"
+				return
+				;;
+			esac
+		done
+}
+
+# apt with the sources of another release, and with its state and cache below $1 instead of the machine's.
+apt_aside() {
+	local state=$1 program=$2
+	shift 2
+	quietly "$program" -q -y \
+		-o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::State::Lists="$state/lists" \
+		-o Dir::Cache="$state/cache" -o Dir::Cache::Archives="$state/cache/archives" \
+		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
+		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
+		-o Acquire::Languages=none -o APT::Update::Error-Mode=any -o APT::Sandbox::User=root "$@"
+}
+
+unpack() {
+	local directory=$1 release=$2 state=$1/.apt from options package
+	shift 2
+	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
+	from=$(mirror)
+	if [ -z "$from" ]; then
+		update_lists # without which apt tells nothing of its sources
+		from=$(mirror)
+	fi
+	[ -n "$from" ] || fail "apt's sources name no Debian to take $* of $release from"
+
+	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+	: >"$state/status"
+	options="arch=$(dpkg --print-architecture)"
+	# What else is said of the keys in the machine's sources is for its own release.
+	local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ ! -e "$keys" ] || options+=" signed-by=$keys"
+	{
+		echo "deb [$options] $from ${release%-backports} main"
+		[ "$release" = "${release%-backports}" ] || echo "deb [$options] $from $release main"
+	} >"$state/sources.list"
+
+	apt_aside "$state" apt-get update ||
+		apt_failed "apt found no $release at $from (is there a network, and does this mirror have it?)"
+	apt_aside "$state" apt-get --no-install-recommends --download-only -t "$release" install "$@" ||
+		apt_failed "apt could not fetch, from $release at $from: $*"
+	for package in "$state"/cache/archives/*.deb; do
+		quietly dpkg -x "$package" "$directory" || apt_failed "dpkg could not unpack ${package##*/}"
+	done
+	rm -rf "$state"
+}
+
 case "${1-}" in
 '' | -h | --help)
 	usage
@@ -153,6 +216,10 @@ case "${1-}" in
 --download)
 	[ $# -ge 3 ] || fail "--download wants a directory and packages"
 	download "${@:2}"
+	;;
+--unpack)
+	[ $# -ge 4 ] || fail "--unpack wants a directory, a release and packages"
+	unpack "${@:2}"
 	;;
 -*)
 	fail "unknown option '$1'; try --help"

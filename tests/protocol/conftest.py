@@ -8,6 +8,18 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import ivshmem_fixtures
 from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server  # noqa: F401
+from vfio_user_fixtures import (  # noqa: F401
+    device,
+    device_at_fake,
+    eventfds,
+    group,
+    intx_group,
+    own_group,
+    plain,
+    pool,
+    shared,
+    vmm,
+)
 
 
 def pytest_configure(config):

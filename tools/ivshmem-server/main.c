@@ -13,13 +13,13 @@
 #include <parse.h>
 #include <region.h>
 #include <server.h>
+#include <terminal.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,7 +27,6 @@
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <syslog.h>
-#include <unistd.h>
 
 #define PROGRAM "ivshmem-server"
 
@@ -42,35 +41,8 @@ struct program {
 	struct loop *loop;
 	struct loop_source signals;
 	struct server *server;
-	unsigned long lost[STDERR_FILENO + 1]; /* messages that stdout or stderr had no room for */
+	struct terminal terminal;
 };
-
-/*
- * Clients cause messages, so none may wait for whoever reads them: a full pipe would stop the server.
- * A pipe that poll() calls writable takes PIPE_BUF bytes at once.
- */
-static void
-log_terminal(void *data, enum log_level level, const char *message)
-{
-	struct program *program = data;
-	int fd = level <= LOG_LEVEL_WARNING ? STDERR_FILENO : STDOUT_FILENO;
-	struct pollfd ready = {.fd = fd, .events = POLLOUT};
-	unsigned long *lost = &program->lost[fd];
-	char text[PIPE_BUF], note[80] = "";
-	int length;
-
-	if (*lost)
-		snprintf(note, sizeof(note), PROGRAM ": %lu message%s lost\n", *lost,
-			*lost == 1 ? " was" : "s were");
-	length = snprintf(text, sizeof(text), "%s" PROGRAM ": %s\n", note, message);
-	if (length >= (int)sizeof(text))
-		length = (int)sizeof(text) - 1;
-	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
-		write(fd, text, (size_t)length) >= 0)
-		*lost = 0;
-	else
-		++*lost;
-}
 
 static void
 log_syslog(void *data, enum log_level level, const char *message)
@@ -314,7 +286,10 @@ int
 main(int argc, char **argv)
 {
 	struct program program = {
-		.log = {.level = LOG_LEVEL_INFO, .write = log_terminal, .data = &program},
+		.log = {.level = LOG_LEVEL_INFO,
+			.write = terminal_write,
+			.data = &program.terminal},
+		.terminal.program = PROGRAM,
 		.report_fd = -1,
 		.pid_file.fd = -1,
 		.region.fd = -1,

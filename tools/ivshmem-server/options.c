@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
+#include <arguments.h>
 #include <parse.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <getopt.h>
-#include <grp.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,18 +98,6 @@ static const struct option long_options[] = {
 };
 
 static int
-parse_number(const char *option, const char *text, unsigned min, unsigned max, unsigned *ret_value,
-	struct error *reterr)
-{
-	int r = parse_uint(text, min, max, ret_value);
-
-	if (r < 0)
-		return error_set(reterr, -EINVAL, "%s: '%.100s' is not a number from %u to %u",
-			option, text, min, max);
-	return 0;
-}
-
-static int
 parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
 {
 	uint64_t size, rounded;
@@ -128,51 +115,6 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
 			"-l: a size of '%.100s' is too %s: it must be 1 byte to 4 EiB", text,
 			r == -ERANGE ? "large" : "small");
 	*ret_size = size;
-	return 0;
-}
-
-static int
-parse_permissions(const char *option, const char *text, mode_t *ret_mode, struct error *reterr)
-{
-	unsigned mode;
-
-	if (parse_mode(text, &mode) < 0)
-		return error_set(reterr, -EINVAL,
-			"%s: '%.100s' is not a set of permissions: write octal digits like 0660",
-			option, text);
-	*ret_mode = mode;
-	return 0;
-}
-
-static int
-parse_owner(const char *text, uid_t *ret_uid, struct error *reterr)
-{
-	const struct passwd *user = getpwnam(text);
-	unsigned number;
-
-	if (user)
-		*ret_uid = user->pw_uid;
-	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
-		*ret_uid = number;
-	else
-		return error_set(
-			reterr, -EINVAL, "--socket-owner: there is no user '%.100s'", text);
-	return 0;
-}
-
-static int
-parse_group(const char *text, gid_t *ret_gid, struct error *reterr)
-{
-	const struct group *group = getgrnam(text);
-	unsigned number;
-
-	if (group)
-		*ret_gid = group->gr_gid;
-	else if (parse_uint(text, 0, UINT32_MAX - 1, &number) == 0)
-		*ret_gid = number;
-	else
-		return error_set(
-			reterr, -EINVAL, "--socket-group: there is no group '%.100s'", text);
 	return 0;
 }
 
@@ -243,54 +185,26 @@ parse_option(struct options *options, int option, const char *value, struct erro
 	case 'l':
 		return parse_memory_size(value, &options->memory.size, reterr);
 	case 'n':
-		return parse_number(
+		return argument_number(
 			"-n", value, 0, IVSHMEM_MAX_VECTORS, &options->n_vectors, reterr);
 	case OPTION_SOCKET_MODE:
-		return parse_permissions("--socket-mode", value, &options->socket_mode, reterr);
+		return argument_mode("--socket-mode", value, &options->socket_mode, reterr);
 	case OPTION_SOCKET_OWNER:
-		return parse_owner(value, &options->socket_owner, reterr);
+		return argument_user("--socket-owner", value, &options->socket_owner, reterr);
 	case OPTION_SOCKET_GROUP:
-		return parse_group(value, &options->socket_group, reterr);
+		return argument_group("--socket-group", value, &options->socket_group, reterr);
 	case OPTION_MEMORY_MODE:
-		return parse_permissions("--memory-mode", value, &options->memory.mode, reterr);
+		return argument_mode("--memory-mode", value, &options->memory.mode, reterr);
 	case OPTION_HUGETLB:
 		return parse_huge_page(value, &options->memory.huge_page, reterr);
 	case OPTION_MAX_PEERS:
-		return parse_number(
+		return argument_number(
 			"--max-peers", value, 1, IVSHMEM_MAX_ID + 1, &options->max_peers, reterr);
 	case OPTION_STALL_TIMEOUT:
 		return parse_stall(value, &options->stall_limit_ms, reterr);
 	default:
 		return -EINVAL;
 	}
-}
-
-/* getopt_long() returned '?' or ':': say what it did not like. */
-static int
-refuse_option(int result, char **argv, struct error *reterr)
-{
-	/* Of a long option, or of one at the end, the argument that it stands in; a letter that is
-	 * unknown may stand amid others. */
-	const char *given = argv[optind - 1];
-	const struct option *option = long_options;
-
-	while (option->name && option->val != optopt)
-		option++;
-	if (result == ':' && option->name && strncmp(given, "--", 2) == 0)
-		return error_set(reterr, -EINVAL, "option '--%s' needs a value", option->name);
-	if (result == ':')
-		return error_set(reterr, -EINVAL, "option '-%c' needs a value", optopt);
-	if (optopt != 0 && option->name)
-		return error_set(reterr, -EINVAL, "option '--%s' takes no value", option->name);
-	if (optopt != 0)
-		return error_set(reterr, -EINVAL, "unknown option '-%c'", optopt);
-	for (option = long_options; option->name; option++) {
-		if (strncmp(given + 2, option->name, strcspn(given + 2, "=")) == 0)
-			return error_set(reterr, -EINVAL,
-				"option '%.100s' is ambiguous: write it out, such as '--%s'", given,
-				option->name);
-	}
-	return error_set(reterr, -EINVAL, "unknown option '%.100s'", given);
 }
 
 int
@@ -317,7 +231,7 @@ options_parse(
 
 		if (option == '?' || option == ':') {
 			*ret_usage = true;
-			return refuse_option(option, argv, reterr);
+			return argument_refuse(option, argv, long_options, reterr);
 		}
 		r = parse_option(&options, option, optarg, reterr);
 		if (r < 0)

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Joining, leaving, and the memory. */
+
+#include <membership.h>
+
+#include <clock.h>
+#include <fd.h>
+#include <parse.h>
+#include <region.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_TIMEOUT_MS 5000
+
+/* Of an object that we create. */
+#define MEMORY_MODE 0600
+
+/* ---- the memory ------------------------------------------------------------------------------ */
+
+int
+member_take_memory(struct member *member, int *fd, struct error *reterr)
+{
+	char text[SIZE_TEXT_MAX];
+	int r = region_map(*fd, &member->memory, &member->size, reterr);
+
+	if (r < 0)
+		return r;
+	member->memory_fd = fd_take(fd);
+	log_info(member->log, "the shared memory has %s%s", format_size(member->size, text),
+		region_is_sealed(member->memory_fd)
+			? ""
+			: "; it is not sealed, so whoever may write it can also shrink it, and "
+			  "kill all who use what is gone");
+	return 0;
+}
+
+void
+member_release_memory(struct member *member)
+{
+	region_unmap(member->memory, member->size);
+	member->memory = NULL;
+	member->size = 0;
+	member->memory_fd = fd_close(member->memory_fd);
+}
+
+/* What is dangerous about an object with a name, though it is what was asked for. */
+static void
+warn_of_memory(const struct member *member, const struct region *region, const char *name)
+{
+	char size[SIZE_TEXT_MAX], room[SIZE_TEXT_MAX];
+
+	if (!region->sealed &&
+		((region->owner != geteuid() && region->owner != 0) || region->mode & 022))
+		log_warning(member->log,
+			"'%s' belongs to user %u and has mode %04o: who may write it can shrink "
+			"it, and so kill everybody who maps it",
+			name, (unsigned)region->owner, (unsigned)region->mode);
+	if (region->room < region->size)
+		log_warning(member->log,
+			"'%s' has %s, but its file system has room for %s only: whoever uses more "
+			"is killed by SIGBUS",
+			name, format_size(region->size, size), format_size(region->room, room));
+}
+
+static int
+open_memory(struct member *member, const struct member_config *config, struct error *reterr)
+{
+	struct region_config region_config = {
+		.kind = config->shm ? REGION_SHM : REGION_FILE,
+		.name = config->shm ? config->shm : config->file,
+		.size = config->size,
+		.mode = MEMORY_MODE,
+	};
+	struct region region;
+	struct error error;
+	int r;
+
+	if (!region_config.name)
+		return error_set(reterr, -EINVAL, "neither a server nor a shared memory was named");
+	r = region_open_lasting(&region, &region_config, reterr);
+	if (r < 0)
+		return r;
+	r = member_take_memory(member, &region.fd, &error);
+	if (r < 0)
+		error_set(reterr, r, "'%s' cannot be used: %s", region_config.name, error.message);
+	else
+		warn_of_memory(member, &region, region_config.name);
+	region_close(&region);
+	return r;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+int
+member_open(struct member **ret_member, struct loop *loop, const struct member_config *config,
+	const struct log *log, struct error *reterr)
+{
+	unsigned timeout_ms = config->timeout_ms ? config->timeout_ms : DEFAULT_TIMEOUT_MS;
+	struct member *member = calloc(1, sizeof(*member));
+	int r;
+
+	if (!member)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	member->loop = loop;
+	member->log = log;
+	member->lost = config->lost;
+	member->data = config->data;
+	member->has_server = config->server != NULL;
+	member->id = member->has_server ? IVSHMEM_DEVICE_NO_ID : 0;
+	member->memory_fd = -1;
+	uplink_init(&member->uplink);
+	if (config->cancel > 0)
+		member->uplink.cancel = config->cancel;
+	if (member->has_server)
+		r = messages_open(member, config->server, clock_now() + timeout_ms * NSEC_PER_MSEC,
+			config->late, reterr);
+	else
+		r = open_memory(member, config, reterr);
+	if (r < 0) {
+		member_close(member);
+		return r;
+	}
+	*ret_member = member;
+	return 0;
+}
+
+struct member *
+member_close(struct member *member)
+{
+	if (!member)
+		return NULL;
+	member->device = NULL;
+	messages_close(member);
+	vectors_close(member);
+	member_release_memory(member);
+	free(member);
+	return NULL;
+}
+
+/* ---- the device ------------------------------------------------------------------------------ */
+
+int
+member_tell_device(struct member *member, struct error *reterr)
+{
+	struct ivshmem_device *device = member->device;
+	struct ivshmem_error error;
+	int r;
+
+	if (!device)
+		return 0;
+	if (member->id >= 0 && ivshmem_device_id(device) == IVSHMEM_DEVICE_NO_ID)
+		ivshmem_device_set_id(device, (uint16_t)member->id);
+	if (!member->memory)
+		return 0;
+	r = ivshmem_device_set_memory(device, member->memory, member->size, &error);
+	return r < 0 ? error_set(reterr, r, "%s", error.message) : 0;
+}
+
+int
+member_attach(struct member *member, struct ivshmem_device *device, struct error *reterr)
+{
+	int r;
+
+	member->device = device;
+	r = member_tell_device(member, reterr);
+	if (r < 0) {
+		member->device = NULL;
+		return r;
+	}
+	vectors_attach(member);
+	return 0;
+}
+
+void
+member_detach(struct member *member)
+{
+	member->device = NULL;
+	vectors_detach(member);
+}
+
+/* ---- what there is --------------------------------------------------------------------------- */
+
+bool
+member_has_server(const struct member *member)
+{
+	return member->has_server;
+}
+
+int32_t
+member_id(const struct member *member)
+{
+	return member->id;
+}
+
+int
+member_memory_fd(const struct member *member)
+{
+	return member->memory_fd;
+}
+
+void *
+member_memory(const struct member *member)
+{
+	return member->memory;
+}
+
+uint64_t
+member_memory_size(const struct member *member)
+{
+	return member->size;
+}
+
+size_t
+member_peers(const struct member *member, uint16_t *ids, size_t max)
+{
+	return peers_list(&member->peers, ids, max);
+}

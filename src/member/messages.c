@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* What the server says. */
+
+#include <membership.h>
+
+#include <eventfd.h>
+#include <fd.h>
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+/* Messages read before others have their turn. The lock of whoever dispatches is held meanwhile,
+ * and the guest's accesses wait for it. */
+#define RECEIVE_BATCH 64
+
+/* A sentence about something that the server should not have sent, and that is survived. */
+static void
+complain(struct member *member, const char *sentence)
+{
+	if (member->complaints >= COMPLAINTS_MAX)
+		return;
+	log_warning(member->log, "%s", sentence);
+	if (++member->complaints == COMPLAINTS_MAX)
+		log_warning(member->log,
+			"the server sent %d senseless messages; no more of them are reported",
+			COMPLAINTS_MAX);
+}
+
+static int
+take_vector(struct member *member, uint16_t peer, int received, struct error *reterr)
+{
+	bool is_new = peer != member->id && !peers_find(&member->peers, peer);
+	_fd_cleanup_ int fd = received;
+	struct error error;
+	int r;
+
+	if (!eventfd_is(fd)) {
+		if (++member->impostors > IMPOSTORS_MAX)
+			return error_set(reterr, -EPROTO,
+				"the server sent %u descriptors that should be eventfds and are "
+				"not",
+				member->impostors);
+		error_set(&error, -EPROTO,
+			"the server sent something else than an eventfd for peer %u", peer);
+		complain(member, error.message);
+		/* It keeps its number, or the vectors after it would get wrong ones. */
+		fd = fd_close(fd);
+	}
+	r = vectors_add(member, peer, &fd);
+	if (r == -ENOSPC) {
+		error_set(&error, r,
+			"the server sent more than %d vectors for peer %u; it is ignored",
+			IVSHMEM_MAX_VECTORS, peer);
+		complain(member, error.message);
+		return 0;
+	}
+	if (r == 0 && is_new)
+		log_info(member->log, "peer %u joined", peer);
+	return r < 0 ? error_set(
+			       reterr, r, "cannot keep a vector of peer %u: %s", peer, strerror(-r))
+		     : 0;
+}
+
+static void
+take_left(struct member *member, uint16_t peer)
+{
+	struct error error;
+
+	if (vectors_remove_peer(member, peer) == 0) {
+		log_info(member->log, "peer %u left", peer);
+		return;
+	}
+	error_set(
+		&error, -ENOENT, "the server said that unknown peer %u left; it is ignored", peer);
+	complain(member, error.message);
+}
+
+static int
+take_memory(struct member *member, int received, struct error *reterr)
+{
+	_fd_cleanup_ int fd = received;
+	int r = member_take_memory(member, &fd, reterr);
+
+	if (r < 0)
+		return r;
+	r = member_tell_device(member, reterr);
+	/* Nobody must be given what the device has refused, and has not seen. */
+	if (r < 0)
+		member_release_memory(member);
+	return r;
+}
+
+static void
+take_id(struct member *member)
+{
+	const struct follower *follower = &member->uplink.follower;
+
+	if (member->id >= 0 || follower->state < FOLLOWER_MEMORY)
+		return;
+	member->id = follower->id;
+	log_info(member->log, "our id is %u%s", follower->id,
+		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
+	/* Of the memory there is nothing to tell yet, so nothing can be refused. */
+	member_tell_device(member, NULL);
+}
+
+/* Act on a message. 0, or what makes the connection useless. */
+static int
+handle(void *data, const struct follower_event *event, struct error *reterr)
+{
+	struct member *member = data;
+
+	/* The message may be the one that settles it. */
+	take_id(member);
+	switch (event->type) {
+	case FOLLOWER_EVENT_MEMORY:
+		return take_memory(member, event->fd, reterr);
+	case FOLLOWER_EVENT_VECTOR:
+		return take_vector(member, event->peer, event->fd, reterr);
+	case FOLLOWER_EVENT_LEFT:
+		take_left(member, event->peer);
+		return 0;
+	case FOLLOWER_EVENT_NONSENSE:
+		complain(member, reterr->message);
+		return 0;
+	case FOLLOWER_EVENT_NONE:
+		return 0;
+	}
+	return 0;
+}
+
+void
+messages_close(struct member *member)
+{
+	loop_del(&member->source);
+	uplink_close(&member->uplink);
+}
+
+static void
+readable(struct loop_source *source, uint32_t events)
+{
+	struct member *member = container_of(source, struct member, source);
+	struct error error = {0};
+	int r = 0;
+
+	(void)events;
+	for (unsigned i = 0; i < RECEIVE_BATCH && r == 0; i++) {
+		struct follower_event event;
+
+		r = uplink_receive(&member->uplink, &event, &error);
+		if (r == 0)
+			r = handle(member, &event, &error);
+	}
+	if (r == 0 || r == -EAGAIN)
+		return;
+	messages_close(member);
+	/* The last thing done here: the member may be closed by it. */
+	if (member->lost)
+		member->lost(member, &error, member->data);
+}
+
+int
+messages_open(
+	struct member *member, const char *path, uint64_t deadline, bool late, struct error *reterr)
+{
+	int r = uplink_connect(&member->uplink, path, deadline, reterr);
+
+	if (r < 0)
+		return r;
+	if (late)
+		follower_init_either(&member->uplink.follower);
+	else
+		r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
+	if (r < 0)
+		return r;
+	r = loop_add(member->loop, &member->source, member->uplink.socket, EPOLLIN, readable);
+	return r < 0 ? error_set(reterr, r, "cannot watch the server's socket: %s", strerror(-r))
+		     : 0;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The eventfds: ours, and those of the peers. */
+
+#include <membership.h>
+
+#include <eventfd.h>
+#include <fd.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+/* ---- our own --------------------------------------------------------------------------------- */
+
+static void
+rung(struct loop_source *source, uint32_t events)
+{
+	struct own_vector *own = container_of(source, struct own_vector, source);
+	uint64_t count;
+	int r = eventfd_take(source->fd, &count);
+
+	(void)events;
+	if (r == 0) {
+		ivshmem_device_interrupt(own->member->device, own->vector);
+	} else if (r != -EAGAIN && r != -EINTR) {
+		/* It would be reported for ever. */
+		log_warning(own->member->log,
+			"our vector %u cannot be read: %s; it is ignored from now on", own->vector,
+			strerror(-r));
+		loop_del(source);
+	}
+}
+
+/* Watch it, or not, as it has to be now. */
+static void
+own_sync(struct own_vector *own)
+{
+	bool wanted = own->member->device && !own->yielded && own->fd >= 0;
+	int r;
+
+	if (!wanted) {
+		loop_del(&own->source);
+		return;
+	}
+	if (own->source.loop)
+		return;
+	r = loop_add(own->member->loop, &own->source, own->fd, EPOLLIN, rung);
+	if (r < 0)
+		log_warning(own->member->log, "our vector %u cannot be watched: %s; it is ignored",
+			own->vector, strerror(-r));
+}
+
+static int
+own_add(struct member *member, int fd)
+{
+	struct own_vector **list, *own;
+
+	list = reallocarray(member->own, member->n_own + 1, sizeof(struct own_vector *));
+	if (!list)
+		return -ENOMEM;
+	member->own = list;
+	own = calloc(1, sizeof(*own));
+	if (!own)
+		return -ENOMEM;
+	own->member = member;
+	own->vector = member->n_own;
+	own->fd = fd;
+	member->own[member->n_own++] = own;
+	own_sync(own);
+	return 0;
+}
+
+/* Before their eventfds are closed. */
+static void
+own_truncate(struct member *member, unsigned n)
+{
+	while (member->n_own > n) {
+		struct own_vector *own = member->own[--member->n_own];
+
+		loop_del(&own->source);
+		free(own);
+	}
+}
+
+/* ---- the table and the device ---------------------------------------------------------------- */
+
+static void
+truncate_vectors(struct member *member, struct remote *remote, unsigned n)
+{
+	if (remote->id == member->id)
+		own_truncate(member, n);
+	remote_truncate(remote, n);
+	if (n == 0)
+		peers_remove(&member->peers, remote);
+}
+
+/* Announce the vectors of a peer from `first` on, and drop those that the device does not want. */
+static void
+announce(struct member *member, struct remote *remote, unsigned first)
+{
+	for (unsigned i = first; i < remote->n_vectors; i++) {
+		if (ivshmem_device_add_vector(member->device, remote->id) >= 0)
+			continue;
+		log_debug(member->log, "the device has no use for vector %u of peer %u", i,
+			remote->id);
+		truncate_vectors(member, remote, i);
+		return;
+	}
+}
+
+int
+vectors_add(struct member *member, uint16_t peer, int *fd)
+{
+	struct remote *remote;
+	int borrowed = *fd;
+	int r = peers_get(&member->peers, peer, &remote);
+
+	if (r < 0)
+		return r;
+	r = remote_add_vector(remote, fd);
+	if (r < 0)
+		return r;
+	if (peer == member->id) {
+		r = own_add(member, borrowed);
+		if (r < 0) {
+			truncate_vectors(member, remote, remote->n_vectors - 1);
+			return r;
+		}
+	}
+	if (member->device)
+		announce(member, remote, remote->n_vectors - 1);
+	return 0;
+}
+
+int
+vectors_remove_peer(struct member *member, uint16_t peer)
+{
+	struct remote *remote = peers_find(&member->peers, peer);
+
+	if (!remote)
+		return -ENOENT;
+	/* Its triggers go before its eventfds are closed. */
+	if (member->device)
+		ivshmem_device_remove_peer(member->device, peer);
+	truncate_vectors(member, remote, 0);
+	return 0;
+}
+
+void
+vectors_attach(struct member *member)
+{
+	for (uint32_t id = 0; id <= IVSHMEM_MAX_ID; id++) {
+		struct remote *remote = peers_find(&member->peers, (uint16_t)id);
+
+		if (remote)
+			announce(member, remote, 0);
+	}
+	for (unsigned i = 0; i < member->n_own; i++)
+		own_sync(member->own[i]);
+}
+
+void
+vectors_detach(struct member *member)
+{
+	for (unsigned i = 0; i < member->n_own; i++) {
+		member->own[i]->yielded = false;
+		own_sync(member->own[i]);
+	}
+}
+
+void
+vectors_close(struct member *member)
+{
+	own_truncate(member, 0);
+	free(member->own);
+	member->own = NULL;
+	peers_done(&member->peers);
+}
+
+/* ---- for the ops of the device --------------------------------------------------------------- */
+
+int
+member_eventfd(const struct member *member, uint16_t peer, unsigned vector)
+{
+	const struct remote *remote = peers_find(&member->peers, peer);
+
+	return remote && vector < remote->n_vectors ? remote->vectors[vector] : -1;
+}
+
+void
+member_ring(struct member *member, uint16_t peer, unsigned vector)
+{
+	int fd = member_eventfd(member, peer, vector);
+
+	/* Whatever is wrong with it, its owner is to blame, and nobody can be told. */
+	if (fd >= 0)
+		eventfd_ring(fd);
+}
+
+bool
+member_take_ring(struct member *member, unsigned vector)
+{
+	uint64_t count;
+
+	return vector < member->n_own && member->own[vector]->fd >= 0 &&
+	       eventfd_take(member->own[vector]->fd, &count) == 0;
+}
+
+void
+member_watch(struct member *member, unsigned vector, bool watch)
+{
+	if (vector >= member->n_own)
+		return;
+	member->own[vector]->yielded = !watch;
+	own_sync(member->own[vector]);
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Accesses of the guest to BARs and config space. All of them succeed: what is not there reads as
+ * all ones and takes no writes.
+ */
+#include <function.h>
+#include <session.h>
+
+#include <endian.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#define N_BARS 6
+
+static bool
+is_access_size(uint32_t count)
+{
+	return count == 1 || count == 2 || count == 4 || count == 8;
+}
+
+/* BAR2 may be read and written in bulk; registers have accesses of their own size only. */
+static bool
+bar_allows(const struct vfio_user_region_access *access)
+{
+	if (access->region >= N_BARS || access->offset > UINT64_MAX - access->count)
+		return false;
+	return access->region == 2 || is_access_size(access->count);
+}
+
+/* The size of the next access to the device: all of it, or of a bulk transfer the largest aligned
+ * one. */
+static uint32_t
+piece(const struct vfio_user_region_access *access, uint32_t done)
+{
+	uint32_t size = 8;
+
+	if (is_access_size(access->count))
+		return access->count;
+	while (size > access->count - done || (access->offset + done) % size != 0)
+		size /= 2;
+	return size;
+}
+
+static void
+read_region(
+	struct ivshmem_device *device, const struct vfio_user_region_access *access, uint8_t *data)
+{
+	uint64_t offset = access->offset;
+
+	if (access->region == VFIO_USER_REGION_CONFIG && offset <= UINT_MAX) {
+		ivshmem_device_config_read(device, (unsigned)offset, data, access->count);
+	} else if (bar_allows(access)) {
+		for (uint32_t done = 0, size; done < access->count; done += size) {
+			uint64_t value;
+
+			size = piece(access, done);
+			value = htole64(
+				ivshmem_device_read(device, access->region, offset + done, size));
+			memcpy(data + done, &value, size);
+		}
+	} else {
+		memset(data, 0xff, access->count);
+	}
+}
+
+static void
+write_region(struct ivshmem_device *device, const struct vfio_user_region_access *access,
+	const uint8_t *data)
+{
+	uint64_t offset = access->offset;
+
+	if (access->region == VFIO_USER_REGION_CONFIG && offset <= UINT_MAX) {
+		ivshmem_device_config_write(device, (unsigned)offset, data, access->count);
+	} else if (bar_allows(access)) {
+		for (uint32_t done = 0, size; done < access->count; done += size) {
+			uint64_t value = 0;
+
+			size = piece(access, done);
+			memcpy(&value, data + done, size);
+			ivshmem_device_write(
+				device, access->region, offset + done, size, le64toh(value));
+		}
+	}
+}
+
+int
+handle_region_read(struct session *session, struct request *request, struct reply *reply)
+{
+	struct vfio_user_region_access access;
+
+	memcpy(&access, request->body, sizeof(access));
+	if (access.count > VFIO_USER_MAX_TRANSFER)
+		return session_refuse(session, -EINVAL,
+			"%u bytes are more than the %u of one message", access.count,
+			VFIO_USER_MAX_TRANSFER);
+	reply_add(reply, &access, sizeof(access));
+	read_region(session->function->device, &access, reply->body + reply->length);
+	reply->length += access.count;
+	return 0;
+}
+
+int
+handle_region_write(struct session *session, struct request *request, struct reply *reply)
+{
+	struct vfio_user_region_access access;
+
+	memcpy(&access, request->body, sizeof(access));
+	if (request->length - sizeof(access) != access.count)
+		return session_refuse(session, -EINVAL, "it has %zu bytes of data, but says %u",
+			request->length - sizeof(access), access.count);
+	write_region(session->function->device, &access, request->body + sizeof(access));
+	reply_add(reply, &access, sizeof(access));
+	return 0;
+}
+
+/* Nobody is offered it, and whoever sends it all the same is understood. */
+int
+handle_write_multi(struct session *session, struct request *request, struct reply *reply)
+{
+	struct vfio_user_write_multi multi;
+	struct vfio_user_one_write one;
+	const uint8_t *next = request->body + sizeof(multi);
+	size_t n = (request->length - sizeof(multi)) / sizeof(one);
+
+	memcpy(&multi, request->body, sizeof(multi));
+	if (multi.count != n || request->length != sizeof(multi) + n * sizeof(one))
+		return session_refuse(session, -EINVAL,
+			"its %zu bytes do not hold the %llu writes it announces", request->length,
+			(unsigned long long)multi.count);
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&one, next + i * sizeof(one), sizeof(one));
+		if (one.count > sizeof(one.data))
+			return session_refuse(session, -EINVAL,
+				"write %zu of it has %u bytes, but 8 is the most", i, one.count);
+	}
+	for (size_t i = 0; i < n; i++) {
+		memcpy(&one, next + i * sizeof(one), sizeof(one));
+		write_region(session->function->device,
+			&(struct vfio_user_region_access){one.offset, one.region, one.count},
+			one.data);
+	}
+	reply_add(reply, &multi, sizeof(multi));
+	return 0;
+}

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <function.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <string.h>
+
+/* As many vectors as the 8 bits of the legacy doorbell can name. */
+#define LEGACY_VECTORS 256
+
+/* ---- what the device asks for; the memory and BAR1 are the VMM's to map and emulate ---------- */
+
+static void
+op_set_intx(struct ivshmem_device *device, bool level, void *data)
+{
+	struct function *function = data;
+
+	(void)device;
+	irqs_set_intx(&function->irqs, level);
+}
+
+static int
+op_send_message(
+	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
+{
+	struct function *function = data;
+
+	(void)device;
+	/* If it has no eventfd yet, it stays pending until SET_IRQS brings one. */
+	return irqs_fire(&function->irqs, VFIO_USER_IRQ_MSIX, message->vector);
+}
+
+static void
+op_ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
+{
+	struct function *function = data;
+
+	(void)device;
+	member_ring(function->member, peer, vector);
+}
+
+static bool
+op_take_ring(struct ivshmem_device *device, unsigned vector, void *data)
+{
+	struct function *function = data;
+
+	(void)device;
+	return member_take_ring(function->member, vector);
+}
+
+static void
+op_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message, void *data)
+{
+	const struct function *function = data;
+
+	(void)device;
+	log_printf(function->log,
+		level == IVSHMEM_LOG_WARNING ? LOG_LEVEL_WARNING : LOG_LEVEL_DEBUG, "%s", message);
+}
+
+static const struct ivshmem_device_ops ops = {
+	.set_intx = op_set_intx,
+	.send_message = op_send_message,
+	.ring = op_ring,
+	.take_ring = op_take_ring,
+	.log = op_log,
+};
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+static int
+new_device(
+	struct function *function, const struct ivshmem_device_config *config, struct error *reterr)
+{
+	struct ivshmem_device_config ours = *config;
+	struct ivshmem_error error = {0};
+	int r;
+
+	ours.host_msix = true;
+	ours.ops = &ops;
+	ours.data = function;
+	r = ivshmem_device_new(&function->device, &ours, &error);
+	return r < 0 ? error_set(reterr, r, "%s", error.message) : 0;
+}
+
+int
+function_init(struct function *function, struct loop *loop, struct member *member,
+	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr)
+{
+	struct ivshmem_device *device;
+	int r;
+
+	*function = (struct function){.log = log, .complaints.log = log, .member = member};
+	/* An exact match is only right for what the device does not fold. */
+	if (config->server && config->ioeventfd)
+		function->io_vectors =
+			config->legacy_doorbell ? LEGACY_VECTORS : IVSHMEM_MAX_VECTORS;
+	if (config->server && config->ioeventfd && config->doorbell_bar)
+		function->io_words = IVSHMEM_MAX_VECTORS;
+	r = new_device(function, config, reterr);
+	if (r < 0)
+		return r;
+	device = function->device;
+	r = irqs_init(&function->irqs, loop, ivshmem_device_has_intx(device),
+		ivshmem_device_msix_vectors(device));
+	if (r < 0)
+		error_set(reterr, r, "out of memory");
+	else
+		r = member_attach(member, device, reterr);
+	if (r < 0)
+		function_done(function);
+	return r;
+}
+
+void
+function_done(struct function *function)
+{
+	if (!function->device)
+		return;
+	member_detach(function->member);
+	function->device = ivshmem_device_free(function->device);
+	irqs_done(&function->irqs);
+}
+
+void
+function_restart(struct function *function)
+{
+	irqs_clear(&function->irqs);
+	function_set_stopped(function, false);
+	ivshmem_device_reset(function->device);
+}
+
+void
+function_set_stopped(struct function *function, bool stopped)
+{
+	bool was = function->irqs.stopped;
+
+	irqs_set_stopped(&function->irqs, stopped);
+	if (was && !stopped)
+		for (unsigned i = 0; i < function->irqs.index[VFIO_USER_IRQ_MSIX].count; i++)
+			ivshmem_device_retry(function->device, i);
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VFIO_USER_FUNCTION_H
+#define VFIO_USER_FUNCTION_H
+
+/*
+ * The PCI function that VMMs are given: the device model, its membership of the group, and the
+ * eventfds that the VMM wants to be interrupted with. It outlives every VMM. Nothing here locks
+ * (vfio_user.h says who does).
+ */
+
+#include <complaints.h>
+#include <irqs.h>
+#include <log.h>
+#include <loop.h>
+#include <member.h>
+
+#include <ivshmem/device.h>
+
+#include <stdbool.h>
+
+struct function {
+	const struct log *log;
+	struct complaints complaints; /* of what VMMs do */
+	struct member *member;
+	struct ivshmem_device *device;
+	struct irqs irqs;
+	/* Of each peer, how many GET_REGION_IO_FDS gives at most: for the register, for the words. */
+	unsigned io_vectors, io_words;
+};
+
+/*
+ * Make the device of `config`, whose ops, data and host_msix are filled in here, and attach it to
+ * the member.
+ */
+int function_init(struct function *function, struct loop *loop, struct member *member,
+	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr);
+void function_done(struct function *function);
+
+/* Power-on for a new VMM: no eventfds, a reset device. */
+void function_restart(struct function *function);
+
+/* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
+void function_set_stopped(struct function *function, bool stopped);
+
+#endif

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VFIO_USER_MIGRATION_H
+#define VFIO_USER_MIGRATION_H
+
+/*
+ * Migration of the device, state and memory, as VFIO (version 2) has it: the VMM moves the device
+ * from state to state, and in some of them there is a stream of bytes to be read or written.
+ *
+ * States and arcs. RUNNING at start; what acts, that is, interrupts the guest, are RUNNING and
+ * PRE_COPY.
+ *
+ *	PRE_COPY <---> RUNNING <---> STOP <---> RESUMING	writing, at the destination
+ *	    |                          ^
+ *	    |                          |
+ *	    |                          v
+ *	    +----------------------> STOP_COPY			reading, at the source
+ *
+ * Any other pair of states is the shortest path of these that does not save on the way, and takes
+ * its steps one by one. There is none from STOP_COPY to PRE_COPY. The peer-to-peer states of VFIO
+ * do not exist here: this device reaches no other.
+ *
+ * The stream. Numbers are big-endian.
+ *
+ *	magic		8 bytes, "ivshmig\0"
+ *	version		32 bits, 1
+ *	state length	32 bits
+ *	memory length	64 bits: the size of BAR2
+ *	state		of the device, native form (docs/device.md)
+ *	memory
+ *
+ * All of it comes in STOP_COPY; the state is that of the moment in which STOP_COPY is entered, and
+ * the memory is copied out as it is read. PRE_COPY has nothing to give: nobody tells which pages
+ * the guest and its peers write to, so what came early would have to come again. It may be read or
+ * written in pieces of any size. Peers may go on writing to the memory meanwhile. It is bytes only:
+ * nothing here depends on what they are.
+ *
+ * Resuming. The header is checked as soon as it is complete, and the state is loaded as soon as it
+ * is complete, so that no byte of the memory is overwritten by a stream of another device. The
+ * stream ends when the VMM leaves RESUMING.
+ *
+ * What goes wrong:
+ *
+ *	no such state, no way to it	-EINVAL; nothing changes
+ *	STOP_COPY or RESUMING cannot	the errno; the device stays in the last state that it reached,
+ *	be entered			from which the VM can go on
+ *	the stream is refused: wrong	an errno; no later write is taken, either
+ *	header, wrong state, longer
+ *	than it says
+ *	RESUMING is left with a stream	-EBADMSG, and ERROR; the device has the state that it had
+ *	refused, or not complete; none	before the stream's was loaded, but the part of the memory
+ *	at all is not complete, either	that came has been overwritten
+ *
+ * Out of ERROR leads only DEVICE_RESET. That a VM resumed from nothing is an error is on purpose:
+ * it would go on with a device that was reset without its guest's knowledge. A VMM that changes
+ * its mind resets the device.
+ *
+ * Only the master is migrated (docs/device.md). A stream needs memory for two states of the device
+ * and no more: 66 KiB with 2048 vectors.
+ */
+
+#include <error.h>
+#include <log.h>
+
+#include <ivshmem/device.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* As in linux/vfio.h. */
+enum migration_state {
+	MIGRATION_ERROR = 0,
+	MIGRATION_STOP = 1,
+	MIGRATION_RUNNING = 2,
+	MIGRATION_STOP_COPY = 3,
+	MIGRATION_RESUMING = 4,
+	MIGRATION_PRE_COPY = 6,
+};
+
+/* What is migrated. Borrowed, and valid as long as the migration is. */
+struct migration_subject {
+	struct ivshmem_device *device;
+	void *memory;         /* NULL: not there yet */
+	uint64_t memory_size; /* how much of it is BAR2 */
+	const struct log *log;
+};
+
+struct migration {
+	struct migration_subject subject;
+	enum migration_state state;
+
+	/* The stream, in STOP_COPY and RESUMING. */
+	uint8_t *prefix;      /* its header and the state of the device; NULL: there is no stream */
+	uint8_t *previous;    /* the state before `loaded` */
+	size_t prefix_size;   /* bytes */
+	uint64_t length, at;  /* of all of it, and how much was read or written */
+	bool loaded, refused; /* RESUMING */
+};
+
+void migration_init(struct migration *migration, const struct migration_subject *subject);
+void migration_done(struct migration *migration);
+
+/* Whether there is migration at all: the device is the master. If not, do nothing with it. */
+bool migration_supported(const struct migration *migration);
+
+/* Whether the device acts: delivers interrupts. */
+bool migration_is_running(const struct migration *migration);
+
+/* DEVICE_RESET: RUNNING, whatever was. The device itself is for the caller to reset. */
+void migration_reset(struct migration *migration);
+
+/*
+ * The memory, which may arrive late in revision 0; NULL: it has not. To be called whenever it could
+ * have; the same again is harmless. The memory of a stream that has begun stays.
+ */
+void migration_set_memory(struct migration *migration, void *memory);
+
+/*
+ * Go to `state` (a number from the wire), through states on the way. No interrupt may be delivered
+ * meanwhile, unless both states are running ones: what was not delivered is saved. Returns 0 or,
+ * with the state as said above:
+ *	-EINVAL		there is no such state, or no way to it
+ *	-ENODATA	the memory has not arrived yet
+ *	-ENOMEM
+ *	-EBADMSG	the stream was refused or is not complete
+ */
+int migration_set_state(struct migration *migration, uint32_t state, struct error *reterr);
+
+/* Next bytes of the stream, at most `size`: how many, 0 at its end. -EINVAL: the wrong state. */
+int migration_read(struct migration *migration, void *buffer, size_t size, size_t *ret_n,
+	struct error *reterr);
+
+/*
+ * Next bytes of the stream. Returns 0, or:
+ *	-EINVAL		the wrong state, or a stream that does not fit this device
+ *	-EPROTONOSUPPORT  the stream, or the state in it, is of a newer version
+ */
+int migration_write(
+	struct migration *migration, const void *data, size_t size, struct error *reterr);
+
+#endif

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <session.h>
+
+#include <fd.h>
+#include <function.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command {
+	const char *name;
+	session_handler *handle;
+	size_t min_length; /* of the body */
+} commands[] = {
+	[VFIO_USER_VERSION] = {"VERSION", handle_version, sizeof(struct vfio_user_version)},
+	[VFIO_USER_DMA_MAP] = {"DMA_MAP", handle_dma_map, sizeof(struct vfio_user_dma_map)},
+	[VFIO_USER_DMA_UNMAP] = {"DMA_UNMAP", handle_dma_unmap, sizeof(struct vfio_user_dma_unmap)},
+	[VFIO_USER_DEVICE_GET_INFO] = {"DEVICE_GET_INFO", handle_device_info,
+		sizeof(struct vfio_user_device_info)},
+	[VFIO_USER_DEVICE_GET_REGION_INFO] = {"DEVICE_GET_REGION_INFO", handle_region_info,
+		sizeof(struct vfio_user_region_info)},
+	[VFIO_USER_DEVICE_GET_REGION_IO_FDS] = {"DEVICE_GET_REGION_IO_FDS", handle_io_fds,
+		sizeof(struct vfio_user_io_fds)},
+	[VFIO_USER_DEVICE_GET_IRQ_INFO] = {"DEVICE_GET_IRQ_INFO", handle_irq_info,
+		sizeof(struct vfio_user_irq_info)},
+	[VFIO_USER_DEVICE_SET_IRQS] = {"DEVICE_SET_IRQS", handle_set_irqs,
+		sizeof(struct vfio_user_irq_set)},
+	[VFIO_USER_REGION_READ] = {"REGION_READ", handle_region_read,
+		sizeof(struct vfio_user_region_access)},
+	[VFIO_USER_REGION_WRITE] = {"REGION_WRITE", handle_region_write,
+		sizeof(struct vfio_user_region_access)},
+	[VFIO_USER_DEVICE_RESET] = {"DEVICE_RESET", handle_reset, 0},
+	[VFIO_USER_REGION_WRITE_MULTI] = {"REGION_WRITE_MULTI", handle_write_multi,
+		sizeof(struct vfio_user_write_multi)},
+	[VFIO_USER_DEVICE_FEATURE] = {"DEVICE_FEATURE", handle_feature,
+		sizeof(struct vfio_user_feature)},
+	[VFIO_USER_MIG_DATA_READ] = {"MIG_DATA_READ", handle_mig_data_read,
+		sizeof(struct vfio_user_mig_data)},
+	[VFIO_USER_MIG_DATA_WRITE] = {"MIG_DATA_WRITE", handle_mig_data_write,
+		sizeof(struct vfio_user_mig_data)},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+void
+session_init(struct session *session, struct function *function)
+{
+	struct migration_subject subject = {
+		.device = function->device,
+		.memory = member_memory(function->member),
+		.memory_size = ivshmem_device_bar_size(function->device, 2),
+		.log = function->log,
+	};
+
+	*session = (struct session){
+		.function = function,
+		.max_fds = VFIO_USER_DEFAULT_FDS,
+		.max_transfer = VFIO_USER_MAX_TRANSFER,
+	};
+	migration_init(&session->migration, &subject);
+}
+
+void
+session_done(struct session *session)
+{
+	migration_done(&session->migration);
+}
+
+int
+session_refuse(struct session *session, int code, const char *format, ...)
+{
+	va_list args;
+
+	session->error.code = code;
+	va_start(args, format);
+	vsnprintf(session->error.message, sizeof(session->error.message), format, args);
+	va_end(args);
+	return code;
+}
+
+int
+reply_init(struct reply *reply)
+{
+	*reply = (struct reply){
+		.message = malloc(sizeof(struct vfio_user_header) + SESSION_MAX_BODY)};
+	if (!reply->message)
+		return -ENOMEM;
+	reply->body = reply->message + sizeof(struct vfio_user_header);
+	return 0;
+}
+
+void
+reply_done(struct reply *reply)
+{
+	reply_drop(reply);
+	free(reply->message);
+	*reply = (struct reply){0};
+}
+
+void
+reply_add(struct reply *reply, const void *data, size_t length)
+{
+	memcpy(reply->body + reply->length, data, length);
+	reply->length += length;
+}
+
+void
+reply_drop(struct reply *reply)
+{
+	reply->length = 0;
+	while (reply->n_fds > 0)
+		fd_close(reply->fds[--reply->n_fds]);
+}
+
+static int
+dispatch(struct session *session, struct request *request, struct reply *reply)
+{
+	const struct vfio_user_header *header = &request->header;
+	const struct command *command;
+	/* A connection that does not begin well does not go on. */
+	int malformed = session->negotiated ? -EINVAL : -EPROTO;
+
+	if ((header->flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
+		return session_refuse(session, -EPROTO,
+			"it is not a command (flags 0x%x), and we never asked for a reply",
+			header->flags);
+	if (!session->negotiated && header->command != VFIO_USER_VERSION)
+		return session_refuse(session, -EPROTO, "VERSION must come first");
+	if (header->command >= N_COMMANDS || !commands[header->command].handle)
+		return session_refuse(session, -ENOSYS, "there is no such command");
+	if (request->n_fds > VFIO_USER_MAX_FDS)
+		return session_refuse(session, malformed,
+			"it has %u descriptors, but %d are the most", request->n_fds,
+			VFIO_USER_MAX_FDS);
+	command = &commands[header->command];
+	if (request->length < command->min_length)
+		return session_refuse(session, malformed,
+			"its body has %zu bytes, but %zu are needed", request->length,
+			command->min_length);
+	return command->handle(session, request, reply);
+}
+
+/* A sentence for the log. */
+static void
+complain_of(const struct session *session, const struct vfio_user_header *header)
+{
+	const char *name = "command";
+
+	if (header->command < N_COMMANDS && commands[header->command].name)
+		name = commands[header->command].name;
+	complain(&session->function->complaints, "the VMM's %s (%u) is refused: %s", name,
+		header->command, session->error.message);
+}
+
+bool
+session_handle(struct session *session, struct request *request,
+	struct vfio_user_header *ret_header, struct reply *reply)
+{
+	int r;
+
+	reply->length = 0;
+	reply->n_fds = 0;
+	session->error.code = 0;
+	session->error.message[0] = '\0';
+	r = dispatch(session, request, reply);
+	*ret_header = (struct vfio_user_header){
+		.id = request->header.id,
+		.command = request->header.command,
+		.flags = VFIO_USER_TYPE_REPLY,
+	};
+	if (r < 0) {
+		complain_of(session, &request->header);
+		reply_drop(reply);
+		ret_header->flags |= VFIO_USER_ERROR;
+		/* EPROTO is our word for the end; VMMs know EINVAL. */
+		ret_header->error = r == -EPROTO ? EINVAL : (uint32_t)-r;
+	}
+	ret_header->size = (uint32_t)(sizeof(*ret_header) + reply->length);
+	return r == -EPROTO;
+}

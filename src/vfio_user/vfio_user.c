@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <vfio_user.h>
+
+#include <channel.h>
+#include <clock.h>
+#include <complaints.h>
+#include <eventfd.h>
+#include <fd.h>
+#include <function.h>
+#include <list.h>
+#include <refusal.h>
+#include <session.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+/* When no connection can be accepted, for want of descriptors most likely. */
+#define ACCEPT_PAUSE (500 * NSEC_PER_MSEC)
+
+/* The access thread has no deep calls but those of the JSON library, which limits itself. */
+#define STACK_SIZE ((size_t)1 << 20)
+
+struct vfio_user {
+	pthread_mutex_t lock;
+	struct loop *loop;
+	const struct log *log;
+	struct function function;
+	uint64_t spin_ns;
+	bool quit;
+
+	struct loop_source listener;      /* source.fd is borrowed */
+	struct loop_timer listener_timer; /* ends a pause in accepting */
+	struct refusals refusals;
+
+	/* the VMM that is connected */
+	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
+	pthread_t thread;
+	struct session session;
+	struct channel channel;
+	struct reply reply;
+	struct loop_source done; /* an eventfd, which the access thread rings at its end */
+};
+
+/* ---- the access thread ------------------------------------------------------------------------ */
+
+static void
+lock(struct vfio_user *vfio_user)
+{
+	pthread_mutex_lock(&vfio_user->lock);
+}
+
+static void
+unlock(struct vfio_user *vfio_user)
+{
+	pthread_mutex_unlock(&vfio_user->lock);
+}
+
+/* Why it ends, if that is not just the VMM's going. */
+static void
+end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
+{
+	struct complaints *complaints = &vfio_user->function.complaints;
+
+	lock(vfio_user);
+	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
+		log_info(vfio_user->log, "the VMM disconnected");
+	else if (code == -EMSGSIZE)
+		complain(complaints,
+			"the VMM is disconnected: it sent a message of %u bytes, which must be "
+			"between %zu and %zu",
+			request->header.size, sizeof(request->header),
+			sizeof(request->header) + SESSION_MAX_BODY);
+	else if (code == -EPROTO)
+		complain(complaints, "the VMM is disconnected: it sent more descriptors than a "
+				     "message may have");
+	else if (code == -EMFILE)
+		complain(complaints,
+			"the VMM is disconnected: no file descriptors are left for what it sent "
+			"(raise the limit, ulimit -n)");
+	else
+		complain(complaints, "the VMM is disconnected: %s", strerror(-code));
+	unlock(vfio_user);
+}
+
+/* What cannot be read is refused like what can. */
+static void
+refuse_size(struct vfio_user *vfio_user, const struct request *request)
+{
+	struct vfio_user_header header = request->header;
+
+	if (header.flags & VFIO_USER_NO_REPLY)
+		return;
+	header.size = sizeof(header);
+	header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
+	header.error = EINVAL;
+	channel_send(&vfio_user->channel, &header, &vfio_user->reply);
+}
+
+static void
+serve(struct vfio_user *vfio_user)
+{
+	struct request request;
+	struct vfio_user_header header;
+	bool end = false;
+	int r;
+
+	while (!end) {
+		r = channel_receive(&vfio_user->channel, &request);
+		vfio_user->reply.length = 0;
+		if (r <= 0) {
+			end_of_stream(vfio_user, r, &request);
+			if (r == -EMSGSIZE)
+				refuse_size(vfio_user, &request);
+			return;
+		}
+		lock(vfio_user);
+		end = session_handle(&vfio_user->session, &request, &header, &vfio_user->reply);
+		unlock(vfio_user);
+		if (request.header.flags & VFIO_USER_NO_REPLY) {
+			reply_drop(&vfio_user->reply);
+			continue;
+		}
+		r = channel_send(&vfio_user->channel, &header, &vfio_user->reply);
+		if (r < 0) {
+			end_of_stream(vfio_user, r, &request);
+			return;
+		}
+	}
+}
+
+static void *
+access_thread(void *data)
+{
+	struct vfio_user *vfio_user = data;
+
+	serve(vfio_user);
+	channel_shut(vfio_user->socket);
+	/* The last thing it does, and without the lock: the loop thread now waits for its end. */
+	eventfd_ring(vfio_user->done.fd);
+	return NULL;
+}
+
+/* ---- VMMs come and go, in the loop thread ------------------------------------------------------- */
+
+static void
+release(struct vfio_user *vfio_user)
+{
+	channel_done(&vfio_user->channel);
+	reply_done(&vfio_user->reply);
+	session_done(&vfio_user->session);
+	function_restart(&vfio_user->function);
+	channel_shut(vfio_user->socket);
+	vfio_user->socket = fd_close(vfio_user->socket);
+}
+
+/* A thread that gets none of the signals that the loop waits for. */
+static int
+start_thread(struct vfio_user *vfio_user)
+{
+	pthread_attr_t attr;
+	sigset_t all, before;
+	int r = pthread_attr_init(&attr);
+
+	if (r != 0)
+		return -r;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	pthread_attr_setstacksize(&attr, STACK_SIZE);
+	r = pthread_create(&vfio_user->thread, &attr, access_thread, vfio_user);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	return -r;
+}
+
+static int
+begin(struct vfio_user *vfio_user, int *socket)
+{
+	int r;
+
+	function_restart(&vfio_user->function);
+	session_init(&vfio_user->session, &vfio_user->function);
+	vfio_user->socket = fd_take(socket);
+	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
+	if (r == 0)
+		r = reply_init(&vfio_user->reply);
+	if (r == 0)
+		r = start_thread(vfio_user);
+	if (r < 0)
+		release(vfio_user);
+	return r;
+}
+
+static bool
+is_gone(int socket)
+{
+	struct pollfd state = {.fd = socket, .events = POLLRDHUP};
+
+	return poll(&state, 1, 0) == 1 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+static void
+look_again(struct loop_timer *timer)
+{
+	loop_set_events(&container_of(timer, struct vfio_user, listener_timer)->listener, EPOLLIN);
+}
+
+static void
+connected(struct loop_source *source, uint32_t events)
+{
+	struct vfio_user *vfio_user = container_of(source, struct vfio_user, listener);
+	struct ucred who = {0};
+	socklen_t length = sizeof(who);
+	struct complaints *complaints = &vfio_user->function.complaints;
+	_fd_cleanup_ int fd = -1;
+	int r;
+
+	(void)events;
+	if (vfio_user->socket >= 0 && is_gone(vfio_user->socket)) {
+		loop_set_events(source, 0); /* until the access thread is done */
+		return;
+	}
+	fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (fd < 0) {
+		if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
+			return;
+		complain(complaints, "a VMM cannot be let in: %s", strerror(errno));
+		/* It goes on waiting, and the loop would report it for ever. */
+		loop_set_events(source, 0);
+		loop_timer_set(vfio_user->loop, &vfio_user->listener_timer,
+			clock_now() + ACCEPT_PAUSE, look_again);
+		return;
+	}
+	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
+	if (vfio_user->socket >= 0) {
+		complain(complaints,
+			"process %d is refused: another VMM has the device; start one "
+			"ivshmem-device for each VM",
+			(int)who.pid);
+		refusals_add(&vfio_user->refusals, &fd);
+		return;
+	}
+	r = begin(vfio_user, &fd);
+	if (r < 0)
+		complain(complaints, "process %d cannot be served: %s", (int)who.pid, strerror(-r));
+	else
+		log_info(vfio_user->log, "process %d, a VMM, connected", (int)who.pid);
+}
+
+static void
+done(struct loop_source *source, uint32_t events)
+{
+	struct vfio_user *vfio_user = container_of(source, struct vfio_user, done);
+	uint64_t count;
+
+	(void)events;
+	if (eventfd_take(source->fd, &count) < 0)
+		return;
+	pthread_join(vfio_user->thread, NULL);
+	release(vfio_user);
+	loop_set_events(&vfio_user->listener, EPOLLIN);
+}
+
+/* ---- life --------------------------------------------------------------------------------------- */
+
+static int
+watch_done(struct vfio_user *vfio_user)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int r = fd < 0 ? -errno : loop_add(vfio_user->loop, &vfio_user->done, fd, EPOLLIN, done);
+
+	if (r < 0) {
+		fd_close(fd);
+		vfio_user->done.fd = -1;
+	}
+	return r;
+}
+
+int
+vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
+	struct error *reterr)
+{
+	struct vfio_user *vfio_user = calloc(1, sizeof(*vfio_user));
+	int r;
+
+	if (!vfio_user)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	pthread_mutex_init(&vfio_user->lock, NULL);
+	vfio_user->loop = config->loop;
+	vfio_user->log = config->log;
+	vfio_user->spin_ns = config->spin_ns;
+	vfio_user->socket = -1;
+	vfio_user->done.fd = -1;
+	refusals_init(&vfio_user->refusals, config->loop);
+	r = function_init(&vfio_user->function, config->loop, config->member, config->device,
+		config->log, reterr);
+	if (r == 0) {
+		r = watch_done(vfio_user);
+		if (r < 0)
+			error_set(reterr, r, "cannot make an eventfd: %s", strerror(-r));
+	}
+	if (r < 0) {
+		vfio_user_free(vfio_user);
+		return r;
+	}
+	*ret_vfio_user = vfio_user;
+	return 0;
+}
+
+/*
+ * Whoever waits to be let in is sent away: just closing the socket they wait at would be a reset
+ * of their connections. Those who come now find nobody listening.
+ */
+static void
+stop_listening(struct vfio_user *vfio_user)
+{
+	int fd;
+
+	loop_timer_cancel(&vfio_user->listener_timer);
+	if (!vfio_user->listener.loop)
+		return;
+	loop_del(&vfio_user->listener);
+	shutdown(vfio_user->listener.fd, SHUT_RDWR);
+	while ((fd = accept4(vfio_user->listener.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+		channel_shut(fd);
+		fd_close(fd);
+	}
+}
+
+int
+vfio_user_listen(struct vfio_user *vfio_user, int socket)
+{
+	return loop_add(vfio_user->loop, &vfio_user->listener, socket, EPOLLIN, connected);
+}
+
+struct vfio_user *
+vfio_user_free(struct vfio_user *vfio_user)
+{
+	if (!vfio_user)
+		return NULL;
+	stop_listening(vfio_user);
+	if (vfio_user->socket >= 0) {
+		/* Wakes the access thread, wherever it waits. */
+		shutdown(vfio_user->socket, SHUT_RDWR);
+		pthread_join(vfio_user->thread, NULL);
+		release(vfio_user);
+	}
+	loop_del(&vfio_user->done);
+	fd_close(vfio_user->done.fd);
+	refusals_done(&vfio_user->refusals);
+	function_done(&vfio_user->function);
+	pthread_mutex_destroy(&vfio_user->lock);
+	free(vfio_user);
+	return NULL;
+}
+
+int
+vfio_user_run(struct vfio_user *vfio_user)
+{
+	struct pollfd ready = {.fd = loop_fd(vfio_user->loop), .events = POLLIN};
+	int r = 0;
+
+	while (!vfio_user->quit && r >= 0) {
+		if (poll(&ready, 1, -1) < 0 && errno != EINTR)
+			return -errno;
+		lock(vfio_user);
+		r = loop_dispatch(vfio_user->loop, 0);
+		unlock(vfio_user);
+		if (r == -EINTR)
+			r = 0;
+	}
+	return r < 0 ? r : 0;
+}
+
+void
+vfio_user_quit(struct vfio_user *vfio_user)
+{
+	vfio_user->quit = true;
+}

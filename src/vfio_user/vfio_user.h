@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VFIO_USER_VFIO_USER_H
+#define VFIO_USER_VFIO_USER_H
+
+/*
+ * Presents an ivshmem device to a virtual machine monitor over vfio-user: one device, one VMM at a
+ * time, as many after each other as there are.
+ *
+ * Theory of operation
+ *
+ * There are two threads and one lock. The access thread lives as long as a VMM is connected: it
+ * waits for a request, takes the lock, lets the session handle it, gives the lock back, and sends
+ * the reply. So a VMM that does not read its replies holds up nobody but itself. The loop thread is
+ * whoever calls vfio_user_run(): it waits until the loop has something to do, and dispatches it
+ * with the lock held: the server's socket, rings of our own eventfds, resample eventfds, signals,
+ * VMMs that connect. So everything below tools/ that has state (loop, member, device, session) is
+ * only ever used with the lock held, and none of it needs to know of threads.
+ *
+ * A VMM that connects while another is there is answered EBUSY (refusal.h), unless the other one's
+ * end is closed already: then it is the same VM coming back, and waits until the access thread is
+ * done.
+ */
+
+#include <error.h>
+#include <log.h>
+#include <loop.h>
+#include <member.h>
+
+#include <ivshmem/device.h>
+
+#include <stdint.h>
+
+struct vfio_user;
+
+struct vfio_user_config {
+	struct loop *loop;
+	struct member *member;                      /* opened */
+	const struct ivshmem_device_config *device; /* but for ops, data and host_msix */
+	const struct log *log; /* called with the lock held, by either thread */
+	uint64_t spin_ns;      /* how long to look for the next request before sleeping */
+};
+
+int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
+	struct error *reterr);
+
+/* Let VMMs in that connect to `socket`, which listens; borrowed, and to be closed after
+ * vfio_user_free(). 0 or a negative errno. */
+int vfio_user_listen(struct vfio_user *vfio_user, int socket);
+
+/* Ends all connections in an orderly way; nobody listens on the socket any more. Not from within a
+ * callback of the loop. NULL is allowed. Returns NULL. */
+struct vfio_user *vfio_user_free(struct vfio_user *vfio_user);
+
+/* Run the loop until vfio_user_quit(), which is called from a callback of it. 0 or a negative errno. */
+int vfio_user_run(struct vfio_user *vfio_user);
+void vfio_user_quit(struct vfio_user *vfio_user);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef UNIT_VFIO_USER_VMM_H
+#define UNIT_VFIO_USER_VMM_H
+
+/*
+ * A device that is served by both its threads, in a group (member_stage.h has the server's side), and
+ * VMMs that connect to its socket.
+ */
+
+#include <protocol.h>
+#include <vfio_user.h>
+
+#include <member_stage.h>
+
+#include <pthread.h>
+#include <sys/un.h>
+
+/* One device at a time. */
+extern struct device {
+	struct vfio_user *vfio_user;
+	struct sockaddr_un address;
+	int listener;
+	pthread_t thread;
+	struct loop_source quit; /* an eventfd */
+} device;
+
+/* ---- the device -------------------------------------------------------------------------------- */
+
+/* Everything but the thread that runs the loop. */
+void prepare_device(unsigned revision, uint64_t spin_ns);
+void start_device(void);
+/* The loop ends, then the device; VMMs may be there. */
+void stop_device(void);
+/* What is left then. */
+void remove_device(void);
+
+/* Revision 1: prepare and start; stop and remove. */
+void open_device(void);
+void close_device(void);
+
+int new_eventfd(void);
+/* An eventfd that the server gives away as a vector of `peer`; a copy is ours. */
+int give_vector(int64_t peer);
+/* Wait for one to be rung. */
+void wait_for_event(int fd);
+
+/* ---- VMMs: sockets ------------------------------------------------------------------------------- */
+
+#define VERSION_TEXT "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576}}"
+
+int vmm_connect(void);
+void vmm_send(int vmm, uint16_t command, uint32_t flags, const void *body, size_t length,
+	const int *fds, unsigned n_fds);
+/* The body of a reply; returns its errno. */
+uint32_t vmm_receive(int vmm, void *body, size_t length);
+
+void vmm_send_version(int vmm);
+uint32_t vmm_negotiate(int vmm);
+uint32_t vmm_read(int vmm, uint32_t region, uint64_t offset);
+void vmm_write(int vmm, uint32_t flags, uint32_t region, uint64_t offset, uint32_t value);
+void vmm_set_eventfd(int vmm, uint32_t action, uint32_t index, uint32_t number, int fd);
+
+/* The connection has ended, and in an orderly way. */
+void check_end(int vmm);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* ivshmem-device: options in, a PCI device for a VMM out, and everything removed again at the end. */
+
+#include <error.h>
+#include <fd.h>
+#include <listener.h>
+#include <log.h>
+#include <loop.h>
+#include <member.h>
+#include <options.h>
+#include <parse.h>
+#include <terminal.h>
+#include <vfio_user.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#define PROGRAM "ivshmem-device"
+
+#define EXIT_USAGE 2
+
+/* Everything that is undone at the end, in whatever state the start was left. */
+struct program {
+	struct device_options options;
+	struct terminal terminal;
+	struct log log;
+	struct loop *loop;
+	struct loop_source signals;
+	struct listener listener;
+	struct member *member;
+	struct vfio_user *vfio_user;
+};
+
+static int
+fail(const struct program *program, const struct error *error)
+{
+	log_error(&program->log, "%s", error->message);
+	return error->code;
+}
+
+static int
+fail_errno(const struct program *program, int code, const char *what)
+{
+	log_error(&program->log, "%s: %s", what, strerror(-code));
+	return code;
+}
+
+static void
+lost(struct member *member, const struct error *error, void *data)
+{
+	const struct program *program = data;
+
+	(void)member;
+	log_error(&program->log,
+		"%s; the VM goes on with the memory and the peers it has; restart " PROGRAM
+		" and the VM to join another server",
+		error->message);
+}
+
+/* ---- start ------------------------------------------------------------------------------------ */
+
+static void
+quit(struct loop_source *source, uint32_t events)
+{
+	struct program *program = container_of(source, struct program, signals);
+	struct signalfd_siginfo info;
+
+	(void)events;
+	if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+		vfio_user_quit(program->vfio_user);
+}
+
+static int
+start_loop(struct program *program, const sigset_t *signals)
+{
+	int r = loop_new(&program->loop), fd;
+
+	if (r < 0)
+		return fail_errno(program, r, "cannot start the event loop");
+	fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return fail_errno(program, -errno, "cannot wait for signals");
+	r = loop_add(program->loop, &program->signals, fd, EPOLLIN, quit);
+	if (r < 0) {
+		fd_close(fd);
+		return fail_errno(program, r, "cannot wait for signals");
+	}
+	return 0;
+}
+
+static int
+start_member(struct program *program)
+{
+	const struct device_options *options = &program->options;
+	struct member_config config = {
+		.server = options->server,
+		.shm = options->shm,
+		.file = options->file,
+		.size = options->config.memory_size,
+		.late = options->config.revision == 0,
+		.timeout_ms = options->timeout_ms,
+		.cancel = program->signals.fd,
+		.lost = lost,
+		.data = program,
+	};
+	struct error error;
+	int r = member_open(&program->member, program->loop, &config, &program->log, &error);
+
+	/* Being told to end is no failure. */
+	return r < 0 && r != -ECANCELED ? fail(program, &error) : r;
+}
+
+/* What the memory and the server decide of the device. */
+static int
+complete(const struct program *program, struct ivshmem_device_config *config)
+{
+	uint64_t size = member_memory_size(program->member);
+	char wanted[SIZE_TEXT_MAX], there[SIZE_TEXT_MAX];
+
+	if (config->revision == 0)
+		return 0;
+	if (config->memory_size != 0 && config->memory_size != size) {
+		log_error(&program->log,
+			"the memory has %s, but --size says %s: with revision 1 they must be the "
+			"same; leave --size away to take what there is",
+			format_size(size, there), format_size(config->memory_size, wanted));
+		return -EINVAL;
+	}
+	config->memory_size = size;
+	config->id = member_id(program->member);
+	return 0;
+}
+
+static int
+start_device(struct program *program)
+{
+	const struct device_options *options = &program->options;
+	struct ivshmem_device_config device = options->config;
+	struct vfio_user_config config = {
+		.loop = program->loop,
+		.member = program->member,
+		.device = &device,
+		.log = &program->log,
+		.spin_ns = (uint64_t)options->spin_us * 1000,
+	};
+	struct error error;
+	int r = complete(program, &device);
+
+	if (r < 0)
+		return r;
+	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
+		return fail(program, &error);
+	if (listener_listen(&program->listener, &error) < 0)
+		return fail(program, &error);
+	r = vfio_user_listen(program->vfio_user, program->listener.fd);
+	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
+}
+
+static void
+say_ready(const struct program *program)
+{
+	const struct device_options *options = &program->options;
+	uint64_t size = member_memory_size(program->member);
+	int32_t id = member_id(program->member);
+	char memory[SIZE_TEXT_MAX] = "not there yet", peer[32] = "";
+
+	if (size > 0)
+		format_size(size, memory);
+	if (options->server && id >= 0)
+		snprintf(peer, sizeof(peer), ", peer %d", (int)id);
+	printf("ready: %s, revision %u%s, memory %s\n", options->socket, options->config.revision,
+		peer, memory);
+	fflush(stdout);
+}
+
+static int
+start(struct program *program, const sigset_t *signals)
+{
+	const struct device_options *options = &program->options;
+	struct listener_config listener = {
+		.path = options->socket,
+		.mode = options->socket_mode,
+		.owner = options->socket_owner,
+		.group = options->socket_group,
+	};
+	struct error error;
+	int r;
+
+	fd_raise_limit();
+	/* First what belongs to one process only. */
+	if (listener_bind(&program->listener, &listener, &error) < 0)
+		return fail(program, &error);
+	r = start_loop(program, signals);
+	if (r == 0)
+		r = start_member(program);
+	if (r == 0)
+		r = start_device(program);
+	return r;
+}
+
+static void
+stop(struct program *program)
+{
+	vfio_user_free(program->vfio_user);
+	listener_close(&program->listener);
+	member_close(program->member);
+	if (program->signals.loop) {
+		loop_del(&program->signals);
+		fd_close(program->signals.fd);
+	}
+	loop_free(program->loop);
+}
+
+static int
+run(struct program *program, const sigset_t *signals)
+{
+	int r = start(program, signals);
+
+	if (r == 0) {
+		say_ready(program);
+		r = vfio_user_run(program->vfio_user);
+		if (r < 0)
+			fail_errno(program, r, "the event loop failed");
+	}
+	stop(program);
+	return r < 0 && r != -ECANCELED ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct program program = {
+		.terminal.program = PROGRAM,
+		.log = {LOG_LEVEL_WARNING, terminal_write, &program.terminal},
+		.listener.fd = -1,
+	};
+	struct error error;
+	sigset_t signals;
+	bool usage;
+
+	if (fd_open_standard() < 0)
+		return EXIT_FAILURE;
+	signal(SIGPIPE, SIG_IGN);
+	if (device_options_parse(argc, argv, &program.options, &usage, &error) < 0) {
+		fail(&program, &error);
+		fputs("Try '" PROGRAM " --help'.\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (program.options.action == DEVICE_ACTION_HELP) {
+		fputs(device_options_usage, stdout);
+		return EXIT_SUCCESS;
+	}
+	if (program.options.action == DEVICE_ACTION_VERSION) {
+		puts(PROGRAM " " IVSHMEM_VERSION);
+		return EXIT_SUCCESS;
+	}
+	if (program.options.verbose)
+		program.log.level = LOG_LEVEL_DEBUG;
+	if (program.options.warning)
+		log_warning(&program.log, "%s", program.options.warning);
+
+	/* Before anything exists that would have to be removed: a signal waits for the loop. */
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	return run(&program, &signals);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DEVICE_OPTIONS_H
+#define DEVICE_OPTIONS_H
+
+/* The command line of ivshmem-device: the properties of QEMU's device, and what a process needs besides. */
+
+#include <error.h>
+
+#include <ivshmem/device.h>
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum device_action { DEVICE_ACTION_SERVE, DEVICE_ACTION_HELP, DEVICE_ACTION_VERSION };
+
+struct device_options {
+	enum device_action action; /* unless it is to serve, nothing else is checked or of use */
+	bool verbose;
+
+	/* where the VMM connects */
+	const char *socket;
+	mode_t socket_mode;
+	uid_t socket_owner; /* (uid_t)-1: leave */
+	gid_t socket_group; /* (gid_t)-1: leave */
+
+	/* where the memory comes from: exactly one, the others are NULL */
+	const char *server; /* path of the socket, without "unix:" */
+	const char *shm;
+	const char *file;
+
+	/*
+	 * The device, as far as options say; the id and, in revision 1, the size come with the
+	 * memory. A size that was given to revision 1 (there is no server then) is to be compared
+	 * with that of the memory, or to make it.
+	 */
+	struct ivshmem_device_config config;
+
+	unsigned spin_us; /* look for a request so long before sleeping */
+	unsigned timeout_ms;
+
+	const char *warning; /* NULL, or what the user should know */
+};
+
+/*
+ * Returns 0, or -EINVAL and the sentence; `*ret_usage` then tells whether the command line as a
+ * whole was not understood, so that the usage helps more than the sentence. Nothing is opened or
+ * looked for but the names of user and group.
+ */
+int device_options_parse(int argc, char **argv, struct device_options *ret_options, bool *ret_usage,
+	struct error *reterr);
+
+extern const char device_options_usage[];
+
+#endif
