@@ -12,7 +12,7 @@ $(BUILD)/build.ninja:
 	@scripts/packages.sh build
 	@meson setup $(BUILD)
 
-# Two Linux guests and this host share memory and interrupt each other. ARGS=--help tells what else it can do.
+# Three Linux guests and this host share memory and interrupt each other. ARGS=--help tells what else it can do.
 run:
 	@scripts/packages.sh build vm
 	@$(MAKE) --no-print-directory all
@@ -24,7 +24,7 @@ test:
 	@/usr/bin/python3 scripts/test.py $(ARGS)
 
 bench:
-	@scripts/packages.sh build
+	@scripts/packages.sh build vm
 	@/usr/bin/python3 bench/run.py $(ARGS)
 
 install: all

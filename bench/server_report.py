@@ -1,56 +1,9 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Turns the raw results of bench/run.py into tables (Markdown, readable in a terminal too)."""
+"""Turns the raw results of bench/server.py into tables (Markdown, readable in a terminal too)."""
 
-import re
 import statistics
 
-BEGIN = "<!-- bench/run.py --update-docs writes from here ... -->"
-END = "<!-- ... to here -->"
-
-
-def quartiles(values):
-    """Lower quartile, median, upper quartile."""
-    if len(values) == 1:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return low, middle, high
-
-
-def number(value):
-    """Three significant digits, no exponent."""
-    if value == 0:
-        return "0"
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
-
-
-def spread(values, scale=1.0):
-    """Median, and the quartiles if there is more than one value."""
-    values = [value / scale for value in values if value is not None]
-    if not values:
-        return "-"
-    low, middle, high = quartiles(values)
-    if len(values) == 1:
-        return number(middle)
-    return f"{number(middle)} ({number(low)}-{number(high)})"
-
-
-def span(values):
-    """Lowest to highest of something that ought to be a constant."""
-    values = sorted(values)
-    if not values:
-        return "-"
-    return str(values[0]) if values[0] == values[-1] else f"{values[0]}-{values[-1]}"
-
-
-def table(head, rows):
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-
-    def line(cells):
-        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths)) + " |"
-
-    return "\n".join([line(head), "|" + "|".join("-" * (width + 2) for width in widths) + "|", *map(line, rows)])
+from tables import machine_text, number, quartiles, span, spread, table
 
 
 class Results:
@@ -277,8 +230,7 @@ def section_goals(results):
 def text(raw):
     results = Results(raw)
     machine = raw["machine"]
-    head = (f"{machine['date']}; {machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB, Linux "
-            f"{machine['kernel']}; at most {machine['max_files']} descriptors per process; server and driver "
+    head = (f"{machine_text(machine)}; at most {machine['max_files']} descriptors per process; server and driver "
             f"{'on a CPU each' if machine['pinned'] else 'not pinned'}; {len(raw['floors'])} interleaved rounds in "
             f"{raw['seconds']} s{' (--quick)' if raw['quick'] else ''}. Values are medians, with the quartiles in "
             f"parentheses.")
@@ -291,17 +243,6 @@ def text(raw):
         if results.cases(*kinds):
             sections.append(section(results))
     return "\n\n".join(sections)
-
-
-def docs_update(path, markdown):
-    with open(path, encoding="utf-8") as file:
-        old = file.read()
-    pattern = re.escape(BEGIN) + ".*?" + re.escape(END)
-    new, count = re.subn(pattern, lambda _: f"{BEGIN}\n\n{markdown}\n\n{END}", old, flags=re.DOTALL)
-    if count != 1:
-        raise SystemExit(f"bench: the markers are not in {path}")
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(new)
 
 
 def ours_failed(raw):
