@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""Two Linux guests and this machine share memory through ivshmem-server and interrupt each other.
+"""Three Linux guests and this machine share memory through ivshmem-server and interrupt each other.
 
-What each party does stands in host.commands, guest-a.commands and guest-b.commands; guest.sh is what runs
-in the guests around that. Exit status 0 means that every interrupt arrived and every byte was right.
+Guests A and B have the device that is part of QEMU, guest C has ours, which ivshmem-device serves over
+vfio-user. What each party does stands in host.commands, guest-a.commands and so on; guest.sh is what runs in
+the guests around that. Exit status 0 means that every interrupt arrived and every byte was right.
 """
 
 import argparse
@@ -29,16 +30,22 @@ import vm  # noqa: E402
 from script import Script, find_causes  # noqa: E402
 from transcript import Transcript  # noqa: E402
 
-VECTORS = 4
+GUESTS = ('guest A', 'guest B', 'guest C')
+VECTORS = 5  # one for each peer to be rung by, and one to measure round trips on
 MEMORY = 4 << 20
 BLOCK_SIZE = 64 << 10
 # Offsets in the shared memory. Between the blocks there is room, so that none can hide what another did.
-TEXTS = {'host': 0x1000, 'guest A': 0x2000, 'guest B': 0x3000}
-BLOCKS = {'host': 0x20000, 'guest A': 0x40000, 'guest B': 0x60000}
+TEXTS = {'host': 0x1000, 'guest A': 0x2000, 'guest B': 0x3000, 'guest C': 0x4000}
+BLOCKS = {'host': 0x20000, 'guest A': 0x40000, 'guest B': 0x60000, 'guest C': 0x80000}
 
 
 class DemoFailed(Exception):
     pass
+
+
+def _short(name):
+    """As in the scripts: HOST, A, B, C."""
+    return name.removeprefix('guest ').upper()
 
 
 class Program:
@@ -49,6 +56,7 @@ class Program:
         self.process = vm.start_child(command, death_signal, stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
+        self.may_end = False
         self._partial = b''
 
     def fileno(self):
@@ -75,6 +83,7 @@ class Party:
 
     def __init__(self, name):
         self.name = name
+        self.device = None
         self.where = None
         self.id = None
         self.script = None
@@ -125,6 +134,8 @@ class Demo:
         self.guests = {}
         self.host = None
         self.server = None
+        self.device = None
+        self.ready = set()  # of the programs that others connect to
         self.problems = []
         self.causes = {}
         self.said = set()
@@ -132,6 +143,7 @@ class Demo:
         self.left = []
         self.accel = None
         self.socket = None
+        self.qemu = None
         self.scratch = None
 
     # Listening to everybody
@@ -154,8 +166,9 @@ class Demo:
     def hear_line(self, source, line):
         party = self.parties.get(source.name)
         if party is None:
-            self.server_ready = self.server_ready or 'listening on' in line
-            self.out.line(source.name, line.removeprefix('ivshmem-server: '))
+            if line.startswith('ready: ') or 'listening on' in line:
+                self.ready.add(source)
+            self.out.line(source.name, re.sub('^ivshmem-[a-z]+: ', '', line))
             return
         if party.take(line):
             party.unsaid.append(line)
@@ -191,8 +204,9 @@ class Demo:
                 raise DemoFailed(f'not done after {self.options.timeout} s, while waiting for {what}')
             for key, _ in self.selector.select(min(rest, 3600)):
                 self.hear(key.fileobj)
-            if self.server.process.poll() is not None:
-                raise DemoFailed(f'the server ended while waiting for {what}')
+            for program in (self.server, self.device):
+                if program and program.process.poll() is not None and not program.may_end:
+                    raise DemoFailed(f'the {program.name} ended while waiting for {what}')
             for party in self.parties.values():
                 guest = self.guests.get(party.name)
                 if not party.done and (party.ended or (guest and guest.status is not None)):
@@ -203,37 +217,52 @@ class Demo:
     def names(self):
         """What the dollar names in the scripts stand for. The server gives ids in the order of coming."""
         nonce = secrets.token_hex(4)
-        host = self.parties['host'].id
-        return {
-            'HOST': host, 'A': host + 1, 'B': host + 2, 'LIMIT': self.options.timeout,
-            'PINGS': self.options.pings,
-            'TEXT_HOST': hex(TEXTS['host']), 'TEXT_A': hex(TEXTS['guest A']), 'TEXT_B': hex(TEXTS['guest B']),
-            'HOST_SAYS': f'Hello both, this is the host ({nonce}-0).',
-            'A_SAYS': f'Hello guest B, this is guest A writing into your memory ({nonce}-1).',
-            'B_SAYS': f'Hello guest A, guest B has read it and answers ({nonce}-2).',
-        }
+        names = {'LIMIT': self.options.timeout, 'PINGS': self.options.pings}
+        for number, party in enumerate(('host', *GUESTS)):
+            short = _short(party)
+            names[short] = self.parties['host'].id + number
+            names[f'TEXT_{short}'] = hex(TEXTS[party])
+            who = f'the {party}' if party == 'host' else party
+            names[f'{short}_SAYS'] = f'Hello all, this is {who} writing into your memory ({nonce}-{number}).'
+        return names
 
     def start_server(self):
-        self.server_ready = False
         self.socket = os.path.join(self.scratch.path, 'server.sock')
         command = [self.options.build / 'ivshmem-server', '-F', '-S', self.socket,
                    '-n', str(VECTORS), '-l', str(MEMORY)]
         # Asked to end it removes its socket, also when we were killed.
         self.server = Program('server', command, signal.SIGTERM)
         self.watch(self.server)
-        self.until(lambda: self.server_ready, 'the server to listen')
+        self.until(lambda: self.server in self.ready, 'the server to listen')
 
     def start_host(self):
         party = self.parties['host'] = Party('host')
-        party.where = 'this machine, unix socket'
+        party.device = 'socket of the server'
+        party.where = 'this machine'
         command = [self.options.build / 'ivshmem', '--target', f'unix:{self.socket}', 'shell', '--exit-on-error']
         self.host = Program('host', command)
         self.watch(self.host)
         self.until(lambda: party.id is not None, 'the host to be attached')
 
+    def start_device(self):
+        """The device of guest C, a process of its own. Returns what QEMU is to be told."""
+        path = os.path.join(self.scratch.path, 'device.sock')
+        command = [self.options.build / 'ivshmem-device', '--socket', path, '--server', self.socket,
+                   '--vectors', str(VECTORS)]
+        self.device = Program('device', command, signal.SIGTERM)
+        self.watch(self.device)
+        self.until(lambda: self.device in self.ready, 'the device to be ready for its QEMU')
+        return vm.vfio_user(path)
+
     def start_guest(self, name, image, names):
         party = self.parties[name]
         party.where = f'Linux {image.release}'
+        if name == 'guest C':
+            devices, iommu, qemu = self.start_device(), 'caching', self.qemu
+            party.device = 'ivshmem-device, vfio-user-pci of QEMU '
+        else:
+            devices, iommu, qemu = vm.ivshmem_doorbell(self.socket, VECTORS), 'remapping', vm.QEMU
+            party.device = 'ivshmem-doorbell of QEMU '
         file_name = name.replace(' ', '-').lower()
         others = ' '.join(hex(offset) for other, offset in BLOCKS.items() if other != name)
         settings = f'MY_BLOCK={BLOCKS[name]:#x}\nOTHER_BLOCKS="{others}"\nBLOCK_SIZE={BLOCK_SIZE}\n'
@@ -243,29 +272,31 @@ class Demo:
             script=(ROOT / 'demo/guest.sh').read_text(encoding='utf-8'),
             files={'guest/settings': settings, 'guest/commands': party.script.text(),
                    'guest/welcome': f'\nThis is {name}. Try: ivshmem --help\n'},
-            devices=vm.ivshmem_doorbell(self.socket, VECTORS), console=console)
+            qemu=qemu, devices=devices, iommu=iommu, console=console)
         guest.start()
+        version = guest.monitor('query-version')['qemu']
+        party.device += f'{version["major"]}.{version["minor"]}'
         guest.name = name
         self.guests[name] = guest
         self.watch(guest)
         number = len(self.guests)
         self.until(lambda: len(self.joined) >= number, f'the QEMU of {name} to attach to the server')
-        expected = names[name[-1]]
+        expected = names[_short(name)]
         if self.joined[-1] != expected:
             raise DemoFailed(f'{name} is peer {self.joined[-1]}, but {expected} was to be expected')
 
     def write_scripts(self, names):
-        host, a, b = self.parties['host'], Party('guest A'), Party('guest B')
-        self.parties |= {party.name: party for party in (a, b)}
+        host = self.parties['host']
+        self.parties |= {name: Party(name) for name in GUESTS}
         block = secrets.token_hex(BLOCK_SIZE // 2)
         host.block = hashlib.sha256(block.encode()).hexdigest()
         step = 2048
-        host.script = Script(ROOT / 'demo/host.commands', names, [
-            f'write {BLOCKS["host"] + at:#x} {block[at:at + step]}' for at in range(0, BLOCK_SIZE, step)])
-        a.script = Script(ROOT / 'demo/guest-a.commands', names)
-        b.script = Script(ROOT / 'demo/guest-b.commands', names)
-        self.causes = find_causes({names[name]: (party.name, party.script) for name, party in
-                                   (('HOST', host), ('A', a), ('B', b))})
+        writes = [f'write {BLOCKS["host"] + at:#x} {block[at:at + step]}' for at in range(0, BLOCK_SIZE, step)]
+        for party in self.parties.values():
+            path = ROOT / 'demo' / f'{party.name.replace(" ", "-").lower()}.commands'
+            party.script = Script(path, names, writes if party is host else ())
+        self.causes = find_causes({names[_short(party.name)]: (party.name, party.script)
+                                   for party in self.parties.values()})
 
     def read_blocks(self):
         """Another process on this machine looks at what the guests left in the memory."""
@@ -279,12 +310,13 @@ class Demo:
         cache = self.options.build / 'guest'
         image = vm.build_image(cache, self.options.build / 'ivshmem-static', self.out.say)
         self.accel = vm.choose_accel(image, cache, self.options.accel)
-        self.out.say(f'two guests, Linux {image.release}, under {self.accel}')
+        self.qemu = vm.qemu_with_vfio_user(self.out.say)
+        self.out.say(f'three guests, Linux {image.release}, under {self.accel}')
         self.start_server()
         self.start_host()
         names = self.names()
         self.write_scripts(names)
-        for name in ('guest A', 'guest B'):
+        for name in GUESTS:
             self.start_guest(name, image, names)
         self.host.type(self.parties['host'].script.text() + 'say @end\n')
         self.until(lambda: all(party.done for party in self.parties.values()),
@@ -294,6 +326,10 @@ class Demo:
         if not self.options.console:
             self.until(lambda: len(self.left) >= 2 and all(self.parties[name].ended for name in self.guests),
                        'the guests to power off')
+            # The device of guest C would wait for its next QEMU.
+            self.device.may_end = True
+            self.device.process.terminate()
+            self.until(lambda: len(self.left) >= 3, 'the device to leave the group')
             self.host.process.stdin.close()
             self.until(lambda: self.parties['host'].ended, 'the host to end')
         self.read_blocks()
@@ -321,7 +357,7 @@ class Demo:
                 counts.append(('the kernel', party.msix))
                 if self.guests[party.name].status != 0:
                     problem(f'the commands of {party.name} failed')
-                if party.id != names[party.name[-1]]:
+                if party.id != names[_short(party.name)]:
                     problem(f'{party.name} takes itself for peer {party.id}')
             for vector, expected in due[party.id].items():
                 for who, count in counts:
@@ -331,26 +367,32 @@ class Demo:
             for name, other in self.parties.items():
                 if other is not party and party.blocks_read.get(BLOCKS[name]) != other.block:
                     problem(f'{party.name} found other bytes in the memory than {name} wrote')
-        for reader, writer in (('guest B', 'A'), ('guest A', 'B'), ('host', 'A'), ('host', 'B'),
-                               ('guest A', 'HOST'), ('guest B', 'HOST')):
-            if names[f'{writer}_SAYS'] not in self.parties[reader].lines:
-                problem(f'{reader} did not read the text that {writer.title()} wrote')
+                if other is not party and names[f'{_short(name)}_SAYS'] not in party.lines:
+                    problem(f'{party.name} did not read the text that {name} wrote')
 
-    def trips_of(self, party):
-        """Medians, as measured by this party or by the other one."""
+    def trips(self):
+        """(party, party) -> median in microseconds, in both directions."""
         names = {party.id: party.name for party in self.parties.values()}
-        trips = [(peer, median) for peer, _, median in party.round_trips]
-        trips += [(other.id, median) for other in self.parties.values()
-                  for peer, _, median in other.round_trips if peer == party.id]
-        return ', '.join(f'{median:.0f} us to {names[peer]}' for peer, median in sorted(trips))
+        trips = {}
+        for party in self.parties.values():
+            for peer, _, median in party.round_trips:
+                trips[party.name, names[peer]] = trips[names[peer], party.name] = median
+        return trips
 
     def show(self):
         due = self.due()
-        rows = [('peer', 'id', 'where', 'sent', 'received', 'round trip (median)')]
+        rows = [('peer', 'id', 'where', 'device', 'sent', 'received')]
         for party in self.parties.values():
-            rows.append((party.name, str(party.id), party.where, str(sum(party.script.rings().values())),
-                         f'{sum(party.received.values())} of {sum(due[party.id].values())}',
-                         self.trips_of(party)))
+            rows.append((party.name, str(party.id), party.where, party.device,
+                         str(sum(party.script.rings().values())),
+                         f'{sum(party.received.values())} of {sum(due[party.id].values())}'))
+        self.out.say()
+        self.out.table(rows)
+        trips = self.trips()
+        rows = [('median round trip in us', *self.parties)]
+        for name in self.parties:
+            rows.append((name, *(f'{trips[name, other]:.0f}' if (name, other) in trips else ''
+                                 for other in self.parties)))
         self.out.say()
         self.out.table(rows)
         self.out.say()
@@ -361,7 +403,7 @@ class Demo:
                           f'and every byte was right, in {self.seconds:.0f} s.')
 
     def result(self):
-        due = self.due() if len(self.parties) == 3 else {}  # else it failed before there were any scripts
+        due = self.due() if len(self.parties) > 1 else {}  # else it failed before there were any scripts
         return {
             'ok': not self.problems,
             'problems': self.problems,
@@ -369,7 +411,7 @@ class Demo:
             'accel_reason': self.accel and self.accel.reason,
             'seconds': self.seconds and round(self.seconds, 3),
             'peers': [{
-                'name': party.name, 'id': party.id, 'where': party.where,
+                'name': party.name, 'id': party.id, 'where': party.where, 'device': party.device,
                 'sent': sum(party.script.rings().values()) if party.script else None,
                 'due': due.get(party.id), 'received': party.received, 'msix': party.msix,
                 'block': party.block, 'blocks_read': party.blocks_read,
@@ -411,7 +453,7 @@ class Demo:
     def stop(self):
         for guest in self.guests.values():
             guest.stop()
-        for program in (self.host, self.server):
+        for program in (self.host, self.device, self.server):
             if program:
                 vm.stop_child(program.process)
                 for line in program.lines() or ():
@@ -426,7 +468,7 @@ def parse_options():
         epilog='Examples:\n  make run\n  make run ARGS=--console\n  make run ARGS="--accel tcg --pings 1000"')
     parser.add_argument('--console', action='store_true',
                         help='afterwards keep the guests up: with the console of guest A in this terminal, '
-                        'and one command to type in another terminal for that of guest B')
+                        'and one command to type in another terminal for those of the others')
     parser.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto',
                         help='auto tries whether KVM can boot the guests, and takes TCG if not')
     parser.add_argument('--pings', type=int, default=200, metavar='N',
@@ -458,7 +500,8 @@ def carry_out(options, log):
                     demo.play()
             finally:
                 demo.stop()
-    except (DemoFailed, vm.GuestError, vm.ImageError, OSError, subprocess.SubprocessError) as failure:
+    except (DemoFailed, vm.GuestError, vm.ImageError, vm.QemuError, OSError,
+            subprocess.SubprocessError) as failure:
         demo.problems.append(str(failure))
     if not options.console:
         demo.praise()

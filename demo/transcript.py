@@ -4,7 +4,7 @@
 import os
 import sys
 
-_COLOURS = {'server': '35', 'host': '32', 'guest A': '36', 'guest B': '33'}
+_COLOURS = {'server': '35', 'host': '32', 'guest A': '36', 'guest B': '33', 'device': '35', 'guest C': '34'}
 
 
 class Transcript:
@@ -35,7 +35,7 @@ class Transcript:
     def table(self, rows):
         """The first row is the heading; columns of numbers are aligned on the right."""
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        right = [all(row[column].isdigit() for row in rows[1:]) for column in range(len(rows[0]))]
+        right = [all(row[column].isdigit() or not row[column] for row in rows[1:]) for column in range(len(rows[0]))]
         for number, row in enumerate(rows):
             cells = [cell.rjust(width) if is_right else cell.ljust(width)
                      for cell, width, is_right in zip(row, widths, right)]

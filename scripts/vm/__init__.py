@@ -3,9 +3,11 @@
 
 from .accel import Accel, choose_accel
 from .child import ScratchDir, start_child, stop_child
-from .guest import Guest, GuestError, ivshmem_doorbell
+from .guest import QEMU, Guest, GuestError, ivshmem_doorbell, vfio_user, vfio_user_device
 from .image import Image, ImageError, build_image
+from .qemu import QemuError, qemu_with_vfio_user
 from .terminal import attach_console, connect_console
 
-__all__ = ['Accel', 'Guest', 'GuestError', 'Image', 'ImageError', 'ScratchDir', 'attach_console',
-           'build_image', 'choose_accel', 'connect_console', 'ivshmem_doorbell', 'start_child', 'stop_child']
+__all__ = ['QEMU', 'Accel', 'Guest', 'GuestError', 'Image', 'ImageError', 'QemuError', 'ScratchDir',
+           'attach_console', 'build_image', 'choose_accel', 'connect_console', 'ivshmem_doorbell', 'qemu_with_vfio_user',
+           'start_child', 'stop_child', 'vfio_user', 'vfio_user_device']

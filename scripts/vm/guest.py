@@ -15,6 +15,7 @@ import time
 from .child import start_child, stop_child
 
 QEMU = 'qemu-system-x86_64'
+IOMMU = {'remapping': 'intremap=on', 'caching': 'intremap=on,caching-mode=on', 'plain': 'intremap=off'}
 
 
 class GuestError(Exception):
@@ -29,23 +30,41 @@ def ivshmem_doorbell(socket_path, vectors, name='ivshmem', bus=None):
             '-device', f'ivshmem-doorbell,id={name},chardev={name}-server,vectors={vectors}{place}']
 
 
+def vfio_user(socket_path, name='ivshmem', bus=None, **properties):
+    """The arguments that give a guest the device that an ivshmem-device serves; see vfio_user_device()."""
+    return ['-device', json.dumps(vfio_user_device(socket_path, name, bus, **properties))]
+
+
+def vfio_user_device(socket_path, name='ivshmem', bus=None, **properties):
+    """The same for monitor('device_add', **...). It cannot be written in the older name=value form."""
+    device = {'driver': 'vfio-user-pci', 'id': name,
+              'socket': {'type': 'unix', 'path': os.path.abspath(socket_path)}, **properties}
+    if bus:
+        device['bus'] = bus
+    return device
+
+
 class Guest:
     """Boots when started, runs `script` (sh) with the second serial port as its input and output, powers off.
 
     In `directory` this leaves NAME.console (the first serial port: the kernel's words) and NAME.qemu
     (QEMU's own).
 
-    devices     more QEMU arguments, see ivshmem_doorbell()
+    qemu        the program; vfio_user() needs the one of qemu_with_vfio_user()
+    devices     more QEMU arguments, see ivshmem_doorbell() and vfio_user()
     iommu       'remapping': a vIOMMU that can remap interrupts, which vfio-pci in the guest needs;
-                'plain': one that cannot; None: no vIOMMU
+                'caching': one that also tells its mappings to vfio and vfio-user devices, without which QEMU
+                does not let them be behind a vIOMMU;
+                'plain': one that cannot remap; None: no vIOMMU
     files       more files for the guest: path -> content, executable
     reboots     a reboot of the guest is one, instead of the end
+    kernel_options  more for the command line of its kernel
     console     a path: the console becomes a UNIX socket there, and the guest goes on with a shell on it
                 after the script
     """
 
-    def __init__(self, image, accel, directory, *, name='guest', script='', files=None, devices=(),
-                 iommu='remapping', memory=256, reboots=False, console=None):
+    def __init__(self, image, accel, directory, *, name='guest', script='', files=None, qemu=QEMU, devices=(),
+                 iommu='remapping', memory=256, reboots=False, console=None, kernel_options=''):
         self.name = name  # in messages
         self.directory = pathlib.Path(directory).resolve()
         self.console_path = self.directory / f'{name}.console'
@@ -63,20 +82,22 @@ class Guest:
         self._qmp_greeted = False
         self._image = image
         self._files = {'guest/run': '#!/bin/sh\n' + script, **(files or {})}
-        self._command = self._qemu_command(accel, iommu, memory, devices, reboots, console)
+        self._qemu = str(qemu)
+        self._command = self._qemu_command(accel, iommu, memory, devices, reboots, console, kernel_options)
 
-    def _qemu_command(self, accel, iommu, memory, devices, reboots, console):
-        append = f'console=ttyS0 loglevel=7 panic=-1 mitigations=off no_timer_check guest_name={self.name}'
+    def _qemu_command(self, accel, iommu, memory, devices, reboots, console, kernel_options):
+        append = 'console=ttyS0 loglevel=7 panic=-1 mitigations=off no_timer_check ' \
+            f'guest_name={self.name} {kernel_options}'
         machine = 'q35,usb=off,accel=' + accel.name
         if accel.name == 'kvm':
             machine += ',kernel-irqchip=split'  # remapping of interrupts is done by QEMU
-        command = [QEMU, '-name', self.name, '-nodefaults', '-no-user-config', '-display', 'none',
+        command = [self._qemu, '-name', self.name, '-nodefaults', '-no-user-config', '-display', 'none',
                    '-machine', machine, '-cpu', 'host' if accel.name == 'kvm' else 'qemu64',
                    '-m', str(memory)]
         if not reboots:
             command += ['-no-reboot']
         if iommu:
-            command += ['-device', f'intel-iommu,intremap={"on" if iommu == "remapping" else "off"}']
+            command += ['-device', f'intel-iommu,{IOMMU[iommu]}']
             append += ' intel_iommu=on'
         command += devices
 

@@ -16,7 +16,7 @@ from . import cpio
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = HERE.parent / 'packages.sh'
 KERNEL_META = 'linux-image-cloud-amd64'
-MODULES = ('vfio-pci', 'vfio_iommu_type1')
+MODULES = ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic')
 
 
 class ImageError(Exception):
@@ -88,11 +88,20 @@ def _modules_in_order(folder):
     return order
 
 
+def _has_modules(parts):
+    try:
+        there = (parts / 'modules/order').read_text().split()
+    except OSError:
+        return False
+    return {f'{name.replace("-", "_")}.ko' for name in MODULES} <= set(there)
+
+
 def _fetch_parts(cache, say):
     """Puts kernel, modules and busybox into cache/parts, once. Nothing is installed on this machine."""
     parts = cache / 'parts'
-    if parts.is_dir():
+    if _has_modules(parts):
         return parts
+    shutil.rmtree(parts, ignore_errors=True)  # of a time when other modules were wanted
     machine = os.uname().machine
     if machine != 'x86_64':
         raise ImageError(f'the guests are x86-64 machines and run our tool; this machine is {machine}')
@@ -136,6 +145,7 @@ class Image:
 
     def __init__(self, parts, tool):
         self.kernel = parts / 'vmlinuz'
+        self.cache = parts.parent
         self.release = (parts / 'release').read_text().strip()
         self._files = list(_base_files(parts, tool))
 

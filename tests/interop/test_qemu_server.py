@@ -40,7 +40,7 @@ def qemu(room, processes):
 
     yield start
     for vm in started:
-        if vm.process.returncode is None and vm.qmp is not None and wire.process_state(vm.pid) != "T":
+        if vm.process.returncode is None and "qmp" in vm.streams and wire.process_state(vm.pid) != "T":
             vm.alive()
 
 

@@ -15,6 +15,7 @@ import ivshmem_fixtures
 import ivshmem_wire as wire
 import vm
 from ivshmem_fixtures import cli, closing, limit, processes, room, server  # noqa: F401
+from vfio_user_fixtures import device, plain  # noqa: F401
 
 
 def pytest_configure(config):
@@ -35,14 +36,19 @@ def accel(image):
 def boot(room, image, accel):
     """
     boot(script, ...): a guest that runs the script; with `server` it has an ivshmem-doorbell with as many
-    vectors as the server has. It is stopped at the end of the test.
+    vectors as the server has, with `device` that one over vfio-user, and with vfio_user=True it may get one
+    later. It is stopped at the end of the test.
     """
     guests = []
 
-    def start(script, *, server=None, bus=None, devices=(), **options):
+    def start(script, *, server=None, device=None, vfio_user=False, bus=None, devices=(), **options):
         devices = list(devices)
         if server is not None:
             devices += vm.ivshmem_doorbell(server.path, server.vectors, bus=bus)
+        if device is not None:
+            devices += vm.vfio_user(device.path, bus=bus)
+        if device is not None or vfio_user:
+            options = {"iommu": "caching", "qemu": vm.qemu_with_vfio_user(), **options}
         name = options.pop("name", f"guest-{len(guests)}")
         guest = vm.Guest(image, accel, room.path, name=name, script=script, devices=devices, **options)
         guests.append(guest)
@@ -51,3 +57,22 @@ def boot(room, image, accel):
     yield start
     for guest in guests:
         guest.stop()
+
+
+class Group:
+    def __init__(self, server, cli, vectors):
+        self.server = server("-l", "4M", vectors=vectors)
+        self.vectors = vectors
+        self.cli = cli
+        self.monitor = cli("monitor")
+        self.monitor.expect("attached as peer 0 .*")
+
+    def run(self, *arguments):
+        command = self.cli(*arguments)
+        assert command.wait() == 0, command.describe()
+        return command.output["stdout"]
+
+
+@pytest.fixture
+def group(request, server, cli):
+    return Group(server, cli, getattr(request, "param", 4))

@@ -45,6 +45,11 @@ def children(pid):
     return found
 
 
+def program_of(pid):
+    with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+        return file.read().strip()
+
+
 def assert_nothing_left(room, pids):
     def gone(pid):
         try:
@@ -64,31 +69,37 @@ def test_demo(room, demo):
     with open(room.file("result.json"), encoding="utf-8") as file:
         result = json.load(file)
     assert result["ok"] and result["problems"] == []
-    host, a, b = result["peers"]
-    assert [peer["id"] for peer in (host, a, b)] == [0, 1, 2]
+    host, a, b, c = result["peers"]
+    assert [peer["id"] for peer in (host, a, b, c)] == [0, 1, 2, 3]
+    assert "ivshmem-doorbell" in a["device"] and "ivshmem-doorbell" in b["device"]
+    assert "ivshmem-device, vfio-user-pci" in c["device"]
 
-    # What the issue of it all is, counted by hand: vector -> interrupts.
-    assert host["received"] == {"0": 0, "1": 3, "2": 2, "3": 100}
-    assert a["received"] == {"0": 1, "1": 1, "2": 1, "3": 100}
-    assert b["received"] == {"0": 1, "1": 1, "2": 1, "3": 100}
-    for guest in (a, b):
+    # What the issue of it all is, counted by hand: vector -> interrupts. Everybody has interrupted everybody.
+    assert host["received"] == {"0": 0, "1": 2, "2": 3, "3": 2, "4": 150}
+    assert a["received"] == {"0": 2, "1": 0, "2": 1, "3": 1, "4": 150}
+    assert b["received"] == {"0": 2, "1": 2, "2": 0, "3": 1, "4": 150}
+    assert c["received"] == {"0": 2, "1": 1, "2": 1, "3": 0, "4": 150}
+    for guest in (a, b, c):
         assert guest["msix"] == guest["received"]
-    assert sum(peer["sent"] for peer in result["peers"]) == 105 + 103 + 103
+    assert sum(peer["sent"] for peer in result["peers"]) == 157 + 154 + 155 + 154
 
     for peer in result["peers"]:
         others = [other["block"] for other in result["peers"] if other is not peer]
         assert sorted(peer["blocks_read"].values()) == sorted(others)
-    assert [trip["peer"] for trip in host["round_trips"]] == [1, 2]
-    assert [trip["peer"] for trip in a["round_trips"]] == [2]
-    assert all(trip["count"] == 50 and trip["median_us"] > 0 for peer in (host, a)
+    assert [trip["peer"] for trip in host["round_trips"]] == [1, 2, 3]
+    assert [trip["peer"] for trip in a["round_trips"]] == [2, 3]
+    assert [trip["peer"] for trip in b["round_trips"]] == [3]
+    assert all(trip["count"] == 50 and trip["median_us"] > 0 for peer in (host, a, b)
                for trip in peer["round_trips"])
 
     # The transcript is plain text when it goes to a file, and has a line of each party.
     assert "\033" not in process.stdout and process.stderr == ""
-    for party in (" server", "   host", "guest A", "guest B"):
+    for party in (" server", " device", "   host", "guest A", "guest B", "guest C"):
         assert re.search(f"^{party} \\| ", process.stdout, re.MULTILINE), process.stdout
-    woken = process.stdout.index("guest B | woken by guest A (vector 1)")
-    assert "this is guest A writing into your memory" in process.stdout[woken:].split("\n", 2)[1]
+    for woken, by, vector in (("guest B", "guest A", 1), ("guest C", "guest A", 1), ("guest A", "guest C", 3)):
+        lines = iter([line for line in process.stdout.splitlines() if line.startswith(woken)])
+        assert any(f"woken by {by} (vector {vector})" in line for line in lines)
+        assert f"this is {by} writing into your memory" in next(lines)
     with open(room.file("run/transcript"), encoding="utf-8") as file:
         assert file.read() == process.stdout
     assert_nothing_left(room, [])
@@ -103,10 +114,21 @@ def test_demo_notices_what_is_wrong(room, demo, cli):
     assert cli("write", "0x40000", "not what guest A wrote", path=path).wait() == 0
     assert process.wait(LIMIT) == 1
     assert re.search("^FAILED: host: .* 1 interrupts on vector 0 instead of 0$", process.stdout, re.MULTILINE)
-    for reader in ("host", "guest B"):
+    for reader in ("host", "guest B", "guest C"):
         assert f"FAILED: {reader} found other bytes in the memory than guest A wrote\n" in process.stdout
     with open(room.file("result.json"), encoding="utf-8") as file:
         assert not json.load(file)["ok"]
+
+
+def test_demo_notices_a_dead_device(room, demo):
+    """The device of guest C is killed; that is said, instead of waiting for what will not come."""
+    process = demo()
+    process.expect(r"guest C \| attached .*", timeout=LIMIT)
+    device, = (pid for pid in children(process.pid) if program_of(pid) == "ivshmem-device")
+    os.kill(device, signal.SIGKILL)
+    assert process.wait(LIMIT) == 1
+    assert re.search("^FAILED: the device ended while waiting for .*", process.stdout, re.MULTILINE)
+    assert_nothing_left(room, [])
 
 
 def test_demo_out_of_time(room, demo):
@@ -123,9 +145,9 @@ def test_demo_out_of_time(room, demo):
 def test_demo_ended(room, demo, number):
     """However it is ended, no process and no file stays behind."""
     process = demo()
-    process.expect(r" *host \| peer 2 joined.*", timeout=LIMIT)
+    process.expect(r" *host \| peer 3 joined.*", timeout=LIMIT)
     pids = children(process.pid)
-    assert len(pids) >= 4
+    assert len(pids) >= 6
     process.signal(number)
     process.process.wait(LIMIT)
     assert process.process.returncode == (-9 if number == signal.SIGKILL else 130)

@@ -12,74 +12,9 @@ import secrets
 import pytest
 
 import ivshmem_wire as wire
+from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, msix, say
 
 pytestmark = pytest.mark.limit(300)
-
-BOOT_LIMIT = 120
-
-# An `ivshmem shell` that we type to; a line that begins with "!" is a command for the guest's own shell.
-SHELL = """
-exec 3>&1
-while read -r line && [ "$line" != end ]; do
-	case $line in
-	!*) eval "${line#!}" >&3 2>&1 ;;
-	*) echo "$line" ;;
-	esac
-done | ivshmem %s shell --exit-on-error 2>&1
-"""
-VFIO_SHELL = "bind-vfio" + SHELL % ""
-SYSFS_SHELL = SHELL % "--backend sysfs"
-
-# Where a device can be unplugged.
-ROOT_PORT = ["-device", "pcie-root-port,id=root-port,chassis=1"]
-
-
-class Group:
-    def __init__(self, server, cli, vectors):
-        self.server = server("-l", "4M", vectors=vectors)
-        self.vectors = vectors
-        self.cli = cli
-        self.monitor = cli("monitor")
-        self.monitor.expect("attached as peer 0 .*")
-
-    def run(self, *arguments):
-        command = self.cli(*arguments)
-        assert command.wait() == 0, command.describe()
-        return command.output["stdout"]
-
-
-@pytest.fixture
-def group(request, server, cli):
-    return Group(server, cli, getattr(request, "param", 4))
-
-
-def say(guest, text):
-    """Waits until the guest's shell has done everything before this."""
-    guest.send(f"say {text}\n")
-    guest.expect(f"^{text}$", BOOT_LIMIT)
-
-
-def counts(guest, vectors):
-    guest.send("counts\n")
-    return {int(vector): int(count) for vector, count in
-            (guest.expect(r"^vector (\d+) received (\d+)$").groups() for _ in range(vectors))}
-
-
-def msix(guest):
-    """What the guest's kernel counted for each vector."""
-    guest.send("!cat /proc/interrupts; echo end of interrupts\n")
-    counted = {}
-    while (line := guest.expect("^.*$").group()) != "end of interrupts":
-        if match := re.match(r" *\d+: +(\d+) .*vfio-msix\[(\d+)\]", line):
-            counted[int(match[2])] = int(match[1])
-    return counted
-
-
-def finish(guest):
-    guest.send("end\n")
-    status, lines = guest.wait_script()
-    assert status == 0, lines
-    assert guest.wait_end() == 0
 
 
 # ---- vfio
@@ -237,6 +172,7 @@ def test_info(group, boot, backend):
         "back end": backend,
         "address": address[1],
         "driver": "vfio-pci" if backend == "vfio" else "none",
+        "doorbell": "register",
         "own id": "1",
         "vectors": "4" if backend == "vfio" else "0",
         "memory": "4 MiB (4194304 bytes)",
@@ -255,7 +191,7 @@ def test_info(group, boot, backend):
     assert as_json == {"target": f"pci:{address[1]}", "backend": backend, "id": 1,
                        "vectors": int(expected["vectors"]), "size": 4 << 20,
                        "mapping": expected["mapping"], "address": address[1],
-                       "driver": "vfio-pci" if backend == "vfio" else ""}
+                       "driver": "vfio-pci" if backend == "vfio" else "", "doorbell": "register"}
 
 
 # ---- sysfs

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+A machine without a guest: the test plays the guest's part through the qtest protocol, one access to memory
+or ports at a time. It is QEMU, or a program that speaks the same protocol.
+"""
+
+import json
+import os
+import socket
+
+import ivshmem_wire as wire
+
+READ = {1: "readb", 2: "readw", 4: "readl", 8: "readq"}
+WRITE = {1: "writeb", 2: "writew", 4: "writel", 8: "writeq"}
+IN = {1: "inb", 2: "inw", 4: "inl"}
+OUT = {1: "outb", 2: "outw", 4: "outl"}
+
+
+class Refused(Exception):
+    """The machine ended by itself, such as when it cannot make the device."""
+
+
+class Machine(wire.Process):
+    """
+    command		its arguments; the sockets that it is to connect to are in `files`
+    sockets		kinds of them
+    """
+
+    def __init__(self, room, command, sockets=("qtest",), name="vm"):
+        self.files = {kind: room.file(f"{name}-{kind}") for kind in sockets}
+        self.listeners = {}
+        self.streams = {}
+        self.received = {}
+        for kind, path in self.files.items():
+            # We listen and the machine connects, so that nothing has to be tried until it is there.
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(path)
+            listener.listen(1)
+            self.listeners[kind] = listener
+        super().__init__(command(self.files))
+
+    def accept(self, kind):
+        listener = self.listeners[kind]
+        listener.settimeout(0.2)
+        for _ in range(int(wire.TIMEOUT * 5)):
+            try:
+                stream = listener.accept()[0]
+                stream.settimeout(wire.TIMEOUT)
+                self.streams[kind] = stream
+                self.received[kind] = b""
+                return
+            except TimeoutError:
+                if not self.running():
+                    raise Refused(self.describe()) from None
+        raise AssertionError(f"the machine does not start\n{self.describe()}")
+
+    def line(self, kind):
+        while b"\n" not in self.received[kind]:
+            try:
+                part = self.streams[kind].recv(65536)
+            except ConnectionResetError:
+                part = b""
+            if not part:
+                status = self.wait()
+                raise Refused(f"the machine ended with status {status}\n{self.describe()}")
+            self.received[kind] += part
+        line, _, self.received[kind] = self.received[kind].partition(b"\n")
+        return line.decode()
+
+    def finish(self):
+        """It ends with the test's end of the socket, and well."""
+        self.streams["qtest"].shutdown(socket.SHUT_RDWR)
+        status = self.wait()
+        assert status == 0, f"exit status {status}\n{self.describe()}"
+
+    def kill(self):
+        super().kill()
+        for stream in [*self.streams.values(), *self.listeners.values()]:
+            stream.close()
+        for path in self.files.values():
+            if os.path.exists(path):
+                os.unlink(path)
+
+    # ---- accesses --------------------------------------------------------------------------------------
+
+    def send(self, *words):
+        self.streams["qtest"].sendall((" ".join(words) + "\n").encode())
+
+    def answer(self):
+        while True:
+            answer = self.line("qtest").split()
+            if answer[0] == "IRQ":
+                continue
+            assert answer[0] == "OK", answer
+            return int(answer[1], 0) if len(answer) > 1 else None
+
+    def access(self, *words):
+        self.send(*words)
+        return self.answer()
+
+    def read(self, address, size=4):
+        return self.access(READ[size], hex(address))
+
+    def write(self, address, value, size=4):
+        self.access(WRITE[size], hex(address), hex(value))
+
+    def config_address(self, slot, offset):
+        self.access(OUT[4], "0xcf8", hex(0x80000000 | slot << 11 | (offset & 0xFC)))
+
+    def config_read(self, slot, offset, size=4):
+        self.config_address(slot, offset)
+        return self.access(IN[size], hex(0xCFC + (offset & 3)))
+
+    def config_write(self, slot, offset, value, size=4):
+        self.config_address(slot, offset)
+        self.access(OUT[size], hex(0xCFC + (offset & 3)), hex(value))
+
+
+class QemuMachine(Machine):
+    """
+    A paused QEMU, ready when ready() returns: it answers only after it has made its devices. Without a
+    guest, nobody can access them.
+    """
+
+    def __init__(self, room, argv, guest=True, name="vm"):
+        self.guest = guest
+        self.events = []
+        sockets = ("qtest", "qmp") if guest else ("qmp",)
+
+        def command(files):
+            more = ["-qtest", f"unix:{files['qtest']}", "-qtest-log", "none"] if guest else []
+            return [
+                *argv, "-nodefaults", "-no-user-config", "-display", "none", "-S", "-m", "32M",
+                "-qmp", f"unix:{files['qmp']}", *more,
+            ]  # fmt: skip
+
+        super().__init__(room, command, sockets, name)
+
+    def ready(self):
+        for kind in self.files:
+            self.accept(kind)
+        assert "QMP" in json.loads(self.line("qmp"))
+        self.command("qmp_capabilities")
+        return self
+
+    def next(self):
+        """What QMP says next; events are kept."""
+        answer = json.loads(self.line("qmp"))
+        if "event" in answer:
+            self.events.append(answer["event"])
+        return answer
+
+    def command(self, name, **arguments):
+        self.streams["qmp"].sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        while True:
+            answer = self.next()
+            if "return" in answer:
+                return answer["return"]
+            assert "error" not in answer, answer
+
+    def finish(self):
+        self.alive()
+        self.command("quit")
+        self.wait()
+
+    def alive(self):
+        """It answers, so its main loop runs and has handled what came before."""
+        assert self.running(), self.describe()
+        assert self.command("query-status")["status"] in ("prelaunch", "paused")
+        return True
+
+    def reset(self):
+        """As by the machine's button. The event may come before the answer."""
+        self.events.clear()
+        self.command("system_reset")
+        while "RESET" not in self.events:
+            self.next()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""An `ivshmem shell` in a guest, and what tests ask it."""
+
+import re
+
+BOOT_LIMIT = 120
+
+# An `ivshmem shell` that we type to; a line that begins with "!" is a command for the guest's own shell.
+SHELL = """
+exec 3>&1
+while read -r line && [ "$line" != end ]; do
+	case $line in
+	!*) eval "${line#!}" >&3 2>&1 ;;
+	*) echo "$line" ;;
+	esac
+done | ivshmem %s shell --exit-on-error 2>&1
+"""
+VFIO_SHELL = "bind-vfio" + SHELL % ""
+SYSFS_SHELL = SHELL % "--backend sysfs"
+
+# Where a device can be unplugged.
+ROOT_PORT = ["-device", "pcie-root-port,id=root-port,chassis=1"]
+
+
+def say(guest, text):
+    """Waits until the guest's shell has done everything before this."""
+    guest.send(f"say {text}\n")
+    guest.expect(f"^{text}$", BOOT_LIMIT)
+
+
+def counts(guest, vectors):
+    guest.send("counts\n")
+    return {int(vector): int(count) for vector, count in
+            (guest.expect(r"^vector (\d+) received (\d+)$").groups() for _ in range(vectors))}
+
+
+def msix(guest):
+    """What the guest's kernel counted for each vector."""
+    guest.send("!cat /proc/interrupts; echo end of interrupts\n")
+    counted = {}
+    while (line := guest.expect("^.*$").group()) != "end of interrupts":
+        if match := re.match(r" *\d+: +(\d+) .*vfio-msix\[(\d+)\]", line):
+            counted[int(match[2])] = int(match[1])
+    return counted
+
+
+def finish(guest):
+    guest.send("end\n")
+    status, lines = guest.wait_script()
+    assert status == 0, lines
+    assert guest.wait_end() == 0
