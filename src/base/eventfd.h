@@ -16,7 +16,8 @@
  */
 bool eventfd_is(int fd);
 
-/* Add 1 to the counter. A full counter is one that rings already: that is success. */
+/* Add 1 to the counter. A full counter is one that rings already: that is success. For eventfds of
+ * others see ringer.h. */
 int eventfd_ring(int fd);
 
 /* Read and reset the counter. -EAGAIN: it is 0. */

@@ -20,6 +20,7 @@
 #include <fd.h>
 #include <peers.h>
 #include <region.h>
+#include <ringer.h>
 #include <uplink.h>
 
 #include <ivshmem/abi.h>
@@ -47,6 +48,7 @@ struct connection {
 	struct list unreported; /* remote::link: peers that the application has not been told of
 				   fully */
 	unsigned most_vectors;  /* of any other peer */
+	struct ringer ringer;
 };
 
 /* ---- reporting peers ------------------------------------------------------------------------- */
@@ -254,6 +256,7 @@ connection_free(struct connection *connection)
 	client_remove_vectors(connection->client);
 	region_unmap(connection->client->memory, connection->client->size);
 	connection->client->memory = NULL;
+	ringer_done(&connection->ringer);
 	free(connection);
 }
 
@@ -266,6 +269,7 @@ unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 	if (!connection)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	connection->client = client;
+	ringer_init(&connection->ringer);
 	list_init(&connection->unreported);
 	uplink_init(&connection->uplink);
 	r = uplink_connect(&connection->uplink, path, client->deadline, reterr);
@@ -332,7 +336,7 @@ unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 		if (vector < remote->n_vectors)
 			fd = remote->vectors[vector];
 	}
-	return fd < 0 ? -EINVAL : eventfd_ring(fd);
+	return fd < 0 ? -EINVAL : ringer_ring(&connection->ringer, fd);
 }
 
 const struct backend backend_unix = {

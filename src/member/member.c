@@ -112,6 +112,7 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	member->id = member->has_server ? IVSHMEM_DEVICE_NO_ID : 0;
 	member->memory_fd = -1;
 	uplink_init(&member->uplink);
+	ringer_init(&member->ringer);
 	if (config->cancel > 0)
 		member->uplink.cancel = config->cancel;
 	if (member->has_server)
@@ -135,6 +136,7 @@ member_close(struct member *member)
 	member->device = NULL;
 	messages_close(member);
 	vectors_close(member);
+	ringer_done(&member->ringer);
 	member_release_memory(member);
 	free(member);
 	return NULL;

@@ -22,6 +22,7 @@
 
 #include <member.h>
 #include <peers.h>
+#include <ringer.h>
 #include <uplink.h>
 
 #include <ivshmem/abi.h>
@@ -62,6 +63,7 @@ struct member {
 	struct peers peers;      /* with ourselves */
 	struct own_vector **own; /* n_own pointers: the loop knows their addresses */
 	unsigned n_own;
+	struct ringer ringer;
 };
 
 /* ---- member.c -------------------------------------------------------------------------------- */

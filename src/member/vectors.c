@@ -196,7 +196,7 @@ member_ring(struct member *member, uint16_t peer, unsigned vector)
 
 	/* Whatever is wrong with it, its owner is to blame, and nobody can be told. */
 	if (fd >= 0)
-		eventfd_ring(fd);
+		ringer_ring(&member->ringer, fd);
 }
 
 bool

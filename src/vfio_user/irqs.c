@@ -20,6 +20,7 @@ irqs_init(struct irqs *irqs, struct loop *loop, bool has_intx, unsigned msix_vec
 	};
 
 	*irqs = (struct irqs){.loop = loop, .resample.fd = -1};
+	ringer_init(&irqs->ringer);
 	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++) {
 		struct irq_index *index = &irqs->index[i];
 
@@ -52,6 +53,7 @@ irqs_done(struct irqs *irqs)
 		free(irqs->index[i].fds);
 		irqs->index[i] = (struct irq_index){0};
 	}
+	ringer_done(&irqs->ringer);
 }
 
 /* ---- from the device -------------------------------------------------------------------------- */
@@ -63,7 +65,7 @@ irqs_fire(struct irqs *irqs, unsigned index, unsigned number)
 
 	if (irqs->stopped || fd < 0)
 		return -EAGAIN;
-	eventfd_ring(fd);
+	ringer_ring(&irqs->ringer, fd);
 	return 0;
 }
 

@@ -14,11 +14,13 @@
 
 #include <loop.h>
 #include <protocol.h>
+#include <ringer.h>
 
 #include <stdbool.h>
 
 struct irqs {
 	struct loop *loop;
+	struct ringer ringer;
 	struct irq_index {
 		int *fds; /* owned; -1: none */
 		unsigned count;

@@ -353,7 +353,8 @@ def test_050_several_descriptors_in_one_message(cli, fake, memory, eventfds, cou
         connection_kept = False
     if connection_kept and "lost" not in process.stdout:
         process.expect(r"(?:peer 6 joined \(1 vector\)|server lost: .*)")
-    assert len(process.fds()) <= before + 2
+    # What an attempt to attach again has open, which may be under way; none of what was sent.
+    assert len(process.fds()) <= before + 3
     assert process.running(), process.describe()
 
 

