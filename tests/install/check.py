@@ -5,6 +5,7 @@ Installs into a temporary folder and uses what is there as a stranger would: pkg
 linked with the shared and with the static library, run against the installed server. Speaks TAP.
 """
 
+import itertools
 import os
 import re
 import shutil
@@ -12,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'user.c')
-MAP = os.path.join(os.path.dirname(SOURCE), '..', '..', 'src', 'client', 'libivshmem.map')
+HERE = os.path.dirname(os.path.abspath(__file__))
+MAP = os.path.join(HERE, '..', '..', 'src', 'client', 'libivshmem.map')
 
 results = []
 
@@ -60,6 +61,13 @@ def differ(one, other):
     return '' if one == other else f'{one}\nis not\n{other}'
 
 
+# What uses a library, its argument, and what it has to say.
+USERS = {
+    'libivshmem': ('user.c', 'unix:{}', 'hello 2 1\n'),
+    'libivshmem-device': ('device_user.c', '{}', 'descriptor -1 (vm_fd) is no virtual machine\n'),
+}
+
+
 class Installed:
     def __init__(self, build, root):
         self.root = root
@@ -67,19 +75,21 @@ class Installed:
         found = {name: os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names}
         self.programs = os.path.dirname(found['ivshmem-server'])
         self.library = os.path.dirname(found['libivshmem.so.0'])
-        self.header = found['client.h']
+        self.headers = os.path.dirname(found['client.h'])
         self.environment = dict(os.environ, PKG_CONFIG_SYSROOT_DIR=root, LD_LIBRARY_PATH=self.library,
                                 PKG_CONFIG_LIBDIR=os.path.dirname(found['libivshmem.pc']))
 
-    def flags(self, *options):
-        return output('pkg-config', *options, 'libivshmem', env=self.environment).split()
+    def flags(self, library, *options):
+        return output('pkg-config', *options, library, env=self.environment).split()
 
-    def use(self, compiler, language, static, socket):
+    def use(self, library, compiler, language, static, socket):
+        source, argument, expected = USERS[library]
         program = os.path.join(self.root, 'user')
-        libraries = self.flags('--libs', *(['--static'] if static else []))
-        output(compiler, '-x', language, '-Wall', '-Wextra', '-Werror', *self.flags('--cflags'), SOURCE, '-x', 'none',
-               '-o', program, *(['-static'] if static else []), *libraries, env=self.environment)
-        return differ(output(program, f'unix:{socket}', env=self.environment), 'hello 2 1\n')
+        libraries = self.flags(library, '--libs', *(['--static'] if static else []))
+        output(compiler, '-x', language, '-Wall', '-Wextra', '-Werror', *self.flags(library, '--cflags'),
+               os.path.join(HERE, source), '-x', 'none', '-o', program, *(['-static'] if static else []), *libraries,
+               env=self.environment)
+        return differ(output(program, argument.format(socket), env=self.environment), expected)
 
 
 def serve(installed, socket):
@@ -96,18 +106,21 @@ def main(build):
         installed = Installed(build, root)
         check('the library exports what its map promises', differ(exported(installed.library + '/libivshmem.so.0'),
                                                                   promised()))
-        check('the header declares what the library exports', differ(declared(installed.header), promised()))
+        check('the header declares what the library exports', differ(declared(installed.headers + '/client.h'), promised()))
+        check('the device library exports what its headers declare',
+              differ(exported(installed.library + '/libivshmem-device.so.0'),
+                     sorted(declared(installed.headers + '/device.h') + declared(installed.headers + '/kvm.h'))))
         socket = os.path.join(root, 'socket')
         server = serve(installed, socket)
         try:
-            for compiler, language in (('cc', 'c'), ('c++', 'c++')):
-                for static in (False, True):
-                    name = f'a program in {language} uses the {"static" if static else "shared"} library'
-                    if not shutil.which(compiler):
-                        results.append(True)
-                        print(f'ok {len(results)} - {name} # SKIP there is no {compiler}')
-                        continue
-                    attempt(name, lambda: installed.use(compiler, language, static, socket))
+            for library, (compiler, language), static in itertools.product(
+                    USERS, (('cc', 'c'), ('c++', 'c++')), (False, True)):
+                name = f'a program in {language} uses the {"static" if static else "shared"} {library}'
+                if not shutil.which(compiler):
+                    results.append(True)
+                    print(f'ok {len(results)} - {name} # SKIP there is no {compiler}')
+                    continue
+                attempt(name, lambda: installed.use(library, compiler, language, static, socket))
             attempt('the installed command line works', lambda: '' if '"id"' in output(
                 os.path.join(installed.programs, 'ivshmem'), '-t', socket, '--json', 'info',
                 env=installed.environment) else 'it does not tell its id')
