@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <eventfd.h>
 
+#include <fd.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -21,6 +24,34 @@ eventfd_is(int fd)
 	n = readlink(path, target, sizeof(target));
 	return n < 0 ||
 	       ((size_t)n == sizeof(expected) - 1 && memcmp(target, expected, (size_t)n) == 0);
+}
+
+/* The kernel's number of an eventfd, or -1. */
+static long
+eventfd_id(int fd)
+{
+	static const char key[] = "\neventfd-id:";
+	char path[40], info[512];
+	const char *found = NULL;
+	_fd_cleanup_ int file = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	file = open(path, O_RDONLY | O_CLOEXEC);
+	n = file >= 0 ? read(file, info, sizeof(info) - 1) : -1;
+	if (n > 0) {
+		info[n] = '\0';
+		found = strstr(info, key);
+	}
+	return found ? strtol(found + sizeof(key) - 1, NULL, 10) : -1;
+}
+
+bool
+eventfd_same(int a, int b)
+{
+	long id = eventfd_id(a);
+
+	return id >= 0 && id == eventfd_id(b);
 }
 
 int

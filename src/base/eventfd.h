@@ -16,6 +16,12 @@
  */
 bool eventfd_is(int fd);
 
+/*
+ * Do two descriptors stand for the same eventfd? Without /proc, or before Linux 5.2, there is no way
+ * to tell, and they do not.
+ */
+bool eventfd_same(int a, int b);
+
 /* Add 1 to the counter. A full counter is one that rings already: that is success. For eventfds of
  * others see ringer.h. */
 int eventfd_ring(int fd);

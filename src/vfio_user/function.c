@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <function.h>
 
+#include <eventfd.h>
+
 #include <ivshmem/abi.h>
 
 #include <errno.h>
@@ -124,9 +126,35 @@ function_done(struct function *function)
 }
 
 void
+function_assign(struct function *function, unsigned index, unsigned number, int *fd)
+{
+	if (index == VFIO_USER_IRQ_MSIX) {
+		int32_t id = member_id(function->member);
+		int own = id >= 0 ? member_eventfd(function->member, (uint16_t)id, number) : -1;
+
+		member_watch(
+			function->member, number, own < 0 || *fd < 0 || !eventfd_same(own, *fd));
+	}
+	irqs_assign(&function->irqs, index, number, fd);
+	/* What came before there was an eventfd. */
+	if (index == VFIO_USER_IRQ_MSIX)
+		ivshmem_device_retry(function->device, number);
+}
+
+void
+function_disable(struct function *function, unsigned index)
+{
+	irqs_disable(&function->irqs, index);
+	for (unsigned i = 0; index == VFIO_USER_IRQ_MSIX && i < function->irqs.index[index].count;
+		i++)
+		member_watch(function->member, i, true);
+}
+
+void
 function_restart(struct function *function)
 {
-	irqs_clear(&function->irqs);
+	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
+		function_disable(function, i);
 	function_set_stopped(function, false);
 	ivshmem_device_reset(function->device);
 }

@@ -39,6 +39,14 @@ void function_done(struct function *function);
 /* Power-on for a new VMM: no eventfds, a reset device. */
 void function_restart(struct function *function);
 
+/*
+ * The VMM's eventfd of an interrupt (taken over), -1: none. If it is the one by which the peers ring
+ * that vector of ours, which GET_REGION_IO_FDS tells, the VMM takes the rings from it without us:
+ * then we do not look at it, until the vector is given another one.
+ */
+void function_assign(struct function *function, unsigned index, unsigned number, int *fd);
+void function_disable(struct function *function, unsigned index);
+
 /* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
 void function_set_stopped(struct function *function, bool stopped);
 

@@ -82,11 +82,8 @@ set_triggers(
 	for (uint32_t i = 0; i < set->count; i++) {
 		int none = -1;
 
-		irqs_assign(&function->irqs, set->index, set->start + i,
+		function_assign(function, set->index, set->start + i,
 			request->n_fds > 0 ? &request->fds[i] : &none);
-		/* What came before there was an eventfd. */
-		if (set->index == VFIO_USER_IRQ_MSIX)
-			ivshmem_device_retry(function->device, set->start + i);
 	}
 }
 
@@ -112,7 +109,7 @@ handle_set_irqs(struct session *session, struct request *request, struct reply *
 		return 0;
 	}
 	if (set.count == 0)
-		irqs_disable(irqs, set.index);
+		function_disable(function, set.index);
 	for (uint32_t i = 0; i < set.count; i++) {
 		if (set.flags & VFIO_USER_IRQ_SET_DATA_BOOL && !request->body[sizeof(set) + i])
 			continue;
