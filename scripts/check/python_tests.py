@@ -8,7 +8,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 
 from check.builds import ROOT
-from check.report import FAILED, PASSED, SKIPPED, Result
+from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
 from check.run import run
 
 PYTHON = "/usr/bin/python3"
@@ -31,10 +31,7 @@ def run_layer(report, layer, build, timeout, skips_fail):
     elif not results or (status != 0 and not any(r.outcome == FAILED for r in results)):
         results.append(Result("pytest", FAILED, f"{output}\nexit status {status}"))
     if skips_fail:
-        for result in results:
-            if result.outcome == SKIPPED:
-                result.outcome = FAILED
-                result.detail = f"skipped, which is a failure in CI: {result.detail}"
+        fail_skipped(results)
     report.add(layer, build.name, time.monotonic() - started, results)
 
 

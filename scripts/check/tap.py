@@ -4,7 +4,7 @@
 import re
 import time
 
-from check.report import FAILED, PASSED, SKIPPED, Result
+from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
 from check.run import in_parallel, run
 
 RESULT = re.compile(r"(not )?ok (\d+)(?: - (.*?))?(?: # SKIP ?(.*))?$")
@@ -48,13 +48,15 @@ def run_program(test, env):
     return results
 
 
-def run_layer(report, layer, builds, jobs):
+def run_layer(report, layer, builds, jobs, skips_fail=False):
     """The programs of a meson suite, from all builds."""
 
     def one(build_and_test):
         build, test = build_and_test
         started = time.monotonic()
         results = run_program(test, build.env)
+        if skips_fail:
+            fail_skipped(results)
         report.add(layer, f"{test['name']} ({build.name})", time.monotonic() - started, results)
 
     work = []

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <group.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* How long anything may take; nothing needs a hundredth of it. */
+#define PATIENCE_MS 30000
+
+/* Where a process has to be looked at again and again. */
+#define PAUSE_US 1000
+
+#define MAX_WORDS 24
+
+/* Of a socket, in /proc/net/unix. */
+#define LISTENING 0x10000
+
+/* ---- processes -------------------------------------------------------------------------------- */
+
+/* A program of ours; its standard output can be read from *ret_output, if that is not NULL. */
+static pid_t
+spawn(const char *words[MAX_WORDS], int *ret_output)
+{
+	int pipes[2] = {-1, -1};
+	pid_t pid;
+
+	if (ret_output)
+		CHECK_SYS(pipe2(pipes, O_CLOEXEC));
+	pid = test_fork();
+	if (pid == 0) {
+		if (ret_output)
+			dup2(pipes[1], STDOUT_FILENO);
+		execv(words[0], (char *const *)(uintptr_t)words);
+		FAIL("cannot start %s: %s", words[0], strerror(errno));
+	}
+	if (ret_output) {
+		close(pipes[1]);
+		*ret_output = pipes[0];
+	}
+	return pid;
+}
+
+static void
+end_process(pid_t *pid)
+{
+	if (*pid > 0) {
+		kill(*pid, SIGTERM);
+		test_join(*pid);
+	}
+	*pid = 0;
+}
+
+/* Without connecting: each client costs the server an id. */
+static bool
+listens(const char *path)
+{
+	FILE *sockets = fopen("/proc/net/unix", "re");
+	char line[512];
+	bool found = false;
+
+	CHECK(sockets);
+	while (!found && fgets(line, sizeof(line), sockets)) {
+		unsigned flags = 0;
+
+		line[strcspn(line, "\n")] = '\0';
+		if (sscanf(line, "%*s %*s %*s %x", &flags) == 1 && (flags & LISTENING))
+			found = strlen(line) > strlen(path) &&
+				strcmp(line + strlen(line) - strlen(path), path) == 0;
+	}
+	fclose(sockets);
+	return found;
+}
+
+void
+group_start_server(struct group *group)
+{
+	char vectors[16], size[16];
+	const char *words[MAX_WORDS] = {VMM_PROGRAMS "ivshmem-server", "-F", "-S", group->server,
+		"-l", size, "-n", vectors};
+
+	snprintf(vectors, sizeof(vectors), "%u", group->vectors);
+	snprintf(size, sizeof(size), "%u", GROUP_MEMORY);
+	group->server_pid = spawn(words, NULL);
+	for (unsigned waited = 0; !listens(group->server); waited++) {
+		CHECK(waited < PATIENCE_MS * 1000 / PAUSE_US);
+		usleep(PAUSE_US);
+	}
+}
+
+void
+group_stop_server(struct group *group)
+{
+	end_process(&group->server_pid);
+}
+
+static void
+wait_ready(int output)
+{
+	struct pollfd pollfd = {.fd = output, .events = POLLIN};
+	char text[512];
+	ssize_t n;
+
+	CHECK_EQ(poll(&pollfd, 1, PATIENCE_MS), 1);
+	n = CHECK_SYS(read(output, text, sizeof(text) - 1));
+	text[n] = '\0';
+	if (strncmp(text, "ready:", 6) != 0)
+		FAIL("ivshmem-device is not ready, but says: %s", text);
+	close(output);
+}
+
+static pid_t
+start_device(
+	const struct group *group, const struct member_options *options, const char *socket_path)
+{
+	char vectors[16];
+	const char *words[MAX_WORDS] = {VMM_PROGRAMS "ivshmem-device", "--socket", socket_path,
+		"--server", group->server, "--vectors", vectors};
+	size_t n = 7;
+	int output;
+	pid_t pid;
+
+	snprintf(vectors, sizeof(vectors), "%u", group->vectors);
+	if (options->revision == 0) {
+		words[n++] = "--revision=0";
+		words[n++] = "--size=1M";
+		words[n++] = options->peer ? "--role=peer" : "--role=master";
+		words[n++] = options->no_msi ? "--msi=off" : "--ioeventfd=on";
+	} else {
+		words[n++] = options->master ? "--master=auto" : "--master=off";
+		words[n++] = options->words ? "--doorbell-bar=on" : "--doorbell-bar=off";
+	}
+	pid = spawn(words, &output);
+	wait_ready(output);
+	return pid;
+}
+
+/* ---- members ---------------------------------------------------------------------------------- */
+
+static int
+attach_embedded(struct group *group, struct member *member, struct error *reterr)
+{
+	const struct member_options *options = &member->options;
+	struct ivshmem_device_config device;
+	struct embedded_config config = {
+		.server = group->server, .device = &device, .own_routes = options->own_routes};
+
+	ivshmem_device_config_init(&device, options->revision);
+	device.vectors = group->vectors;
+	if (options->revision == 0) {
+		device.memory_size = GROUP_MEMORY;
+		device.msi = !options->no_msi;
+		device.ioeventfd = device.msi;
+		device.master =
+			options->peer ? IVSHMEM_DEVICE_MASTER_OFF : IVSHMEM_DEVICE_MASTER_ON;
+	} else {
+		device.doorbell_bar = options->words;
+		if (options->master)
+			device.master = IVSHMEM_DEVICE_MASTER_AUTO;
+	}
+	return embedded_attach(member->vm, 0, &config, reterr);
+}
+
+static int
+attach_remote(struct group *group, struct member *member, struct error *reterr)
+{
+	char path[sizeof(group->server) + 32];
+	struct remote_config config = {.path = path, .io_fds = member->options.way == WAY_REMOTE};
+
+	snprintf(path, sizeof(path), "%s-%u", group->server, group->named++);
+	member->device = start_device(group, &member->options, path);
+	return remote_attach(member->vm, 0, &config, reterr);
+}
+
+struct member *
+group_join(struct group *group, const struct member_options *options)
+{
+	struct member *member = NULL;
+	struct error error;
+	int r;
+
+	for (unsigned i = 0; i < GROUP_MAX && !member; i++)
+		if (!group->members[i].vm) {
+			member = &group->members[i];
+			*member = (struct member){.options = *options, .number = i};
+		}
+	CHECK(member);
+	member->vm = guest_new(member->number);
+	group->n++;
+	if (options->way == WAY_EMBEDDED)
+		r = attach_embedded(group, member, &error);
+	else
+		r = attach_remote(group, member, &error);
+	if (r < 0)
+		FAIL("%s", error.message);
+	guest_start(member->vm);
+	return member;
+}
+
+void
+group_leave(struct group *group, struct member *member)
+{
+	member->vm = vm_free(member->vm);
+	end_process(&member->device);
+	group->n--;
+}
+
+/* How many (peer, vector) pairs the device knows, its own included. */
+static unsigned
+known_to(const struct group *group, const struct member *member)
+{
+	struct ivshmem_kvm *kvm;
+	unsigned known = 0;
+
+	if (member->options.way != WAY_EMBEDDED) {
+		int r = remote_count(member->vm, 0);
+
+		CHECK(r >= 0);
+		return (unsigned)r;
+	}
+	kvm = embedded_device(member->vm, 0);
+	/* Ids are given lowest first, and are not given again as long as somebody remembers. */
+	for (uint16_t id = 0; id < 64 * (group->named + GROUP_MAX); id++)
+		known += ivshmem_kvm_peer_vectors(kvm, id);
+	return known;
+}
+
+static uint16_t
+id_of(const struct member *member)
+{
+	uint32_t id = 0;
+
+	if (member->options.way == WAY_EMBEDDED)
+		return (uint16_t)ivshmem_kvm_id(embedded_device(member->vm, 0));
+	id = remote_id(member->vm, 0);
+	return (uint16_t)id;
+}
+
+void
+group_settle(struct group *group, unsigned others)
+{
+	unsigned expected = (group->n + others) * group->vectors;
+
+	for (unsigned i = 0; i < GROUP_MAX; i++) {
+		struct member *member = &group->members[i];
+
+		if (!member->vm)
+			continue;
+		for (unsigned waited = 0; known_to(group, member) != expected; waited++) {
+			if (waited == PATIENCE_MS * 1000 / PAUSE_US)
+				FAIL("member %u knows %u vectors and not %u", i,
+					known_to(group, member), expected);
+			usleep(PAUSE_US);
+		}
+		if (member->options.way == WAY_REMOTE)
+			CHECK_EQ(remote_refresh(member->vm, 0), expected);
+		member->id = id_of(member);
+	}
+}
+
+void
+group_start(struct group *group, unsigned vectors)
+{
+	group_start_named(group, vectors, "group");
+}
+
+void
+group_start_named(struct group *group, unsigned vectors, const char *name)
+{
+	const char *impossible = vm_impossible();
+
+	if (impossible)
+		SKIP("%s", impossible);
+	*group = (struct group){.vectors = vectors};
+	snprintf(group->server, sizeof(group->server), "%s/%s", test_directory(), name);
+	group_start_server(group);
+}
+
+void
+group_stop(struct group *group)
+{
+	for (unsigned i = 0; i < GROUP_MAX; i++)
+		if (group->members[i].vm)
+			group_leave(group, &group->members[i]);
+	group_stop_server(group);
+}
+
+void
+group_of(struct group *group, enum way way, unsigned n, unsigned vectors)
+{
+	group_start(group, vectors);
+	for (unsigned i = 0; i < n; i++)
+		group_join(group, &(struct member_options){.way = way, .revision = 1});
+	group_settle(group, 0);
+	for (unsigned i = 0; i < n; i++)
+		CHECK_EQ(guest_setup(group->members[i].vm, vectors), group->members[i].id);
+}
