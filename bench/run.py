@@ -14,6 +14,7 @@ import sys
 BENCHES = {
     "server": "server.py",  # joins, leaves and churn against the kernel's floor
     "vfio-user": "vfio_user.py",  # accesses of the guest against a bare socket
+    "doorbell": "doorbell.py",  # rings between guests under KVM against the kernel alone
 }
 
 

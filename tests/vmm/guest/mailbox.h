@@ -12,9 +12,10 @@
  * Both sides are the same machine: 32-bit little-endian words, nothing else.
  */
 
-#define GUEST_IMAGE_AT   0x10000u /* where the image is loaded; its first byte is its entry */
+/* Those without u are also for the assembler. */
+#define GUEST_IMAGE_AT   0x10000 /* where the image is loaded; its first byte is its entry */
 #define GUEST_MAILBOX_AT 0x8000u
-#define GUEST_STACK_AT   0x80000   /* grows down; also for the assembler, hence without u */
+#define GUEST_STACK_AT   0x80000   /* grows down */
 #define GUEST_FREE_AT    0x100000u /* the guest does not use what is above it */
 #define GUEST_MAGIC      0x6d766769u
 
