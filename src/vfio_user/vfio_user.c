@@ -2,13 +2,12 @@
 #include <vfio_user.h>
 
 #include <channel.h>
-#include <clock.h>
 #include <complaints.h>
+#include <door.h>
 #include <eventfd.h>
 #include <fd.h>
 #include <function.h>
 #include <list.h>
-#include <refusal.h>
 #include <session.h>
 
 #include <errno.h>
@@ -21,9 +20,6 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-/* When no connection can be accepted, for want of descriptors most likely. */
-#define ACCEPT_PAUSE (500 * NSEC_PER_MSEC)
-
 /* The access thread has no deep calls but those of the JSON library, which limits itself. */
 #define STACK_SIZE ((size_t)1 << 20)
 
@@ -35,9 +31,7 @@ struct vfio_user {
 	uint64_t spin_ns;
 	bool quit;
 
-	struct loop_source listener;      /* source.fd is borrowed */
-	struct loop_timer listener_timer; /* ends a pause in accepting */
-	struct refusals refusals;
+	struct door door;
 
 	/* the VMM that is connected */
 	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
@@ -197,6 +191,7 @@ begin(struct vfio_user *vfio_user, int *socket)
 	return r;
 }
 
+/* Whether its end of the connection is closed already. */
 static bool
 is_gone(int socket)
 {
@@ -205,52 +200,27 @@ is_gone(int socket)
 	return poll(&state, 1, 0) == 1 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
-static void
-look_again(struct loop_timer *timer)
+static enum door_state
+place(void *data)
 {
-	loop_set_events(&container_of(timer, struct vfio_user, listener_timer)->listener, EPOLLIN);
+	const struct vfio_user *vfio_user = data;
+
+	if (vfio_user->socket < 0)
+		return DOOR_OPEN;
+	return is_gone(vfio_user->socket) ? DOOR_SOON : DOOR_CLOSED;
 }
 
 static void
-connected(struct loop_source *source, uint32_t events)
+enter(int *socket, pid_t who, void *data)
 {
-	struct vfio_user *vfio_user = container_of(source, struct vfio_user, listener);
-	struct ucred who = {0};
-	socklen_t length = sizeof(who);
-	struct complaints *complaints = &vfio_user->function.complaints;
-	_fd_cleanup_ int fd = -1;
-	int r;
+	struct vfio_user *vfio_user = data;
+	int r = begin(vfio_user, socket);
 
-	(void)events;
-	if (vfio_user->socket >= 0 && is_gone(vfio_user->socket)) {
-		loop_set_events(source, 0); /* until the access thread is done */
-		return;
-	}
-	fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
-	if (fd < 0) {
-		if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
-			return;
-		complain(complaints, "a VMM cannot be let in: %s", strerror(errno));
-		/* It goes on waiting, and the loop would report it for ever. */
-		loop_set_events(source, 0);
-		loop_timer_set(vfio_user->loop, &vfio_user->listener_timer,
-			clock_now() + ACCEPT_PAUSE, look_again);
-		return;
-	}
-	getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length);
-	if (vfio_user->socket >= 0) {
-		complain(complaints,
-			"process %d is refused: another VMM has the device; start one "
-			"ivshmem-device for each VM",
-			(int)who.pid);
-		refusals_add(&vfio_user->refusals, &fd);
-		return;
-	}
-	r = begin(vfio_user, &fd);
 	if (r < 0)
-		complain(complaints, "process %d cannot be served: %s", (int)who.pid, strerror(-r));
+		complain(&vfio_user->function.complaints, "process %d cannot be served: %s",
+			(int)who, strerror(-r));
 	else
-		log_info(vfio_user->log, "process %d, a VMM, connected", (int)who.pid);
+		log_info(vfio_user->log, "process %d, a VMM, connected", (int)who);
 }
 
 static void
@@ -264,7 +234,7 @@ done(struct loop_source *source, uint32_t events)
 		return;
 	pthread_join(vfio_user->thread, NULL);
 	release(vfio_user);
-	loop_set_events(&vfio_user->listener, EPOLLIN);
+	door_look(&vfio_user->door);
 }
 
 /* ---- life --------------------------------------------------------------------------------------- */
@@ -297,7 +267,15 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	vfio_user->spin_ns = config->spin_ns;
 	vfio_user->socket = -1;
 	vfio_user->done.fd = -1;
-	refusals_init(&vfio_user->refusals, config->loop);
+	vfio_user->door = (struct door){
+		.loop = config->loop,
+		.complaints = &vfio_user->function.complaints,
+		.grace_ns = config->grace_ns,
+		.state = place,
+		.enter = enter,
+		.data = vfio_user,
+	};
+	door_init(&vfio_user->door);
 	r = function_init(&vfio_user->function, config->loop, config->member, config->device,
 		config->log, reterr);
 	if (r == 0) {
@@ -313,30 +291,10 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	return 0;
 }
 
-/*
- * Whoever waits to be let in is sent away: just closing the socket they wait at would be a reset
- * of their connections. Those who come now find nobody listening.
- */
-static void
-stop_listening(struct vfio_user *vfio_user)
-{
-	int fd;
-
-	loop_timer_cancel(&vfio_user->listener_timer);
-	if (!vfio_user->listener.loop)
-		return;
-	loop_del(&vfio_user->listener);
-	shutdown(vfio_user->listener.fd, SHUT_RDWR);
-	while ((fd = accept4(vfio_user->listener.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
-		channel_shut(fd);
-		fd_close(fd);
-	}
-}
-
 int
 vfio_user_listen(struct vfio_user *vfio_user, int socket)
 {
-	return loop_add(vfio_user->loop, &vfio_user->listener, socket, EPOLLIN, connected);
+	return door_listen(&vfio_user->door, socket);
 }
 
 struct vfio_user *
@@ -344,7 +302,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 {
 	if (!vfio_user)
 		return NULL;
-	stop_listening(vfio_user);
+	door_done(&vfio_user->door);
 	if (vfio_user->socket >= 0) {
 		/* Wakes the access thread, wherever it waits. */
 		shutdown(vfio_user->socket, SHUT_RDWR);
@@ -353,7 +311,6 @@ vfio_user_free(struct vfio_user *vfio_user)
 	}
 	loop_del(&vfio_user->done);
 	fd_close(vfio_user->done.fd);
-	refusals_done(&vfio_user->refusals);
 	function_done(&vfio_user->function);
 	pthread_mutex_destroy(&vfio_user->lock);
 	free(vfio_user);

@@ -16,11 +16,11 @@
  * VMMs that connect. So everything below tools/ that has state (loop, member, device, session) is
  * only ever used with the lock held, and none of it needs to know of threads.
  *
- * A VMM that connects while another is there is answered EBUSY (refusal.h), unless the other one's
- * end is closed already: then it is the same VM coming back, and waits until the access thread is
- * done.
+ * A VMM has the device from its first message on, not before (door.h). One that comes while another
+ * is there waits for a moment, for it may be the same VM coming back, and is answered EBUSY then.
  */
 
+#include <door.h>
 #include <error.h>
 #include <log.h>
 #include <loop.h>
@@ -38,6 +38,7 @@ struct vfio_user_config {
 	const struct ivshmem_device_config *device; /* but for ops, data and host_msix */
 	const struct log *log; /* called with the lock held, by either thread */
 	uint64_t spin_ns;      /* how long to look for the next request before sleeping */
+	uint64_t grace_ns;     /* how long a VMM waits for the one before it, DOOR_GRACE mostly */
 };
 
 int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,

@@ -7,6 +7,8 @@ import signal
 import socket
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -144,7 +146,7 @@ def test_killed_while_it_rings(group):
 
 @pytest.mark.parametrize("payload", [vu.QEMU_VERSION, vu.RUST_VERSION], ids=["qemu", "rust"])
 def test_second_vmm_is_told_that_it_is_one_too_many(group, payload):
-    """An error that names the reason, then the end; QEMU would abort at a connection that is reset."""
+    """After a while, an error that names the reason, and the end; QEMU would abort if it were reset."""
     first = group.vmm()
     second = group.device.connect()
     assert second.refused(vu.VERSION, payload) == errno.EBUSY
@@ -160,14 +162,17 @@ def test_second_vmm_that_pipelines(group):
     """Version and maps with descriptors in one go: all is taken, so that nothing resets the connection."""
     first = group.vmm()
     canary = wire.Canary()
+    others = []
     for _ in range(20):
         second = group.device.connect()
+        others.append(second)
         second.send(vu.VERSION, vu.QEMU_VERSION)
         try:
             for _ in range(20):
                 second.send(vu.DMA_MAP, struct.pack("=IIQQQ", 32, 3, 0, 0, 4096), [canary.fd])
         except BrokenPipeError:
             pass
+    for second in others:
         [reply] = second.drain_to_end()
         assert (reply.flags, reply.error) == (vu.REPLY | vu.ERROR, errno.EBUSY)
         second.close()
@@ -223,10 +228,86 @@ def test_half_a_message_and_silence(own_group, length):
     group = own_group()
     vmm = group.device.connect()
     vmm.send_bytes(message(vu.VERSION, vu.QEMU_VERSION)[:length])
+    assert_serves_its_server(group)
+    assert group.vmm().register(vu.IV_POSITION) == group.id, "it keeps nobody out"
+    group.device.finish()
+    vmm.drain_to_end()
+
+
+def test_half_a_request_and_silence(own_group):
+    group = own_group()
+    vmm = group.vmm()
+    vmm.send_bytes(message(vu.REGION_READ, READ)[:20])
     vmm.wait_taken()
     assert_serves_its_server(group)
     group.device.finish()
     vmm.drain_to_end()
+
+
+def test_silence_keeps_nobody_out(group):
+    """Who connected first and says nothing, or not all of a message, is no VMM yet."""
+    before = len(group.device.fds())
+    silent = []
+    for _ in range(10):
+        silent.append(group.device.connect())
+        silent.append(group.device.connect())
+        silent[-1].send_bytes(message(vu.VERSION, vu.QEMU_VERSION)[:-1])
+    for _ in range(3):
+        vmm = group.device.connect().attach()
+        assert vmm.register(vu.IV_POSITION) == group.id
+        vmm.close()
+    for each in silent:
+        each.close()
+    group.device.wait_fds(before)
+
+
+@pytest.fixture
+def doomed(group):
+    """The process of a VMM that has the device."""
+    program = (
+        "import signal, sys; sys.path[:0] = sys.argv[2:]; from vfio_user import Client\n"
+        "vmm = Client(sys.argv[1]).attach(); print(flush=True); signal.pause()"
+    )
+    arguments = [sys.executable, "-c", program, group.device.path, *sys.path]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"\n", "it is attached"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_killed_and_back_at_once(group, doomed):
+    doomed.kill()
+    assert group.vmm().register(vu.IV_POSITION) == group.id
+
+
+def test_killed_while_the_next_one_waits(group, doomed):
+    """A VMM takes its time to die; the next one may be there before its socket is closed."""
+    before = len(group.device.fds())
+    vmm = group.device.connect()
+    number = vmm.send(vu.VERSION, vu.QEMU_VERSION)
+    group.device.wait_fds(before + 1)
+    time.sleep(0.2)
+    assert not vmm.waiting(), "it is neither let in nor refused"
+    doomed.kill()
+    assert not vmm.reply_to(number, vu.VERSION).flags & vu.ERROR
+    assert vmm.register(vu.IV_POSITION) == group.id
+
+
+def test_many_who_speak_while_another_is_there(group):
+    """They wait for a while, not for ever, and are answered; the one that is served notices nothing."""
+    first = group.vmm()
+    others = []
+    for _ in range(30):
+        others.append(group.device.connect())
+        others[-1].send(vu.VERSION, vu.QEMU_VERSION, number=1)
+    assert first.info()[0] == 16
+    for other in others:
+        assert other.reply_to(1, vu.VERSION).error == errno.EBUSY
+        other.assert_ended()
+        other.close()
+    assert first.info()[0] == 16
 
 
 def test_rule_20_replies_that_nobody_reads(own_group):

@@ -137,11 +137,13 @@ def test_byte_by_byte(vmm, name):
     assert vmm.receive()[:5] == expected[:5]
 
 
-def test_version_byte_by_byte(group):
+@pytest.mark.parametrize("step", [4, 15, 17])
+def test_version_in_small_pieces(group, step):
+    """The device reads none of it before it is complete, and a socket holds some seventy pieces."""
     vmm = group.device.connect()
-    for byte in message(vu.VERSION, vu.QEMU_VERSION, 1):
-        vmm.send_bytes(bytes([byte]))
-        vmm.wait_taken()
+    data = message(vu.VERSION, vu.QEMU_VERSION, 1)
+    for at in range(0, len(data), step):
+        vmm.send_bytes(data[at : at + step])
     assert not vmm.reply_to(1, vu.VERSION).flags & vu.ERROR
 
 

@@ -40,7 +40,11 @@ prepare_device(unsigned revision, uint64_t spin_ns)
 {
 	struct ivshmem_device_config config = room_config(revision, revision ? 2 : 1);
 	struct vfio_user_config vfio_user = {
-		.device = &config, .log = &stage.log, .spin_ns = spin_ns};
+		.device = &config,
+		.log = &stage.log,
+		.spin_ns = spin_ns,
+		.grace_ns = device.grace_ns,
+	};
 	struct error error = {0};
 
 	stage_open();

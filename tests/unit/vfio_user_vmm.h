@@ -22,6 +22,7 @@ extern struct device {
 	int listener;
 	pthread_t thread;
 	struct loop_source quit; /* an eventfd */
+	uint64_t grace_ns;       /* 0, unless a test sets it before */
 } device;
 
 /* ---- the device -------------------------------------------------------------------------------- */

@@ -148,6 +148,7 @@ start_device(struct program *program)
 		.device = &device,
 		.log = &program->log,
 		.spin_ns = (uint64_t)options->spin_us * 1000,
+		.grace_ns = DOOR_GRACE,
 	};
 	struct error error;
 	int r = complete(program, &device);

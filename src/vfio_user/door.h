@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VFIO_USER_DOOR_H
+#define VFIO_USER_DOOR_H
+
+/*
+ * Where VMMs wait until they are let in to the one place that there is, or sent away.
+ *
+ * Theory of operation. A visitor is silent until its first message is complete. Nothing is read
+ * before: the door only looks at what waits in the socket.
+ *
+ *	accept ---> silent --- first message complete ---> waiting --- place free ---> let in
+ *		      |                                       |
+ *		      | DOOR_PATIENCE over, or crowded        | grace over, or crowded
+ *		      v                                       v
+ *		   sent away                             told EBUSY
+ *
+ * So who connects and says nothing, or half a message, never has the place. Who speaks while
+ * another one has it waits for a moment, because that one may be a process that is being killed: a
+ * VMM with much memory takes a second or more to die, and the kernel closes its sockets last.
+ *
+ * A VMM is always answered before it is sent away, because QEMU dies of a connection that is reset.
+ */
+
+#include <complaints.h>
+#include <loop.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Visitors at the same time. Another one takes the place of the silent one that is there longest,
+ * or, if all wait, of the one that waits longest. */
+#define DOOR_VISITORS 8
+
+#define DOOR_PATIENCE (10 * NSEC_PER_SEC)
+
+/* QEMU waits 5 s for an answer. */
+#define DOOR_GRACE (3 * NSEC_PER_SEC)
+
+/* The place behind the door: */
+enum door_state {
+	DOOR_OPEN,   /* free */
+	DOOR_CLOSED, /* taken */
+	DOOR_SOON,   /* taken, but about to be free: nobody is refused now */
+};
+
+struct visitor {
+	struct door *door;
+	struct loop_source source; /* source.fd is owned while it is watched, else -1 */
+	struct loop_timer timer;
+	pid_t who;
+	bool has_spoken;
+	uint64_t since; /* when it came, or spoke; a number that only grows */
+};
+
+struct door {
+	struct loop *loop;
+	struct complaints *complaints;
+	uint64_t grace_ns;
+	enum door_state (*state)(void *data);
+	/* Take *socket over and serve it; `who` is the process, 0 if unknown. */
+	void (*enter)(int *socket, pid_t who, void *data);
+	void *data;
+
+	struct loop_source listener; /* source.fd is borrowed */
+	struct loop_timer pause;     /* ends a pause in accepting */
+	struct visitor visitors[DOOR_VISITORS];
+	uint64_t clock; /* of `since` */
+};
+
+/* The members up to `data` are set. */
+void door_init(struct door *door);
+
+/* Everybody is sent away, and nobody listens any more. */
+void door_done(struct door *door);
+
+/* Those who connect to `socket`, which listens, are visitors. 0 or a negative errno. */
+int door_listen(struct door *door, int socket);
+
+/* A visitor on this socket, which is taken over. */
+void door_add(struct door *door, int *socket);
+
+/* The state has changed: let in whoever waits longest. */
+void door_look(struct door *door);
+
+#endif
