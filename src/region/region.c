@@ -42,11 +42,14 @@ static int
 set_size(int fd, uint64_t size, const char *what, struct error *reterr)
 {
 	char text[SIZE_TEXT_MAX];
+	int r;
 
 	if (ftruncate(fd, (off_t)size) == 0)
 		return 0;
-	return error_set(reterr, -errno, "cannot size %s to %s: %s", what, format_size(size, text),
-		strerror(errno));
+	r = -errno;
+	return error_set(reterr, r, "cannot size %s to %s: %s%s", what, format_size(size, text),
+		strerror(-r),
+		r == -EFBIG ? "; raise the limit on the size of files (ulimit -f)" : "");
 }
 
 /* Huge pages are taken now: a group that starts without its pages would kill the first VM that maps

@@ -364,7 +364,7 @@ def test_stalled_in_a_large_reply(plain):
 # ---- the end -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_it_in_order(own_group, number):
     group = own_group()
     vmm = group.vmm()

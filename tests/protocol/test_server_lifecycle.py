@@ -303,15 +303,6 @@ def test_107_signal_while_clients_are_stalled(server):
     srv.finish()
 
 
-def test_107_hangup_leaves_nothing_behind(server, start, room):
-    """The terminal of a server in the foreground goes away."""
-    srv = start()
-    srv.expect("ivshmem-server: listening on .*")
-    srv.signal(signal.SIGHUP)
-    srv.wait()
-    assert os.listdir(room.path) == []
-
-
 def test_107_signals_blocked_by_the_parent(processes, room):
     """A mask inherited from a careless parent does not make it immortal."""
     srv = wire.Server(

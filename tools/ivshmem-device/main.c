@@ -10,16 +10,14 @@
 #include <member.h>
 #include <options.h>
 #include <parse.h>
+#include <signals.h>
 #include <terminal.h>
 #include <vfio_user.h>
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 #define PROGRAM "ivshmem-device"
 
@@ -69,29 +67,21 @@ static void
 quit(struct loop_source *source, uint32_t events)
 {
 	struct program *program = container_of(source, struct program, signals);
-	struct signalfd_siginfo info;
 
 	(void)events;
-	if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	if (signals_take(source))
 		vfio_user_quit(program->vfio_user);
 }
 
 static int
-start_loop(struct program *program, const sigset_t *signals)
+start_loop(struct program *program)
 {
-	int r = loop_new(&program->loop), fd;
+	int r = loop_new(&program->loop);
 
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
-	fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return fail_errno(program, -errno, "cannot wait for signals");
-	r = loop_add(program->loop, &program->signals, fd, EPOLLIN, quit);
-	if (r < 0) {
-		fd_close(fd);
-		return fail_errno(program, r, "cannot wait for signals");
-	}
-	return 0;
+	r = signals_watch(program->loop, &program->signals, quit);
+	return r < 0 ? fail_errno(program, r, "cannot wait for signals") : 0;
 }
 
 static int
@@ -181,7 +171,7 @@ say_ready(const struct program *program)
 }
 
 static int
-start(struct program *program, const sigset_t *signals)
+start(struct program *program)
 {
 	const struct device_options *options = &program->options;
 	struct listener_config listener = {
@@ -197,7 +187,7 @@ start(struct program *program, const sigset_t *signals)
 	/* First what belongs to one process only. */
 	if (listener_bind(&program->listener, &listener, &error) < 0)
 		return fail(program, &error);
-	r = start_loop(program, signals);
+	r = start_loop(program);
 	if (r == 0)
 		r = start_member(program);
 	if (r == 0)
@@ -211,17 +201,14 @@ stop(struct program *program)
 	vfio_user_free(program->vfio_user);
 	listener_close(&program->listener);
 	member_close(program->member);
-	if (program->signals.loop) {
-		loop_del(&program->signals);
-		fd_close(program->signals.fd);
-	}
+	signals_unwatch(&program->signals);
 	loop_free(program->loop);
 }
 
 static int
-run(struct program *program, const sigset_t *signals)
+run(struct program *program)
 {
-	int r = start(program, signals);
+	int r = start(program);
 
 	if (r == 0) {
 		say_ready(program);
@@ -242,12 +229,11 @@ main(int argc, char **argv)
 		.listener.fd = -1,
 	};
 	struct error error;
-	sigset_t signals;
 	bool usage;
 
 	if (fd_open_standard() < 0)
 		return EXIT_FAILURE;
-	signal(SIGPIPE, SIG_IGN);
+	signals_ignore();
 	if (device_options_parse(argc, argv, &program.options, &usage, &error) < 0) {
 		fail(&program, &error);
 		fputs("Try '" PROGRAM " --help'.\n", stderr);
@@ -267,10 +253,6 @@ main(int argc, char **argv)
 		log_warning(&program.log, "%s", program.options.warning);
 
 	/* Before anything exists that would have to be removed: a signal waits for the loop. */
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	return run(&program, &signals);
+	signals_hold();
+	return run(&program);
 }

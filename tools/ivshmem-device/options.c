@@ -69,7 +69,7 @@ const char device_options_usage[] =
 	"                          at most 3600 (5)\n"
 	"\n"
 	"It stays in the foreground, and prints a line that begins with \"ready\" once a\n"
-	"VMM can connect. SIGTERM, SIGINT and SIGHUP end it.\n"
+	"VMM can connect. SIGTERM and SIGINT end it; SIGHUP does nothing.\n"
 	"Exit status: 0 if it was asked to end, 1 if it failed, 2 on wrong usage.\n"
 	"\n"
 	"Example, a group of 64 MiB with a guest of QEMU:\n"

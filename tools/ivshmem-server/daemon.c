@@ -131,9 +131,13 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
 			"cannot use pid file '%.300s': it exists and belongs to user %u; choose "
 			"another one with -p",
 			path, (unsigned)st.st_uid);
-	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0)
-		return error_set(reterr, -errno, "cannot write pid file '%.300s': %s", path,
+	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0) {
+		r = error_set(reterr, -errno, "cannot write pid file '%.300s': %s", path,
 			strerror(errno));
+		/* It is ours, as the lock says, and says nothing of use. */
+		unlink(path);
+		return r;
+	}
 	*ret_file = (struct pid_file){.dev = st.st_dev, .ino = st.st_ino};
 	strcpy(ret_file->path, path);
 	ret_file->fd = fd_take(&fd);

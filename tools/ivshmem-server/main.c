@@ -13,6 +13,7 @@
 #include <parse.h>
 #include <region.h>
 #include <server.h>
+#include <signals.h>
 #include <terminal.h>
 
 #include <ivshmem/abi.h>
@@ -20,12 +21,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <syslog.h>
 
 #define PROGRAM "ivshmem-server"
@@ -71,24 +69,9 @@ fail_errno(const struct program *program, int code, const char *what)
 static void
 quit(struct loop_source *source, uint32_t events)
 {
-	struct signalfd_siginfo info;
-
 	(void)events;
-	if (read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+	if (signals_take(source))
 		loop_quit(source->loop);
-}
-
-static int
-start_signals(struct program *program, const sigset_t *signals)
-{
-	int fd = signalfd(-1, signals, SFD_CLOEXEC | SFD_NONBLOCK), r;
-
-	if (fd < 0)
-		return -errno;
-	r = loop_add(program->loop, &program->signals, fd, EPOLLIN, quit);
-	if (r < 0)
-		fd_close(fd);
-	return r;
 }
 
 /* What is dangerous about the memory, though it is what was asked for. */
@@ -213,7 +196,7 @@ start_socket(struct program *program)
 }
 
 static int
-start(struct program *program, const sigset_t *signals)
+start(struct program *program)
 {
 	const struct options *options = &program->options;
 	unsigned long limit = fd_raise_limit();
@@ -231,7 +214,7 @@ start(struct program *program, const sigset_t *signals)
 		return r;
 	r = loop_new(&program->loop);
 	if (r == 0)
-		r = start_signals(program, signals);
+		r = signals_watch(program->loop, &program->signals, quit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
 	/* Nobody gets in before there is something to give. */
@@ -250,19 +233,16 @@ stop(struct program *program)
 	/* The path first: nobody new comes while the others are being disconnected. */
 	listener_close(&program->listener);
 	server_free(program->server);
-	if (program->signals.loop) {
-		loop_del(&program->signals);
-		fd_close(program->signals.fd);
-	}
+	signals_unwatch(&program->signals);
 	loop_free(program->loop);
 	region_close(&program->region);
 	pid_file_close(&program->pid_file);
 }
 
 static int
-run(struct program *program, const sigset_t *signals)
+run(struct program *program)
 {
-	int r = start(program, signals);
+	int r = start(program);
 
 	if (r == 0) {
 		if (program->report_fd >= 0) {
@@ -296,12 +276,11 @@ main(int argc, char **argv)
 		.listener.fd = -1,
 	};
 	struct error error;
-	sigset_t signals;
 	bool usage;
 
 	if (fd_open_standard() < 0)
 		return EXIT_FAILURE;
-	signal(SIGPIPE, SIG_IGN);
+	signals_ignore();
 
 	if (options_parse(argc, argv, &program.options, &usage, &error) < 0) {
 		fail(&program, &error);
@@ -339,10 +318,6 @@ main(int argc, char **argv)
 	 * loop. But not before the options are understood, for which a service of names may be asked
 	 * that does not answer, and not in the process that waits for the daemon.
 	 */
-	sigemptyset(&signals);
-	sigaddset(&signals, SIGTERM);
-	sigaddset(&signals, SIGINT);
-	sigaddset(&signals, SIGHUP);
-	sigprocmask(SIG_BLOCK, &signals, NULL);
-	return run(&program, &signals);
+	signals_hold();
+	return run(&program);
 }

@@ -56,7 +56,7 @@ const char options_usage[] =
 	"      --stall-timeout SECONDS disconnect a client that does not read for so long; 0: "
 	"never (300)\n"
 	"\n"
-	"SIGTERM, SIGINT and SIGHUP end it and remove what it created.\n"
+	"SIGTERM and SIGINT end it and remove what it created; SIGHUP does nothing.\n"
 	"Exit status: 0 if it was asked to end (or, as a daemon, once it serves), 1 if it cannot "
 	"start.\n"
 	"\n"

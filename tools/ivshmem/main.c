@@ -277,6 +277,8 @@ main(int argc, char **argv)
 		return STATUS_FAILURE;
 	setvbuf(stderr, NULL, _IOLBF, 0);
 	sigaction(SIGBUS, &bus_error, NULL);
+	/* Output that exceeds RLIMIT_FSIZE is an error like a full disk, and told. */
+	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
 
 	parsed = parse_options(&cli, NULL, NULL, argc, argv);

@@ -41,16 +41,23 @@ note(const struct cli *cli, const char *format, ...)
 	va_end(args);
 }
 
+/* The first failure, which is what the user is told of. */
+static int failure;
+
+int
+output_failure(void)
+{
+	if (ferror(stdout) && !failure)
+		failure = errno ? -errno : -EIO;
+	return failure;
+}
+
 int
 output_flush(void)
 {
-	static int failure;
-
 	if (fflush(stdout) == EOF && !failure)
 		failure = errno ? -errno : -EIO;
-	if (ferror(stdout) && !failure)
-		failure = -EIO;
-	return failure;
+	return output_failure();
 }
 
 void

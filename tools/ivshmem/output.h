@@ -20,6 +20,12 @@ void note(const struct cli *cli, const char *format, ...) __attribute__((format(
 /* A line of text to stdout, complete with newline, flushed. */
 void print_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/*
+ * What writing to stdout failed with, once and for all, or 0. To be asked right after something was
+ * printed: stdio knows later that it failed, but not why.
+ */
+int output_failure(void);
+
 /* Flush stdout; -EIO or what the write failed with, once and for all. */
 int output_flush(void);
 
