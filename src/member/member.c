@@ -107,6 +107,7 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	member->loop = loop;
 	member->log = log;
 	member->lost = config->lost;
+	member->joined = config->joined;
 	member->data = config->data;
 	member->has_server = config->server != NULL;
 	member->id = member->has_server ? IVSHMEM_DEVICE_NO_ID : 0;
@@ -116,8 +117,9 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	if (config->cancel > 0)
 		member->uplink.cancel = config->cancel;
 	if (member->has_server)
-		r = messages_open(member, config->server, clock_now() + timeout_ms * NSEC_PER_MSEC,
-			config->late, reterr);
+		r = messages_open(member, config->server,
+			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, config->late,
+			reterr);
 	else
 		r = open_memory(member, config, reterr);
 	if (r < 0) {

@@ -53,6 +53,11 @@ struct member_config {
 	 * which may close the member. Not logged here. May be NULL. */
 	void (*lost)(struct member *member, const struct error *error, void *data);
 	void *data;
+
+	/* If this is given, member_open() does not wait, not even for a place in the server's queue,
+	 * and what would have made it fail later is a `lost` server. Called once, when the id and the
+	 * memory are there; the member may be closed by it. For members with a server. */
+	void (*joined)(struct member *member, void *data);
 };
 
 /*

@@ -46,6 +46,7 @@ struct member {
 	struct loop *loop;
 	const struct log *log;
 	void (*lost)(struct member *member, const struct error *error, void *data);
+	void (*joined)(struct member *member, void *data); /* NULL: was called, or nobody waits */
 	void *data;
 
 	struct ivshmem_device *device; /* NULL: none attached */

@@ -138,6 +138,18 @@ messages_close(struct member *member)
 	uplink_close(&member->uplink);
 }
 
+/* The last thing that is done: the member may be closed by it. */
+static void
+tell_joined(struct member *member)
+{
+	void (*joined)(struct member *, void *) = member->joined;
+
+	if (!joined || member->id < 0 || !member->memory)
+		return;
+	member->joined = NULL;
+	joined(member, member->data);
+}
+
 static void
 readable(struct loop_source *source, uint32_t events)
 {
@@ -153,8 +165,10 @@ readable(struct loop_source *source, uint32_t events)
 		if (r == 0)
 			r = handle(member, &event, &error);
 	}
-	if (r == 0 || r == -EAGAIN)
+	if (r == 0 || r == -EAGAIN) {
+		tell_joined(member);
 		return;
+	}
 	messages_close(member);
 	/* The last thing done here: the member may be closed by it. */
 	if (member->lost)
@@ -171,7 +185,7 @@ messages_open(
 		return r;
 	if (late)
 		follower_init_either(&member->uplink.follower);
-	else
+	else if (!member->joined)
 		r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
 	if (r < 0)
 		return r;

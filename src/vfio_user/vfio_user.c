@@ -8,6 +8,7 @@
 #include <fd.h>
 #include <function.h>
 #include <list.h>
+#include <rejoin.h>
 #include <session.h>
 
 #include <errno.h>
@@ -27,11 +28,15 @@ struct vfio_user {
 	pthread_mutex_t lock;
 	struct loop *loop;
 	const struct log *log;
-	struct function function;
+	struct function *function;
+	struct ivshmem_device_config device; /* what it is made of */
+	void (*rejoined)(struct member *member, void *data);
+	void *data;
 	uint64_t spin_ns;
 	bool quit;
 
 	struct door door;
+	struct rejoin rejoin;
 
 	/* the VMM that is connected */
 	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
@@ -60,7 +65,7 @@ unlock(struct vfio_user *vfio_user)
 static void
 end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
 {
-	struct complaints *complaints = &vfio_user->function.complaints;
+	struct complaints *complaints = &vfio_user->function->complaints;
 
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
@@ -149,9 +154,10 @@ release(struct vfio_user *vfio_user)
 	channel_done(&vfio_user->channel);
 	reply_done(&vfio_user->reply);
 	session_done(&vfio_user->session);
-	function_restart(&vfio_user->function);
+	function_restart(vfio_user->function);
 	channel_shut(vfio_user->socket);
 	vfio_user->socket = fd_close(vfio_user->socket);
+	rejoin_allow(&vfio_user->rejoin, true);
 }
 
 /* A thread that gets none of the signals that the loop waits for. */
@@ -178,8 +184,9 @@ begin(struct vfio_user *vfio_user, int *socket)
 {
 	int r;
 
-	function_restart(&vfio_user->function);
-	session_init(&vfio_user->session, &vfio_user->function);
+	rejoin_allow(&vfio_user->rejoin, false);
+	function_restart(vfio_user->function);
+	session_init(&vfio_user->session, vfio_user->function);
 	vfio_user->socket = fd_take(socket);
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
 	if (r == 0)
@@ -203,10 +210,11 @@ is_gone(int socket)
 static enum door_state
 place(void *data)
 {
-	const struct vfio_user *vfio_user = data;
+	struct vfio_user *vfio_user = data;
 
+	/* Of a server that is back by now, the VMM is to have the group. */
 	if (vfio_user->socket < 0)
-		return DOOR_OPEN;
+		return rejoin_try(&vfio_user->rejoin) ? DOOR_SOON : DOOR_OPEN;
 	return is_gone(vfio_user->socket) ? DOOR_SOON : DOOR_CLOSED;
 }
 
@@ -217,10 +225,15 @@ enter(int *socket, pid_t who, void *data)
 	int r = begin(vfio_user, socket);
 
 	if (r < 0)
-		complain(&vfio_user->function.complaints, "process %d cannot be served: %s",
+		complain(&vfio_user->function->complaints, "process %d cannot be served: %s",
 			(int)who, strerror(-r));
 	else
 		log_info(vfio_user->log, "process %d, a VMM, connected", (int)who);
+	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
+		return;
+	complain(&vfio_user->function->complaints,
+		"the server is gone: the VM gets the memory and the peers that it left behind, and "
+		"hears of no others");
 }
 
 static void
@@ -252,6 +265,93 @@ watch_done(struct vfio_user *vfio_user)
 	return r;
 }
 
+/* The function of a member, which decides what the options leave open. */
+static int
+make_function(struct function **ret_function, const struct vfio_user *vfio_user,
+	struct member *member, struct error *reterr)
+{
+	struct function *function = malloc(sizeof(*function));
+	struct ivshmem_device_config device = vfio_user->device;
+	int r;
+
+	/* Plain returns: the analyser does not know that error_set() gives back its code. */
+	if (!function) {
+		error_set(reterr, -ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
+	if (device.revision > 0) {
+		device.memory_size = member_memory_size(member);
+		device.id = member_id(member);
+	}
+	r = function_init(function, vfio_user->loop, member, &device, vfio_user->log, reterr);
+	if (r < 0) {
+		free(function);
+		return r;
+	}
+	*ret_function = function;
+	return 0;
+}
+
+static void
+free_function(struct function *function)
+{
+	if (function)
+		function_done(function);
+	free(function);
+}
+
+/* No VMM is there, so nobody has seen the device yet. */
+static int
+replace(struct member *next, void *data, struct error *reterr)
+{
+	struct vfio_user *vfio_user = data;
+	struct function *function = NULL, *previous = vfio_user->function;
+	struct member *member = previous->member;
+	int r = make_function(&function, vfio_user, next, reterr);
+
+	if (r < 0)
+		return r;
+	function->complaints = previous->complaints;
+	vfio_user->function = function;
+	vfio_user->door.complaints = &function->complaints;
+	free_function(previous);
+	member_close(member);
+	if (vfio_user->rejoined)
+		vfio_user->rejoined(next, vfio_user->data);
+	return 0;
+}
+
+static void
+settled(void *data)
+{
+	struct vfio_user *vfio_user = data;
+
+	door_look(&vfio_user->door);
+}
+
+static void
+init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
+{
+	vfio_user->door = (struct door){
+		.loop = config->loop,
+		.grace_ns = config->grace_ns,
+		.state = place,
+		.enter = enter,
+		.data = vfio_user,
+	};
+	door_init(&vfio_user->door);
+	vfio_user->rejoin = (struct rejoin){
+		.loop = config->loop,
+		.log = config->log,
+		.replace = replace,
+		.settled = settled,
+		.data = vfio_user,
+	};
+	if (config->join)
+		vfio_user->rejoin.config = *config->join;
+	rejoin_init(&vfio_user->rejoin);
+}
+
 int
 vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
 	struct error *reterr)
@@ -264,21 +364,16 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	pthread_mutex_init(&vfio_user->lock, NULL);
 	vfio_user->loop = config->loop;
 	vfio_user->log = config->log;
+	vfio_user->device = *config->device;
+	vfio_user->rejoined = config->rejoined;
+	vfio_user->data = config->data;
 	vfio_user->spin_ns = config->spin_ns;
 	vfio_user->socket = -1;
 	vfio_user->done.fd = -1;
-	vfio_user->door = (struct door){
-		.loop = config->loop,
-		.complaints = &vfio_user->function.complaints,
-		.grace_ns = config->grace_ns,
-		.state = place,
-		.enter = enter,
-		.data = vfio_user,
-	};
-	door_init(&vfio_user->door);
-	r = function_init(&vfio_user->function, config->loop, config->member, config->device,
-		config->log, reterr);
+	init_parts(vfio_user, config);
+	r = make_function(&vfio_user->function, vfio_user, config->member, reterr);
 	if (r == 0) {
+		vfio_user->door.complaints = &vfio_user->function->complaints;
 		r = watch_done(vfio_user);
 		if (r < 0)
 			error_set(reterr, r, "cannot make an eventfd: %s", strerror(-r));
@@ -309,12 +404,20 @@ vfio_user_free(struct vfio_user *vfio_user)
 		pthread_join(vfio_user->thread, NULL);
 		release(vfio_user);
 	}
+	rejoin_done(&vfio_user->rejoin);
 	loop_del(&vfio_user->done);
 	fd_close(vfio_user->done.fd);
-	function_done(&vfio_user->function);
+	free_function(vfio_user->function);
 	pthread_mutex_destroy(&vfio_user->lock);
 	free(vfio_user);
 	return NULL;
+}
+
+bool
+vfio_user_lost(struct vfio_user *vfio_user)
+{
+	rejoin_lost(&vfio_user->rejoin);
+	return vfio_user->rejoin.allowed;
 }
 
 int

@@ -28,6 +28,7 @@
 
 #include <ivshmem/device.h>
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct vfio_user;
@@ -35,14 +36,29 @@ struct vfio_user;
 struct vfio_user_config {
 	struct loop *loop;
 	struct member *member;                      /* opened */
-	const struct ivshmem_device_config *device; /* but for ops, data and host_msix */
+	const struct ivshmem_device_config *device; /* but for ops, data and host_msix; the id and,
+						       in revision 1, the size are the member's */
 	const struct log *log; /* called with the lock held, by either thread */
 	uint64_t spin_ns;      /* how long to look for the next request before sleeping */
 	uint64_t grace_ns;     /* how long a VMM waits for the one before it, DOOR_GRACE mostly */
+
+	/* How the member was opened, to do it again (copied, but what it points to is borrowed); NULL:
+	 * it stays. Then `rejoined` is called with the new member, which is the caller's to close as
+	 * the one before was; that one is closed. May be NULL. */
+	const struct member_config *join;
+	void (*rejoined)(struct member *member, void *data);
+	void *data;
 };
 
 int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
 	struct error *reterr);
+
+/*
+ * The member's server is gone: to be called by `lost` of its configuration. While no VMM is
+ * attached, a server that listens on the same socket is joined instead. Returns whether that is so
+ * now.
+ */
+bool vfio_user_lost(struct vfio_user *vfio_user);
 
 /* Let VMMs in that connect to `socket`, which listens; borrowed, and to be closed after
  * vfio_user_free(). 0 or a negative errno. */

@@ -60,7 +60,7 @@ def test_066_server_death(own_group, eventfds, number):
     wire.ring(group.at_device[0])
     wire.wait_rings(fds[0])
     group.device.finish()
-    assert len(group.device.stderr.splitlines()) == 1, "told once"
+    assert len(group.device.stderr.splitlines()) == 2, "told once, and to the administrator of the next VM"
 
 
 def test_066_server_death_takes_no_processor_time(own_group):

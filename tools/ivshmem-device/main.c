@@ -55,10 +55,14 @@ lost(struct member *member, const struct error *error, void *data)
 	const struct program *program = data;
 
 	(void)member;
-	log_error(&program->log,
-		"%s; the VM goes on with the memory and the peers it has; restart " PROGRAM
-		" and the VM to join another server",
-		error->message);
+	if (vfio_user_lost(program->vfio_user))
+		log_error(&program->log,
+			"%s; the group is joined again when a server listens there",
+			error->message);
+	else
+		log_error(&program->log,
+			"%s; the VM goes on with the memory and the peers it has, until it ends",
+			error->message);
 }
 
 /* ---- start ------------------------------------------------------------------------------------ */
@@ -84,11 +88,12 @@ start_loop(struct program *program)
 	return r < 0 ? fail_errno(program, r, "cannot wait for signals") : 0;
 }
 
-static int
-start_member(struct program *program)
+static struct member_config
+member_config(struct program *program)
 {
 	const struct device_options *options = &program->options;
-	struct member_config config = {
+
+	return (struct member_config){
 		.server = options->server,
 		.shm = options->shm,
 		.file = options->file,
@@ -99,6 +104,12 @@ start_member(struct program *program)
 		.lost = lost,
 		.data = program,
 	};
+}
+
+static int
+start_member(struct program *program)
+{
+	struct member_config config = member_config(program);
 	struct error error;
 	int r = member_open(&program->member, program->loop, &config, &program->log, &error);
 
@@ -127,32 +138,6 @@ complete(const struct program *program, struct ivshmem_device_config *config)
 	return 0;
 }
 
-static int
-start_device(struct program *program)
-{
-	const struct device_options *options = &program->options;
-	struct ivshmem_device_config device = options->config;
-	struct vfio_user_config config = {
-		.loop = program->loop,
-		.member = program->member,
-		.device = &device,
-		.log = &program->log,
-		.spin_ns = (uint64_t)options->spin_us * 1000,
-		.grace_ns = DOOR_GRACE,
-	};
-	struct error error;
-	int r = complete(program, &device);
-
-	if (r < 0)
-		return r;
-	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
-		return fail(program, &error);
-	if (listener_listen(&program->listener, &error) < 0)
-		return fail(program, &error);
-	r = vfio_user_listen(program->vfio_user, program->listener.fd);
-	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
-}
-
 static void
 say_ready(const struct program *program)
 {
@@ -168,6 +153,46 @@ say_ready(const struct program *program)
 	printf("ready: %s, revision %u%s, memory %s\n", options->socket, options->config.revision,
 		peer, memory);
 	fflush(stdout);
+}
+
+/* As at the start, but with another id, and perhaps another memory. */
+static void
+rejoined(struct member *member, void *data)
+{
+	struct program *program = data;
+
+	program->member = member;
+	say_ready(program);
+}
+
+static int
+start_device(struct program *program)
+{
+	const struct device_options *options = &program->options;
+	struct ivshmem_device_config device = options->config;
+	struct member_config join = member_config(program);
+	struct vfio_user_config config = {
+		.loop = program->loop,
+		.member = program->member,
+		.device = &device,
+		.log = &program->log,
+		.spin_ns = (uint64_t)options->spin_us * 1000,
+		.grace_ns = DOOR_GRACE,
+		.join = &join,
+		.rejoined = rejoined,
+		.data = program,
+	};
+	struct error error;
+	int r = complete(program, &device);
+
+	if (r < 0)
+		return r;
+	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
+		return fail(program, &error);
+	if (listener_listen(&program->listener, &error) < 0)
+		return fail(program, &error);
+	r = vfio_user_listen(program->vfio_user, program->listener.fd);
+	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
 }
 
 static int
