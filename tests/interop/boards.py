@@ -308,10 +308,14 @@ class VfioUser(MachineBoard):
 
     kind = "vfio-user"
 
+    def device_path(self):
+        """The socket of a device that is ready."""
+        return start_device(self).path
+
     def launch(self):
         device = {
             "driver": "vfio-user-pci", "id": "dev", "addr": f"{SLOT:#x}",
-            "socket": {"type": "unix", "path": start_device(self).path},
+            "socket": {"type": "unix", "path": self.device_path()},
         }  # fmt: skip
         self.start_qemu(vm.qemu_with_vfio_user(), "-device", json.dumps(device))
 

@@ -42,13 +42,19 @@ class Qemu(QemuMachine):
     it is a machine that only has the device.
     """
 
-    def __init__(self, room, server_path, vectors=1, guest=True, ready=True, name="vm", properties=""):
+    def __init__(self, room, server_path, vectors=1, guest=True, ready=True, name="vm", properties="", program=None, more=()):
+        """
+        properties	more of the device, each after a comma
+        program		the QEMU; the machine's own by default
+        more		arguments
+        """
         super().__init__(
             room,
             [
-                binary(), "-machine", "pc", "-accel", "tcg", "-name", name,
+                program or binary(), "-machine", "pc", "-accel", "tcg", "-name", name,
                 "-chardev", f"socket,id=ivshmem,path={server_path}",
                 "-device", f"ivshmem-doorbell,id=dev,chardev=ivshmem,vectors={vectors},addr={SLOT:#x}{properties}",
+                *more,
             ],
             guest,
             name,
@@ -57,10 +63,10 @@ class Qemu(QemuMachine):
         if ready:
             self.ready()
 
-    def ready(self):
-        """The device exists: QEMU answers only after it has made it."""
+    def ready(self, placed=True):
+        """The device exists: QEMU answers only after it has made it. Firmware has placed it unless told otherwise."""
         super().ready()
-        if self.guest:
+        if self.guest and placed:
             self.set_up_pci()
         return self
 

@@ -17,7 +17,7 @@ OUT = {1: "outb", 2: "outw", 4: "outl"}
 
 
 class Refused(Exception):
-    """The machine ended by itself, such as when it cannot make the device."""
+    """The machine ended by itself, such as when it cannot make the device, or crashed."""
 
 
 class Machine(wire.Process):
@@ -61,11 +61,19 @@ class Machine(wire.Process):
             except ConnectionResetError:
                 part = b""
             if not part:
-                status = self.wait()
-                raise Refused(f"the machine ended with status {status}\n{self.describe()}")
+                raise self.ended()
             self.received[kind] += part
         line, _, self.received[kind] = self.received[kind].partition(b"\n")
         return line.decode()
+
+    def say(self, kind, text):
+        try:
+            self.streams[kind].sendall(text.encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
+            raise self.ended() from None
+
+    def ended(self):
+        return Refused(f"the machine ended with status {self.wait()}\n{self.describe()}")
 
     def finish(self):
         """It ends with the test's end of the socket, and well."""
@@ -84,7 +92,7 @@ class Machine(wire.Process):
     # ---- accesses --------------------------------------------------------------------------------------
 
     def send(self, *words):
-        self.streams["qtest"].sendall((" ".join(words) + "\n").encode())
+        self.say("qtest", " ".join(words))
 
     def answer(self):
         while True:
@@ -114,6 +122,10 @@ class Machine(wire.Process):
     def config_write(self, slot, offset, value, size=4):
         self.config_address(slot, offset)
         self.access(OUT[size], hex(0xCFC + (offset & 3)), hex(value))
+
+
+# Where a guest tells the machine "pc" that it has let go of devices, a bit for each slot (ACPI hot-plug).
+EJECT = 0xAE08
 
 
 class QemuMachine(Machine):
@@ -151,7 +163,7 @@ class QemuMachine(Machine):
         return answer
 
     def command(self, name, **arguments):
-        self.streams["qmp"].sendall(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
+        self.say("qmp", json.dumps({"execute": name, "arguments": arguments}))
         while True:
             answer = self.next()
             if "return" in answer:
@@ -169,9 +181,38 @@ class QemuMachine(Machine):
         assert self.command("query-status")["status"] in ("prelaunch", "paused")
         return True
 
+    def wait_event(self, name):
+        """Of those since events.clear(). It may come before the answer of the command that brings it."""
+        while name not in self.events:
+            self.next()
+
     def reset(self):
-        """As by the machine's button. The event may come before the answer."""
+        """As by the machine's button."""
         self.events.clear()
         self.command("system_reset")
-        while "RESET" not in self.events:
+        self.wait_event("RESET")
+
+    def unplug(self, device, slot):
+        """The machine wants the device back, and the guest lets it go at once."""
+        self.events.clear()
+        self.command("device_del", id=device)
+        self.access(OUT[4], hex(EJECT), hex(1 << slot))
+        self.wait_event("DEVICE_DELETED")
+
+    # ---- snapshots -------------------------------------------------------------------------------------
+
+    def add_disk(self, path):
+        """A small disk, for savevm to keep its snapshots in."""
+        with open(path, "xb"):
+            pass
+        self.command("blockdev-add", driver="file", filename=path, **{"node-name": "file"})
+        self.command("blockdev-create", **{"job-id": "make", "options": {"driver": "qcow2", "file": "file", "size": 1 << 20}})
+        while (job := self.command("query-jobs")[0])["status"] != "concluded":
             self.next()
+        assert "error" not in job, job
+        self.command("job-dismiss", id="make")
+        self.command("blockdev-add", driver="qcow2", file="file", **{"node-name": "disk"})
+
+    def monitor(self, line):
+        """A command of the human monitor. Returns what it says, which is nothing if all is well."""
+        return self.command("human-monitor-command", **{"command-line": line}).strip()

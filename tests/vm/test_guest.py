@@ -12,7 +12,7 @@ import secrets
 import pytest
 
 import ivshmem_wire as wire
-from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, msix, say
+from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, msix, say, unplug
 
 pytestmark = pytest.mark.limit(300)
 
@@ -314,7 +314,7 @@ def test_unplugged(group, boot, shell):
     """A program is told that its device goes, and when it has let go the device does go."""
     guest = boot(shell, server=group.server, devices=ROOT_PORT, bus="root-port")
     say(guest, "ready")
-    guest.monitor("device_del", id="ivshmem")
+    unplug(group, guest)
     guest.expect("^device lost: ", BOOT_LIMIT)
     guest.send("quit\n")
     guest.wait_event("DEVICE_DELETED", BOOT_LIMIT)
