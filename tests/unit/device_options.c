@@ -98,6 +98,7 @@ TEST(defaults)
 	CHECK_STR(options.file, NULL);
 	CHECK_EQ(options.spin_us, 0);
 	CHECK_EQ(options.timeout_ms, 5000);
+	CHECK_EQ(options.wait_ms, 0);
 	CHECK_STR(options.warning, NULL);
 	CHECK_EQ(options.config.struct_size, sizeof(options.config));
 	CHECK_EQ(options.config.revision, 1);
@@ -124,7 +125,7 @@ TEST(everything)
 	struct device_options options = accepted(
 		"--socket=/s --socket-mode 0600 --socket-owner 1 --socket-group 2 --server=/r "
 		"--revision 0 --size 64M --vectors 2048 --msi on --ioeventfd on --role peer "
-		"--legacy-doorbell --spin 1000000 --timeout 0.25 -v");
+		"--legacy-doorbell --spin 1000000 --timeout 0.25 --wait 2 -v");
 
 	CHECK(options.verbose);
 	CHECK_EQ(options.socket_mode, 0600);
@@ -136,6 +137,7 @@ TEST(everything)
 	CHECK_EQ(options.config.master, IVSHMEM_DEVICE_MASTER_OFF);
 	CHECK_EQ(options.spin_us, 1000000);
 	CHECK_EQ(options.timeout_ms, 250);
+	CHECK_EQ(options.wait_ms, 2000);
 
 	options =
 		accepted(SERVED "--vectors 4 --ioeventfd off --master auto --verbose --timeout 1h");
@@ -290,6 +292,8 @@ TEST(values_of_ours)
 	wrong(SERVED "--spin -1", "--spin: '-1' is not a number");
 	wrong(SERVED "--timeout 0", "--timeout: '0' is not between 0.001 seconds and an hour");
 	wrong(SERVED "--timeout 2h", "--timeout: '2h' is not between");
+	wrong(SERVED "--wait 3601", "--wait: '3601' is not between 0 seconds and an hour");
+	wrong(SERVED "--wait never", "--wait: 'never' is not a time");
 	wrong(SERVED "--timeout soon", "--timeout: 'soon' is not a time");
 	wrong(SERVED "--socket-mode 9", "--socket-mode: '9' is not a set of permissions");
 }
@@ -358,5 +362,5 @@ TEST(usage_tells_the_truth)
 			FAIL("%s: %s", text, error.message);
 		n++;
 	}
-	CHECK_EQ(n, 21);
+	CHECK_EQ(n, 22);
 }

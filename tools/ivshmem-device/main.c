@@ -2,6 +2,7 @@
 
 /* ivshmem-device: options in, a PCI device for a VMM out, and everything removed again at the end. */
 
+#include <clock.h>
 #include <error.h>
 #include <fd.h>
 #include <listener.h>
@@ -15,6 +16,7 @@
 #include <vfio_user.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,9 @@
 #define PROGRAM "ivshmem-device"
 
 #define EXIT_USAGE 2
+
+/* Between two looks for a server. */
+#define WAIT_STEP_MS 100
 
 /* Everything that is undone at the end, in whatever state the start was left. */
 struct program {
@@ -110,9 +115,21 @@ static int
 start_member(struct program *program)
 {
 	struct member_config config = member_config(program);
+	uint64_t end = clock_now() + program->options.wait_ms * NSEC_PER_MSEC;
+	struct pollfd told_to_end = {.fd = program->signals.fd, .events = POLLIN};
 	struct error error;
-	int r = member_open(&program->member, program->loop, &config, &program->log, &error);
+	int r;
 
+	for (;;) {
+		r = member_open(&program->member, program->loop, &config, &program->log, &error);
+		/* Of a server that is not there yet, or does not listen yet. */
+		if (!config.server || (r != -ENOENT && r != -ECONNREFUSED) || clock_now() >= end)
+			break;
+		if (poll(&told_to_end, 1, WAIT_STEP_MS) == 1)
+			r = -ECANCELED;
+		if (r == -ECANCELED)
+			break;
+	}
 	/* Being told to end is no failure. */
 	return r < 0 && r != -ECANCELED ? fail(program, &error) : r;
 }

@@ -67,6 +67,8 @@ const char device_options_usage[] =
 	"                          (0)\n"
 	"      --timeout SECONDS   how long the server may take to answer at the start,\n"
 	"                          at most 3600 (5)\n"
+	"      --wait SECONDS      wait so long for a server that is not there yet, at\n"
+	"                          most 3600 (0)\n"
 	"\n"
 	"It stays in the foreground, and prints a line that begins with \"ready\" once a\n"
 	"VMM can connect. SIGTERM and SIGINT end it; SIGHUP does nothing.\n"
@@ -102,6 +104,7 @@ enum {
 	OPTION_DOORBELL_BAR,
 	OPTION_SPIN,
 	OPTION_TIMEOUT,
+	OPTION_WAIT,
 };
 
 static const struct option long_options[] = {
@@ -126,6 +129,7 @@ static const struct option long_options[] = {
 	{"doorbell-bar", required_argument, NULL, OPTION_DOORBELL_BAR},
 	{"spin", required_argument, NULL, OPTION_SPIN},
 	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
+	{"wait", required_argument, NULL, OPTION_WAIT},
 	{NULL, 0, NULL, 0},
 };
 
@@ -138,17 +142,19 @@ struct given {
 };
 
 static int
-parse_timeout(const char *text, unsigned *ret_ms, struct error *reterr)
+parse_time(
+	const char *option, const char *text, bool may_be_0, unsigned *ret_ms, struct error *reterr)
 {
 	uint64_t ms;
 	int r = parse_duration_ms(text, MAX_TIMEOUT_MS, &ms);
 
-	if (r == -ERANGE || (r == 0 && ms == 0))
+	if (r == -ERANGE || (r == 0 && ms == 0 && !may_be_0))
 		return error_set(reterr, -EINVAL,
-			"--timeout: '%.100s' is not between 0.001 seconds and an hour", text);
+			"%s: '%.100s' is not between %s seconds and an hour", option, text,
+			may_be_0 ? "0" : "0.001");
 	if (r < 0)
 		return error_set(reterr, -EINVAL,
-			"--timeout: '%.100s' is not a time: write seconds, like 30 or 0.5", text);
+			"%s: '%.100s' is not a time: write seconds, like 30 or 0.5", option, text);
 	*ret_ms = (unsigned)ms;
 	return 0;
 }
@@ -233,7 +239,9 @@ parse_option(struct given *given, int option, const char *value, struct error *r
 	case OPTION_SPIN:
 		return argument_number("--spin", value, 0, MAX_SPIN_US, &options->spin_us, reterr);
 	case OPTION_TIMEOUT:
-		return parse_timeout(value, &options->timeout_ms, reterr);
+		return parse_time("--timeout", value, false, &options->timeout_ms, reterr);
+	case OPTION_WAIT:
+		return parse_time("--wait", value, true, &options->wait_ms, reterr);
 	default:
 		return parse_property(given, option, value, reterr);
 	}

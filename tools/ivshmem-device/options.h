@@ -37,6 +37,7 @@ struct device_options {
 
 	unsigned spin_us; /* look for a request so long before sleeping */
 	unsigned timeout_ms;
+	unsigned wait_ms; /* for a server that is not there yet */
 
 	const char *warning; /* NULL, or what the user should know */
 };

@@ -9,6 +9,7 @@
  */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What a command returns, which becomes the exit code of the program. */
 enum status {
@@ -23,6 +24,7 @@ struct cli {
 	const char *target;  /* --target, NULL: choose one (target.h) */
 	const char *backend; /* --backend, NULL: let the library choose */
 	unsigned connect_timeout_ms;
+	uint64_t wait; /* nanoseconds, for a server that is not there yet */
 	bool json;
 	bool quiet;
 	bool verbose;

@@ -42,6 +42,7 @@ enum {
 	GLOBAL_JSON,
 	GLOBAL_BACKEND,
 	GLOBAL_CONNECT_TIMEOUT,
+	GLOBAL_WAIT,
 	GLOBAL_QUIET,
 	GLOBAL_VERBOSE,
 	GLOBAL_HELP,
@@ -59,6 +60,8 @@ static const struct cli_option global_options[N_GLOBAL] = {
 		"to"},
 	[GLOBAL_CONNECT_TIMEOUT] = {0, "connect-timeout", "SECONDS",
 		"how long the server may take to greet us (default: 5)"},
+	[GLOBAL_WAIT] = {0, "wait", "SECONDS",
+		"wait so long for a server that is not there yet (default: 0)"},
 	[GLOBAL_QUIET] = {'q', "quiet", NULL,
 		"no notes on stderr that are not errors, such as our id while waiting"},
 	[GLOBAL_VERBOSE] = {'v', "verbose", NULL, "say on stderr what the library does"},
@@ -164,6 +167,9 @@ global_option(struct cli *cli, int option, const char *argument)
 		}
 		cli->connect_timeout_ms = (unsigned)timeout;
 		return PARSED_GO_ON;
+	case GLOBAL_WAIT:
+		return value_duration("--wait", argument, &cli->wait) < 0 ? PARSED_WRONG
+									  : PARSED_GO_ON;
 	case GLOBAL_QUIET:
 		cli->quiet = true;
 		return PARSED_GO_ON;

@@ -16,6 +16,9 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+/* Between two looks for a server. */
+#define WAIT_STEP_MS 100
+
 /* ---- signals ------------------------------------------------------------------------------ */
 
 static volatile sig_atomic_t status_on_signal;
@@ -208,6 +211,24 @@ session_attach(
 	return r;
 }
 
+/* As often as it takes until the server is there, but not longer than the user wants to wait. */
+static int
+session_attach_first(struct session *session, struct ivshmem_error *reterr)
+{
+	uint64_t end = clock_now() + session->cli->wait;
+	int r;
+
+	for (;;) {
+		struct pollfd signals = {.fd = session->signal_fd, .events = POLLIN};
+
+		r = session_attach(session, &session->client, reterr);
+		if ((r != -ENOENT && r != -ECONNREFUSED) || session->is_pci || clock_now() >= end)
+			return r;
+		if (poll(&signals, 1, WAIT_STEP_MS) == 1)
+			return r;
+	}
+}
+
 static void
 session_report_attached(struct session *session)
 {
@@ -261,7 +282,7 @@ session_open(struct session *session, const struct cli *cli,
 		if (r < 0)
 			return fail("cannot receive signals: %s", strerror(-r));
 	}
-	r = session_attach(session, &session->client, &error);
+	r = session_attach_first(session, &error);
 	if (r < 0)
 		return fail("%s", error.message[0] ? error.message : strerror(-r));
 	session_report_attached(session);
