@@ -84,6 +84,13 @@ ivshmem_doorbell_offset(uint16_t peer, uint16_t vector, unsigned shift)
 #define IVSHMEM_WIRE_VERSION      0    /* the first message, without descriptor */
 #define IVSHMEM_WIRE_MEMORY       (-1) /* announces the shared memory, with its descriptor */
 
+/* On the socket for observers only, which clients of the other do not see. */
+#define IVSHMEM_WIRE_OBSERVER 65536 /* the first message there: neither a version nor an id */
+#define IVSHMEM_WIRE_COMPLETE (-2)  /* all who were there have been announced */
+
+/* Behind the path of a server's socket: where its socket for observers is unless told otherwise. */
+#define IVSHMEM_OBSERVER_SUFFIX ".observe"
+
 #ifdef __cplusplus
 }
 #endif

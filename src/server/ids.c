@@ -36,6 +36,26 @@ ids_take(struct ids *ids, uint64_t oldest, uint16_t *ret_id)
 	return -ENOSPC;
 }
 
+int
+ids_reserve(struct ids *ids, uint16_t id)
+{
+	if (ids->used[id])
+		return -EINVAL;
+	ids->used[id] = true;
+	ids->n_used++;
+	return 0;
+}
+
+uint32_t
+ids_spent(const struct ids *ids, uint64_t oldest)
+{
+	uint32_t spent = 0;
+
+	for (uint32_t id = 0; id < IDS_COUNT; id++)
+		spent += ids->used[id] || ids->retired[id] >= oldest;
+	return spent;
+}
+
 void
 ids_release(struct ids *ids, uint16_t id, bool announced)
 {

@@ -40,6 +40,12 @@ uint64_t ids_stamp(struct ids *ids);
  */
 int ids_take(struct ids *ids, uint64_t oldest, uint16_t *ret_id);
 
+/* Take this id out of the game, for good. -EINVAL if it is taken. */
+int ids_reserve(struct ids *ids, uint16_t id);
+
+/* How many ids cannot be taken now, with `oldest` as above. Looks at all of them. */
+uint32_t ids_spent(const struct ids *ids, uint64_t oldest);
+
 /* Give an id back; `announced` tells whether anybody else was ever told about its holder. */
 void ids_release(struct ids *ids, uint16_t id, bool announced);
 

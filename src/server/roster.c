@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 
 #define WORD_BITS 64
-#define GREETING  3 /* version, id, memory */
+#define GREETING  3 /* version, id or number of vectors, memory */
 
 static struct event *
 event_at(struct list *link)
@@ -107,7 +107,7 @@ release_slot(struct roster *roster, uint32_t slot)
 static void
 unlink_event(struct roster *roster, struct event *event)
 {
-	list_for_each (link, &roster->present) {
+	list_for_each (link, &roster->readers) {
 		struct peer *reader = peer_at(link);
 
 		if (reader->cursor == &event->link)
@@ -140,21 +140,24 @@ pay(struct roster *roster, struct peer *left)
 static void
 close_vectors(struct peer *peer)
 {
-	for (unsigned i = 0; i < peer->n_vectors; i++)
-		fd_close(peer->vectors[i]);
-	free(peer->vectors);
+	if (!peer->seat) {
+		for (unsigned i = 0; i < peer->n_vectors; i++)
+			fd_close(peer->vectors[i]);
+		free(peer->vectors);
+	}
 	peer->vectors = NULL;
 	peer->n_vectors = 0;
 }
 
-int
-peer_new(struct peer **ret_peer, uint16_t id, unsigned n_vectors)
+static int
+peer_new_kind(struct peer **ret_peer, enum peer_kind kind, uint16_t id, unsigned n_vectors)
 {
 	struct peer *peer = calloc(1, sizeof(*peer));
 	int r = -ENOMEM;
 
 	if (!peer)
 		return -ENOMEM;
+	peer->kind = kind;
 	peer->id = id;
 	if (n_vectors > 0) {
 		peer->vectors = calloc(n_vectors, sizeof(int));
@@ -180,6 +183,39 @@ fail:
 	return r;
 }
 
+int
+peer_new(struct peer **ret_peer, uint16_t id, unsigned n_vectors)
+{
+	return peer_new_kind(ret_peer, PEER_MEMBER, id, n_vectors);
+}
+
+int
+peer_new_seat(struct peer **ret_peer, uint16_t id, unsigned n_vectors)
+{
+	return peer_new_kind(ret_peer, PEER_SEAT, id, n_vectors);
+}
+
+int
+peer_new_holder(struct peer **ret_peer, struct peer *seat)
+{
+	struct peer *peer;
+	int r = peer_new_kind(&peer, PEER_HOLDER, seat->id, 0);
+
+	if (r < 0)
+		return r;
+	peer->seat = seat;
+	peer->vectors = seat->vectors;
+	peer->n_vectors = seat->n_vectors;
+	*ret_peer = peer;
+	return 0;
+}
+
+int
+peer_new_observer(struct peer **ret_peer)
+{
+	return peer_new_kind(ret_peer, PEER_OBSERVER, 0, 0);
+}
+
 struct peer *
 peer_free(struct peer *peer)
 {
@@ -192,21 +228,27 @@ peer_free(struct peer *peer)
 }
 
 void
-roster_init(struct roster *roster, int memory_fd)
+roster_init(struct roster *roster, int memory_fd, unsigned n_vectors)
 {
-	*roster = (struct roster){.memory_fd = memory_fd};
+	*roster = (struct roster){.memory_fd = memory_fd, .n_vectors = n_vectors};
 	list_init(&roster->log);
-	list_init(&roster->present);
+	list_init(&roster->readers);
 }
 
 void
 roster_done(struct roster *roster)
 {
-	while (!list_empty(&roster->present))
-		roster_leave(roster, peer_at(roster->present.prev));
+	while (!list_empty(&roster->readers))
+		roster_leave(roster, peer_at(roster->readers.prev));
 	free(roster->slots);
 	roster->slots = NULL;
 	roster->n_slots = 0;
+}
+
+static uint32_t *
+reader_count(struct roster *roster, const struct peer *reader)
+{
+	return reader->kind == PEER_OBSERVER ? &roster->n_observers : &roster->n_present;
 }
 
 int
@@ -227,8 +269,10 @@ roster_join(struct roster *roster, struct peer *peer, uint64_t stamp)
 	list_init(&peer->leave.link);
 	peer->cursor = &roster->log;
 	list_append(&roster->log, &peer->join.link);
-	list_append(&roster->present, &peer->link);
-	roster->n_present++;
+	if (peer->kind == PEER_SEAT)
+		return 0;
+	list_append(&roster->readers, &peer->link);
+	(*reader_count(roster, peer))++;
 	return 0;
 }
 
@@ -236,7 +280,7 @@ void
 roster_leave(struct roster *roster, struct peer *peer)
 {
 	list_remove(&peer->link);
-	roster->n_present--;
+	(*reader_count(roster, peer))--;
 
 	/* As a reader: whoever left and waited only for this peer to hear of it can be forgotten.
 	 */
@@ -255,7 +299,7 @@ roster_leave(struct roster *roster, struct peer *peer)
 	peer->left = true;
 	close_vectors(peer);
 	unlink_event(roster, &peer->join);
-	list_for_each (link, &roster->present)
+	list_for_each (link, &roster->readers)
 		peer->owed += was_told(peer_at(link), peer);
 	if (peer->owed > 0)
 		list_append(&roster->log, &peer->leave.link);
@@ -263,27 +307,74 @@ roster_leave(struct roster *roster, struct peer *peer)
 		forget(roster, peer);
 }
 
+const struct peer *
+roster_oldest_peer(const struct roster *roster)
+{
+	list_for_each (link, &roster->readers)
+		if (peer_at(link)->kind != PEER_OBSERVER)
+			return peer_at(link);
+	return NULL;
+}
+
 uint64_t
 roster_oldest(const struct roster *roster)
 {
-	if (list_empty(&roster->present))
-		return UINT64_MAX;
-	return peer_at(roster->present.next)->joined;
+	const struct peer *oldest = roster_oldest_peer(roster);
+
+	return oldest ? oldest->joined : UINT64_MAX;
+}
+
+/* How many messages tell of it: one for each vector, or that an observer knows all. */
+static unsigned
+n_messages(const struct peer *subject)
+{
+	return subject->kind == PEER_OBSERVER ? 1 : subject->n_vectors;
+}
+
+/* Is the table in roster.h. */
+static bool
+is_told_of(const struct peer *reader, const struct peer *subject)
+{
+	switch (subject->kind) {
+	case PEER_MEMBER:
+		return true;
+	case PEER_SEAT:
+		return reader->kind != PEER_OBSERVER && reader->seat != subject;
+	case PEER_HOLDER:
+		return reader->kind == PEER_OBSERVER || reader == subject;
+	case PEER_OBSERVER:
+		return reader == subject;
+	}
+	return false;
 }
 
 /* Will `reader` hear of the event at all? */
 static bool
 concerns(const struct peer *reader, const struct event *event)
 {
-	return event->leave ? was_told(reader, event->peer) : event->peer->n_vectors > 0;
+	const struct peer *subject = event->peer;
+
+	if (event->leave)
+		return was_told(reader, subject);
+	return n_messages(subject) > 0 && is_told_of(reader, subject);
+}
+
+/* The message number `i` of a join. */
+static struct wire_message
+join_message(const struct peer *subject, unsigned i)
+{
+	if (subject->kind == PEER_OBSERVER)
+		return (struct wire_message){IVSHMEM_WIRE_COMPLETE, -1};
+	return (struct wire_message){subject->id, subject->vectors[i]};
 }
 
 int
 roster_next(struct roster *roster, struct peer *peer, struct wire_message *messages, unsigned max)
 {
+	bool observes = peer->kind == PEER_OBSERVER;
 	const struct wire_message greeting[GREETING] = {
-		{IVSHMEM_WIRE_VERSION, -1},
-		{peer->id, -1},
+		{observes ? IVSHMEM_WIRE_OBSERVER : IVSHMEM_WIRE_VERSION, -1},
+		{observes ? roster->n_vectors : peer->id, -1},
 		{IVSHMEM_WIRE_MEMORY, roster->memory_fd},
 	};
 	unsigned n = 0, vector;
@@ -309,9 +400,8 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 		if (event->leave)
 			messages[n++] = (struct wire_message){event->peer->id, -1};
 		else
-			for (; vector < event->peer->n_vectors && n < max; vector++)
-				messages[n++] = (struct wire_message){
-					event->peer->id, event->peer->vectors[vector]};
+			for (; vector < n_messages(event->peer) && n < max; vector++)
+				messages[n++] = join_message(event->peer, vector);
 		vector = 0;
 	}
 	return (int)n;
@@ -340,9 +430,9 @@ roster_told(struct roster *roster, struct peer *peer, unsigned n)
 			continue;
 		}
 		set_told(peer, subject);
-		if (subject != peer)
+		if (subject != peer && peer->kind != PEER_OBSERVER)
 			subject->announced = true;
-		if (++peer->vector == subject->n_vectors) {
+		if (++peer->vector == n_messages(subject)) {
 			peer->cursor = &event->link;
 			peer->vector = 0;
 		}

@@ -3,8 +3,11 @@
 #define SERVER_SERVER_H
 
 /*
- * The server: accepts clients on a listening socket, makes each of them a peer with an id, eventfds
+ * The server: accepts clients on listening sockets, makes each of them a peer with an id, eventfds
  * and the memory, and tells everybody of everybody. docs/protocol.md describes what travels.
+ *
+ * There are up to three kinds of sockets: for members, who get the next id; a seat for one member at a
+ * time, who gets always the same id; and for observers, who get none and of whom nobody is told.
  */
 
 #include <log.h>
@@ -14,20 +17,30 @@
 
 struct server;
 
+struct server_seat {
+	uint16_t id;
+	int listen_fd; /* borrowed, non-blocking */
+};
+
 struct server_config {
 	struct loop *loop;
 	const struct log *log; /* must outlive the server */
-	int listen_fd;         /* borrowed, non-blocking */
-	int memory_fd;         /* borrowed */
-	unsigned n_vectors;    /* per client, 0 to IVSHMEM_MAX_VECTORS */
-	unsigned max_peers;    /* more are refused; 0: as many as there are ids */
+	int listen_fd;         /* for members; borrowed, non-blocking */
+	int observer_listen_fd;
+	unsigned max_observers;          /* more are refused; 0: there is no socket for them */
+	const struct server_seat *seats; /* of different ids; must outlive the server */
+	unsigned n_seats;
+	int memory_fd;      /* borrowed */
+	unsigned n_vectors; /* per client, 0 to IVSHMEM_MAX_VECTORS */
+	unsigned max_peers; /* more are refused, all seats counting as taken; 0: as many as
+				  there are ids */
 
 	/* A client that takes nothing from its full socket for so long is disconnected; 0: never.
 	 */
 	uint64_t stall_limit_ns;
 };
 
-/* -ENOMEM, -EMFILE, ... */
+/* -ENOMEM, -EMFILE, ..., -EINVAL if two seats have the same id. */
 int server_new(struct server **ret_server, const struct server_config *config);
 /* Disconnects everybody, telling nobody of anybody's leave. Returns NULL. */
 struct server *server_free(struct server *server);

@@ -230,7 +230,7 @@ ids_sequence(struct random_source *source)
 	clients = calloc(CLIENTS, sizeof(*clients));
 	CHECK(ids && clients);
 	ids_init(ids);
-	roster_init(&roster, 0);
+	roster_init(&roster, 0, 0);
 
 	for (unsigned round = 0; round < 4; round++) {
 		for (unsigned step = 0; step < 1500; step++)

@@ -2,17 +2,21 @@
 
 /*
  * The server's event log against the plainest thing that could do its work: a queue of messages for each
- * client. Peers join, leave, read a little, read all, or stop reading, at random; what the roster has for
- * a client must always be what lies in its queue.
+ * client. Peers join, leave, read a little, read all, or stop reading, at random, and so do observers and
+ * holders of seats; what the roster has for a client must always be what lies in its queue.
  */
 
 #include <random.h>
 #include <roster.h>
 #include <test.h>
 
+#include <ivshmem/abi.h>
+
 #include <string.h>
 
 #define PEERS      48
+#define SEATS      3
+#define N_VECTORS  3 /* what observers are told that there are */
 #define MEMORY_FD  4713
 #define STEPS      4000
 #define MAX_ASKED  64
@@ -41,6 +45,11 @@ struct member {
 
 static struct member members[PEERS];
 static unsigned n_members;
+
+/* As subjects; they read nothing. */
+static struct member seats[SEATS];
+static struct member *holders[SEATS]; /* NULL: the seat is free */
+static bool taken[SEATS];             /* it has had a holder */
 static uint32_t next_serial;
 static uint64_t now;
 static struct roster roster;
@@ -82,27 +91,70 @@ compare_members(const void *a, const void *b)
 	return left->serial < right->serial ? -1 : 1;
 }
 
+static bool
+observes(const struct member *member)
+{
+	return member->peer->kind == PEER_OBSERVER;
+}
+
+/* Is one told of another one? */
+static bool
+hears_of(const struct member *reader, const struct member *subject)
+{
+	switch (subject->peer->kind) {
+	case PEER_MEMBER:
+		return true;
+	case PEER_SEAT:
+		return !observes(reader) && reader->peer->seat != subject->peer;
+	case PEER_HOLDER:
+		return observes(reader);
+	case PEER_OBSERVER:
+		return false;
+	}
+	return false;
+}
+
+/* Somebody, or a seat, that the others are told of. */
+static void
+model_announce(struct member *subject)
+{
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer && &members[i] != subject && hears_of(&members[i], subject))
+			queue_add_vectors(&members[i], subject);
+}
+
 static void
 model_join(struct member *newcomer)
 {
-	struct member *others[PEERS];
+	struct member *others[PEERS + SEATS];
 	unsigned n = 0;
 
 	list_init(&newcomer->queue);
-	newcomer->told = calloc(STEPS, sizeof(bool));
+	newcomer->told = calloc(STEPS + SEATS, sizeof(bool));
 	CHECK(newcomer->told);
-	queue_add(newcomer, NO_SUBJECT, 0, -1, false);
-	queue_add(newcomer, NO_SUBJECT, newcomer->peer->id, -1, false);
+	if (observes(newcomer)) {
+		queue_add(newcomer, NO_SUBJECT, IVSHMEM_WIRE_OBSERVER, -1, false);
+		queue_add(newcomer, NO_SUBJECT, N_VECTORS, -1, false);
+	} else {
+		queue_add(newcomer, NO_SUBJECT, 0, -1, false);
+		queue_add(newcomer, NO_SUBJECT, newcomer->peer->id, -1, false);
+	}
 	queue_add(newcomer, NO_SUBJECT, -1, MEMORY_FD, false);
 	for (unsigned i = 0; i < PEERS; i++)
 		if (members[i].peer && &members[i] != newcomer)
 			others[n++] = &members[i];
+	for (unsigned i = 0; i < SEATS; i++)
+		if (taken[i])
+			others[n++] = &seats[i];
 	qsort(others, n, sizeof(others[0]), compare_members);
-	for (unsigned i = 0; i < n; i++) {
-		queue_add_vectors(newcomer, others[i]);
-		queue_add_vectors(others[i], newcomer);
-	}
-	queue_add_vectors(newcomer, newcomer);
+	for (unsigned i = 0; i < n; i++)
+		if (hears_of(newcomer, others[i]))
+			queue_add_vectors(newcomer, others[i]);
+	model_announce(newcomer);
+	if (observes(newcomer))
+		queue_add(newcomer, NO_SUBJECT, IVSHMEM_WIRE_COMPLETE, -1, false);
+	else
+		queue_add_vectors(newcomer, newcomer);
 	n_members++;
 }
 
@@ -125,6 +177,9 @@ model_leave(struct member *leaver)
 		if (member->told[leaver->serial])
 			queue_add(member, leaver->serial, leaver->peer->id, -1, true);
 	}
+	for (unsigned i = 0; i < SEATS; i++)
+		if (holders[i] == leaver)
+			holders[i] = NULL;
 	queue_clear(leaver);
 	free(leaver->told);
 	leaver->peer = NULL;
@@ -138,7 +193,7 @@ model_deliver(struct member *member, struct item *item)
 		member->told[item->subject] = !item->leave;
 		for (unsigned i = 0; i < PEERS; i++)
 			if (members[i].peer && members[i].serial == item->subject &&
-				&members[i] != member)
+				&members[i] != member && !observes(member))
 				members[i].announced = true;
 	}
 	list_remove(&item->link);
@@ -151,14 +206,29 @@ static void
 do_join(struct random_source *source)
 {
 	struct member *member = members;
+	unsigned what = random_below(source, 4), seat = random_below(source, SEATS);
+	struct peer *peer;
 
 	while (member->peer)
 		member++;
-	*member = (struct member){.serial = next_serial++, .stamp = ++now};
-	/* Few different ids, so that they come again soon: the roster must not mind. */
-	CHECK_EQ(peer_new(&member->peer, (uint16_t)random_below(source, 65536),
-			 random_below(source, 5)),
-		0);
+	if (what == 0) {
+		CHECK_EQ(peer_new_observer(&peer), 0);
+	} else if (what == 1 && !holders[seat]) {
+		if (!taken[seat]) {
+			taken[seat] = true;
+			seats[seat].serial = next_serial++;
+			CHECK_EQ(roster_join(&roster, seats[seat].peer, ++now), 0);
+			model_announce(&seats[seat]);
+		}
+		CHECK_EQ(peer_new_holder(&peer, seats[seat].peer), 0);
+		holders[seat] = member;
+	} else {
+		/* Few different ids, so that they come again soon: the roster must not mind. */
+		CHECK_EQ(peer_new(&peer, (uint16_t)random_below(source, 65536),
+				 random_below(source, 5)),
+			0);
+	}
+	*member = (struct member){.peer = peer, .serial = next_serial++, .stamp = ++now};
 	CHECK_EQ(roster_join(&roster, member->peer, member->stamp), 0);
 	model_join(member);
 }
@@ -225,12 +295,19 @@ check_bounds(void)
 {
 	uint64_t oldest = UINT64_MAX;
 	unsigned n_events = 0, n_joins = 0, n_leaves = 0, n_left_alive = 0;
+	unsigned n_observers = 0, n_taken = 0;
 
-	for (unsigned i = 0; i < PEERS; i++)
-		if (members[i].peer && members[i].stamp < oldest)
+	for (unsigned i = 0; i < PEERS; i++) {
+		if (members[i].peer && observes(&members[i]))
+			n_observers++;
+		else if (members[i].peer && members[i].stamp < oldest)
 			oldest = members[i].stamp;
+	}
+	for (unsigned i = 0; i < SEATS; i++)
+		n_taken += taken[i];
 	CHECK_EQ(roster_oldest(&roster), oldest);
-	CHECK_EQ(roster.n_present, n_members);
+	CHECK_EQ(roster.n_observers, n_observers);
+	CHECK_EQ(roster.n_present, n_members - n_observers);
 	list_for_each (link, &roster.log) {
 		const struct event *event = container_of(link, struct event, link);
 
@@ -239,7 +316,7 @@ check_bounds(void)
 		n_leaves += event->leave;
 	}
 	/* One join for each who is present, one leave for each who left and is still believed present. */
-	CHECK_EQ(n_joins, n_members);
+	CHECK_EQ(n_joins, n_members + n_taken);
 	for (uint32_t serial = 0; serial < next_serial; serial++) {
 		bool present = false, believed = false;
 
@@ -249,6 +326,8 @@ check_bounds(void)
 			present |= members[i].serial == serial;
 			believed |= members[i].told[serial];
 		}
+		for (unsigned i = 0; i < SEATS; i++)
+			present |= taken[i] && seats[i].serial == serial;
 		n_left_alive += believed && !present;
 	}
 	CHECK_EQ(n_leaves, n_left_alive);
@@ -262,8 +341,12 @@ roster_sequence(struct random_source *source)
 		 leave_weight = 1 + random_below(source, 30);
 	unsigned stop_weight = random_below(source, 2) * random_below(source, 10);
 
-	roster_init(&roster, MEMORY_FD);
+	roster_init(&roster, MEMORY_FD, N_VECTORS);
 	next_serial = 0;
+	for (unsigned i = 0; i < SEATS; i++) {
+		taken[i] = false;
+		CHECK_EQ(peer_new_seat(&seats[i].peer, (uint16_t)i, random_below(source, 5)), 0);
+	}
 	for (unsigned step = 0; step < STEPS; step++) {
 		unsigned what =
 			random_below(source, 100 + join_weight + leave_weight + stop_weight);
@@ -302,6 +385,8 @@ roster_sequence(struct random_source *source)
 		if (members[i].peer)
 			model_leave(&members[i]);
 	roster_done(&roster);
+	for (unsigned i = 0; i < SEATS; i++)
+		seats[i].peer = peer_free(seats[i].peer);
 }
 
 TEST_WITH(roster_against_queues, .timeout_s = 600)

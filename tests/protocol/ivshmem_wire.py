@@ -272,8 +272,10 @@ class RawClient:
     def update(self, timeout=None):
         """Read one message and follow it. False at the end of the stream."""
         message = self.receive(timeout)
-        if message is None:
-            return False
+        return message is not None and self.take(message)
+
+    def take(self, message):
+        """Follow one message after the greeting."""
         number, fd = message
         self.log.append(number)
         assert 0 <= number <= 65535, f"{number} after the greeting"

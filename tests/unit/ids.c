@@ -191,3 +191,41 @@ TEST(leaving_before_anybody_came_is_no_obstacle)
 	check_take(ids, later, 0);
 	free(ids);
 }
+
+TEST(reserved_ids_are_handed_to_nobody)
+{
+	struct ids *ids = new_ids();
+
+	CHECK_EQ(ids_reserve(ids, 0), 0);
+	CHECK_EQ(ids_reserve(ids, 2), 0);
+	CHECK_EQ(ids_reserve(ids, 2), -EINVAL);
+	check_take(ids, NOBODY, 1);
+	check_take(ids, NOBODY, 3);
+	CHECK_EQ(ids_spent(ids, NOBODY), 4);
+	free(ids);
+}
+
+TEST(spent_are_those_in_use_and_those_that_somebody_remembers)
+{
+	struct ids *ids = new_ids();
+	uint64_t first, second;
+
+	CHECK_EQ(ids_spent(ids, NOBODY), 0);
+	check_take(ids, NOBODY, 0);
+	first = ids_stamp(ids);
+	for (uint16_t i = 1; i <= 10; i++) {
+		check_take(ids, first, i);
+		ids_release(ids, i, true);
+	}
+	second = ids_stamp(ids);
+	/* Who was never announced is no loss. */
+	check_take(ids, first, 11);
+	ids_release(ids, 11, false);
+	CHECK_EQ(ids_spent(ids, first), 11);
+	CHECK_EQ(ids_spent(ids, second), 1);
+	check_take(ids, second, 12);
+	ids_release(ids, 12, true);
+	CHECK_EQ(ids_spent(ids, second), 2);
+	CHECK_EQ(ids_spent(ids, NOBODY), 1);
+	free(ids);
+}

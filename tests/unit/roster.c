@@ -24,7 +24,7 @@ static uint64_t now;
 static void
 open_roster(void)
 {
-	roster_init(&roster, MEMORY_FD);
+	roster_init(&roster, MEMORY_FD, 0);
 }
 
 static struct peer *
@@ -69,7 +69,7 @@ tell(struct peer *peer, unsigned max, unsigned sent)
 			unsigned vector = 0;
 			struct peer *subject = NULL;
 
-			list_for_each (link, &roster.present) {
+			list_for_each (link, &roster.readers) {
 				struct peer *candidate = container_of(link, struct peer, link);
 
 				if (candidate->id == number)

@@ -28,6 +28,10 @@
 
 #define PROGRAM "ivshmem-server"
 
+/* Observers unless --max-observers is given: so many, and not more than this part of the descriptors. */
+#define OBSERVERS_MAX  64
+#define OBSERVERS_PART 16
+
 /* Everything that is undone at the end, in whatever state the start was left. */
 struct program {
 	struct options options;
@@ -36,6 +40,10 @@ struct program {
 	struct pid_file pid_file;
 	struct region region;
 	struct listener listener;
+	struct listener observers; /* fd -1: nobody looks in */
+	struct listener
+		members[MEMBERS_MAX]; /* options.n_members; those that are bound have a path */
+	struct server_seat seats[MEMBERS_MAX];
 	struct loop *loop;
 	struct loop_source signals;
 	struct server *server;
@@ -141,6 +149,21 @@ fail_limit(const struct program *program, unsigned long limit)
 	return -EMFILE;
 }
 
+/* Those who look in are few, and get a small part of the descriptors. */
+static unsigned
+max_observers(const struct program *program, unsigned long limit)
+{
+	unsigned long part = limit / OBSERVERS_PART;
+
+	if (program->observers.fd < 0)
+		return 0;
+	if (program->options.max_observers)
+		return program->options.max_observers;
+	if (part == 0)
+		return 1;
+	return part < OBSERVERS_MAX ? (unsigned)part : OBSERVERS_MAX;
+}
+
 static int
 start_server(struct program *program, unsigned long limit)
 {
@@ -152,6 +175,10 @@ start_server(struct program *program, unsigned long limit)
 		.memory_fd = program->region.fd,
 		.n_vectors = options->n_vectors,
 		.max_peers = options->max_peers,
+		.observer_listen_fd = program->observers.fd,
+		.max_observers = max_observers(program, limit),
+		.seats = program->seats,
+		.n_seats = options->n_members,
 		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
 	};
 	unsigned used, capacity;
@@ -164,9 +191,14 @@ start_server(struct program *program, unsigned long limit)
 	/* The server has made the first client's vectors already. */
 	used = descriptors_used(program, limit);
 	used -= used < options->n_vectors ? used : options->n_vectors;
-	capacity = server_capacity(limit, used, options->n_vectors);
+	/* Nobody who looks in, and nobody who comes first, takes the room of those who have a seat. */
+	capacity = server_capacity(
+		limit, used + config.max_observers + config.n_seats, options->n_vectors);
 	if (capacity == 0)
 		return fail_limit(program, limit);
+	capacity += config.n_seats;
+	if (capacity > IVSHMEM_MAX_ID + 1)
+		capacity = IVSHMEM_MAX_ID + 1;
 	if (options->max_peers && options->max_peers < capacity)
 		capacity = options->max_peers;
 	else if (options->max_peers > capacity)
@@ -176,6 +208,73 @@ start_server(struct program *program, unsigned long limit)
 	log_info(&program->log, "room for %u peers of %u vector%s each (%lu file descriptors)",
 		capacity, options->n_vectors, options->n_vectors == 1 ? "" : "s", limit);
 	return 0;
+}
+
+/* Bind a socket besides the first; its rights are the same, because it leads to the same memory. */
+static int
+bind_more(struct program *program, struct listener *listener, const char *path)
+{
+	const struct options *options = &program->options;
+	struct listener_config config = {
+		.path = path,
+		.mode = options->socket_mode,
+		.owner = options->socket_owner,
+		.group = options->socket_group,
+	};
+	struct error error;
+
+	return listener_bind(listener, &config, &error) < 0 ? fail(program, &error) : 0;
+}
+
+static int
+start_observer_socket(struct program *program)
+{
+	const struct options *options = &program->options;
+	char beside[sizeof(program->observers.path)];
+	int length;
+
+	if (options->observer_socket)
+		return options->observer_socket[0]
+			       ? bind_more(program, &program->observers, options->observer_socket)
+			       : 0;
+	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
+	if (length >= (int)sizeof(beside)) {
+		log_warning(&program->log,
+			"there is no socket for observers, because its path '%s%s' would be too "
+			"long; give another one (--observer-socket), or every 'ivshmem info' takes "
+			"an id",
+			options->socket, IVSHMEM_OBSERVER_SUFFIX);
+		return 0;
+	}
+	return bind_more(program, &program->observers, beside);
+}
+
+static int
+start_member_sockets(struct program *program)
+{
+	for (unsigned i = 0; i < program->options.n_members; i++) {
+		const struct member_option *member = &program->options.members[i];
+		int r = bind_more(program, &program->members[i], member->socket);
+
+		if (r < 0)
+			return r;
+		program->seats[i] = (struct server_seat){member->id, program->members[i].fd};
+	}
+	return 0;
+}
+
+/* Nobody gets in before there is something to give. */
+static int
+listen_all(struct program *program)
+{
+	struct error error;
+	int r = listener_listen(&program->listener, &error);
+
+	if (r == 0 && program->observers.fd >= 0)
+		r = listener_listen(&program->observers, &error);
+	for (unsigned i = 0; r == 0 && i < program->options.n_members; i++)
+		r = listener_listen(&program->members[i], &error);
+	return r < 0 ? fail(program, &error) : 0;
 }
 
 static int
@@ -209,6 +308,10 @@ start(struct program *program)
 		return fail(program, &error);
 	r = start_socket(program);
 	if (r == 0)
+		r = start_observer_socket(program);
+	if (r == 0)
+		r = start_member_sockets(program);
+	if (r == 0)
 		r = start_memory(program);
 	if (r < 0)
 		return r;
@@ -217,12 +320,16 @@ start(struct program *program)
 		r = signals_watch(program->loop, &program->signals, quit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
-	/* Nobody gets in before there is something to give. */
-	if (listener_listen(&program->listener, &error) < 0)
-		return fail(program, &error);
-	r = start_server(program, limit);
+	r = listen_all(program);
+	if (r == 0)
+		r = start_server(program, limit);
 	if (r < 0)
 		return r;
+	for (unsigned i = 0; i < options->n_members; i++)
+		log_info(&program->log, "peer %u has a place of its own on %s",
+			options->members[i].id, program->members[i].path);
+	if (program->observers.fd >= 0)
+		log_info(&program->log, "observers look in on %s", program->observers.path);
 	log_info(&program->log, "listening on %s", options->socket);
 	return 0;
 }
@@ -232,6 +339,10 @@ stop(struct program *program)
 {
 	/* The path first: nobody new comes while the others are being disconnected. */
 	listener_close(&program->listener);
+	listener_close(&program->observers);
+	for (unsigned i = 0; i < program->options.n_members; i++)
+		if (program->members[i].path[0])
+			listener_close(&program->members[i]);
 	server_free(program->server);
 	signals_unwatch(&program->signals);
 	loop_free(program->loop);
@@ -274,6 +385,7 @@ main(int argc, char **argv)
 		.pid_file.fd = -1,
 		.region.fd = -1,
 		.listener.fd = -1,
+		.observers.fd = -1,
 	};
 	struct error error;
 	bool usage;

@@ -33,10 +33,15 @@ const char options_usage[] =
 	"\n"
 	"Socket:\n"
 	"  -S, --socket PATH           where to listen (" DEFAULT_SOCKET ")\n"
-	"      --socket-mode MODE      octal permissions of the socket; who may write may connect "
+	"      --observer-socket PATH  where programs look in that take no id (the socket's path "
+	"and " IVSHMEM_OBSERVER_SUFFIX ")\n"
+	"      --no-observer-socket    let nobody look in: all who connect take an id\n"
+	"      --member ID=PATH        keep ID for one client at a time, who connects to PATH; can "
+	"be repeated\n"
+	"      --socket-mode MODE      octal permissions of all these; who may write may connect "
 	"(0660)\n"
-	"      --socket-owner USER     name or number of its owner\n"
-	"      --socket-group GROUP    name or number of its group\n"
+	"      --socket-owner USER     name or number of their owner\n"
+	"      --socket-group GROUP    name or number of their group\n"
 	"\n"
 	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is given (the "
 	"last one counts):\n"
@@ -52,7 +57,10 @@ const char options_usage[] =
 	"\n"
 	"Clients:\n"
 	"  -n, --vectors N             interrupt vectors of each client, 0 to 2048 (1)\n"
-	"      --max-peers N           refuse more clients than N (65536)\n"
+	"      --max-peers N           refuse more clients than N, each --member counting always "
+	"(65536)\n"
+	"      --max-observers N       refuse more observers than N, 1 to 65536 (64, less if "
+	"descriptors are few)\n"
 	"      --stall-timeout SECONDS disconnect a client that does not read for so long; 0: "
 	"never (300)\n"
 	"\n"
@@ -73,6 +81,10 @@ enum {
 	OPTION_MEMORY_MODE,
 	OPTION_HUGETLB,
 	OPTION_MAX_PEERS,
+	OPTION_MAX_OBSERVERS,
+	OPTION_OBSERVER_SOCKET,
+	OPTION_NO_OBSERVER_SOCKET,
+	OPTION_MEMBER,
 	OPTION_STALL_TIMEOUT,
 };
 
@@ -93,6 +105,10 @@ static const struct option long_options[] = {
 	{"directory", required_argument, NULL, 'm'},
 	{"vectors", required_argument, NULL, 'n'},
 	{"max-peers", required_argument, NULL, OPTION_MAX_PEERS},
+	{"max-observers", required_argument, NULL, OPTION_MAX_OBSERVERS},
+	{"observer-socket", required_argument, NULL, OPTION_OBSERVER_SOCKET},
+	{"no-observer-socket", no_argument, NULL, OPTION_NO_OBSERVER_SOCKET},
+	{"member", required_argument, NULL, OPTION_MEMBER},
 	{"stall-timeout", required_argument, NULL, OPTION_STALL_TIMEOUT},
 	{NULL, 0, NULL, 0},
 };
@@ -115,6 +131,35 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
 			"-l: a size of '%.100s' is too %s: it must be 1 byte to 4 EiB", text,
 			r == -ERANGE ? "large" : "small");
 	*ret_size = size;
+	return 0;
+}
+
+/* "ID=PATH" */
+static int
+add_member(struct options *options, const char *text, struct error *reterr)
+{
+	const char *equals = strchr(text, '=');
+	char number[16] = "";
+	unsigned id;
+	int r;
+
+	if (!equals || !equals[1] || (size_t)(equals - text) >= sizeof(number))
+		return error_set(reterr, -EINVAL,
+			"--member: '%.100s' is not an id and a path: write such as "
+			"0=/run/group-0.sock",
+			text);
+	memcpy(number, text, (size_t)(equals - text));
+	r = argument_number("--member", number, 0, IVSHMEM_MAX_ID, &id, reterr);
+	if (r < 0)
+		return r;
+	for (unsigned i = 0; i < options->n_members; i++)
+		if (options->members[i].id == id)
+			return error_set(
+				reterr, -EINVAL, "--member: id %u is given to two members", id);
+	if (options->n_members == MEMBERS_MAX)
+		return error_set(reterr, -EINVAL, "--member: at most %d can be given", MEMBERS_MAX);
+	options->members[options->n_members++] =
+		(struct member_option){.id = (uint16_t)id, .socket = equals + 1};
 	return 0;
 }
 
@@ -200,6 +245,21 @@ parse_option(struct options *options, int option, const char *value, struct erro
 	case OPTION_MAX_PEERS:
 		return argument_number(
 			"--max-peers", value, 1, IVSHMEM_MAX_ID + 1, &options->max_peers, reterr);
+	case OPTION_MAX_OBSERVERS:
+		return argument_number("--max-observers", value, 1, IVSHMEM_MAX_ID + 1,
+			&options->max_observers, reterr);
+	case OPTION_OBSERVER_SOCKET:
+		if (!value[0])
+			return error_set(reterr, -EINVAL,
+				"--observer-socket: the path is empty; --no-observer-socket makes "
+				"none");
+		options->observer_socket = value;
+		return 0;
+	case OPTION_NO_OBSERVER_SOCKET:
+		options->observer_socket = "";
+		return 0;
+	case OPTION_MEMBER:
+		return add_member(options, value, reterr);
 	case OPTION_STALL_TIMEOUT:
 		return parse_stall(value, &options->stall_limit_ms, reterr);
 	default:
@@ -244,6 +304,10 @@ options_parse(
 			return error_set(reterr, -EINVAL,
 				"-v needs -F: a daemon logs to syslog, and has nobody to be "
 				"verbose to");
+		if (options.max_peers && options.max_peers < options.n_members)
+			return error_set(reterr, -EINVAL,
+				"--max-peers %u is less than there are --member, %u",
+				options.max_peers, options.n_members);
 		if (options.memory.huge_page && options.memory.kind != REGION_MEMFD)
 			return error_set(
 				reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");

@@ -13,18 +13,31 @@
 
 enum action { ACTION_SERVE, ACTION_HELP, ACTION_VERSION };
 
+/* As many --member as may be given. */
+#define MEMBERS_MAX 256
+
+/* A member's id and the socket where it gets it. */
+struct member_option {
+	uint16_t id;
+	const char *socket;
+};
+
 struct options {
 	enum action action;
 	bool verbose;
 	bool foreground;
 	const char *pid_file;
 	const char *socket;
+	const char *observer_socket; /* NULL: next to `socket`, "" for none */
+	struct member_option members[MEMBERS_MAX];
+	unsigned n_members;
 	mode_t socket_mode;
 	uid_t socket_owner; /* (uid_t)-1: leave */
 	gid_t socket_group; /* (gid_t)-1: leave */
 	struct region_config memory;
 	unsigned n_vectors;
-	unsigned max_peers; /* 0: as many as there are ids */
+	unsigned max_peers;     /* 0: as many as there are ids */
+	unsigned max_observers; /* 0: as many as is good */
 	uint64_t stall_limit_ms;
 	const char *ignored; /* the first operand, if there are any: QEMU's program takes and
 				ignores them */
