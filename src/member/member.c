@@ -119,7 +119,7 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	if (member->has_server)
 		r = messages_open(member, config->server,
 			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, config->late,
-			reterr);
+			config->vectors, reterr);
 	else
 		r = open_memory(member, config, reterr);
 	if (r < 0) {

@@ -42,6 +42,15 @@ struct member_config {
 	 * after member_open(), without any limit of time. */
 	bool late;
 
+	/*
+	 * How many vectors the device has. Without `late`, member_open() waits for so many of our
+	 * own, because a server announces them after the memory, one by one, and who cannot keep
+	 * them (for want of descriptors, say) must not seem to be a member. No message says how
+	 * many there will be: when no more come for a moment, it goes on with a warning. 0: do not
+	 * wait.
+	 */
+	unsigned vectors;
+
 	unsigned timeout_ms; /* for connecting and the greeting; 0: 5000 */
 
 	/* A descriptor (borrowed; 0: none) that ends member_open() with -ECANCELED when it is

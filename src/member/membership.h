@@ -30,6 +30,10 @@
 /* Numbers of vectors that the server may waste with something else than an eventfd. */
 #define IMPOSTORS_MAX IVSHMEM_MAX_VECTORS
 
+/* When so long no message has come, the server has no more vectors for us. Much more than a busy
+ * machine makes one of ours pause. */
+#define SETTLE (500 * NSEC_PER_MSEC)
+
 /* Senseless messages of the server that are reported one by one. */
 #define COMPLAINTS_MAX 100
 
@@ -56,6 +60,7 @@ struct member {
 	struct loop_source source; /* of uplink.socket */
 	int32_t id;
 	unsigned impostors, complaints;
+	bool told_of_more_vectors; /* than the device has */
 
 	int memory_fd;
 	void *memory;
@@ -80,9 +85,10 @@ int member_tell_device(struct member *member, struct error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
 
-/* Connect by `deadline` (clock_now()); unless `late`, wait for the memory; then listen. */
+/* Connect by `deadline` (clock_now()); unless `late`, wait for the memory and for our first
+ * `vectors` vectors; then listen. */
 int messages_open(struct member *member, const char *path, uint64_t deadline, bool late,
-	struct error *reterr);
+	unsigned vectors, struct error *reterr);
 void messages_close(struct member *member);
 
 /* ---- vectors.c ------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 
 #include <membership.h>
 
+#include <clock.h>
 #include <eventfd.h>
 #include <fd.h>
 
@@ -175,9 +176,41 @@ readable(struct loop_source *source, uint32_t events)
 		member->lost(member, &error, member->data);
 }
 
+/* Receive until our first `vectors` vectors are there, or until no more seem to come. */
+static int
+settle(struct member *member, uint64_t deadline, unsigned vectors, struct error *reterr)
+{
+	uint64_t silent = clock_now() + SETTLE;
+
+	while (member->n_own < vectors) {
+		struct follower_event event;
+		int r = uplink_receive(&member->uplink, &event, reterr);
+
+		if (r == 0) {
+			r = handle(member, &event, reterr);
+			silent = clock_now() + SETTLE;
+		} else if (r == -EAGAIN) {
+			r = uplink_wait(&member->uplink, silent < deadline ? silent : deadline);
+			if (r == -ECANCELED)
+				return error_set(
+					reterr, r, "told to end while it waited for our vectors");
+		}
+		if (r < 0)
+			return r;
+		if (clock_now() >= (silent < deadline ? silent : deadline))
+			break;
+	}
+	if (member->n_own < vectors)
+		log_warning(member->log,
+			"the server gave us %u vector%s, but the device has %u: nobody can ring "
+			"the others; give the device and the server the same number",
+			member->n_own, member->n_own == 1 ? "" : "s", vectors);
+	return 0;
+}
+
 int
-messages_open(
-	struct member *member, const char *path, uint64_t deadline, bool late, struct error *reterr)
+messages_open(struct member *member, const char *path, uint64_t deadline, bool late,
+	unsigned vectors, struct error *reterr)
 {
 	int r = uplink_connect(&member->uplink, path, deadline, reterr);
 
@@ -187,6 +220,8 @@ messages_open(
 		follower_init_either(&member->uplink.follower);
 	else if (!member->joined)
 		r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
+	if (r >= 0 && !late && !member->joined)
+		r = settle(member, deadline, vectors, reterr);
 	if (r < 0)
 		return r;
 	r = loop_add(member->loop, &member->source, member->uplink.socket, EPOLLIN, readable);

@@ -103,6 +103,14 @@ announce(struct member *member, struct remote *remote, unsigned first)
 	for (unsigned i = first; i < remote->n_vectors; i++) {
 		if (ivshmem_device_add_vector(member->device, remote->id) >= 0)
 			continue;
+		if (remote->id == member->id && !member->told_of_more_vectors) {
+			log_warning(member->log,
+				"the server gives us more vectors than the %u that the device has: "
+				"a ring of another one is lost; give the device and the server the "
+				"same number",
+				i);
+			member->told_of_more_vectors = true;
+		}
 		log_debug(member->log, "the device has no use for vector %u of peer %u", i,
 			remote->id);
 		truncate_vectors(member, remote, i);

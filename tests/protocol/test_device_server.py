@@ -468,3 +468,38 @@ def test_messages_without_end_let_others_have_their_turn(running, eventfds):
     connection.sock.setblocking(True)
     connection.sock.settimeout(wire.TIMEOUT)
     barrier(connection, process, vmm, eventfds, 60001)
+
+
+# ---- ready means: our own vectors are there --------------------------------------------------------------
+
+
+def test_vectors_are_there_when_it_is_ready(server, device):
+    srv = server(vectors=64)
+    process = device("--server", srv.path, "--vectors", "64")
+    # Of its own there is one more, and one for each VMM.
+    assert process.eventfds() > 64
+    assert process.stderr == ""
+
+
+def test_too_few_descriptors_for_its_vectors(server, processes, room):
+    """An error with its remedy, not a member that loses its group at once."""
+    srv = server(vectors=64)
+    process = Device(
+        room.file("device"), "--server", srv.path, "--vectors", "64", ready=False, limit_files=40
+    )
+    processes.append(process)
+    ends_badly(process, "no file descriptors are left", "ulimit -n")
+    srv.assert_idle()
+
+
+@pytest.mark.parametrize("ours, theirs", [(8, 2), (1, 0), (2, 8)])
+def test_another_number_of_vectors_is_told(server, device, ours, theirs):
+    srv = server(vectors=theirs)
+    process = device("--server", srv.path, "--vectors", str(ours))
+    if ours > theirs:
+        pattern = rf".* gave us {theirs} vectors?, but the device has {ours}: .* the same number"
+    else:
+        pattern = rf".* more vectors than the {ours} that the device has: .* the same number"
+    process.expect(pattern, stream="stderr")
+    process.finish()
+    assert len(process.stderr.splitlines()) == 1, process.stderr

@@ -349,7 +349,9 @@ TEST(behaviour_63_and_64_more_eventfds_than_vectors)
 	CHECK_EQ(stage.interrupts[0], 1);
 	stage_doorbell(0x70000);
 	CHECK_EQ(stage_count(theirs[0]), 1);
-	CHECK_EQ(stage.n_warnings, 0);
+	/* Told once, of our own. */
+	CHECK_EQ(stage.n_warnings, 1);
+	stage_check_words(stage.warning, "more vectors than the 1 that the device has");
 	CHECK_EQ(stage.n_lost, 0);
 	for (int i = 0; i < 3; i++) {
 		close(theirs[i]);
@@ -401,6 +403,45 @@ TEST(behaviour_54_fewer_own_eventfds_than_vectors)
 	CHECK_EQ(stage.interrupts[0], 1);
 	CHECK_EQ(stage.interrupts[1], 0);
 	close(ours);
+	stage_close();
+}
+
+/* Who is a member has its vectors: nothing is dispatched here. */
+TEST(opening_waits_for_our_vectors)
+{
+	struct wire_message messages[8] = {{0, -1}, {5, -1}};
+	struct member_config config;
+	unsigned n = 2;
+
+	stage_open();
+	config = stage_config(false);
+	config.vectors = 3;
+	messages[n++] = (struct wire_message){-1, stage_memory(STAGE_MEMORY)};
+	messages[n++] = (struct wire_message){9, mark_new(1)};
+	for (unsigned i = 0; i < 4; i++)
+		messages[n++] = (struct wire_message){5, mark_new(10 + i)};
+	CHECK_EQ(stage_join(&config, messages, n, NULL), 0);
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_EQ(mark_of(member_eventfd(stage.member, 5, i)), 10 + i);
+	/* The rest is left to the loop. */
+	CHECK_EQ(member_eventfd(stage.member, 5, 3), -1);
+	CHECK_EQ(stage.n_warnings, 0);
+	stage_close();
+}
+
+TEST(opening_with_fewer_vectors_is_told)
+{
+	struct wire_message messages[8] = {{0, -1}, {5, -1}};
+	struct member_config config;
+
+	stage_open();
+	config = stage_config(false);
+	config.vectors = 8;
+	messages[2] = (struct wire_message){-1, stage_memory(STAGE_MEMORY)};
+	messages[3] = (struct wire_message){5, mark_new(1)};
+	CHECK_EQ(stage_join(&config, messages, 4, NULL), 0);
+	CHECK_EQ(stage.n_warnings, 1);
+	stage_check_words(stage.warning, "gave us 1 vector, but the device has 8");
 	stage_close();
 }
 

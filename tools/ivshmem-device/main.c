@@ -104,6 +104,7 @@ member_config(struct program *program)
 		.file = options->file,
 		.size = options->config.memory_size,
 		.late = options->config.revision == 0,
+		.vectors = options->config.vectors,
 		.timeout_ms = options->timeout_ms,
 		.cancel = program->signals.fd,
 		.lost = lost,
