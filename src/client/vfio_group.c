@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The way to a device through vfio: its group, a container, and the device itself. */
+#include <vfio.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/vfio.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static int
+check_driver(struct vfio *vfio, struct error *reterr)
+{
+	const struct pci_device *pci = &vfio->pci;
+	char commands[PCI_COMMANDS_MAX];
+	int r = pci_read_link(pci, "iommu_group", vfio->group_name, sizeof(vfio->group_name));
+
+	/* First, because without a group the driver cannot be bound either. */
+	if (r < 0)
+		return error_set(reterr, -ENODEV,
+			"PCI device %s is in no IOMMU group, without which vfio cannot serve it: "
+			"start the VM with `-machine q35 -device intel-iommu,intremap=on` and boot "
+			"the guest with intel_iommu=on, or use the sysfs back end, which has no "
+			"interrupts",
+			pci->address);
+	if (!pci->driver[0])
+		return error_set(reterr, -ENODEV,
+			"PCI device %s is not bound to vfio-pci; as root: %s", pci->address,
+			pci_bind_commands(pci, commands));
+	if (strcmp(pci->driver, "vfio-pci") != 0)
+		return error_set(reterr, -ENODEV,
+			"PCI device %s is bound to driver %s, not to vfio-pci; as root: %s",
+			pci->address, pci->driver, pci_bind_commands(pci, commands));
+	return 0;
+}
+
+static int
+open_group(struct vfio *vfio, struct error *reterr)
+{
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/dev/vfio/%s", vfio->group_name);
+	vfio->group = open(path, O_RDWR | O_CLOEXEC);
+	if (vfio->group >= 0)
+		return 0;
+	r = -errno;
+	if (r == -EBUSY)
+		return error_set(reterr, r,
+			"PCI device %s is in use by another process, and vfio lets only one have "
+			"it: %s is busy (`fuser -v %s` names it)",
+			vfio->pci.address, path, path);
+	if (r == -EACCES || r == -EPERM)
+		return error_set(reterr, r,
+			"no permission to open %s for PCI device %s; as root: chown USER %s", path,
+			vfio->pci.address, path);
+	if (r == -ENOENT)
+		return error_set(reterr, -ENODEV,
+			"there is no %s for PCI device %s, though it is bound to vfio-pci: is /dev "
+			"a devtmpfs, and was the device handed to this container?",
+			path, vfio->pci.address);
+	return error_set(reterr, r, "cannot open %s for PCI device %s: %s", path, vfio->pci.address,
+		strerror(-r));
+}
+
+static int
+open_container(struct vfio *vfio, struct error *reterr)
+{
+	int r;
+
+	vfio->container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (vfio->container < 0) {
+		r = -errno;
+		if (r == -EACCES || r == -EPERM)
+			return error_set(reterr, r,
+				"no permission to open /dev/vfio/vfio; as root: chmod 666 "
+				"/dev/vfio/vfio");
+		return error_set(reterr, r,
+			"cannot open /dev/vfio/vfio: %s; is module vfio loaded (modprobe vfio)?",
+			strerror(-r));
+	}
+	r = ioctl(vfio->container, VFIO_GET_API_VERSION);
+	if (r != VFIO_API_VERSION)
+		return error_set(reterr, -ENODEV,
+			"the kernel's vfio has version %d of its interface, this program knows %d",
+			r, VFIO_API_VERSION);
+	return 0;
+}
+
+/* Drivers that do no DMA through the kernel, and thus leave the group usable. */
+static bool
+driver_is_viable(const char *driver)
+{
+	static const char *const viable[] = {"", "vfio-pci", "pcieport", "pci-stub"};
+
+	for (size_t i = 0; i < sizeof(viable) / sizeof(viable[0]); i++)
+		if (strcmp(viable[i], driver) == 0)
+			return true;
+	return false;
+}
+
+/* Name the first device in our group whose driver keeps the group from being used. */
+static int
+error_not_viable(const struct vfio *vfio, struct error *reterr)
+{
+	struct pci_device other = {0};
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *folder = opendir(pci_path(path, &vfio->pci, "iommu_group/devices"));
+
+	while (folder && (entry = readdir(folder))) {
+		size_t length = strlen(entry->d_name);
+
+		if (length >= sizeof(other.address))
+			continue;
+		memcpy(other.address, entry->d_name, length + 1);
+		if (pci_read_link(&other, "driver", other.driver, sizeof(other.driver)) == 0 &&
+			!driver_is_viable(other.driver))
+			break;
+		other.driver[0] = '\0';
+	}
+	if (folder)
+		closedir(folder);
+	if (!other.driver[0])
+		return error_set(reterr, -ENODEV,
+			"PCI device %s shares IOMMU group %s with a device that a driver is using: "
+			"unbind that one, or give each device a root port of its own (-device "
+			"pcie-root-port)",
+			vfio->pci.address, vfio->group_name);
+	return error_set(reterr, -ENODEV,
+		"PCI device %s shares IOMMU group %s with %s, which driver %s is using: unbind "
+		"that one (echo %s > /sys/bus/pci/devices/%s/driver/unbind), or give each device a "
+		"root port of its own (-device pcie-root-port)",
+		vfio->pci.address, vfio->group_name, other.address, other.driver, other.address,
+		other.address);
+}
+
+static int
+join_group_and_container(struct vfio *vfio, struct error *reterr)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	unsigned long type;
+	int r;
+
+	if (ioctl(vfio->group, VFIO_GROUP_GET_STATUS, &status) < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot get the status of VFIO group %s: %s",
+			vfio->group_name, strerror(-r));
+	}
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+		return error_not_viable(vfio, reterr);
+	if (ioctl(vfio->group, VFIO_GROUP_SET_CONTAINER, &vfio->container) < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot add VFIO group %s to a container: %s",
+			vfio->group_name, strerror(-r));
+	}
+
+	/* Both do; the second is the better kept one. */
+	if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) > 0)
+		type = VFIO_TYPE1v2_IOMMU;
+	else if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1_IOMMU) > 0)
+		type = VFIO_TYPE1_IOMMU;
+	else
+		return error_set(reterr, -ENODEV,
+			"the kernel's vfio has no driver for type 1 IOMMUs; as root: modprobe "
+			"vfio_iommu_type1");
+	if (ioctl(vfio->container, VFIO_SET_IOMMU, type) < 0) {
+		r = -errno;
+		if (r == -EPERM)
+			return error_set(reterr, r,
+				"the IOMMU of PCI device %s cannot remap interrupts, which vfio "
+				"insists on: start the VM with `-device intel-iommu,intremap=on`, "
+				"or accept it; as root: echo 1 > "
+				"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+				vfio->pci.address);
+		return error_set(reterr, r, "cannot set up the IOMMU for VFIO group %s: %s",
+			vfio->group_name, strerror(-r));
+	}
+	return 0;
+}
+
+int
+vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct error *reterr)
+{
+	struct vfio_device_info info = {.argsz = sizeof(info)};
+	int r = check_driver(vfio, reterr);
+
+	if (r < 0)
+		return r;
+	r = open_group(vfio, reterr);
+	if (r < 0)
+		return r;
+	r = open_container(vfio, reterr);
+	if (r < 0)
+		return r;
+	r = join_group_and_container(vfio, reterr);
+	if (r < 0)
+		return r;
+
+	/* The kernel makes it CLOEXEC. */
+	vfio->device = ioctl(vfio->group, VFIO_GROUP_GET_DEVICE_FD, vfio->pci.address);
+	if (vfio->device < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot get PCI device %s from VFIO group %s: %s",
+			vfio->pci.address, vfio->group_name, strerror(-r));
+	}
+	if (ioctl(vfio->device, VFIO_DEVICE_GET_INFO, &info) < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot ask vfio about PCI device %s: %s",
+			vfio->pci.address, strerror(-r));
+	}
+	*ret_info = info;
+	return 0;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The interrupts of a device through vfio: an eventfd for each MSI-X vector, one for unplugging. */
+#include <vfio.h>
+
+#include <fd.h>
+
+#include <errno.h>
+#include <linux/vfio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+
+/*
+ * Have the device's interrupts 0 .. n-1 of the kind `index` signal these eventfds. One call,
+ * because vfio cannot add vectors to MSI-X later without losing interrupts. Returns 0, a negative
+ * errno, or how many would be possible.
+ */
+static int
+set_irqs(const struct vfio *vfio, uint32_t index, const int32_t *fds, unsigned n)
+{
+	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(*fds);
+	struct vfio_irq_set *set = calloc(1, size);
+	int r;
+
+	if (!set)
+		return -ENOMEM;
+	set->argsz = (uint32_t)size;
+	set->flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER;
+	set->index = index;
+	set->count = n;
+	memcpy(set->data, fds, n * sizeof(*fds));
+	r = ioctl(vfio->device, VFIO_DEVICE_SET_IRQS, set);
+	if (r < 0)
+		r = -errno;
+	free(set);
+	return r;
+}
+
+/* How many interrupts of a kind the device has; 0 also if vfio does not know the kind. */
+static unsigned
+count_irqs(const struct vfio *vfio, const struct vfio_device_info *device, uint32_t index)
+{
+	struct vfio_irq_info info = {.argsz = sizeof(info), .index = index};
+
+	if (index >= device->num_irqs || ioctl(vfio->device, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 ||
+		!(info.flags & VFIO_IRQ_INFO_EVENTFD))
+		return 0;
+	return info.count;
+}
+
+static void
+on_unplug(struct loop_source *source, uint32_t events)
+{
+	struct vfio *vfio = container_of(source, struct vfio, unplug);
+
+	/* The kernel repeats its request until we close the device. */
+	(void)events;
+	loop_del(source);
+	client_lose(vfio->client, -ENODEV, "the device is being unplugged");
+}
+
+/* The kernel asks for the device back through an interrupt of its own; old kernels lack it. */
+int
+vfio_watch_unplug(struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr)
+{
+	int r;
+
+	if (count_irqs(vfio, device, VFIO_PCI_REQ_IRQ_INDEX) == 0)
+		return 0;
+	vfio->unplug.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vfio->unplug.fd < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot create an eventfd: %s", strerror(-r));
+	}
+	r = set_irqs(vfio, VFIO_PCI_REQ_IRQ_INDEX, &vfio->unplug.fd, 1);
+	if (r < 0)
+		return error_set(reterr, r, "cannot watch PCI device %s for being unplugged: %s",
+			vfio->pci.address, strerror(-r));
+	r = loop_add(vfio->client->loop, &vfio->unplug, vfio->unplug.fd, EPOLLIN, on_unplug);
+	if (r < 0)
+		return error_set(reterr, r, "cannot watch an eventfd: %s", strerror(-r));
+	return 0;
+}
+
+static int
+create_eventfds(int32_t *fds, unsigned n, struct error *reterr)
+{
+	for (unsigned i = 0; i < n; i++) {
+		int r;
+
+		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (fds[i] >= 0)
+			continue;
+		r = -errno;
+		return error_set(reterr, r,
+			"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)", n,
+			strerror(-r));
+	}
+	return 0;
+}
+
+static int
+arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct error *reterr)
+{
+	int r = create_eventfds(fds, n, reterr);
+
+	if (r < 0)
+		return r;
+	/* All or nothing: rings of a vector that nobody receives would be lost in silence. */
+	r = set_irqs(vfio, VFIO_PCI_MSIX_IRQ_INDEX, fds, n);
+	if (r == -ENOSPC || r > 0)
+		return error_set(reterr, -ENOSPC,
+			"the guest's processors have no room for the %u interrupt vectors of PCI "
+			"device %s: each can take about 200; give the guest more processors, or "
+			"the device fewer vectors",
+			n, vfio->pci.address);
+	if (r < 0)
+		return error_set(reterr, r,
+			"cannot receive the %u interrupt vectors of PCI device %s: %s", n,
+			vfio->pci.address, strerror(-r));
+	for (unsigned i = 0; i < n; i++) {
+		r = client_add_vector(vfio->client, &fds[i]);
+		if (r < 0)
+			return error_set(
+				reterr, r, "cannot watch interrupt vector %u: %s", i, strerror(-r));
+	}
+	return 0;
+}
+
+/* A device without MSI-X, such as ivshmem-plain, has no vectors, which is fine. */
+int
+vfio_add_vectors(struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr)
+{
+	unsigned n = count_irqs(vfio, device, VFIO_PCI_MSIX_IRQ_INDEX);
+	int32_t *fds;
+	int r;
+
+	if (n == 0)
+		return 0;
+	if (n > IVSHMEM_MAX_VECTORS)
+		n = IVSHMEM_MAX_VECTORS;
+	fds = malloc(n * sizeof(*fds));
+	if (!fds)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = -1;
+	r = arm_vectors(vfio, fds, n, reterr);
+	for (unsigned i = 0; i < n; i++)
+		fd_close(fds[i]);
+	free(fds);
+	return r;
+}
