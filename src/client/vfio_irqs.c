@@ -4,6 +4,7 @@
 #include <vfio.h>
 
 #include <fd.h>
+#include <msix.h>
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -12,6 +13,8 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /*
  * Have the device's interrupts 0 .. n-1 of the kind `index` signal these eventfds. One call,
@@ -102,11 +105,57 @@ create_eventfds(int32_t *fds, unsigned n, struct error *reterr)
 	return 0;
 }
 
+#if defined(__x86_64__) || defined(__i386__)
+/*
+ * See msix.h. Kernels before 4.16 do not let anybody map the table; where it cannot be reached, all is
+ * as it would be without this.
+ */
+static void
+fill_msix_table(const struct vfio *vfio)
+{
+	struct vfio_region_info config = {0}, info = {0};
+	uint64_t page = (uint64_t)vfio->page, start, size;
+	uint8_t space[256];
+	struct msix msix;
+	void *area;
+	ssize_t n;
+
+	if (vfio_get_region(vfio, VFIO_PCI_CONFIG_REGION_INDEX, &config, NULL) < 0)
+		return;
+	n = pread(vfio->device, space, sizeof(space), (off_t)config.offset);
+	msix = msix_find(space, n < 0 ? 0 : (size_t)n);
+	if (msix.n == 0 || msix.enabled || vfio_get_region(vfio, msix.bar, &info, NULL) < 0)
+		return;
+	size = msix.offset % page + (uint64_t)msix.n * MSIX_ENTRY_SIZE;
+	start = msix.offset - msix.offset % page;
+	if (start > info.size || size > info.size - start)
+		return;
+	info.offset += start;
+	if (vfio_map_region(vfio, &info, (size_t)size, &area) < 0) {
+		log_debug(&vfio->client->log,
+			"the MSI-X table of PCI device %s cannot be mapped: under KVM with a "
+			"virtual IOMMU, its interrupts may not arrive",
+			vfio->pci.address);
+		return;
+	}
+	msix_fill((volatile uint32_t *)(void *)((char *)area + msix.offset % page), msix.n);
+	munmap(area, (size_t)size);
+}
+#else
+static void
+fill_msix_table(const struct vfio *vfio)
+{
+	(void)vfio;
+}
+#endif
+
 static int
 arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct error *reterr)
 {
-	int r = create_eventfds(fds, n, reterr);
+	int r;
 
+	fill_msix_table(vfio);
+	r = create_eventfds(fds, n, reterr);
 	if (r < 0)
 		return r;
 	/* All or nothing: rings of a vector that nobody receives would be lost in silence. */

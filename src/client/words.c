@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <words.h>
 
+#include <capability.h>
+
 #include <ivshmem/abi.h>
-
-#include <linux/pci_regs.h>
-
-/* No list is longer, as no capability has less than 4 bytes. */
-#define MAX_CAPABILITIES ((256 - PCI_STD_HEADER_SIZEOF) / 4)
 
 #define N_BARS 6
 
@@ -43,18 +40,13 @@ struct words
 words_find(const uint8_t *config, size_t length)
 {
 	struct words words = {0};
-	size_t at;
+	size_t at = 0;
 
-	if (length < PCI_STD_HEADER_SIZEOF || !(config[PCI_STATUS] & PCI_STATUS_CAP_LIST))
-		return words;
-	at = config[PCI_CAPABILITY_LIST];
-	for (unsigned i = 0; i < MAX_CAPABILITIES && words.peers == 0; i++) {
-		at &= ~(size_t)3;
-		if (at < PCI_STD_HEADER_SIZEOF || at + 2 > length)
+	for (unsigned i = 0; i < CAPABILITIES_MAX && words.peers == 0; i++) {
+		at = capability_next(config, length, at, IVSHMEM_CAP_ID, IVSHMEM_CAP_SIZE);
+		if (at == 0)
 			break;
-		if (config[at] == IVSHMEM_CAP_ID && at + IVSHMEM_CAP_SIZE <= length)
-			words = parse(config + at);
-		at = config[at + 1];
+		words = parse(config + at);
 	}
 	return words;
 }
