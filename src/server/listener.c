@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -174,6 +175,48 @@ listener_bind(
 	strcpy(ret_listener->path, config->path);
 	ret_listener->fd = fd_take(&fd);
 	return 0;
+}
+
+int
+listener_adopt(struct listener *ret_listener, int fd, struct error *reterr)
+{
+	struct listener listener = {.fd = fd}; /* no file is inode 0 of device 0 */
+	struct sockaddr_un address = {0};
+	socklen_t length = sizeof(address), option_length = sizeof(int);
+	int type = 0, listens = 0, flags;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &option_length) < 0)
+		return error_set(reterr, -errno, "descriptor %d was passed as a socket: %s", fd,
+			strerror(errno));
+	option_length = sizeof(int);
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &option_length) < 0)
+		return error_set(reterr, -errno, "cannot examine the socket that was passed: %s",
+			strerror(errno));
+	if (address.sun_family != AF_UNIX || type != SOCK_STREAM || !listens)
+		return error_set(reterr, -EINVAL,
+			"descriptor %d is not a UNIX stream socket that listens", fd);
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+		fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return error_set(reterr, -errno, "cannot use the socket that was passed: %s",
+			strerror(errno));
+	length -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+	if (length > 0 && address.sun_path[0] == '\0')
+		address.sun_path[0] = '@';
+	snprintf(listener.path, sizeof(listener.path), "%.*s", (int)length, address.sun_path);
+	*ret_listener = listener;
+	return 0;
+}
+
+bool
+listener_is_at(const struct listener *listener, const char *path)
+{
+	struct stat ours, theirs;
+
+	return strcmp(listener->path, path) == 0 ||
+	       (stat(listener->path, &ours) == 0 && stat(path, &theirs) == 0 &&
+		       ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino);
 }
 
 int

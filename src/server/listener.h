@@ -8,6 +8,7 @@
 
 #include <error.h>
 
+#include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/un.h>
@@ -34,6 +35,13 @@ struct listener {
  */
 int listener_bind(
 	struct listener *ret_listener, const struct listener_config *config, struct error *reterr);
+/*
+ * Take over a stream socket that somebody else has bound and that listens already; who connects
+ * waits. Its path, if it has one, is not ours to remove. -EINVAL for anything else.
+ */
+int listener_adopt(struct listener *ret_listener, int fd, struct error *reterr);
+/* Does `path` lead to the adopted socket? */
+bool listener_is_at(const struct listener *listener, const char *path);
 /* Let clients in: when all that they are to get is there. */
 int listener_listen(const struct listener *listener, struct error *reterr);
 

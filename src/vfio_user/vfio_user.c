@@ -12,6 +12,7 @@
 #include <session.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -34,6 +35,7 @@ struct vfio_user {
 	void *data;
 	uint64_t spin_ns;
 	bool quit;
+	bool only_one; /* no other VMM can come */
 
 	struct door door;
 	struct rejoin rejoin;
@@ -247,6 +249,8 @@ done(struct loop_source *source, uint32_t events)
 		return;
 	pthread_join(vfio_user->thread, NULL);
 	release(vfio_user);
+	if (vfio_user->only_one)
+		vfio_user_quit(vfio_user);
 	door_look(&vfio_user->door);
 }
 
@@ -390,6 +394,19 @@ int
 vfio_user_listen(struct vfio_user *vfio_user, int socket)
 {
 	return door_listen(&vfio_user->door, socket);
+}
+
+int
+vfio_user_serve(struct vfio_user *vfio_user, int *socket)
+{
+	int flags = fcntl(*socket, F_GETFL);
+
+	/* The access thread sleeps in it. */
+	if (flags < 0 || fcntl(*socket, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
+		fcntl(*socket, F_SETFD, FD_CLOEXEC) < 0)
+		return -errno;
+	vfio_user->only_one = true;
+	return begin(vfio_user, socket);
 }
 
 struct vfio_user *

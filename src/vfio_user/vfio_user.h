@@ -64,6 +64,10 @@ bool vfio_user_lost(struct vfio_user *vfio_user);
  * vfio_user_free(). 0 or a negative errno. */
 int vfio_user_listen(struct vfio_user *vfio_user, int socket);
 
+/* Serve the VMM at the other end of `*socket`, which is taken over, and no other: when it is gone,
+ * vfio_user_run() returns. 0 or a negative errno. */
+int vfio_user_serve(struct vfio_user *vfio_user, int *socket);
+
 /* Ends all connections in an orderly way; nobody listens on the socket any more. Not from within a
  * callback of the loop. NULL is allowed. Returns NULL. */
 struct vfio_user *vfio_user_free(struct vfio_user *vfio_user);

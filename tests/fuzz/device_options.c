@@ -36,7 +36,9 @@ check(const struct device_options *options)
 	unsigned sources =
 		(options->server ? 1u : 0u) + (options->shm ? 1u : 0u) + (options->file ? 1u : 0u);
 
-	DEMAND(sources == 1 && options->socket && options->socket[0] != '\0');
+	DEMAND(sources == 1);
+	DEMAND(!options->socket || (options->socket[0] != '\0' && options->fd == -1));
+	DEMAND(options->fd == -1 || options->fd > 2);
 	DEMAND(!options->server || options->server[0] != '\0');
 	DEMAND(options->config.server == (options->server != NULL));
 	DEMAND(options->config.vectors >= 1 && options->config.vectors <= IVSHMEM_MAX_VECTORS);

@@ -57,7 +57,8 @@ OLD_PLAIN = [*PLAIN, "--revision", "0"]
     "arguments, words",
     [
         # What is missing, or too much.
-        ([], "--socket is missing"),
+        ([], "there is no memory to share"),
+        (["--shm", "x"], "--socket is missing"),
         (["--file", "{room}/m"], "--socket is missing"),
         (HERE, "give --server, --shm or --file"),
         ([*HERE, "--revision", "0"], "give --server, --shm or --file"),

@@ -235,8 +235,16 @@ TEST(memory_from_two_places)
 
 TEST(what_is_needed)
 {
-	misunderstood("", "--socket is missing");
-	misunderstood("--server /r", "--socket is missing");
+	misunderstood("", "no memory to share");
+	/* A supervisor may pass the socket. */
+	CHECK(!accepted("--server /r").socket);
+	CHECK_EQ(accepted("--server /r").fd, -1);
+	CHECK_STR(accepted("--server /r --socket-path /p").socket, "/p");
+	CHECK_EQ(accepted("--server /r --fd 7").fd, 7);
+	CHECK_EQ(accepted("--server /r --fd=0x10").fd, 16);
+	wrong("--server /r --fd 2", "--fd: '2' is not a number from 3");
+	wrong("--server /r --fd x", "--fd: 'x' is not a number");
+	wrong(SERVED "--fd 7", "one place only: give --socket or --fd");
 	misunderstood(SOCKET, "give --server, --shm or --file");
 	misunderstood(SOCKET "--revision 0", "give --server, --shm or --file");
 	wrong("--socket '' --server /r", "--socket: the name is empty");
@@ -362,5 +370,5 @@ TEST(usage_tells_the_truth)
 			FAIL("%s: %s", text, error.message);
 		n++;
 	}
-	CHECK_EQ(n, 22);
+	CHECK_EQ(n, 24);
 }

@@ -12,6 +12,7 @@
 #include <options.h>
 #include <parse.h>
 #include <signals.h>
+#include <supervisor.h>
 #include <terminal.h>
 #include <vfio_user.h>
 
@@ -20,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define PROGRAM "ivshmem-device"
 
@@ -35,7 +37,9 @@ struct program {
 	struct log log;
 	struct loop *loop;
 	struct loop_source signals;
-	struct listener listener;
+	struct listener listener; /* fd -1: there is only the VMM on `connected` */
+	int connected;
+	char place[sizeof(((struct listener *)0)->path)]; /* where the VMM is, for messages */
 	struct member *member;
 	struct vfio_user *vfio_user;
 };
@@ -163,14 +167,20 @@ say_ready(const struct program *program)
 	uint64_t size = member_memory_size(program->member);
 	int32_t id = member_id(program->member);
 	char memory[SIZE_TEXT_MAX] = "not there yet", peer[32] = "";
+	int r;
 
 	if (size > 0)
 		format_size(size, memory);
 	if (options->server && id >= 0)
 		snprintf(peer, sizeof(peer), ", peer %d", (int)id);
-	printf("ready: %s, revision %u%s, memory %s\n", options->socket, options->config.revision,
+	printf("ready: %s, revision %u%s, memory %s\n", program->place, options->config.revision,
 		peer, memory);
 	fflush(stdout);
+	r = supervisor_notify("READY=1\nSTATUS=Device on %s, revision %u%s, memory %s",
+		program->place, options->config.revision, peer, memory);
+	if (r < 0)
+		log_warning(&program->log, "cannot tell the supervisor that we are ready: %s",
+			strerror(-r));
 }
 
 /* As at the start, but with another id, and perhaps another memory. */
@@ -207,14 +217,59 @@ start_device(struct program *program)
 		return r;
 	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
 		return fail(program, &error);
+	if (program->connected >= 0) {
+		r = vfio_user_serve(program->vfio_user, &program->connected);
+		return r < 0 ? fail_errno(program, r, "cannot serve the VMM") : 0;
+	}
 	if (listener_listen(&program->listener, &error) < 0)
 		return fail(program, &error);
 	r = vfio_user_listen(program->vfio_user, program->listener.fd);
 	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
 }
 
+/* A socket of --fd: one that listens, or that leads to a VMM. */
 static int
-start(struct program *program)
+adopt_fd(struct program *program)
+{
+	int fd = program->options.fd;
+	struct sockaddr_storage peer;
+	socklen_t length = sizeof(peer);
+	struct error error;
+
+	snprintf(program->place, sizeof(program->place), "descriptor %d", fd);
+	if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.ss_family == AF_UNIX) {
+		program->connected = fd;
+		return 0;
+	}
+	if (listener_adopt(&program->listener, fd, &error) == 0)
+		return 0;
+	log_error(&program->log, "--fd: %s", error.message);
+	return error.code;
+}
+
+/* The socket that a supervisor has made. 1, or 0 if it has not. */
+static int
+adopt_passed(struct program *program)
+{
+	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX];
+	const char *path = program->options.socket;
+	struct error error;
+	int n = supervisor_sockets(sockets, &error);
+
+	if (n > 1)
+		n = error_set(&error, -E2BIG, "LISTEN_FDS passes %d sockets: one is needed", n);
+	else if (n == 1 && listener_adopt(&program->listener, sockets[0].fd, &error) < 0)
+		n = error.code;
+	if (n > 0 && path && !listener_is_at(&program->listener, path))
+		n = error_set(&error, -EINVAL,
+			"LISTEN_FDS passes the socket '%s', but --socket says '%s': leave "
+			"--socket out",
+			program->listener.path, path);
+	return n < 0 ? fail(program, &error) : n;
+}
+
+static int
+start_socket(struct program *program)
 {
 	const struct device_options *options = &program->options;
 	struct listener_config listener = {
@@ -224,13 +279,29 @@ start(struct program *program)
 		.group = options->socket_group,
 	};
 	struct error error;
+	int r = options->fd < 0 ? adopt_passed(program) : adopt_fd(program);
+
+	if (r == 0 && options->fd < 0 && !options->socket) {
+		log_error(&program->log, "no socket is passed by LISTEN_FDS; give --socket");
+		return -EINVAL;
+	}
+	if (r == 0 && options->fd < 0 && listener_bind(&program->listener, &listener, &error) < 0)
+		return fail(program, &error);
+	if (r >= 0 && program->listener.fd >= 0 && program->listener.path[0])
+		snprintf(program->place, sizeof(program->place), "%s", program->listener.path);
+	return r < 0 ? r : 0;
+}
+
+static int
+start(struct program *program)
+{
 	int r;
 
 	fd_raise_limit();
 	/* First what belongs to one process only. */
-	if (listener_bind(&program->listener, &listener, &error) < 0)
-		return fail(program, &error);
-	r = start_loop(program);
+	r = start_socket(program);
+	if (r == 0)
+		r = start_loop(program);
 	if (r == 0)
 		r = start_member(program);
 	if (r == 0)
@@ -241,8 +312,10 @@ start(struct program *program)
 static void
 stop(struct program *program)
 {
+	supervisor_notify("STOPPING=1");
 	vfio_user_free(program->vfio_user);
 	listener_close(&program->listener);
+	fd_close(program->connected);
 	member_close(program->member);
 	signals_unwatch(&program->signals);
 	loop_free(program->loop);
@@ -270,6 +343,7 @@ main(int argc, char **argv)
 		.terminal.program = PROGRAM,
 		.log = {LOG_LEVEL_WARNING, terminal_write, &program.terminal},
 		.listener.fd = -1,
+		.connected = -1,
 	};
 	struct error error;
 	bool usage;
@@ -289,6 +363,11 @@ main(int argc, char **argv)
 	if (program.options.action == DEVICE_ACTION_VERSION) {
 		puts(PROGRAM " " IVSHMEM_VERSION);
 		return EXIT_SUCCESS;
+	}
+	if (!program.options.socket && program.options.fd < 0 && !getenv("LISTEN_FDS")) {
+		log_error(&program.log, "--socket is missing: where shall a VMM connect?");
+		fputs("Try '" PROGRAM " --help'.\n", stderr);
+		return EXIT_USAGE;
 	}
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;

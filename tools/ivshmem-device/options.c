@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -26,7 +27,11 @@ const char device_options_usage[] =
 	"  -v, --verbose           log what the VMM does and which peers join and leave\n"
 	"\n"
 	"Socket for the VMM:\n"
-	"      --socket PATH       where to listen; needed\n"
+	"      --socket PATH       where to listen; needed, unless a supervisor passes a\n"
+	"                          socket by LISTEN_FDS\n"
+	"      --socket-path PATH  the same, as the vfio-user convention calls it\n"
+	"      --fd N              descriptor of a socket that listens, or that is\n"
+	"                          connected to the only VMM there will be\n"
 	"      --socket-mode MODE  octal permissions of the socket; who may write may\n"
 	"                          connect (0660)\n"
 	"      --socket-owner USER name or number of its owner\n"
@@ -87,6 +92,7 @@ const char device_options_usage[] =
 enum {
 	OPTION_VERSION = 256,
 	OPTION_SOCKET,
+	OPTION_FD,
 	OPTION_SOCKET_MODE,
 	OPTION_SOCKET_OWNER,
 	OPTION_SOCKET_GROUP,
@@ -112,6 +118,8 @@ static const struct option long_options[] = {
 	{"version", no_argument, NULL, OPTION_VERSION},
 	{"verbose", no_argument, NULL, 'v'},
 	{"socket", required_argument, NULL, OPTION_SOCKET},
+	{"socket-path", required_argument, NULL, OPTION_SOCKET},
+	{"fd", required_argument, NULL, OPTION_FD},
 	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
 	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
 	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
@@ -157,6 +165,18 @@ parse_time(
 			"%s: '%.100s' is not a time: write seconds, like 30 or 0.5", option, text);
 	*ret_ms = (unsigned)ms;
 	return 0;
+}
+
+/* Not one of the standard streams: it could only be a mistake. */
+static int
+parse_fd(const char *text, int *ret_fd, struct error *reterr)
+{
+	unsigned fd;
+	int r = argument_number("--fd", text, 3, INT_MAX, &fd, reterr);
+
+	if (r == 0)
+		*ret_fd = (int)fd;
+	return r;
 }
 
 /* Take the name of something that is opened later. */
@@ -224,6 +244,8 @@ parse_option(struct given *given, int option, const char *value, struct error *r
 		return 0;
 	case OPTION_SOCKET:
 		return use_name("--socket", value, &options->socket, reterr);
+	case OPTION_FD:
+		return parse_fd(value, &options->fd, reterr);
 	case OPTION_SOCKET_MODE:
 		return argument_mode("--socket-mode", value, &options->socket_mode, reterr);
 	case OPTION_SOCKET_OWNER:
@@ -340,11 +362,9 @@ check(struct given *given, bool *ret_usage, struct error *reterr)
 	const struct device_options *options = &given->options;
 	int r;
 
-	if (!options->socket) {
-		*ret_usage = true;
-		return error_set(
-			reterr, -EINVAL, "--socket is missing: where shall a VMM connect?");
-	}
+	if (options->socket && options->fd >= 0)
+		return error_set(reterr, -EINVAL,
+			"a VMM can connect in one place only: give --socket or --fd");
 	if (!options->server && !options->shm && !options->file) {
 		*ret_usage = true;
 		return error_set(reterr, -EINVAL,
@@ -367,6 +387,7 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 	struct given given = {
 		.options =
 			{
+				.fd = -1,
 				.socket_mode = 0660,
 				.socket_owner = (uid_t)-1,
 				.socket_group = (gid_t)-1,

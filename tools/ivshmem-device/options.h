@@ -18,7 +18,8 @@ struct device_options {
 	bool verbose;
 
 	/* where the VMM connects */
-	const char *socket;
+	const char *socket; /* NULL: by `fd`, or a supervisor passes one */
+	int fd;             /* -1, or a socket that listens or is connected to a VMM */
 	mode_t socket_mode;
 	uid_t socket_owner; /* (uid_t)-1: leave */
 	gid_t socket_group; /* (gid_t)-1: leave */

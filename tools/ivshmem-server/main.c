@@ -14,6 +14,7 @@
 #include <region.h>
 #include <server.h>
 #include <signals.h>
+#include <supervisor.h>
 #include <terminal.h>
 
 #include <ivshmem/abi.h>
@@ -233,10 +234,15 @@ start_observer_socket(struct program *program)
 	char beside[sizeof(program->observers.path)];
 	int length;
 
+	if (program->observers.fd >= 0)
+		return 0;
 	if (options->observer_socket)
 		return options->observer_socket[0]
 			       ? bind_more(program, &program->observers, options->observer_socket)
 			       : 0;
+	/* A socket that is not in the file system has nothing beside it. */
+	if (options->socket[0] == '@' || options->socket[0] == '\0')
+		return 0;
 	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
 	if (length >= (int)sizeof(beside)) {
 		log_warning(&program->log,
@@ -277,6 +283,42 @@ listen_all(struct program *program)
 	return r < 0 ? fail(program, &error) : 0;
 }
 
+/*
+ * Take over the sockets that a supervisor has made: the one with the name "observers" is for them,
+ * the other one for clients.
+ */
+static int
+adopt_sockets(struct program *program)
+{
+	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX];
+	struct options *options = &program->options;
+	struct error error;
+	int n = supervisor_sockets(sockets, &error);
+
+	for (int i = 0; i < n; i++) {
+		bool observers = strcmp(sockets[i].name, "observers") == 0;
+		struct listener *listener = observers ? &program->observers : &program->listener;
+
+		if (listener->fd >= 0)
+			n = error_set(&error, -E2BIG,
+				"more sockets are passed by LISTEN_FDS than one for clients and "
+				"one with the name 'observers' for observers");
+		else if (listener_adopt(listener, sockets[i].fd, &error) < 0)
+			n = error.code;
+	}
+	if (n > 0 && program->listener.fd < 0)
+		n = error_set(&error, -EINVAL, "LISTEN_FDS passes no socket for clients");
+	if (n > 0 && options->socket_given && !listener_is_at(&program->listener, options->socket))
+		n = error_set(&error, -EINVAL,
+			"LISTEN_FDS passes the socket '%s', but -S says '%s': leave -S out",
+			program->listener.path, options->socket);
+	if (n < 0)
+		return fail(program, &error);
+	if (n > 0)
+		options->socket = program->listener.path;
+	return 0;
+}
+
 static int
 start_socket(struct program *program)
 {
@@ -289,7 +331,7 @@ start_socket(struct program *program)
 	};
 	struct error error;
 
-	if (listener_bind(&program->listener, &config, &error) < 0)
+	if (program->listener.fd < 0 && listener_bind(&program->listener, &config, &error) < 0)
 		return fail(program, &error);
 	return 0;
 }
@@ -334,9 +376,22 @@ start(struct program *program)
 	return 0;
 }
 
+/* What a supervisor waits for. */
+static void
+notify_ready(const struct program *program)
+{
+	int r = supervisor_notify("READY=1\nMAINPID=%d\nSTATUS=Listening on %s", (int)getpid(),
+		program->options.socket);
+
+	if (r < 0)
+		log_warning(&program->log, "cannot tell the supervisor that we are ready: %s",
+			strerror(-r));
+}
+
 static void
 stop(struct program *program)
 {
+	supervisor_notify("STOPPING=1");
 	/* The path first: nobody new comes while the others are being disconnected. */
 	listener_close(&program->listener);
 	listener_close(&program->observers);
@@ -362,6 +417,7 @@ run(struct program *program)
 			daemon_ready(fd_take(&program->report_fd));
 			log_info(&program->log, "serving on %s", program->options.socket);
 		}
+		notify_ready(program);
 		r = loop_run(program->loop);
 		if (r < 0)
 			fail_errno(program, r, "the event loop failed");
@@ -415,6 +471,9 @@ main(int argc, char **argv)
 			program.options.ignored);
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
+	/* In the process that they are meant for. */
+	if (adopt_sockets(&program) < 0)
+		return EXIT_FAILURE;
 	if (!program.options.foreground) {
 		int fd = daemon_start();
 

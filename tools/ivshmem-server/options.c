@@ -222,6 +222,7 @@ parse_option(struct options *options, int option, const char *value, struct erro
 		return 0;
 	case 'S':
 		options->socket = value;
+		options->socket_given = true;
 		return 0;
 	case 'M':
 		return use_name(&options->memory, REGION_SHM, value);

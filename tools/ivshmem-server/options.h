@@ -28,6 +28,7 @@ struct options {
 	bool foreground;
 	const char *pid_file;
 	const char *socket;
+	bool socket_given;           /* it is not the default */
 	const char *observer_socket; /* NULL: next to `socket`, "" for none */
 	struct member_option members[MEMBERS_MAX];
 	unsigned n_members;
