@@ -64,7 +64,7 @@ def item_option(words):
     letter = ""
     if words[1:3] == [",", "Fl"]:
         letter, words = words[0], words[3:]
-    return letter, words[0].removeprefix("-"), "".join(w for w in words[1:] if w not in ("Ar", "Cm"))
+    return letter, words[0].removeprefix("-"), "".join(w for w in words[1:] if w not in ("Ar", "Cm", "Ns"))
 
 
 def missing(options, there, where):
