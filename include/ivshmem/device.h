@@ -164,6 +164,12 @@ struct ivshmem_device_ops {
 	 */
 	bool (*take_ring)(struct ivshmem_device *device, unsigned vector, void *data);
 
+	/*
+	 * Forget the rings of all our own vectors, none of which is attached: what take_ring() of
+	 * each would do on reset, for hosts that can do it quicker. NULL: take_ring() is called.
+	 */
+	void (*drop_rings)(struct ivshmem_device *device, void *data);
+
 	/* A message for the host's log, one sentence without newline. A guest cannot flood it. */
 	void (*log)(struct ivshmem_device *device, enum ivshmem_log_level level,
 		const char *message, void *data);

@@ -245,6 +245,10 @@ ivshmem_device_reset(struct ivshmem_device *device)
 	power_on(device);
 	/* Rings that came before the reset and wait in their eventfds would otherwise show up as
 	 * pending after it. */
+	if (device->ops.drop_rings) {
+		device->ops.drop_rings(device, device->config.data);
+		return;
+	}
 	for (unsigned i = 0; i < routing_own_vectors(device); i++)
 		device->ops.take_ring(device, i, device->config.data);
 }

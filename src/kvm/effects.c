@@ -213,6 +213,15 @@ take_ring(struct ivshmem_device *device, unsigned vector, void *data)
 	return member_take_ring(kvm->member, vector);
 }
 
+static void
+drop_rings(struct ivshmem_device *device, void *data)
+{
+	struct ivshmem_kvm *kvm = data;
+
+	(void)device;
+	member_drop_rings(kvm->member);
+}
+
 /* ---- routes ----------------------------------------------------------------------------------- */
 
 #define ENTRY_SIZE           16
@@ -270,5 +279,6 @@ const struct ivshmem_device_ops effects = {
 	.attach_irqfd = attach_irqfd,
 	.detach_irqfd = detach_irqfd,
 	.take_ring = take_ring,
+	.drop_rings = drop_rings,
 	.log = forward,
 };

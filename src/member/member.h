@@ -98,6 +98,9 @@ void member_ring(struct member *member, uint16_t peer, unsigned vector);
 /* Empty our own eventfd; whether it was rung. */
 bool member_take_ring(struct member *member, unsigned vector);
 
+/* Empty all our own eventfds, quickly if few were rung. */
+void member_drop_rings(struct member *member);
+
 /* Let the loop watch our own eventfd (the default), or not, because an irqfd does. */
 void member_watch(struct member *member, unsigned vector, bool watch);
 

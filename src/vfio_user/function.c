@@ -52,6 +52,15 @@ op_take_ring(struct ivshmem_device *device, unsigned vector, void *data)
 }
 
 static void
+op_drop_rings(struct ivshmem_device *device, void *data)
+{
+	struct function *function = data;
+
+	(void)device;
+	member_drop_rings(function->member);
+}
+
+static void
 op_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message, void *data)
 {
 	const struct function *function = data;
@@ -66,6 +75,7 @@ static const struct ivshmem_device_ops ops = {
 	.send_message = op_send_message,
 	.ring = op_ring,
 	.take_ring = op_take_ring,
+	.drop_rings = op_drop_rings,
 	.log = op_log,
 };
 

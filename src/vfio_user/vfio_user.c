@@ -10,6 +10,7 @@
 #include <list.h>
 #include <rejoin.h>
 #include <session.h>
+#include <turn.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,7 +27,8 @@
 #define STACK_SIZE ((size_t)1 << 20)
 
 struct vfio_user {
-	pthread_mutex_t lock;
+	struct turn turn; /* the lock */
+	bool ending;      /* no request is handled any more */
 	struct loop *loop;
 	const struct log *log;
 	struct function *function;
@@ -54,13 +56,13 @@ struct vfio_user {
 static void
 lock(struct vfio_user *vfio_user)
 {
-	pthread_mutex_lock(&vfio_user->lock);
+	turn_take(&vfio_user->turn);
 }
 
 static void
 unlock(struct vfio_user *vfio_user)
 {
-	pthread_mutex_unlock(&vfio_user->lock);
+	turn_give_back(&vfio_user->turn);
 }
 
 /* Why it ends, if that is not just the VMM's going. */
@@ -122,6 +124,10 @@ serve(struct vfio_user *vfio_user)
 			return;
 		}
 		lock(vfio_user);
+		if (vfio_user->ending) {
+			unlock(vfio_user);
+			return;
+		}
 		end = session_handle(&vfio_user->session, &request, &header, &vfio_user->reply);
 		unlock(vfio_user);
 		if (request.header.flags & VFIO_USER_NO_REPLY) {
@@ -365,7 +371,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 
 	if (!vfio_user)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	pthread_mutex_init(&vfio_user->lock, NULL);
+	turn_init(&vfio_user->turn);
 	vfio_user->loop = config->loop;
 	vfio_user->log = config->log;
 	vfio_user->device = *config->device;
@@ -416,6 +422,10 @@ vfio_user_free(struct vfio_user *vfio_user)
 		return NULL;
 	door_done(&vfio_user->door);
 	if (vfio_user->socket >= 0) {
+		/* What waits in the socket may be a flood. */
+		lock(vfio_user);
+		vfio_user->ending = true;
+		unlock(vfio_user);
 		/* Wakes the access thread, wherever it waits. */
 		shutdown(vfio_user->socket, SHUT_RDWR);
 		pthread_join(vfio_user->thread, NULL);
@@ -425,7 +435,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 	loop_del(&vfio_user->done);
 	fd_close(vfio_user->done.fd);
 	free_function(vfio_user->function);
-	pthread_mutex_destroy(&vfio_user->lock);
+	turn_done(&vfio_user->turn);
 	free(vfio_user);
 	return NULL;
 }

@@ -12,7 +12,8 @@
  * waits for a request, takes the lock, lets the session handle it, gives the lock back, and sends
  * the reply. So a VMM that does not read its replies holds up nobody but itself. The loop thread is
  * whoever calls vfio_user_run(): it waits until the loop has something to do, and dispatches it
- * with the lock held: the server's socket, rings of our own eventfds, resample eventfds, signals,
+ * with the lock held, which the two get in turn (turn.h), so that no flood of requests or of events
+ * keeps the other one from it: the server's socket, rings of our own eventfds, resample eventfds, signals,
  * VMMs that connect. So everything below tools/ that has state (loop, member, device, session) is
  * only ever used with the lock held, and none of it needs to know of threads.
  *

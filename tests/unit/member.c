@@ -532,3 +532,23 @@ TEST(close_tells_the_server)
 	CHECK_EQ(read(stage.server, &byte, 1), 0);
 	stage_close();
 }
+
+/* More vectors than are looked at together; the loop does not run meanwhile. */
+TEST(reset_forgets_rings)
+{
+	int fds[600];
+
+	stage_open();
+	stage_join_simple();
+	stage_attach(1, 600);
+	for (unsigned i = 0; i < 600; i++)
+		fds[i] = stage_give_vector(5);
+	for (unsigned i = 0; i < 600; i += i < 250 ? 50 : 1)
+		CHECK_SYS(eventfd_write(fds[i], 1));
+	ivshmem_device_reset(stage.device);
+	for (unsigned i = 0; i < 600; i++) {
+		CHECK_EQ(stage_count(fds[i]), 0);
+		close(fds[i]);
+	}
+	stage_close();
+}

@@ -85,6 +85,13 @@ take_ring(struct ivshmem_device *device, unsigned vector, void *data)
 	return member_take_ring(stage.member, vector);
 }
 
+static void
+drop_rings(struct ivshmem_device *device, void *data)
+{
+	CHECK(device && data == &stage);
+	member_drop_rings(stage.member);
+}
+
 static const struct ivshmem_device_ops ops = {
 	.map_memory = map_memory,
 	.unmap_memory = unmap_memory,
@@ -93,6 +100,7 @@ static const struct ivshmem_device_ops ops = {
 	.add_ioeventfd = add_ioeventfd,
 	.remove_ioeventfd = remove_ioeventfd,
 	.take_ring = take_ring,
+	.drop_rings = drop_rings,
 };
 
 void
