@@ -24,8 +24,9 @@
  *	interrupts		yes	yes (doorbell device)	no: -EOPNOTSUPP, poll the memory
  *	who else is there	yes	no: -EOPNOTSUPP		no: -EOPNOTSUPP
  *
- * In a guest, vfio hands a device to one process at a time, and rings may merge on the way: a count
- * of 1 means at least one. Several devices serve several processes.
+ * In a guest, vfio needs a virtual IOMMU, or its mode without one, in which only programs with
+ * CAP_SYS_RAWIO get a device (docs/vmms.md). It hands a device to one process at a time, and rings
+ * may merge on the way: a count of 1 means at least one. Several devices serve several processes.
  *
  * Threads: a client may be used by one thread at a time; different clients are independent. The one
  * exception is the mapped memory itself, which is as shared as memory can be.

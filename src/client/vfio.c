@@ -3,8 +3,8 @@
 /*
  * The device through vfio-pci: a process that owns /dev/vfio/GROUP gets the registers, the memory
  * and an eventfd for each MSI-X vector, needs no other rights, and is told before the device is
- * unplugged. The kernel hands out a device only behind an IOMMU. ivshmem does no DMA, so that
- * nothing is ever mapped there.
+ * unplugged. The kernel hands out a device only behind an IOMMU, or if it was told to do
+ * without. ivshmem does no DMA, so that nothing is ever mapped there.
  *
  * One process at a time: a group can be opened once.
  */

@@ -10,12 +10,14 @@
 #include <pci.h>
 
 #include <linux/vfio.h>
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct vfio {
 	struct ivshmem_client *client;
 	struct pci_device pci;
-	char group_name[16];
+	char group_name[32]; /* below /dev/vfio */
+	bool no_iommu;       /* the group is one that vfio made up */
 	int container, group, device;
 
 	/* Not mapped if BAR0 shares its page with another device's, which the kernel refuses. */

@@ -3,6 +3,8 @@
 /* The way to a device through vfio: its group, a container, and the device itself. */
 #include <vfio.h>
 
+#include <fd.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -11,22 +13,91 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
+
+/* Below sysfs: "Y" if vfio hands out devices that are behind no IOMMU. */
+#define NO_IOMMU_MODE "/module/vfio/parameters/enable_unsafe_noiommu_mode"
+
+/* The first byte of a file below sysfs; -1 if there is none. */
+static int
+read_byte(const char *path)
+{
+	_fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char byte;
+
+	return fd >= 0 && read(fd, &byte, 1) == 1 ? byte : -1;
+}
+
+/*
+ * What vfio says of its mode without IOMMU: 'Y', 'N', 0 if this kernel has none, or -1 if that
+ * cannot be told because vfio is not loaded.
+ */
+static int
+no_iommu_mode(void)
+{
+	char path[PATH_MAX];
+	int mode;
+
+	snprintf(path, sizeof(path), "%s" NO_IOMMU_MODE, pci_sysfs_root);
+	mode = read_byte(path);
+	snprintf(path, sizeof(path), "%s/module/vfio", pci_sysfs_root);
+	return mode < 0 && access(path, F_OK) == 0 ? 0 : mode;
+}
+
+static int
+error_no_group(const struct pci_device *pci, struct error *reterr)
+{
+	static const char remedy[] =
+		"start the VM with `-machine q35 -device intel-iommu,intremap=on` and boot the "
+		"guest with intel_iommu=on, or use the sysfs back end, which has no interrupts";
+	char commands[PCI_COMMANDS_MAX];
+
+	if (no_iommu_mode() == 0)
+		return error_set(reterr, -ENODEV,
+			"PCI device %s is in no IOMMU group, and this kernel's vfio cannot do "
+			"without: %s",
+			pci->address, remedy);
+	return error_set(reterr, -ENODEV,
+		"PCI device %s is in no IOMMU group: %s, or, if the guest trusts this program, do "
+		"without; as root: modprobe vfio; echo 1 > /sys" NO_IOMMU_MODE "; %s",
+		pci->address, remedy, pci_bind_commands(pci, commands));
+}
+
+/*
+ * Without an IOMMU, vfio hands out a device only if it was told so, and only to who may do anything
+ * anyway (CAP_SYS_RAWIO): the device could be made to write anywhere. It puts the device into a group
+ * that it makes up.
+ */
+static int
+find_group(struct vfio *vfio, struct error *reterr)
+{
+	static const char made_up[] = "vfio-noiommu\n";
+	char number[16], path[PATH_MAX], name[sizeof(made_up)] = "";
+	_fd_cleanup_ int fd = -1;
+	int r = pci_read_link(&vfio->pci, "iommu_group", number, sizeof(number));
+
+	if (r < 0 && no_iommu_mode() == 'Y')
+		return 0; /* vfio-pci is not bound yet */
+	if (r < 0)
+		return error_no_group(&vfio->pci, reterr);
+	fd = open(pci_path(path, &vfio->pci, "iommu_group/name"), O_RDONLY | O_CLOEXEC);
+	vfio->no_iommu = fd >= 0 && read(fd, name, sizeof(name) - 1) == sizeof(made_up) - 1 &&
+			 memcmp(name, made_up, sizeof(made_up) - 1) == 0;
+	snprintf(vfio->group_name, sizeof(vfio->group_name), "%s%s",
+		vfio->no_iommu ? "noiommu-" : "", number);
+	return 0;
+}
 
 static int
 check_driver(struct vfio *vfio, struct error *reterr)
 {
 	const struct pci_device *pci = &vfio->pci;
 	char commands[PCI_COMMANDS_MAX];
-	int r = pci_read_link(pci, "iommu_group", vfio->group_name, sizeof(vfio->group_name));
-
 	/* First, because without a group the driver cannot be bound either. */
+	int r = find_group(vfio, reterr);
+
 	if (r < 0)
-		return error_set(reterr, -ENODEV,
-			"PCI device %s is in no IOMMU group, without which vfio cannot serve it: "
-			"start the VM with `-machine q35 -device intel-iommu,intremap=on` and boot "
-			"the guest with intel_iommu=on, or use the sysfs back end, which has no "
-			"interrupts",
-			pci->address);
+		return r;
 	if (!pci->driver[0])
 		return error_set(reterr, -ENODEV,
 			"PCI device %s is not bound to vfio-pci; as root: %s", pci->address,
@@ -36,6 +107,16 @@ check_driver(struct vfio *vfio, struct error *reterr)
 			"PCI device %s is bound to driver %s, not to vfio-pci; as root: %s",
 			pci->address, pci->driver, pci_bind_commands(pci, commands));
 	return 0;
+}
+
+static int
+error_no_iommu_right(const struct vfio *vfio, struct error *reterr)
+{
+	return error_set(reterr, -EPERM,
+		"PCI device %s is behind no IOMMU, so that only programs with CAP_SYS_RAWIO, such "
+		"as root's, may have it; with a vIOMMU (-device intel-iommu,intremap=on), a user's "
+		"may, too",
+		vfio->pci.address);
 }
 
 static int
@@ -54,6 +135,8 @@ open_group(struct vfio *vfio, struct error *reterr)
 			"PCI device %s is in use by another process, and vfio lets only one have "
 			"it: %s is busy (`fuser -v %s` names it)",
 			vfio->pci.address, path, path);
+	if (r == -EPERM && vfio->no_iommu)
+		return error_no_iommu_right(vfio, reterr);
 	if (r == -EACCES || r == -EPERM)
 		return error_set(reterr, r,
 			"no permission to open %s for PCI device %s; as root: chown USER %s", path,
@@ -159,8 +242,10 @@ join_group_and_container(struct vfio *vfio, struct error *reterr)
 			vfio->group_name, strerror(-r));
 	}
 
-	/* Both do; the second is the better kept one. */
-	if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) > 0)
+	/* Both types 1 do; the second is the better kept one. */
+	if (vfio->no_iommu)
+		type = VFIO_NOIOMMU_IOMMU;
+	else if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) > 0)
 		type = VFIO_TYPE1v2_IOMMU;
 	else if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1_IOMMU) > 0)
 		type = VFIO_TYPE1_IOMMU;
@@ -170,6 +255,8 @@ join_group_and_container(struct vfio *vfio, struct error *reterr)
 			"vfio_iommu_type1");
 	if (ioctl(vfio->container, VFIO_SET_IOMMU, type) < 0) {
 		r = -errno;
+		if (r == -EPERM && vfio->no_iommu)
+			return error_no_iommu_right(vfio, reterr);
 		if (r == -EPERM)
 			return error_set(reterr, r,
 				"the IOMMU of PCI device %s cannot remap interrupts, which vfio "

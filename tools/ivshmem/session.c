@@ -466,7 +466,7 @@ session_check_vector(const struct session *session, int vector)
 			"it with one or more, ivshmem-server -n 1");
 	if (vectors == 0 && strcmp(ivshmem_backend(session->client), "sysfs") == 0)
 		return fail("interrupts cannot be received through sysfs: bind the device to "
-			    "vfio-pci (the virtual machine needs a vIOMMU for that), or poll the "
+			    "vfio-pci (--backend vfio tells what it lacks for that), or poll the "
 			    "memory");
 	if (vectors == 0)
 		return fail("the device has no interrupts: give the virtual machine an "
