@@ -198,21 +198,3 @@ class QemuMachine(Machine):
         self.command("device_del", id=device)
         self.access(OUT[4], hex(EJECT), hex(1 << slot))
         self.wait_event("DEVICE_DELETED")
-
-    # ---- snapshots -------------------------------------------------------------------------------------
-
-    def add_disk(self, path):
-        """A small disk, for savevm to keep its snapshots in."""
-        with open(path, "xb"):
-            pass
-        self.command("blockdev-add", driver="file", filename=path, **{"node-name": "file"})
-        self.command("blockdev-create", **{"job-id": "make", "options": {"driver": "qcow2", "file": "file", "size": 1 << 20}})
-        while (job := self.command("query-jobs")[0])["status"] != "concluded":
-            self.next()
-        assert "error" not in job, job
-        self.command("job-dismiss", id="make")
-        self.command("blockdev-add", driver="qcow2", file="file", **{"node-name": "disk"})
-
-    def monitor(self, line):
-        """A command of the human monitor. Returns what it says, which is nothing if all is well."""
-        return self.command("human-monitor-command", **{"command-line": line}).strip()

@@ -14,6 +14,7 @@ import subprocess
 import pytest
 
 import ivshmem_wire as wire
+import qmp
 
 from boards import COMMAND, MSIX_CONTROL, POSITION, SLOT, BuiltIn, VfioUser
 import vm
@@ -237,11 +238,11 @@ def test_snapshot_of_the_master(room, server, start, master):
     machine.wait_peer_eventfds(2 * VECTORS)
     set_up(machine)
     os.pwrite(client.memory, b"when saved", 0)
-    machine.add_disk(room.file("disk"))
-    assert machine.monitor("savevm first") == ""
+    qmp.add_disk(machine.command, room.file("disk"))
+    assert qmp.human(machine.command, "savevm first") == ""
     os.pwrite(client.memory, b"what is new", 0)
     machine.write(BAR0 + REG_MASK, 0)
-    assert machine.monitor("loadvm first") == ""
+    assert qmp.human(machine.command, "loadvm first") == ""
     assert os.pread(client.memory, 11, 0) == b"when saved\0"
     assert machine.id == 0
     assert_as_set_up(machine, client)
@@ -251,38 +252,27 @@ def test_snapshot_of_the_master(room, server, start, master):
 def test_snapshot_of_others_is_refused(room, server, start, start_plain):
     srv = server(vectors=VECTORS)
     machine = start(srv)
-    machine.add_disk(room.file("disk"))
-    assert PEER_MODE in machine.monitor("savevm first")
+    qmp.add_disk(machine.command, room.file("disk"))
+    assert PEER_MODE in qmp.human(machine.command, "savevm first")
     machine.finish()
     plain = start_plain().machine
-    plain.add_disk(room.file("other-disk"))
-    assert PEER_MODE in plain.monitor("savevm first")
+    qmp.add_disk(plain.command, room.file("other-disk"))
+    assert PEER_MODE in qmp.human(plain.command, "savevm first")
 
 
 def test_snapshot_of_a_plain_master(room, start_plain):
     board = start_plain("master=on")
     board.write(0, REG_MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    board.machine.add_disk(room.file("disk"))
-    assert board.machine.monitor("savevm first") == ""
+    qmp.add_disk(board.machine.command, room.file("disk"))
+    assert qmp.human(board.machine.command, "savevm first") == ""
     board.group.memory[:11] = b"what is new"
     board.write(0, REG_MASK, 4, 0)
-    assert board.machine.monitor("loadvm first") == ""
+    assert qmp.human(board.machine.command, "loadvm first") == ""
     assert board.group.memory[:11] == b"when saved\0"
     assert board.read(0, REG_MASK, 4) == 0x55
     board.write(2, 8, 4, int.from_bytes(b"vm!!", "little"))
     assert board.group.memory[8:12] == b"vm!!"
-
-
-def migrate_to(machine, path):
-    machine.command("migrate", uri=f"exec:cat >{path}")
-    wire.wait_until(lambda: machine.command("query-migrate")["status"] in ("completed", "failed"), "it has migrated")
-    assert machine.command("query-migrate")["status"] == "completed"
-
-
-def migrate_from(machine, path):
-    machine.command("migrate-incoming", uri=f"exec:cat {path}")
-    wire.wait_until(lambda: machine.command("query-migrate").get("status") == "completed", "it has arrived")
 
 
 INCOMING = ("-incoming", "defer")
@@ -296,13 +286,13 @@ def test_migration_to_another_server(room, server, start):
     source.wait_peer_eventfds(2 * VECTORS)
     set_up(source)
     os.pwrite(old.memory, b"brought along", 0)
-    migrate_to(source, room.file("stream"))
+    qmp.migrate_to(source.command, room.file("stream"))
 
     target = start(there, ready=False, properties=",master=on", more=INCOMING)
     target.ready(placed=False)
     client = there.client().follow_until_knows([0, 1])
     target.wait_peer_eventfds(2 * VECTORS)
-    migrate_from(target, room.file("stream"))
+    qmp.migrate_from(target.command, room.file("stream"))
     assert os.pread(client.memory, 13, 0) == b"brought along"
     target.pba = source.pba
     assert target.id == 0
@@ -315,8 +305,8 @@ def test_migration_of_a_plain_master(room, start_plain):
     source, target = start_plain("master=on"), start_plain("master=on", name="target", more=INCOMING)
     source.write(0, REG_MASK, 4, 0x55)
     source.group.memory[:13] = b"brought along"
-    migrate_to(source.machine, room.file("stream"))
-    migrate_from(target.machine, room.file("stream"))
+    qmp.migrate_to(source.machine.command, room.file("stream"))
+    qmp.migrate_from(target.machine.command, room.file("stream"))
     assert target.group.memory[:13] == b"brought along"
     assert target.read(0, REG_MASK, 4) == 0x55
     assert target.read(2, 0, 4) == int.from_bytes(b"brou", "little")
@@ -326,7 +316,7 @@ def test_migration_within_a_group_cannot_be(room, server, start):
     """The other end would be a second member, and a master must have id 0."""
     srv = server(vectors=VECTORS)
     source = start(srv, properties=",master=on")
-    migrate_to(source, room.file("stream"))
+    qmp.migrate_to(source.command, room.file("stream"))
     with pytest.raises(Refused, match="master must connect to the server before any peers"):
         start(srv, properties=",master=on", more=INCOMING)
     target = start(srv, more=INCOMING, ready=False)
@@ -375,13 +365,13 @@ def test_vfio_user_snapshot(room, vfio_user):
     board.config_write(MSIX_CONTROL, 2, 0x8000)
     board.write(0, REG_MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    machine.add_disk(room.file("disk"))
-    assert machine.monitor("savevm first") == ""
-    migrate_to(machine, room.file("stream"))
+    qmp.add_disk(machine.command, room.file("disk"))
+    assert qmp.human(machine.command, "savevm first") == ""
+    qmp.migrate_to(machine.command, room.file("stream"))
     machine.command("cont")  # after migrating, it waits for somebody to say who goes on
     machine.command("stop")
     board.group.memory[:11] = b"what is new"
-    assert machine.monitor("loadvm first") == ""
+    assert qmp.human(machine.command, "loadvm first") == ""
     if version(program) not in KNOWN:
         pytest.skip(f"after loadvm of QEMU {version(program)}, the command register is {board.config_read(COMMAND, 2):#x}")
     assert board.config_read(COMMAND, 2) == 0

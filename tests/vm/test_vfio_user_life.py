@@ -7,8 +7,9 @@ The host, a monitor, is peer 0 and the device is peer 1, whatever becomes of the
 
 import pytest
 
+import qmp
 import vm
-from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, VFIO_SHELL, counts, finish, say
+from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, say
 
 pytestmark = pytest.mark.limit(300)
 
@@ -84,6 +85,34 @@ def test_hot_plug(group, member, boot):
     guest.send("\n")
     say(guest, "ready")
     assert_both_ways(group, guest)
+    finish(guest)
+
+
+RESCAN = """
+dev=$(dirname $(grep -l 0x1110 /sys/bus/pci/devices/*/device))
+echo 1 >$dev/remove
+echo 1 >/sys/bus/pci/rescan
+"""
+
+
+@pytest.mark.parametrize("shell, between", [(VFIO_SHELL, "\n"), (SYSFS_SHELL, RESCAN)], ids=["vfio", "sysfs"])
+def test_snapshot(room, group, member, boot, shell, between):
+    """
+    QEMU's snapshots do not have the device in them, so that after loadvm the guest goes on with one that is as
+    after a reset. vfio-pci sets it up again when the next program attaches; else it is taken out and found anew.
+    """
+    guest = boot(shell + between + shell, device=member)
+    say(guest, "ready")
+    qmp.add_disk(guest.monitor, room.file("disk"))
+    assert qmp.human(guest.monitor, "savevm first") == ""
+    assert qmp.human(guest.monitor, "loadvm first") == ""
+    guest.send("end\n")
+    say(guest, "attached again")
+    guest.send("write 64 still here\n")
+    say(guest, "written")
+    assert group.run("read", "64", "--text") == b"still here\n"
+    if shell == VFIO_SHELL:
+        assert_both_ways(group, guest)
     finish(guest)
 
 
