@@ -41,10 +41,11 @@ def attempt(name, function):
         check(name, str(error))
 
 
-def exported(library):
-    """The functions that a shared library offers."""
-    lines = output('nm', '--dynamic', '--defined-only', library).splitlines()
-    return sorted(line.split()[2].split('@')[0] for line in lines if line.split()[1] == 'T')
+def exported(library, *options):
+    """The functions and whatever else a library offers, but for the name of its version."""
+    lines = output('nm', '--extern-only', '--defined-only', *options, library).splitlines()
+    symbols = [line.split()[1:] for line in lines if len(line.split()) == 3]
+    return sorted(name.split('@')[0] for kind, name in symbols if kind != 'A')
 
 
 def promised():
@@ -104,12 +105,14 @@ def serve(installed, socket):
 def main(build):
     with tempfile.TemporaryDirectory(prefix='ivshmem-install-') as root:
         installed = Installed(build, root)
-        check('the library exports what its map promises', differ(exported(installed.library + '/libivshmem.so.0'),
-                                                                  promised()))
+        check('the library exports what its map promises',
+              differ(exported(installed.library + '/libivshmem.so.0', '--dynamic'), promised()))
+        check('so does the static one', differ(exported(installed.library + '/libivshmem.a'), promised()))
         check('the header declares what the library exports', differ(declared(installed.headers + '/client.h'), promised()))
+        device = sorted(declared(installed.headers + '/device.h') + declared(installed.headers + '/kvm.h'))
         check('the device library exports what its headers declare',
-              differ(exported(installed.library + '/libivshmem-device.so.0'),
-                     sorted(declared(installed.headers + '/device.h') + declared(installed.headers + '/kvm.h'))))
+              differ(exported(installed.library + '/libivshmem-device.so.0', '--dynamic'), device))
+        check('so does the static device library', differ(exported(installed.library + '/libivshmem-device.a'), device))
         socket = os.path.join(root, 'socket')
         server = serve(installed, socket)
         try:
@@ -121,9 +124,11 @@ def main(build):
                     print(f'ok {len(results)} - {name} # SKIP there is no {compiler}')
                     continue
                 attempt(name, lambda: installed.use(library, compiler, language, static, socket))
-            attempt('the installed command line works', lambda: '' if '"id"' in output(
-                os.path.join(installed.programs, 'ivshmem'), '-t', socket, '--json', 'info',
-                env=installed.environment) else 'it does not tell its id')
+            for what, place in (('installed', installed.programs), ('built', build)):
+                # Without the environment, in which our shared library would be found.
+                copy = shutil.copy(os.path.join(place, 'ivshmem'), os.path.join(root, f'{what}-ivshmem'))
+                attempt(f'the {what} command line works where it is copied to', lambda: '' if '"id"' in output(
+                    copy, '-t', socket, '--json', 'info') else 'it does not tell its id')
         finally:
             server.terminate()
             server.communicate()
