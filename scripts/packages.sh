@@ -34,7 +34,11 @@ fail() {
 group_packages() {
 	case "$1" in
 	build) echo make gcc libc6-dev libjansson-dev meson ninja-build pkg-config ;;
-	check) echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck ;;
+	check)
+		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck
+		# for programs of 32 bits
+		[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || echo gcc-multilib
+		;;
 	vm) echo qemu-system-x86 python3 ;;
 	*) return 1 ;;
 	esac

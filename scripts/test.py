@@ -20,7 +20,7 @@ JOBS = 2
 
 # name: what it is. In the order in which they run: what is quick and what others stand on comes first.
 LAYERS = {
-    "build": "compiles with gcc, and with clang and sanitizers, warnings being errors",
+    "build": "compiles with gcc, for 32 bits, too, and with clang and sanitizers, warnings being errors",
     "style": "clang-format, clang-tidy, shellcheck, codespell, who includes whom",
     "harness": "the test harness catches what it promises to catch",
     "platform": "the kernel facts that the code relies on",
@@ -93,6 +93,8 @@ def main():
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         made = [build for build in needed_builds(layers) if build.make(report)]
+        if "build" in layers and os.uname().machine == "x86_64":
+            builds.NARROW.make(report, ["libraries"])
         for layer in LAYERS:
             if layer in layers:
                 run_layer(report, layer, made)

@@ -20,8 +20,9 @@ def main(ar, objcopy, output, *rest):
     with open(version_map, encoding='utf-8') as text:
         keep = [f'--keep-global-symbol={name}' for name in re.findall(r'^\t(\w+\*?);$', text.read(), re.MULTILINE)]
     try:
-        subprocess.run([*compiler, '-r', '-nostdlib', '-o', whole, '-Wl,--whole-archive', *parts,
-                        '-Wl,--no-whole-archive'], check=True)
+        # Groups are dissolved: a program's own of the same name would replace what is local here.
+        subprocess.run([*compiler, '-r', '-nostdlib', '-o', whole, '-Wl,--force-group-allocation',
+                        '-Wl,--whole-archive', *parts, '-Wl,--no-whole-archive'], check=True)
         subprocess.run([objcopy, '--wildcard', *keep, whole], check=True)
         if os.path.exists(output):
             os.unlink(output)  # ar would add to it

@@ -196,7 +196,8 @@ enum ivshmem_mapping ivshmem_memory_mapping(const struct ivshmem_client *client)
 /*
  * Copy between shared memory at `offset` and private memory. ivshmem_write() ends with a fence that
  * makes the bytes visible to the other peers before anything stored or rung later, on
- * write-combining memory too. Returns 0, or -ERANGE if offset + length does not lie within the
+ * write-combining memory too; ivshmem_read() ends with one after which nothing is loaded that is
+ * older than the bytes. Returns 0, or -ERANGE if offset + length does not lie within the
  * memory (nothing is copied then).
  */
 int ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length);

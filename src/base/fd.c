@@ -27,5 +27,5 @@ fd_raise_limit(void)
 		if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
 			limit = raised;
 	}
-	return limit.rlim_cur;
+	return (unsigned long)limit.rlim_cur;
 }

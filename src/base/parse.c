@@ -84,6 +84,25 @@ parse_fraction(const char *text, uint64_t *ret_numerator, uint64_t *ret_denomina
 	return text;
 }
 
+/* The whole part of numerator / denominator, which is less than 1, times factor. In 64 bits, bit by bit of the factor. */
+static uint64_t
+multiply_fraction(uint64_t numerator, uint64_t denominator, uint64_t factor)
+{
+	uint64_t quotient = 0, rest = 0;
+
+	for (unsigned bit = 64; bit-- > 0;) {
+		quotient *= 2;
+		rest *= 2;
+		if (factor >> bit & 1)
+			rest += numerator;
+		while (rest >= denominator) {
+			rest -= denominator;
+			quotient++;
+		}
+	}
+	return quotient;
+}
+
 static int
 suffix_shift(char suffix, unsigned *ret_shift)
 {
@@ -130,7 +149,7 @@ parse_size(const char *text, uint64_t *ret_bytes)
 		return -EINVAL;
 	if (overflow || (shift > 0 && whole >> (64 - shift) != 0))
 		return -ERANGE;
-	part = (uint64_t)(((unsigned __int128)numerator << shift) / denominator);
+	part = multiply_fraction(numerator, denominator, UINT64_C(1) << shift);
 	*ret_bytes = (whole << shift) + part;
 	return 0;
 }
@@ -156,18 +175,19 @@ parse_duration_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms)
 			return -EINVAL;
 	}
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++) {
-		unsigned __int128 ms;
+		uint64_t ms;
 
 		if (strcmp(end, units[i].suffix) != 0)
 			continue;
-		ms = (unsigned __int128)whole * units[i].ms +
-		     (unsigned __int128)numerator * units[i].ms / denominator;
-		if (overflow || ms > max_ms)
+		if (overflow || __builtin_mul_overflow(whole, units[i].ms, &ms) ||
+			__builtin_add_overflow(
+				ms, multiply_fraction(numerator, denominator, units[i].ms), &ms) ||
+			ms > max_ms)
 			return -ERANGE;
 		/* 0 often means "never", which is not what somebody meant who wrote very little. */
 		if (ms == 0 && strpbrk(text, "123456789"))
 			return -ERANGE;
-		*ret_ms = (uint64_t)ms;
+		*ret_ms = ms;
 		return 0;
 	}
 	return -EINVAL;

@@ -354,6 +354,22 @@ fence(void)
 #endif
 }
 
+/*
+ * What was loaded before was loaded before what is loaded after. Processors with strong ordering
+ * have it for ordinary memory, but not for write-combining memory.
+ */
+static void
+read_fence(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("lfence" ::: "memory");
+#elif defined(__aarch64__)
+	__asm__ volatile("dmb oshld" ::: "memory");
+#else
+	__sync_synchronize();
+#endif
+}
+
 static bool
 in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
 {
@@ -375,6 +391,7 @@ ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer,
 	from = (const volatile uint8_t *)client->memory + offset;
 	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK) {
 		memcpy(buffer, (const uint8_t *)client->memory + offset, length);
+		read_fence();
 		return 0;
 	}
 	while (length > 0) {
@@ -390,6 +407,7 @@ ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer,
 			length--;
 		}
 	}
+	read_fence();
 	return 0;
 }
 

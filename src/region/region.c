@@ -230,7 +230,7 @@ open_directory(struct region *region, const struct region_config *config, struct
 	if (statfs(config->name, &fs) < 0)
 		return error_set(reterr, -errno, "cannot use directory '%.300s': %s", config->name,
 			strerror(errno));
-	if (fs.f_type == HUGETLBFS_MAGIC) {
+	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC) {
 		page = (uint64_t)fs.f_bsize;
 		if (region->size < page)
 			region->size = page;
@@ -291,7 +291,7 @@ fill_lasting(int fd, uint64_t size, const char *what, struct error *reterr)
 	struct statfs fs;
 	int r = set_size(fd, size, what, reterr);
 
-	if (r == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC)
+	if (r == 0 && fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC)
 		r = take_huge_pages(fd, size, (uint64_t)fs.f_bsize, reterr);
 	return r;
 }
