@@ -267,7 +267,9 @@ void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned r
  *	master		-			on, off, auto		off
  *	doorbell-bar	-			on, off			off
  *
- * A size is a decimal number of MiB, or one with M, m, G or g behind it. [2010]
+ * A size of revision 0 is a decimal number of MiB, or one with M, m, G or g behind it [2010]. One of
+ * revision 1, where QEMU has none, is bytes in decimal or 0x hexadecimal, or a number, possibly with
+ * a fraction, with K, M, G, T, P or E behind it [ours]. Both must be powers of two.
  * on and off may also be yes, true, y and no, false, n. [QEMU]
  */
 struct ivshmem_device_properties {

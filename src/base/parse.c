@@ -29,13 +29,20 @@ parse_prefix(
 	return 0;
 }
 
+/* Of the two that there are: a leading 0 does not make a number octal. */
+static int
+base_of(const char *text)
+{
+	return text[0] == '0' && (text[1] == 'x' || text[1] == 'X') ? 16 : 10;
+}
+
 int
 parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret_value)
 {
 	const char *end;
 	uint64_t value;
 	bool overflow;
-	int r = parse_prefix(text, 0, &value, &overflow, &end);
+	int r = parse_prefix(text, base_of(text), &value, &overflow, &end);
 
 	if (r < 0)
 		return r;
@@ -123,18 +130,17 @@ suffix_shift(char suffix, unsigned *ret_shift)
 int
 parse_size(const char *text, uint64_t *ret_bytes)
 {
-	bool hexadecimal = text[0] == '0' && (text[1] == 'x' || text[1] == 'X');
+	int base = base_of(text);
 	uint64_t whole, numerator = 0, denominator = 1, part;
 	const char *end;
 	unsigned shift;
 	bool fraction = false, overflow;
 	int r;
 
-	/* As in QEMU, a leading 0 does not make a size octal. */
-	r = parse_prefix(text, hexadecimal ? 16 : 10, &whole, &overflow, &end);
+	r = parse_prefix(text, base, &whole, &overflow, &end);
 	if (r < 0)
 		return r;
-	if (!hexadecimal && *end == '.') {
+	if (base == 10 && *end == '.') {
 		end = parse_fraction(end + 1, &numerator, &denominator);
 		if (!end)
 			return -EINVAL;

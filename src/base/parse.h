@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* Decimal, 0x hexadecimal or 0 octal, as in C. */
+/* Decimal or 0x hexadecimal. As in a size, a leading 0 means nothing: 010 is ten. */
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret_value);
 int parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret_value);
 

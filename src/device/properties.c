@@ -146,6 +146,32 @@ ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+/*
+ * In revision 1 a size is none of QEMU's properties, but ours: written as everywhere in this project.
+ */
+static int
+parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
+{
+	uint64_t size;
+	int r = parse_size(text, &size);
+
+	if (r < 0)
+		return report_error(reterr, r,
+			r == -ERANGE ? "size '%s' is too large"
+				     : "'%s' is not a size: write a number of bytes, or a number "
+				       "with K, M, G or T behind it",
+			text);
+	if (size == 0 || (size & (size - 1)) != 0)
+		return report_error(
+			reterr, -EINVAL, "size must be a power of two, which '%s' is not", text);
+	if (size < IVSHMEM_DEVICE_MIN_MEMORY)
+		return report_error(reterr, -EINVAL,
+			"size '%s' is less than a page, 4096 bytes; for MiB, write %sM", text,
+			text);
+	*ret_size = size;
+	return 0;
+}
+
 /* The 2010 device took any text behind the suffix, 0, and numbers that overflow. */
 static int
 parse_memory_size(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
@@ -276,13 +302,15 @@ check_revision_properties(const struct ivshmem_device_properties *given,
 }
 
 static int
-parse_values(const struct ivshmem_device_properties *given, struct ivshmem_device_config *config,
-	struct ivshmem_error *reterr)
+parse_values(const struct ivshmem_device_properties *given, const struct revision *revision,
+	struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
 	int r = 0;
 
-	if (given->size)
+	if (given->size && revision->has_role)
 		r = parse_memory_size(given->size, &config->memory_size, reterr);
+	else if (given->size)
+		r = parse_todays_size(given->size, &config->memory_size, reterr);
 	if (r >= 0 && given->vectors)
 		r = parse_vectors(given->vectors, &config->vectors, reterr);
 	if (r >= 0 && given->ioeventfd)
@@ -365,7 +393,7 @@ ivshmem_device_configure(const struct ivshmem_device_properties *given, unsigned
 	ivshmem_device_config_init(&config, number);
 	r = check_revision_properties(given, revision, reterr);
 	if (r >= 0)
-		r = parse_values(given, &config, reterr);
+		r = parse_values(given, revision, &config, reterr);
 	if (r >= 0)
 		r = check_values(given, revision, &config, reterr);
 	if (r >= 0)

@@ -73,7 +73,7 @@ read_u64(const char *text, unsigned __int128 *ret_value)
 	if (is_hexadecimal(text))
 		end = read_digits(text + 2, 16, ret_value);
 	else
-		end = read_digits(text, text[0] == '0' ? 8 : 10, ret_value);
+		end = read_digits(text, 10, ret_value);
 	if (!end || *end != '\0')
 		return -EINVAL;
 	return *ret_value > UINT64_MAX ? -ERANGE : 0;

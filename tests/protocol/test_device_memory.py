@@ -48,7 +48,7 @@ def refused(room, processes):
 def test_035_a_missing_object_is_made(device, room, revision):
     """With the size that was given, and zero; only we may use it."""
     name = room.shm_name()
-    process = device("--shm", name, "--size", "1", "--revision", revision)
+    process = device("--shm", name, "--size", "1M", "--revision", revision)
     status = os.stat(f"/dev/shm/{name}")
     assert status.st_size == MIB
     assert status.st_mode & 0o077 == 0
@@ -67,10 +67,10 @@ def test_035_a_missing_file_is_made(device, room, revision):
 def test_it_outlives_the_device(device, room):
     """It has a name because somebody wants to find it again."""
     name = room.shm_name()
-    process = device("--shm", name, "--size", "1")
+    process = device("--shm", name, "--size", "1M")
     process.vmm().write(BAR2, 0, b"kept")
     process.finish()
-    assert device("--shm", name, "--size", "1").vmm().read(BAR2, 0, 4) == b"kept"
+    assert device("--shm", name, "--size", "1M").vmm().read(BAR2, 0, 4) == b"kept"
 
 
 @pytest.mark.parametrize("how", ["shm", "file"])
@@ -102,7 +102,7 @@ def test_036_a_smaller_one_is_an_error_that_names_both_sizes(refused, room, how,
         name = path = room.file("small")
     with open(path, "wb") as file:
         file.truncate(64 * KIB)
-    process = refused(f"--{how}", name, "--size", "1", "--revision", revision)
+    process = refused(f"--{how}", name, "--size", "1M", "--revision", revision)
     assert re.search(r"\b(64 KiB|65536)\b", process.stderr), process.stderr
     assert re.search(r"\b(1 MiB|1048576)\b", process.stderr), process.stderr
     assert os.stat(path).st_size == 64 * KIB
@@ -118,7 +118,7 @@ def test_036_by_default_revision_0_wants_4_mib(refused, room):
 def test_revision_1_wants_exactly_the_size(refused, room):
     with open(room.file("large"), "wb") as file:
         file.truncate(2 * MIB)
-    process = refused("--file", room.file("large"), "--size", "1")
+    process = refused("--file", room.file("large"), "--size", "1M")
     assert "2 MiB" in process.stderr and "1 MiB" in process.stderr
 
 
@@ -158,6 +158,16 @@ def test_037_sizes(device, room, text, size):
     check_memory(process, room.file("memory"), size)
 
 
+@pytest.mark.parametrize(
+    "text, size", [("65536", 64 * KIB), ("0x10000", 64 * KIB), ("64K", 64 * KIB), ("0.5G", GIB // 2), ("1T", 1 << 40)]
+)
+def test_sizes_of_revision_1(device, room, text, size):
+    """As the other programs write them."""
+    process = device("--file", room.file("memory"), "--size", text)
+    assert os.stat(room.file("memory")).st_size == size
+    process.finish()
+
+
 def test_037_no_size_is_4_mib(device, room):
     process = device("--file", room.file("memory"), "--revision", "0")
     check_memory(process, room.file("memory"), 4 * MIB)
@@ -174,7 +184,7 @@ def test_039_server_and_shm(device, server, room):
     """Revision 0: a warning, and the server it is."""
     name = room.shm_name()
     srv = server("-l", "1M")
-    process = device("--server", srv.path, "--shm", name, "--revision", "0", "--size", "1")
+    process = device("--server", srv.path, "--shm", name, "--revision", "0", "--size", "1M")
     process.expect(r"ivshmem-device: .*(shm|chardev|server).*", stream="stderr")
     assert not os.path.exists(f"/dev/shm/{name}")
     vmm = process.vmm()
@@ -184,8 +194,8 @@ def test_039_server_and_shm(device, server, room):
 
 def test_033_two_devices_on_one_object(device, room):
     name = room.shm_name()
-    one = device("--shm", name, "--size", "1").vmm()
-    other = device("--shm", name, "--size", "1", path=room.file("other")).vmm()
+    one = device("--shm", name, "--size", "1M").vmm()
+    other = device("--shm", name, "--size", "1M", path=room.file("other")).vmm()
     one.write(BAR2, 77, b"to the other")
     assert other.read(BAR2, 77, 12) == b"to the other"
 
@@ -202,7 +212,7 @@ def test_what_is_no_memory(refused, room, what):
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "a/b", ".."])
 def test_names_that_are_no_objects(refused, name):
-    assert len(refused("--shm", name, "--size", "1").stderr.split()) >= 5
+    assert len(refused("--shm", name, "--size", "1M").stderr.split()) >= 5
 
 
 def test_without_server_no_interrupts(plain):
@@ -214,7 +224,7 @@ def test_without_server_no_interrupts(plain):
 
 def test_revision_0_without_server_has_a_pin_and_status(device, room, eventfds):
     """Software may set IntrStatus itself; 2010 had the pin in shm mode, too."""
-    vmm = device("--file", room.file("memory"), "--revision", "0", "--size", "1").vmm()
+    vmm = device("--file", room.file("memory"), "--revision", "0", "--size", "1M").vmm()
     assert vmm.config(0x3D, 1) == 1
     assert vmm.config(0x34, 1) == 0
     [pin] = eventfds(1)

@@ -128,11 +128,16 @@ def test_wrong_usage(room, arguments, words):
     assert os.listdir(room.path) == []
 
 
-@pytest.mark.parametrize("revision", ["0", "1"])
+# 37 and 38
+NO_SIZES = ["abc", "3M", "3", "", "0", "0M", "4Mx", "4MB", "-1", "1.5G", "0x10", "4 M", "M"]
+NO_SIZES_OF_2010 = ["4K", "1T", "17592186044416"]
+
+
 @pytest.mark.parametrize(
-    "size",
-    # 37 and 38
-    ["4K", "abc", "3M", "3", "", "0", "0M", "4Mx", "4MB", "-1", "17592186044416", "1.5G", "0x10", "4 M", "1T", "M"],
+    "revision, size",
+    [(revision, size) for revision in "01" for size in NO_SIZES]
+    + [("0", size) for size in NO_SIZES_OF_2010]
+    + [("1", size) for size in ("64", "1.5K", "32E")],
 )
 def test_010_037_038_sizes_that_are_none(room, revision, size):
     result = run("--socket", room.file("s"), "--file", room.file("m"), "--revision", revision, "--size", size)

@@ -277,7 +277,9 @@ TEST(values_of_properties)
 	wrong(SERVED "--vectors 2049", "vectors must be a number from 1 to 2048");
 	wrong(SERVED "--vectors ''", "vectors must be a number from 1 to 2048");
 	wrong(SOCKET "--shm m --size 3M", "size must be a power of two");
-	wrong(SOCKET "--shm m --size 4K", "invalid RAM size: '4K'");
+	wrong(SOCKET "--shm m --size 4X", "'4X' is not a size");
+	wrong(SOCKET "--revision 0 --shm m --size 4K", "invalid RAM size: '4K'");
+	wrong(SOCKET "--shm m --size 64", "less than a page, 4096 bytes; for MiB, write 64M");
 	wrong(SOCKET "--shm m --size 99999999999999999999", "is too large");
 	wrong(SERVED "--revision 0 --size 4G", "more than revision 0 allows: at most 2048 MiB");
 	wrong(SERVED "--msi off", "use revision 0");
@@ -336,7 +338,7 @@ TEST(what_is_too_long_is_cut_off)
 	size_t length = strlen(line);
 
 	memset(line + length, '7', sizeof(line) - length - 1);
-	wrong(line, "invalid RAM size");
+	wrong(line, "size '");
 	memcpy(line, "--", 2);
 	memset(line + 2, 'x', sizeof(line) - 3);
 	misunderstood(line, "unknown option '--xxx");

@@ -106,6 +106,34 @@ TEST(sizes)
 	CHECK_EQ(accepted("ivshmem-plain,shm=x,size=4G").memory_size, UINT64_C(4) << 30);
 }
 
+/* The notation of all our programs, because it is none of QEMU's properties. */
+TEST(sizes_of_revision_1)
+{
+	static const struct {
+		const char *text;
+		uint64_t size;
+	} sizes[] = {{"4096", 4096}, {"64K", 64 << 10}, {"64k", 64 << 10}, {"0x10000", 1 << 16},
+		{"1M", 1 << 20}, {"0.5G", 512 << 20}, {"2T", UINT64_C(2) << 40}, {"4096B", 4096},
+		{"004096", 4096}, {"4E", UINT64_C(4) << 60}};
+	static const char *const not_a_size[] = {
+		"", "4Mx", "-1", "+1", " 1", "1 ", "4 M", "M", "1MB", "1.5", "0x", "0x1.8M"};
+	char line[128];
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem-plain,shm=x,size=%s", sizes[i].text);
+		CHECK_EQ(accepted(line).memory_size, sizes[i].size);
+	}
+	for (size_t i = 0; i < sizeof(not_a_size) / sizeof(not_a_size[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem-plain,shm=x,size=%s", not_a_size[i]);
+		refused(line, -EINVAL, "is not a size");
+	}
+	refused("ivshmem-plain,shm=x,size=1.5G", -EINVAL, "power of two");
+	refused("ivshmem-plain,shm=x,size=0", -EINVAL, "power of two");
+	refused("ivshmem-plain,shm=x,size=2048", -EINVAL, "less than a page");
+	refused("ivshmem-plain,shm=x,size=64", -EINVAL, "for MiB, write 64M");
+	refused("ivshmem-plain,shm=x,size=16E", -ERANGE, "too large");
+}
+
 /* Checklist 37 and 38. */
 TEST(bad_sizes)
 {
