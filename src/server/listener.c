@@ -180,7 +180,7 @@ listener_bind(
 int
 listener_adopt(struct listener *ret_listener, int fd, struct error *reterr)
 {
-	struct listener listener = {.fd = fd}; /* no file is inode 0 of device 0 */
+	struct listener listener = {.fd = fd, .adopted = true};
 	struct sockaddr_un address = {0};
 	socklen_t length = sizeof(address), option_length = sizeof(int);
 	int type = 0, listens = 0, flags;
@@ -234,8 +234,8 @@ listener_close(struct listener *listener)
 	struct stat st;
 
 	/* Somebody may have removed our socket and another server may have bound the path. */
-	if (listener->fd >= 0 && lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
-		st.st_ino == listener->ino)
+	if (listener->fd >= 0 && !listener->adopted && lstat(listener->path, &st) == 0 &&
+		st.st_dev == listener->dev && st.st_ino == listener->ino)
 		unlink(listener->path);
 	listener->fd = fd_close(listener->fd);
 }

@@ -24,6 +24,7 @@ struct listener {
 	int fd;
 	dev_t dev;
 	ino_t ino;
+	bool adopted; /* others have it, too */
 	char path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 };
 

@@ -265,6 +265,9 @@ stop_listening(struct door *door)
 	if (!door->listener.loop)
 		return;
 	loop_del(&door->listener);
+	/* It is a supervisor's: who waits there, or comes now, is for the next device. */
+	if (door->listener_lasts)
+		return;
 	shutdown(door->listener.fd, SHUT_RDWR);
 	while ((fd = accept4(door->listener.fd, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
 		channel_shut(fd);

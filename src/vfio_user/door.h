@@ -57,6 +57,7 @@ struct door {
 	struct loop *loop;
 	struct complaints *complaints;
 	uint64_t grace_ns;
+	bool listener_lasts; /* others have the listening socket, too, and go on using it */
 	enum door_state (*state)(void *data);
 	/* Take *socket over and serve it; `who` is the process, 0 if unknown. */
 	void (*enter)(int *socket, pid_t who, void *data);

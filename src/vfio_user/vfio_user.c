@@ -345,6 +345,7 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 	vfio_user->door = (struct door){
 		.loop = config->loop,
 		.grace_ns = config->grace_ns,
+		.listener_lasts = config->listener_lasts,
 		.state = place,
 		.enter = enter,
 		.data = vfio_user,

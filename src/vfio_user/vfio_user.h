@@ -42,6 +42,7 @@ struct vfio_user_config {
 	const struct log *log; /* called with the lock held, by either thread */
 	uint64_t spin_ns;      /* how long to look for the next request before sleeping */
 	uint64_t grace_ns;     /* how long a VMM waits for the one before it, DOOR_GRACE mostly */
+	bool listener_lasts;   /* the socket of vfio_user_listen() outlives us in other hands */
 
 	/* How the member was opened, to do it again (copied, but what it points to is borrowed); NULL:
 	 * it stays. Then `rejoined` is called with the new member, which is the caller's to close as

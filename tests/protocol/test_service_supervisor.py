@@ -187,6 +187,30 @@ def test_device_and_sockets_that_do_not_fit(activated, room, listener):
     ends_with(activated(device_argv(room)), 1, "give --socket")
 
 
+@pytest.mark.parametrize("argv", [server_argv, device_argv], ids=["server", "device"])
+def test_the_next_one_gets_the_same_socket(activated, room, listener, argv):
+    """A supervisor keeps its socket when the program ends; who connects in between waits."""
+    sock = listener("kept")
+    name = room.shm_name()
+    words = argv() if argv is server_argv else [wire.program("ivshmem-device"), "--shm", name, "--size", "1M"]
+    for _ in range(2):
+        process = activated(words, sock)
+        process.expect(r"(ready: .*|ivshmem-server: listening on .*)")
+        process.signal(15)
+        assert process.wait() == 0, process.describe()
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.connect(room.file("kept"))
+    process = activated(words, sock)
+    process.expect(r"(ready: .*|ivshmem-server: listening on .*)")
+    if argv is server_argv:
+        assert waiting.recv(8) == bytes(8), "the version"
+    else:
+        Client(room.file("kept")).attach()
+    waiting.close()
+    process.signal(15)
+    assert process.wait() == 0, process.describe()
+
+
 # ---- --socket-path and --fd ----------------------------------------------------------------------------
 
 

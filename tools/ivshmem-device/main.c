@@ -206,6 +206,7 @@ start_device(struct program *program)
 		.log = &program->log,
 		.spin_ns = (uint64_t)options->spin_us * 1000,
 		.grace_ns = DOOR_GRACE,
+		.listener_lasts = program->listener.adopted,
 		.join = &join,
 		.rejoined = rejoined,
 		.data = program,
