@@ -13,16 +13,22 @@
  * The same calls serve two places:
  *
  *	"unix:PATH"	a host process connected to an ivshmem server (ours, or QEMU's contrib one)
+ *	"observe:PATH"	a host process that only looks: PATH is our server's socket for observers,
+ *			that of its other socket with IVSHMEM_OBSERVER_SUFFIX (abi.h) behind it
+ *			unless it was told otherwise. No id is taken and nobody is told of us, so
+ *			that this can be done any number of times: joining uses an id up for as
+ *			long as others stay that were told of it
  *	"pci:BDF"	a process inside a guest using the guest's ivshmem PCI device,
  *			"0000:00:05.0" or "00:05.0"
  *	"pci:auto"	the same, if the guest has exactly one such device
  *
  * What the places cannot do alike:
  *
- *				unix	pci, vfio		pci, sysfs
- *	own id, memory, ring	yes	yes			yes
- *	interrupts		yes	yes (doorbell device)	no: -EOPNOTSUPP, poll the memory
- *	who else is there	yes	no: -EOPNOTSUPP		no: -EOPNOTSUPP
+ *			unix	observe		pci, vfio		pci, sysfs
+ *	memory, ring	yes	yes		yes			yes
+ *	own id		yes	no		yes			yes
+ *	interrupts	yes	no: -EOPNOTSUPP	yes (doorbell device)	no: -EOPNOTSUPP, poll the memory
+ *	who is there	yes	yes		no: -EOPNOTSUPP		no: -EOPNOTSUPP
  *
  * In a guest, vfio needs a virtual IOMMU, or its mode without one, in which only programs with
  * CAP_SYS_RAWIO get a device (docs/vmms.md). It hands a device to one process at a time, and rings
@@ -165,20 +171,27 @@ int ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
  */
 struct ivshmem_client *ivshmem_detach(struct ivshmem_client *client);
 
-/* "unix", "vfio" or "sysfs"; a static string. */
+/* "unix", "observe", "vfio" or "sysfs"; a static string. */
 const char *ivshmem_backend(const struct ivshmem_client *client);
 
 /*
  * The way that rings take; a static string.
- *	"eventfds"	unix: straight to the peer
+ *	"eventfds"	unix and observe: straight to the peer
  *	"register"	pci: the register that every device has
  *	"words"		pci: a word for each vector of each peer, which the device has besides
  *			(doorbell-bar in docs/device.md): as quick with thousands of peers as with one
  */
 const char *ivshmem_doorbell(const struct ivshmem_client *client);
 
-/* Our own id, fixed for the life of the client. */
+/* Whether we have an id: not if we observe. Then peers, rings and everything else concern others only. */
+bool ivshmem_has_id(const struct ivshmem_client *client);
+
+/* Our own id, fixed for the life of the client. 0, which may be somebody else's, if we have none. */
 uint16_t ivshmem_id(const struct ivshmem_client *client);
+
+/* On how many vectors each peer of the group can be rung, if we observe; else -EOPNOTSUPP: nobody
+ * tells. */
+int ivshmem_group_vectors(const struct ivshmem_client *client);
 
 /* On how many vectors we can be interrupted now. May still grow on unix; 0 if interrupts are
  * impossible. */

@@ -23,6 +23,7 @@
 struct backend {
 	const char *name;
 	bool interrupts; /* can we be interrupted at all */
+	bool observes;   /* we have no id */
 
 	/*
 	 * Attach to `address`, the target without its scheme, by client->deadline (clock_now()). On
@@ -67,7 +68,8 @@ struct ivshmem_client {
 	struct loop_timer
 		later; /* due at once: there is something to report from the next dispatch */
 
-	uint16_t id;
+	uint16_t id;              /* 0 if we observe */
+	unsigned n_group_vectors; /* of each peer, if we observe */
 	void *memory;
 	uint64_t size;
 	enum ivshmem_mapping mapping;
@@ -96,6 +98,7 @@ void client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned 
 void client_peer_left(struct ivshmem_client *client, uint16_t peer);
 
 extern const struct backend backend_unix;
+extern const struct backend backend_observe;
 extern const struct backend backend_vfio;
 extern const struct backend backend_sysfs;
 

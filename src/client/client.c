@@ -171,10 +171,19 @@ resolve(const char *target, const char *name, const struct backend **ret_backend
 		*ret_address = target + 5;
 		return 0;
 	}
+	if (strncmp(target, "observe:", 8) == 0) {
+		if (name)
+			return error_set(
+				reterr, -EINVAL, "an observe target has no back end to choose");
+		*ret_backend = &backend_observe;
+		*ret_address = target + 8;
+		return 0;
+	}
 	if (strncmp(target, "pci:", 4) != 0)
 		return error_set(reterr, -EINVAL,
-			"'%s' is no target: write unix:PATH for a server's socket, or pci:auto or "
-			"pci:ADDRESS for a device",
+			"'%s' is no target: write unix:PATH for a server's socket, observe:PATH "
+			"for "
+			"its socket for observers, or pci:auto or pci:ADDRESS for a device",
 			target);
 	*ret_address = target + 4;
 	r = pci_find(target + 4, &device, reterr);
@@ -297,6 +306,18 @@ ivshmem_id(const struct ivshmem_client *client)
 	return client->id;
 }
 
+EXPORT bool
+ivshmem_has_id(const struct ivshmem_client *client)
+{
+	return !client->backend->observes;
+}
+
+EXPORT int
+ivshmem_group_vectors(const struct ivshmem_client *client)
+{
+	return client->backend->observes ? (int)client->n_group_vectors : -EOPNOTSUPP;
+}
+
 EXPORT unsigned
 ivshmem_vectors(const struct ivshmem_client *client)
 {
@@ -330,7 +351,7 @@ ivshmem_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max)
 EXPORT int
 ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 {
-	if (peer == client->id)
+	if (peer == client->id && !client->backend->observes)
 		return (int)client->n_vectors;
 	return client->backend->peer_vectors ? client->backend->peer_vectors(client, peer)
 					     : -EOPNOTSUPP;

@@ -25,6 +25,12 @@ follower_init_either(struct follower *follower)
 	*follower = (struct follower){.state = FOLLOWER_VERSION, .either = true};
 }
 
+void
+follower_init_observer(struct follower *follower)
+{
+	*follower = (struct follower){.state = FOLLOWER_VERSION, .observes = true};
+}
+
 /* Our id, in either dialect. */
 static void
 identify(struct follower *follower, int64_t id, bool is_2010)
@@ -50,9 +56,11 @@ follows_id_of_2010(const struct follower *follower, const struct wire_message *m
 }
 
 static int
-step_version(const struct wire_message *message, struct error *reterr)
+step_version(
+	const struct follower *follower, const struct wire_message *message, struct error *reterr)
 {
 	int64_t version = message->number;
+	int expected = follower->observes ? IVSHMEM_WIRE_OBSERVER : IVSHMEM_WIRE_VERSION;
 
 	if (version < 0 && version >= -ERRNO_MAX) {
 		const char *reason = strerror((int)-version);
@@ -60,7 +68,12 @@ step_version(const struct wire_message *message, struct error *reterr)
 		if (version == -ENOSPC)
 			reason = "no peer id can be used at the moment";
 		else if (version == -EUSERS)
-			reason = "it has as many peers as it may have (--max-peers)";
+			reason = follower->observes
+					 ? "it has as many observers as it may have "
+					   "(--max-observers)"
+					 : "it has as many peers as it may have (--max-peers)";
+		else if (version == -EBUSY)
+			reason = "another member has this place (--member)";
 		else if (version == -EMFILE)
 			reason = "it has no file descriptors left";
 		else if (version == -ETOOMANYREFS)
@@ -68,13 +81,20 @@ step_version(const struct wire_message *message, struct error *reterr)
 		return error_set(reterr, -EPROTONOSUPPORT,
 			"the server refused us: %s (it sent version %" PRId64
 			" where %d was expected)",
-			reason, version, IVSHMEM_WIRE_VERSION);
+			reason, version, expected);
 	}
-	if (version != IVSHMEM_WIRE_VERSION)
+	if (follower->observes && version == IVSHMEM_WIRE_VERSION)
+		return error_set(reterr, -EPROTONOSUPPORT,
+			"this is a server's socket for peers, not for observers: write unix:PATH");
+	if (!follower->observes && version == IVSHMEM_WIRE_OBSERVER)
+		return error_set(reterr, -EPROTONOSUPPORT,
+			"this is a server's socket for observers, who get no id: name the one for "
+			"peers, or write observe:PATH");
+	if (version != expected)
 		return error_set(reterr, -EPROTONOSUPPORT,
 			"the server speaks version %" PRId64
 			" of the protocol, but we speak version %d",
-			version, IVSHMEM_WIRE_VERSION);
+			version, expected);
 	if (message->fd >= 0)
 		return error_set(
 			reterr, -EPROTO, "the server attached a descriptor to its version");
@@ -96,6 +116,21 @@ step_id(const struct wire_message *message, struct error *reterr)
 	return 0;
 }
 
+/* What an observer is told in the place of an id. */
+static int
+step_n_vectors(const struct wire_message *message, struct error *reterr)
+{
+	if (message->number < 0 || message->number > IVSHMEM_MAX_VECTORS)
+		return error_set(reterr, -EPROTO,
+			"the server sent %" PRId64
+			" as the number of vectors of each peer, which must be 0 to %d",
+			message->number, IVSHMEM_MAX_VECTORS);
+	if (message->fd >= 0)
+		return error_set(reterr, -EPROTO,
+			"the server attached a descriptor to the number of vectors");
+	return 0;
+}
+
 static int
 nonsense(struct follower_event *event, struct error *reterr, const char *what)
 {
@@ -111,6 +146,13 @@ step_running(struct follower *follower, const struct wire_message *message,
 {
 	int64_t number = message->number;
 
+	if (follower->observes && number == IVSHMEM_WIRE_COMPLETE && message->fd < 0) {
+		if (follower->complete)
+			return nonsense(
+				event, reterr, "the server said a second time that this is all");
+		follower->complete = true;
+		return 0;
+	}
 	if (number < IVSHMEM_WIRE_MEMORY || number > IVSHMEM_MAX_ID)
 		return error_set(reterr, -EPROTO,
 			"the server sent %" PRId64 ", which is neither a peer nor the memory",
@@ -133,7 +175,7 @@ step_running(struct follower *follower, const struct wire_message *message,
 		*take = true;
 		return 0;
 	}
-	if (number == follower->id)
+	if (!follower->observes && number == follower->id)
 		return nonsense(event, reterr, "the server said that we left");
 	*event = (struct follower_event){FOLLOWER_EVENT_LEFT, (uint16_t)number, -1};
 	return 0;
@@ -154,7 +196,7 @@ follower_step(struct follower *follower, const struct wire_message *message,
 			r = 0;
 			break;
 		}
-		r = step_version(message, reterr);
+		r = step_version(follower, message, reterr);
 		if (r == 0)
 			follower->state = FOLLOWER_ID;
 		break;
@@ -162,6 +204,14 @@ follower_step(struct follower *follower, const struct wire_message *message,
 		if (follows_id_of_2010(follower, message)) {
 			identify(follower, IVSHMEM_WIRE_VERSION, true);
 			r = step_running(follower, message, &event, &take, reterr);
+			break;
+		}
+		if (follower->observes) {
+			r = step_n_vectors(message, reterr);
+			if (r == 0) {
+				follower->n_vectors = (unsigned)message->number;
+				follower->state = FOLLOWER_MEMORY;
+			}
 			break;
 		}
 		r = step_id(message, reterr);

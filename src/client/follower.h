@@ -27,6 +27,12 @@
  * A server of 2010 sends the memory next to our id, so that there is no id without descriptor, a
  * peer that left, to be taken for ours. From there on the two are the same.
  *
+ * On the socket for observers, who have no id, these are different:
+ *
+ *	VERSION	 expects 65536, which nobody else takes for anything.
+ *	ID	 expects how many vectors each peer has, 0 to 2048.
+ *	MEMORY, RUNNING	 -2 without descriptor, once, means that all who were there were announced.
+ *
  * The server is not trusted. What breaks the order of the greeting, and a number that is none of
  * the protocol's, ends the connection: there is no telling what the rest of the stream would mean.
  * What is merely senseless (a second memory, our own leaving) is reported as FOLLOWER_NONSENSE and
@@ -49,8 +55,11 @@ enum follower_state {
 
 struct follower {
 	enum follower_state state;
-	uint16_t id; /* ours, from FOLLOWER_MEMORY on */
-	bool either; /* the dialect of 2010 is allowed */
+	uint16_t id;        /* ours, from FOLLOWER_MEMORY on, unless we observe */
+	unsigned n_vectors; /* of each peer, from FOLLOWER_MEMORY on, if we observe */
+	bool observes;
+	bool complete; /* we observe, and all who were there were announced */
+	bool either;   /* the dialect of 2010 is allowed */
 	bool is_2010;
 };
 
@@ -71,6 +80,8 @@ struct follower_event {
 /* For today's protocol only; for that and the dialect of 2010. */
 void follower_init(struct follower *follower);
 void follower_init_either(struct follower *follower);
+/* For the socket for observers. */
+void follower_init_observer(struct follower *follower);
 
 /*
  * Take a message and its descriptor. Returns 0 and the event, or ends in FOLLOWER_FAILED with

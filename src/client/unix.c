@@ -78,6 +78,12 @@ report_later(struct loop_timer *timer)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
+static bool
+observes(const struct connection *connection)
+{
+	return connection->uplink.follower.observes;
+}
+
 static int
 take_vector(struct connection *connection, uint16_t peer, int received)
 {
@@ -92,7 +98,7 @@ take_vector(struct connection *connection, uint16_t peer, int received)
 			"the server sent something else than an eventfd for peer %u", peer);
 		fd = fd_close(fd);
 	}
-	if (peer == connection->uplink.follower.id) {
+	if (!observes(connection) && peer == connection->uplink.follower.id) {
 		r = client_add_vector(client, &fd);
 	} else {
 		r = peers_get(&connection->peers, peer, &remote);
@@ -141,6 +147,7 @@ take_memory(struct connection *connection, int received, struct error *reterr)
 	_fd_cleanup_ int fd = received;
 
 	client->id = connection->uplink.follower.id;
+	client->n_group_vectors = connection->uplink.follower.n_vectors;
 	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
 	client->doorbell = "eventfds";
 	return region_map(fd, &client->memory, &client->size, reterr);
@@ -214,7 +221,7 @@ readable(struct loop_source *source, uint32_t events)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /*
- * Listen on until all that is there has most likely been announced. A server that closes now did
+ * Listen on until all that is there has most likely been announced; an observer is told when. A server that closes now did
  * its duty: what it gave us works on, and the application will be told.
  */
 static int
@@ -235,7 +242,7 @@ settle(struct connection *connection, struct error *reterr)
 		}
 		if (r < 0 && r != -EAGAIN)
 			return r;
-		if (clock_now() >= client->deadline)
+		if (connection->uplink.follower.complete || clock_now() >= client->deadline)
 			return 0;
 		if (r == 0) {
 			heard = clock_now();
@@ -260,8 +267,9 @@ connection_free(struct connection *connection)
 	free(connection);
 }
 
+/* On a socket for peers, or for observers. */
 static int
-unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
+open_socket(struct ivshmem_client *client, const char *path, bool observe, struct error *reterr)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int r;
@@ -272,6 +280,8 @@ unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 	ringer_init(&connection->ringer);
 	list_init(&connection->unreported);
 	uplink_init(&connection->uplink);
+	if (observe)
+		follower_init_observer(&connection->uplink.follower);
 	r = uplink_connect(&connection->uplink, path, client->deadline, reterr);
 	if (r == 0)
 		r = uplink_greet(&connection->uplink, client->deadline, handle, connection, reterr);
@@ -291,6 +301,18 @@ unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 		loop_timer_set(client->loop, &connection->report_timer, 0, report_later);
 	client->state = connection;
 	return 0;
+}
+
+static int
+unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
+{
+	return open_socket(client, path, false, reterr);
+}
+
+static int
+observe_open(struct ivshmem_client *client, const char *path, struct error *reterr)
+{
+	return open_socket(client, path, true, reterr);
 }
 
 static void
@@ -325,7 +347,7 @@ unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 	const struct connection *connection = client->state;
 	int fd = -1;
 
-	if (peer == client->id) {
+	if (peer == client->id && !observes(connection)) {
 		if (vector < client->n_vectors)
 			fd = client->vectors[vector]->source.fd;
 	} else {
@@ -343,6 +365,16 @@ const struct backend backend_unix = {
 	.name = "unix",
 	.interrupts = true,
 	.open = unix_open,
+	.peers = unix_peers,
+	.peer_vectors = unix_peer_vectors,
+	.ring = unix_ring,
+	.close = unix_close,
+};
+
+const struct backend backend_observe = {
+	.name = "observe",
+	.observes = true,
+	.open = observe_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,
 	.ring = unix_ring,

@@ -25,10 +25,10 @@ def qemu(room, processes):
     """start(server, vectors=..., guest=...): a QEMU attached to it."""
     started = []
 
-    def start(srv, vectors=None, ready=True, **options):
+    def start(srv, vectors=None, ready=True, path=None, **options):
         vm = Qemu(
             room,
-            srv.path,
+            path or srv.path,
             vectors=srv.vectors if vectors is None else vectors,
             ready=False,
             name=f"vm{len(started)}",
@@ -464,3 +464,75 @@ def test_112_machine_after_an_offender_was_thrown_out(server, qemu):
         offender.sock.send(b"hello")
         offender.assert_cut()
     assert_all_reachable(srv, vm, [client])
+
+
+# ---- members with a fixed id -----------------------------------------------------------------------------
+
+
+def test_fixed_ids_of_two_machines_whatever_the_order(server, room, qemu):
+    """For drivers that take 0 and 1 only. The second machine restarts, and the first one lives on."""
+    paths = [room.file(f"member-{own}") for own in (0, 1)]
+    srv = server("--member", f"0={paths[0]}", "--member", f"1={paths[1]}", vectors=2)
+
+    def start(own):
+        return qemu(srv, path=paths[own])
+
+    second = start(1)
+    first = start(0)
+    assert (first.id, second.id) == (0, 1)
+    first.wait_peer_eventfds(4)
+    second.wait_peer_eventfds(4)
+    for turn in range(4):
+        first.ring(1, 1)
+        second.wait_pending([1])
+        second.clear_pending()
+        second.ring(0, 0)
+        first.wait_pending([0])
+        first.clear_pending()
+        if turn % 2:
+            second.kill()
+        else:
+            second.finish()
+        second = start(1)
+        assert second.id == 1
+        second.wait_peer_eventfds(4)
+        # What it knew is all that it was ever told: no id came twice.
+        assert first.peer_eventfds() == 4
+    first.alive()
+
+
+def test_a_member_that_comes_and_goes_does_not_hurt_a_machine_that_stays(server, room, qemu, monkeypatch):
+    """
+    A QEMU frees an id's memory when it is told that it left, and writes there when it comes again; glibc
+    sees that sooner or later, and at once when all that is freed is overwritten.
+    """
+    path = room.file("member")
+    srv = server("--member", f"7={path}", vectors=2)
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")
+    vm = qemu(srv)
+    for _ in range(30):
+        with wire.RawClient(path, 2) as member:
+            member.greet()
+            assert member.knows([vm.id, 7])
+            vm.wait_peer_eventfds(4)
+            for vector in range(2):
+                vm.ring(7, vector)
+                wire.wait_rings(member.peers[7][vector])
+                wire.ring(member.peers[vm.id][vector])
+                vm.wait_pending([vector])
+                vm.clear_pending()
+    newcomer = srv.client()
+    vm.wait_peer_eventfds(6)
+    vm.ring(newcomer.id, 0)
+    wire.wait_rings(newcomer.peers[newcomer.id][0])
+    vm.alive()
+
+
+def test_a_second_machine_in_one_place_ends_and_says_why(server, room, qemu):
+    path = room.file("member")
+    srv = server("--member", f"1={path}")
+    first = qemu(srv, path=path)
+    second = qemu(srv, path=path, ready=False)
+    assert second.wait() == 1
+    assert "-16" in second.stderr, second.describe()
+    assert first.id == 1

@@ -360,7 +360,7 @@ def test_server_that_closes_at_once(fake, cli):
 
 
 def test_info(server, run, room):
-    server("-l", "2M", vectors=3)
+    server("-l", "2M", "--no-observer-socket", vectors=3)
     output = run("info").stdout
     for pattern in (
         rf"target:\s+unix:{room.socket}",
@@ -382,7 +382,7 @@ def test_info(server, run, room):
 
 
 def test_peers(server, run):
-    group = server(vectors=2)
+    group = server("--no-observer-socket", vectors=2)
     assert run("peers").lines() == ["own id 0: 2 vectors", "no other peer is connected"]
     group.client()
     group.client()
@@ -403,7 +403,7 @@ def test_peers_with_different_vectors(group, cli):
 
 
 def test_server_without_vectors(server, run):
-    server(vectors=0)
+    server("--no-observer-socket", vectors=0)
     assert re.search(r"^vectors:\s+0$", run("info").stdout, re.MULTILINE)
     for arguments in (["wait"], ["ping", "0"], ["echo", "0"]):
         (line,) = run(*arguments, status=FAILURE).lines("stderr")

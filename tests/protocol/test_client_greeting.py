@@ -110,16 +110,20 @@ def test_041_peers_of_a_normal_sequence(cli, fake, memory, eventfds):
     assert peers["peers"] == [{"id": 2, "vectors": 3}, {"id": 5, "vectors": 3}]
 
 
-@pytest.mark.parametrize("version", [1, 2, -1, 65536, 1 << 32, (1 << 63) - 1, -(1 << 63), 1 << 56])
+@pytest.mark.parametrize("version", [1, 2, -1, 65537, 1 << 32, (1 << 63) - 1, -(1 << 63), 1 << 56])
 def test_042_other_version(failing, version):
     failing(lambda c: c.send(version), str(version), "version")
+
+
+def test_042_socket_for_observers(failing):
+    failing(lambda c: c.send(65536), "for observers", "observe:PATH")
 
 
 def test_042_other_version_names_ours(failing):
     failing(lambda c: c.send(17), "17", "version 0")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EUSERS, errno.EPERM])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EMFILE, errno.ENFILE, errno.EUSERS, errno.EPERM, errno.EBUSY])
 def test_042_refusal_says_why(failing, number):
     process = failing(lambda c: (c.send(-number), c.close()), "refused")
     assert "closed" not in process.stderr, "the reason is what counts, not how it ended"

@@ -537,4 +537,9 @@ def test_112_real_server_and_real_client(server, cli):
     wire.wait_rings(raw.peers[0][0])
     wire.wait_rings(raw.peers[0][4])
     monitor.expect("interrupt vector 2 count 1")
-    monitor.expect("peer 2 left")
+    # Who only rings is nobody to be told of.
+    other = srv.client()
+    assert other.id == 2
+    monitor.expect(r"peer 2 joined \(5 vectors\)")
+    raw.follow_until_knows([0, 1, 2])
+    assert raw.log.count(2) == 5

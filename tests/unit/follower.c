@@ -435,3 +435,92 @@ TEST(without_an_error_to_fill_in)
 		}
 	}
 }
+
+/* ---- observers ------------------------------------------------------------------------------ */
+
+static struct follower
+observer_as(enum follower_state state)
+{
+	struct follower follower;
+
+	follower_init_observer(&follower);
+	if (state >= FOLLOWER_ID)
+		CHECK_EQ(step(&follower, 65536, -1).r, 0);
+	if (state >= FOLLOWER_MEMORY)
+		CHECK_EQ(step(&follower, 4, -1).r, 0);
+	if (state >= FOLLOWER_RUNNING) {
+		struct step memory = step(&follower, -1, mark_new(1));
+
+		CHECK_EQ(memory.r, 0);
+		close(memory.event.fd);
+	}
+	CHECK_EQ(follower.state, state);
+	return follower;
+}
+
+TEST(observer_follows_its_own_greeting)
+{
+	struct follower follower = observer_as(FOLLOWER_RUNNING);
+	struct step next;
+
+	CHECK_EQ(follower.n_vectors, 4);
+	CHECK(!follower.complete);
+	next = step(&follower, -2, -1);
+	CHECK_EQ(next.r, 0);
+	CHECK_EQ(next.event.type, FOLLOWER_EVENT_NONE);
+	CHECK(follower.complete);
+	/* A second time is senseless, and no more. */
+	next = step(&follower, -2, -1);
+	CHECK_EQ(next.r, 0);
+	CHECK_EQ(next.event.type, FOLLOWER_EVENT_NONSENSE);
+}
+
+TEST(observer_is_nobody_so_that_anybody_can_leave)
+{
+	struct follower follower = observer_as(FOLLOWER_RUNNING);
+	struct step left = step(&follower, 0, -1);
+
+	CHECK_EQ(left.r, 0);
+	CHECK_EQ(left.event.type, FOLLOWER_EVENT_LEFT);
+	CHECK_EQ(left.event.peer, 0);
+}
+
+TEST(observer_refuses_what_makes_no_sense)
+{
+	static const struct {
+		enum follower_state state;
+		int64_t number;
+		bool descriptor;
+		int r;
+	} senseless[] = {
+		{FOLLOWER_VERSION, 0, false, -EPROTONOSUPPORT},
+		{FOLLOWER_VERSION, 1, false, -EPROTONOSUPPORT},
+		{FOLLOWER_VERSION, -EUSERS, false, -EPROTONOSUPPORT},
+		{FOLLOWER_VERSION, 65536, true, -EPROTO},
+		{FOLLOWER_ID, -1, false, -EPROTO},
+		{FOLLOWER_ID, 2049, false, -EPROTO},
+		{FOLLOWER_ID, 2, true, -EPROTO},
+		{FOLLOWER_MEMORY, -1, false, -EPROTO},
+		{FOLLOWER_RUNNING, -2, true, -EPROTO},
+		{FOLLOWER_RUNNING, -3, false, -EPROTO},
+		{FOLLOWER_RUNNING, 65536, false, -EPROTO},
+	};
+
+	for (size_t i = 0; i < sizeof(senseless) / sizeof(senseless[0]); i++) {
+		struct follower follower = observer_as(senseless[i].state);
+		int fd = descriptor(senseless[i].descriptor);
+
+		CHECK_EQ(step(&follower, senseless[i].number, fd).r, senseless[i].r);
+		CHECK(fd < 0 || !is_open(fd));
+	}
+}
+
+TEST(only_an_observer_is_told_that_this_is_all)
+{
+	struct follower follower = follower_as(false, FOLLOWER_RUNNING);
+
+	CHECK_EQ(step(&follower, -2, -1).r, -EPROTO);
+	/* And it takes the observers' version neither for a version nor, in the old dialect, for an id. */
+	follower = follower_as(true, FOLLOWER_VERSION);
+	CHECK_EQ(step(&follower, 65536, -1).r, -EPROTONOSUPPORT);
+}

@@ -274,10 +274,13 @@ static int
 listen_all(struct program *program)
 {
 	struct error error;
-	int r = listener_listen(&program->listener, &error);
+	int r = 0;
 
-	if (r == 0 && program->observers.fd >= 0)
+	/* Observers first: a tool that finds nobody there, but here, would join instead. */
+	if (program->observers.fd >= 0)
 		r = listener_listen(&program->observers, &error);
+	if (r == 0)
+		r = listener_listen(&program->listener, &error);
 	for (unsigned i = 0; r == 0 && i < program->options.n_members; i++)
 		r = listener_listen(&program->members[i], &error);
 	return r < 0 ? fail(program, &error) : 0;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "event.h"
 
+#include "info.h"
 #include "json.h"
 #include "output.h"
 #include "session.h"
@@ -22,8 +23,7 @@ print_json(const struct session *session, const struct event *event, const struc
 	case EVENT_ATTACHED:
 		json_string(&json, "event", "attached");
 		json_string(&json, "target", session->target);
-		json_number(&json, "id", ivshmem_id(session->client));
-		json_number(&json, "vectors", ivshmem_vectors(session->client));
+		info_json_id(session, &json);
 		json_number(&json, "size", ivshmem_size(session->client));
 		break;
 	case EVENT_JOINED:
@@ -58,6 +58,13 @@ print_text(const struct session *session, const struct event *event)
 
 	switch (event->type) {
 	case EVENT_ATTACHED:
+		if (!ivshmem_has_id(session->client)) {
+			print_line("looking on without an id (%s each, %s, %s)",
+				vectors_text(
+					(unsigned)ivshmem_group_vectors(session->client), vectors),
+				format_size(ivshmem_size(session->client), size), session->target);
+			break;
+		}
 		print_line("attached as peer %u (%s, %s, %s)", ivshmem_id(session->client),
 			vectors_text(ivshmem_vectors(session->client), vectors),
 			format_size(ivshmem_size(session->client), size), session->target);

@@ -125,6 +125,7 @@ help_program(const struct command *const *commands, size_t n_commands,
 	     "Targets:\n"
 	     "  unix:PATH                 a server's socket; a PATH that begins with / or ./ will "
 	     "do\n"
+	     "  observe:PATH              a server's socket for observers, who take no id\n"
 	     "  pci:ADDRESS               a PCI device of this machine, such as pci:0000:00:05.0 "
 	     "or\n"
 	     "                            pci:00:05.0\n"

@@ -6,11 +6,27 @@
 
 #include <parse.h>
 
+#include <ivshmem/abi.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+void
+info_json_id(const struct session *session, struct json *json)
+{
+	const struct ivshmem_client *client = session->client;
+
+	if (ivshmem_has_id(client)) {
+		json_number(json, "id", ivshmem_id(client));
+		json_number(json, "vectors", ivshmem_vectors(client));
+	} else {
+		json_null(json, "id");
+		json_number(json, "vectors", (uint64_t)ivshmem_group_vectors(client));
+	}
+}
 
 enum status
 info_show(const struct session *session)
@@ -31,8 +47,7 @@ info_show(const struct session *session)
 		json_object(&json, NULL);
 		json_string(&json, "target", session->target);
 		json_string(&json, "backend", ivshmem_backend(client));
-		json_number(&json, "id", ivshmem_id(client));
-		json_number(&json, "vectors", ivshmem_vectors(client));
+		info_json_id(session, &json);
 		json_number(&json, "size", ivshmem_size(client));
 		json_string(&json, "mapping", mapping);
 		if (session->is_pci) {
@@ -51,8 +66,13 @@ info_show(const struct session *session)
 		print_line("driver:   %s", pci.driver[0] ? pci.driver : "none");
 		print_line("doorbell: %s", ivshmem_doorbell(client));
 	}
-	print_line("own id:   %u", ivshmem_id(client));
-	print_line("vectors:  %u", ivshmem_vectors(client));
+	if (ivshmem_has_id(client)) {
+		print_line("own id:   %u", ivshmem_id(client));
+		print_line("vectors:  %u", ivshmem_vectors(client));
+	} else {
+		print_line("own id:   none, looking without one");
+		print_line("vectors:  %d for each peer", ivshmem_group_vectors(client));
+	}
 	print_line("memory:   %s (%" PRIu64 " bytes)", format_size(ivshmem_size(client), size),
 		ivshmem_size(client));
 	print_line("mapping:  %s", mapping);
@@ -65,8 +85,7 @@ peers_show_json(const struct session *session, const uint16_t *ids, int n)
 	struct json json = JSON_BEGIN;
 
 	json_object(&json, NULL);
-	json_number(&json, "id", ivshmem_id(session->client));
-	json_number(&json, "vectors", ivshmem_vectors(session->client));
+	info_json_id(session, &json);
 	if (n < 0) {
 		json_null(&json, "peers");
 	} else {
@@ -108,12 +127,14 @@ peers_show(const struct session *session)
 		return STATUS_OK;
 	}
 
-	print_line("own id %u: %s", ivshmem_id(session->client),
-		vectors_text(ivshmem_vectors(session->client), text));
+	if (ivshmem_has_id(session->client))
+		print_line("own id %u: %s", ivshmem_id(session->client),
+			vectors_text(ivshmem_vectors(session->client), text));
 	if (n < 0)
 		print_line("other peers: unknown, the device does not tell who is connected");
 	else if (n == 0)
-		print_line("no other peer is connected");
+		print_line(
+			"no %speer is connected", ivshmem_has_id(session->client) ? "other " : "");
 	for (int i = 0; i < n; i++) {
 		int vectors = ivshmem_peer_vectors(session->client, ids[i]);
 
@@ -132,7 +153,13 @@ run_with(const struct cli *cli, enum status (*show)(const struct session *sessio
 
 	if (!session)
 		return STATUS_FAILURE;
+	session->looks = true;
 	status = session_open(session, cli, NULL, false, STATUS_OK);
+	if (status == STATUS_OK && !session->is_pci && ivshmem_has_id(session->client))
+		note(cli,
+			"this took an id, %u, because there is no socket for observers next to the "
+			"server's",
+			ivshmem_id(session->client));
 	return status == STATUS_OK ? show(session) : status;
 }
 
@@ -155,14 +182,16 @@ const struct command command_info = {
 	.operands = "",
 	.summary = "what we are attached to",
 	.description =
-		"Attaches, prints the target, the back end that serves it, our own id and number "
-		"of "
-		"vectors, the size of the shared memory and how it is mapped, and for a PCI device "
+		"Attaches, prints the target, the back end that serves it, our own id, if we have "
+		"one, the number of vectors, the size of the shared memory and how it is mapped, "
+		"and for a PCI device "
 		"its "
 		"address, its driver and its doorbell; then detaches.\n"
-		"On the host every run of a command is a peer of its own with an id of its own. In "
-		"a "
-		"guest the id is the device's and stays.\n"
+		"On the host, this command, peers, read, write and ring take no id if the server "
+		"has a socket for observers, the path of its other one "
+		"with " IVSHMEM_OBSERVER_SUFFIX
+		" behind it: nobody is told of them. Else they are peers of their own, as all "
+		"other commands are. In a guest the id is the device's and stays.\n"
 		"The mapping tells how the processor may cache the memory: write-back is as fast "
 		"as any "
 		"memory, with write-combining reads are slow, uncached is slow both ways, and "
@@ -170,8 +199,9 @@ const struct command command_info = {
 		"The doorbell is the register that every device has, or the words that one with "
 		"doorbell-bar=on has besides, which are as quick with thousands of peers as with "
 		"one.",
-	.json = "{\"target\":T,\"backend\":\"unix\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,"
-		"\"size\":BYTES,\"mapping\":M}\n"
+	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,"
+		"\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
+		"Without an id, \"id\" is null and \"vectors\" what each peer has.\n"
 		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if "
 		"none) and\n"
 		"\"doorbell\":\"register\"|\"words\".",
@@ -185,12 +215,14 @@ const struct command command_peers = {
 	.operands = "",
 	.summary = "who is connected",
 	.description =
-		"Prints our own id and number of vectors, then one line for each other peer, in "
+		"Prints our own id and number of vectors, unless we look without an id, then one "
+		"line for each other peer, in "
 		"the order of ids, with the number of vectors it can be rung on.\n"
 		"In a guest the device does not tell who is connected; the command says so and "
 		"succeeds.",
 	.json = "{\"id\":I,\"vectors\":N,\"peers\":[{\"id\":P,\"vectors\":N},...]}\n"
-		"In a guest \"peers\" is null.",
+		"Without an id, \"id\" is null and \"vectors\" what each peer has. In a guest "
+		"\"peers\" is null.",
 	.examples = "ivshmem peers\n"
 		    "ivshmem --target unix:/run/vm.sock peers --json",
 	.run = peers_run,

@@ -2,10 +2,14 @@
 #ifndef IVSHMEM_INFO_H
 #define IVSHMEM_INFO_H
 
+#include "json.h"
 #include "session.h"
 
 /* What we are attached to, and who else is. */
 enum status info_show(const struct session *session);
 enum status peers_show(const struct session *session);
+
+/* "id" and "vectors", wherever they are printed; see the help of info. */
+void info_json_id(const struct session *session, struct json *json);
 
 #endif

@@ -217,6 +217,7 @@ read_run(const struct cli *cli, const struct cli_arguments *arguments)
 			value_size("LENGTH", arguments->operand[1], &length) < 0))
 		return STATUS_USAGE;
 
+	session->looks = true;
 	status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status != STATUS_OK)
 		return status;
@@ -392,6 +393,7 @@ write_run(const struct cli *cli, const struct cli_arguments *arguments)
 		fail("--length 0 leaves no room for the NUL of --nul");
 		return STATUS_USAGE;
 	}
+	session->looks = true;
 	status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status != STATUS_OK)
 		return status;

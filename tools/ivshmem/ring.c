@@ -191,6 +191,7 @@ ring_run(const struct cli *cli, const struct cli_arguments *arguments)
 		if (value_bell(arguments->operand[i], &bells[i]) < 0)
 			status = STATUS_USAGE;
 	}
+	session->looks = true;
 	if (status == STATUS_OK)
 		status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status == STATUS_OK)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* Between two looks for a server. */
@@ -188,6 +189,43 @@ session_event_note(struct session *session, const struct event *event)
 
 /* ---- attaching ---------------------------------------------------------------------------- */
 
+/* The target for observers that belongs to a unix target. Not if its path would be too long. */
+static bool
+observer_target(const struct session *session, char ret_target[TARGET_MAX])
+{
+	const struct sockaddr_un *address = NULL;
+	const char *path = session->target + strlen("unix:");
+	int length;
+
+	if (strncmp(session->target, "unix:", strlen("unix:")) != 0)
+		return false;
+	if (strlen(path) + strlen(IVSHMEM_OBSERVER_SUFFIX) >= sizeof(address->sun_path))
+		return false;
+	length = snprintf(ret_target, TARGET_MAX, "observe:%s" IVSHMEM_OBSERVER_SUFFIX, path);
+	return length > 0 && length < TARGET_MAX;
+}
+
+static int
+attach_without_or_with_id(const struct session *session, struct ivshmem_client **ret_client,
+	const struct ivshmem_options *options, struct ivshmem_error *reterr)
+{
+	char target[TARGET_MAX];
+	int r;
+
+	if (session->looks && observer_target(session, target)) {
+		struct ivshmem_error error = {.message = ""};
+
+		r = ivshmem_attach(ret_client, target, options, &error);
+		/* Other servers have no such socket, and a dead one may have left one behind. */
+		if (r != -ENOENT && r != -ECONNREFUSED && r != -EACCES && r != -EPERM) {
+			if (r < 0)
+				*reterr = error;
+			return r;
+		}
+	}
+	return ivshmem_attach(ret_client, session->target, options, reterr);
+}
+
 static int
 session_attach(
 	struct session *session, struct ivshmem_client **ret_client, struct ivshmem_error *reterr)
@@ -205,7 +243,7 @@ session_attach(
 	signal_set(&set);
 	if (session->signal_fd >= 0)
 		sigprocmask(SIG_UNBLOCK, &set, NULL);
-	r = ivshmem_attach(ret_client, session->target, &options, reterr);
+	r = attach_without_or_with_id(session, ret_client, &options, reterr);
 	if (session->signal_fd >= 0)
 		sigprocmask(SIG_BLOCK, &set, NULL);
 	return r;
@@ -459,6 +497,9 @@ session_check_vector(const struct session *session, int vector)
 
 	if (session_check_attached(session) != STATUS_OK)
 		return STATUS_FAILURE;
+	if (!ivshmem_has_id(session->client))
+		return fail("an observer has no id, so nobody can interrupt it: name the server's "
+			    "other socket, --target unix:PATH");
 	vectors = ivshmem_vectors(session->client);
 	if (vectors == 0 && !session->is_pci)
 		return fail(

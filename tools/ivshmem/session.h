@@ -41,6 +41,7 @@ struct session {
 	const struct cli *cli;
 	char target[TARGET_MAX];
 	bool is_pci;
+	bool looks; /* needs no id: set before session_open() by commands that only look or ring */
 
 	struct ivshmem_client *client; /* NULL once a PCI device is gone */
 	struct ivshmem_error lost;     /* code 0, or why it was lost */
@@ -68,7 +69,8 @@ struct session {
 void session_event_note(struct session *session, const struct event *event);
 
 /*
- * Choose the target and attach. `event` may be NULL. With `signals`, SIGINT and SIGTERM end
+ * Choose the target and attach. With session->looks, that is to the server's socket for observers if it
+ * has one, so that no id is taken, else as a peer; ivshmem_has_id() tells which it became. `event` may be NULL. With `signals`, SIGINT and SIGTERM end
  * session_step() from now on, and if they come during attaching the process ends with
  * `signal_status`. Messages are printed. On success EVENT_ATTACHED was handed out.
  */

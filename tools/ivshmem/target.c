@@ -108,10 +108,10 @@ target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
 	if (text[0] == '/' || strncmp(text, "./", 2) == 0 || strncmp(text, "../", 3) == 0) {
 		scheme = "unix:";
 	} else if ((strncmp(text, "unix:", 5) != 0 || !text[5]) &&
+		   (strncmp(text, "observe:", 8) != 0 || !text[8]) &&
 		   (strncmp(text, "pci:", 4) != 0 || !text[4])) {
-		fail("%s '%s' is not a target: give unix:PATH for a server's socket, or pci:auto "
-		     "or "
-		     "pci:ADDRESS for a PCI device",
+		fail("%s '%s' is not a target: give unix:PATH for a server's socket, observe:PATH "
+		     "for its socket for observers, or pci:auto or pci:ADDRESS for a PCI device",
 			origin, text);
 		return STATUS_USAGE;
 	}
