@@ -221,7 +221,7 @@ readable(struct loop_source *source, uint32_t events)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /*
- * Listen on until all that is there has most likely been announced; an observer is told when. A server that closes now did
+ * Listen on until all that is there has most likely been announced. A server that closes now did
  * its duty: what it gave us works on, and the application will be told.
  */
 static int
@@ -242,7 +242,7 @@ settle(struct connection *connection, struct error *reterr)
 		}
 		if (r < 0 && r != -EAGAIN)
 			return r;
-		if (connection->uplink.follower.complete || clock_now() >= client->deadline)
+		if (clock_now() >= client->deadline)
 			return 0;
 		if (r == 0) {
 			heard = clock_now();
@@ -251,6 +251,28 @@ settle(struct connection *connection, struct error *reterr)
 		if (uplink_wait(&connection->uplink,
 			    deadline < client->deadline ? deadline : client->deadline) == 0)
 			return 0;
+	}
+}
+
+/* As an observer: it is told when all that is there has been announced. */
+static int
+await_complete(struct connection *connection, struct error *reterr)
+{
+	uint64_t deadline = connection->client->deadline;
+
+	for (;;) {
+		int r = receive(connection, reterr);
+
+		if (r < 0 && r != -EAGAIN)
+			return r;
+		if (connection->uplink.follower.complete)
+			return 0;
+		if (clock_now() >= deadline)
+			return error_set(reterr, -ETIMEDOUT,
+				"the server did not say in time that we know all peers; is it "
+				"stuck?");
+		if (r == -EAGAIN)
+			uplink_wait(&connection->uplink, deadline);
 	}
 }
 
@@ -286,7 +308,7 @@ open_socket(struct ivshmem_client *client, const char *path, bool observe, struc
 	if (r == 0)
 		r = uplink_greet(&connection->uplink, client->deadline, handle, connection, reterr);
 	if (r == 0)
-		r = settle(connection, reterr);
+		r = observe ? await_complete(connection, reterr) : settle(connection, reterr);
 	if (r == 0 && connection->uplink.socket >= 0) {
 		r = loop_add(client->loop, &connection->source, connection->uplink.socket, EPOLLIN,
 			readable);

@@ -30,7 +30,7 @@ refusal(const struct door *door, int reason)
 	switch (reason) {
 	case -ENOSPC:
 		return "no id can be used: all are taken, or were announced to a client that is "
-		       "still connected";
+		       "still connected (let those that have been there longest join anew)";
 	case -EUSERS:
 		return door->kind == PEER_OBSERVER
 			       ? "there are as many observers as allowed (--max-observers)"

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import re
-import subprocess
+import time
 
 import pytest
 
@@ -162,7 +162,7 @@ def fds(closing):
 
 
 def test_it_ends_when_told_that_this_is_all(lies, fds):
-    """Not when it was quiet: the second peer comes late, and nobody is waited for afterwards."""
+    """Not when it has been quiet for longer than a client of the other socket would wait."""
     memory, one, two = fds(wire.memory_fd()), fds(wire.eventfd()), fds(wire.eventfd())
 
     def say(connection):
@@ -171,6 +171,7 @@ def test_it_ends_when_told_that_this_is_all(lies, fds):
         connection.send(wire.MEMORY, memory)
         connection.send(3, one)
         connection.wait_taken()
+        time.sleep(0.6)
         connection.send(9, two)
         connection.send(COMPLETE)
 
@@ -200,6 +201,36 @@ def test_nonsense_ends_it(lies, numbers, expected):
     status, process = lies(say)
     assert status == FAILURE
     assert expected in process.stderr
+
+
+def test_half_of_the_announcements_is_not_shown_as_all(lies, fds):
+    memory, one = fds(wire.memory_fd()), fds(wire.eventfd())
+
+    def say(connection):
+        connection.send(VERSION)
+        connection.send(1)
+        connection.send(wire.MEMORY, memory)
+        connection.send(3, one)
+
+    status, process = lies(say, "peers", "--connect-timeout", "0.5")
+    assert status == FAILURE
+    assert "in time" in process.stderr and process.stdout == ""
+
+
+def test_a_server_that_ends_in_between_is_not_taken_for_one_with_few_peers(lies, fds):
+    memory, one = fds(wire.memory_fd()), fds(wire.eventfd())
+
+    def say(connection):
+        connection.send(VERSION)
+        connection.send(1)
+        connection.send(wire.MEMORY, memory)
+        connection.send(3, one)
+        connection.wait_taken()
+        connection.sock.shutdown(1)
+
+    status, process = lies(say, "peers")
+    assert status == FAILURE
+    assert "closed" in process.stderr and process.stdout == ""
 
 
 def test_a_second_end_of_the_announcements_is_ignored(lies, fds):

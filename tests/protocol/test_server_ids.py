@@ -5,6 +5,7 @@ connected now was told of its last holder.
 """
 
 import errno
+import re
 import resource
 
 import pytest
@@ -128,6 +129,12 @@ def test_096_ids_run_out_and_come_back(server):
         witness.log.clear()
     assert refusal == -errno.ENOSPC
     assert seen == set(range(1, 65536))
+    # The administrator was warned in time, once, with the remedy, and again when it was too late.
+    (warning,) = (line for line in srv.lines("stderr") if "ids are used up" in line)
+    used, oldest = map(int, re.search(r"(\d+) of 65536 ids .*; peer (\d+) has been there longest", warning).groups())
+    assert 52400 <= used < 52400 + 512 and oldest == witness.id
+    assert "observers' socket" in warning
+    srv.expect(r"ivshmem-server: new clients are refused: no id can be used: .* join anew.*", "stderr")
     # Refused again, as long as the witness is there; and the server is as well as ever.
     with pytest.raises(wire.Refused):
         srv.client()
