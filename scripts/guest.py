@@ -9,8 +9,26 @@ import sys
 sys.dont_write_bytecode = True
 
 import vm  # noqa: E402
+from check import builds, kvm  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def enter_kvm_machine(arguments):
+    paths = [*kvm.linux_files(), *kvm.program_files([builds.PLAIN]), *arguments.file]
+    image = vm.build_image(ROOT / 'build' / 'guest', pathlib.Path(builds.PLAIN.path) / 'ivshmem-static')
+    with vm.ScratchDir() as scratch, vm.KvmMachine(image, paths, memory=kvm.LINUX_MEMORY) as machine:
+        if arguments.words:
+            status, output = machine.run(arguments.words, timeout=arguments.limit)
+            print(output, end='')
+            if status is None:
+                sys.exit(f'guest.py: not done within {arguments.limit} s')
+            return status
+        console = f'{scratch.path}/console'
+        machine.console(console)
+        with vm.connect_console(console) as connection:
+            vm.attach_console(connection)
+    return 0
 
 
 def main():
@@ -28,6 +46,12 @@ def main():
     run.add_argument('--vectors', type=int, default=4, help='of the ivshmem-doorbell (default: %(default)s)')
     run.add_argument('--limit', type=float, default=120, help='seconds it may take (default: %(default)s)')
     run.add_argument('script', help='for sh in the guest')
+    machine = commands.add_parser('kvm', help='run a command in the emulated machine with KVM that the tests use, or '
+                                              'a shell, with what make test has built')
+    machine.add_argument('--file', action='append', default=[], metavar='PATH',
+                         help='what it shall have besides, under the path it has here; also a folder')
+    machine.add_argument('--limit', type=int, default=600, help='seconds the command may take (default: %(default)s)')
+    machine.add_argument('words', nargs='*', metavar='COMMAND', help='default: a shell on its console; ^] leaves')
     console = commands.add_parser('console', help='connect this terminal to a guest\'s console; ^] leaves')
     console.add_argument('socket', help='of the console, as demo/run.py --console names it')
     arguments = parser.parse_args()
@@ -38,6 +62,9 @@ def main():
         except OSError as problem:
             sys.exit(f'guest.py: {arguments.socket}: {problem.strerror}')
         return 0
+
+    if arguments.command == 'kvm':
+        return enter_kvm_machine(arguments)
 
     cache = arguments.build / 'guest'
     image = vm.build_image(cache, arguments.build / 'ivshmem-static')
@@ -60,5 +87,5 @@ def main():
 if __name__ == '__main__':
     try:
         sys.exit(main())
-    except (vm.ImageError, vm.GuestError) as problem:
+    except (vm.ImageError, vm.GuestError, vm.KvmMachineError, vm.QemuError) as problem:
         sys.exit(f'guest.py: {problem}')

@@ -13,8 +13,11 @@ import sys
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import vm
 from check import builds, fuzzing, python_tests, style, tap
+from check.kvm import Kvm, needs_kvm
 from check.report import FAILED, Report, Result
+from check.run import run
 
 JOBS = 2
 
@@ -31,6 +34,7 @@ LAYERS = {
     "interop": "with real QEMUs attached",
     "vmm": "KVM guests that ring each other, through the library and through ivshmem-device",
     "vm": "inside real Linux guests",
+    "kvm": "some of those under KVM, if vm did not have it: in a machine that emulates what KVM needs",
 }
 PROGRAM_LAYERS = ("harness", "platform", "unit", "model", "fuzz", "vmm")
 
@@ -38,7 +42,7 @@ PROGRAM_LAYERS = ("harness", "platform", "unit", "model", "fuzz", "vmm")
 NEVER_SKIPPED_IN_CI = ("vmm", "vm")
 
 # Far beyond what they need: so that a test that hangs all the same ends.
-PYTHON_TIMEOUT = {"protocol": 900, "interop": 900, "vm": 900}
+PYTHON_TIMEOUT = {"protocol": 900, "interop": 900, "vm": 900, "kvm": 120}
 
 
 def arguments():
@@ -59,36 +63,56 @@ def arguments():
 
 def needed_builds(layers):
     needed = []
-    if {"build", "vm", *PROGRAM_LAYERS} & layers:
+    if {"build", "vm", "kvm", *PROGRAM_LAYERS} & layers:
         needed.append(builds.PLAIN)
     if {"build", "style", "protocol", "interop", *PROGRAM_LAYERS} & layers:
         needed.append(builds.SANITIZED)
     return needed
 
 
-def run_layer(report, layer, made):
+def run_layer(report, layer, made, kvm):
     in_ci = os.environ.get("CI", "") not in ("", "0", "false")
     skips_fail = in_ci and layer in NEVER_SKIPPED_IN_CI
-    build = builds.PLAIN if layer == "vm" else builds.SANITIZED
+    build = builds.PLAIN if layer in ("vm", "kvm") else builds.SANITIZED
     if layer == "style":
         style.run_layer(report)
     elif layer in PROGRAM_LAYERS:
         # Two processors of two guests are two busy threads.
-        tap.run_layer(report, layer, made, 1 if layer == "vmm" else JOBS, skips_fail)
+        tap.run_layer(report, layer, made, 1 if layer == "vmm" else JOBS, kvm, lambda test: in_ci and needs_kvm(test))
         if layer == "fuzz":
             fuzzing.run_layer(report)
     elif layer in PYTHON_TIMEOUT and build not in made:
         report.add(layer, build.name, 0, [Result("tests", FAILED, "the build did not work")])
+    elif layer == "kvm":
+        run_linux_under_kvm(report, layer, build, kvm)
     elif layer in PYTHON_TIMEOUT:
         if layer == "vm":
             builds.share_guest_images()
         python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail)
 
 
+def run_linux_under_kvm(report, layer, build, kvm):
+    builds.share_guest_images()
+    cache = os.path.join(builds.PLAIN.path, "guest")
+    accel = vm.choose_accel(vm.build_image(cache, os.path.join(build.path, "ivshmem-static"), report.say), cache)
+    if accel.name == "kvm" and kvm.reason is None:
+        report.say("Linux guests run under this machine's own KVM; the layer vm has done that")
+        return
+    # There is no network in it, so what its tests fetch must be there.
+    tests = os.path.join(builds.ROOT, "tests")
+    fetch = [python_tests.PYTHON, "-B", os.path.join(tests, "vm", "lspci.py"), cache]
+    status, output = run(fetch, timeout=300, env={"PYTHONPATH": os.path.join(tests, "protocol")})
+    if status != 0:
+        report.add(layer, "lspci", 0, [Result("fetching lspci for the guests", FAILED, output)])
+    report.say("Linux guests under KVM run in a machine that emulates it; guests of this machine have " + str(accel))
+    python_tests.run_under_kvm(report, layer, build, kvm.linux(), PYTHON_TIMEOUT[layer])
+
+
 def main():
     args = arguments()
     layers = set(args.layers) or set(LAYERS)
     report = Report(args.verbose)
+    kvm = Kvm(report.say)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
@@ -97,9 +121,11 @@ def main():
             builds.NARROW.make(report, ["libraries"])
         for layer in LAYERS:
             if layer in layers:
-                run_layer(report, layer, made)
+                run_layer(report, layer, made, kvm)
     except KeyboardInterrupt:
         report.add("run", "interrupted", 0, [Result("the run", FAILED, "it was interrupted")])
+    finally:
+        kvm.stop()
     return report.finish()
 
 

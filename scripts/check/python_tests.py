@@ -3,15 +3,17 @@
 
 import glob
 import os
+import shlex
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 
 from check.builds import ROOT
 from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
+from check.kvm import PYTHON, run_in
 from check.run import run
 
-PYTHON = "/usr/bin/python3"
+XML_FOLLOWS = "what follows is the results"
 
 
 def run_layer(report, layer, build, timeout, skips_fail):
@@ -25,7 +27,7 @@ def run_layer(report, layer, build, timeout, skips_fail):
         command = [PYTHON, "-B", "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={xml}"]
         env = {**build.env, "IVSHMEM_BUILD": build.path}
         status, output = run(command, timeout=timeout, cwd=ROOT, env=env)
-        results = parse(xml) if os.path.exists(xml) else []
+        results = parse(ElementTree.parse(xml)) if os.path.exists(xml) else []
     if status is None:
         results.append(Result("pytest", FAILED, f"{output}\nit took longer than {timeout} s"))
     elif not results or (status != 0 and not any(r.outcome == FAILED for r in results)):
@@ -35,9 +37,26 @@ def run_layer(report, layer, build, timeout, skips_fail):
     report.add(layer, build.name, time.monotonic() - started, results)
 
 
-def parse(xml):
+def run_under_kvm(report, layer, build, machine, timeout):
+    """Those of tests/vm that are marked so, in a machine that emulates KVM; one that dies is started once more."""
+    started = time.monotonic()
+    folder = os.path.join(ROOT, "tests", "vm")
+    command = [PYTHON, "-B", "-m", "pytest", folder, "-q", "-p", "no:cacheprovider", "--tb=short", "-m", "under_kvm",
+               "--junitxml=/tmp/results.xml"]
+    script = f"{shlex.join(command)}; status=$?; echo; echo {XML_FOLLOWS}; cat /tmp/results.xml; exit $status"
+    env = {"IVSHMEM_BUILD": build.path, "IVSHMEM_ACCEL": "kvm"}
+    status, output = run_in(machine, ["sh", "-c", script], timeout=timeout, cwd=ROOT, env=env, say=print)
+    output, _, xml = output.partition(f"\n{XML_FOLLOWS}\n")
+    results = parse(ElementTree.fromstring(xml)) if xml.startswith("<?xml") else []
+    if not results or (status != 0 and not any(r.outcome == FAILED for r in results)):
+        results.append(Result("pytest", FAILED, f"{output}\nexit status {status}"))
+    fail_skipped(results)
+    report.add(layer, f"{build.name}, in the machine", time.monotonic() - started, results)
+
+
+def parse(root):
     results = []
-    for case in ElementTree.parse(xml).iter("testcase"):
+    for case in root.iter("testcase"):
         name = f"{case.get('classname', '').rpartition('.')[2]}: {case.get('name')}"
         outcome, detail = PASSED, ""
         for child in case:

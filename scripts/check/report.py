@@ -48,6 +48,11 @@ class Report:
                     print(f"        {result.outcome:8} {result.name}")
             sys.stdout.flush()
 
+    def say(self, text):
+        """Something to know that is no result."""
+        with self.lock:
+            print(f"      {text}", flush=True)
+
     def all(self, outcome):
         return [(title, r) for title, results in self.groups for r in results if r.outcome == outcome]
 

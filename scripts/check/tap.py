@@ -5,7 +5,8 @@ import re
 import time
 
 from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
-from check.run import in_parallel, run
+from check.kvm import needs_kvm, run_in
+from check.run import in_parallel
 
 RESULT = re.compile(r"(not )?ok (\d+)(?: - (.*?))?(?: # SKIP ?(.*))?$")
 PLAN = re.compile(r"1\.\.(\d+)")
@@ -33,8 +34,10 @@ def parse(output):
     return results, None
 
 
-def run_program(test, env):
-    status, output = run(test["cmd"], timeout=test["timeout"], cwd=test["workdir"], env={**env, **test["env"]})
+def run_program(test, env, machine, say):
+    status, output = run_in(
+        machine, test["cmd"], timeout=test["timeout"], cwd=test["workdir"], env={**env, **test["env"]}, say=say
+    )
     if test["protocol"] != "tap":
         outcome = PASSED if status == 0 else FAILED
         return [Result(test["name"], outcome, "" if status == 0 else f"{output}\nexit status {status}")]
@@ -48,16 +51,19 @@ def run_program(test, env):
     return results
 
 
-def run_layer(report, layer, builds, jobs, skips_fail=False):
+def run_layer(report, layer, builds, jobs, kvm, never_skipped=lambda test: False):
     """The programs of a meson suite, from all builds."""
+    machine = None
 
     def one(build_and_test):
         build, test = build_and_test
         started = time.monotonic()
-        results = run_program(test, build.env)
-        if skips_fail:
+        in_machine = machine if needs_kvm(test) else None
+        results = run_program(test, build.env, in_machine, kvm.say)
+        if never_skipped(test):
             fail_skipped(results)
-        report.add(layer, f"{test['name']} ({build.name})", time.monotonic() - started, results)
+        where = ", in the machine" if in_machine else ""
+        report.add(layer, f"{test['name']} ({build.name}{where})", time.monotonic() - started, results)
 
     work = []
     for build in builds:
@@ -65,4 +71,6 @@ def run_layer(report, layer, builds, jobs, skips_fail=False):
         if not tests:
             report.add(layer, build.name, 0, [Result("tests", FAILED, f"meson knows no suite '{layer}'")])
         work += [(build, test) for test in tests]
+    if any(needs_kvm(test) for _, test in work):
+        machine = kvm.programs(builds)
     in_parallel(jobs, one, work)

@@ -17,6 +17,9 @@ from .child import start_child, stop_child
 QEMU = 'qemu-system-x86_64'
 IOMMU = {'remapping': 'intremap=on', 'caching': 'intremap=on,caching-mode=on', 'plain': 'intremap=off'}
 
+# What the limits below are multiplied with, where guests are slow.
+FACTOR = int(os.environ.get('TEST_TIMEOUT_FACTOR', '1'))
+
 
 class GuestError(Exception):
     """Something the guest should have done did not happen."""
@@ -59,12 +62,13 @@ class Guest:
     files       more files for the guest: path -> content, executable
     reboots     a reboot of the guest is one, instead of the end
     kernel_options  more for the command line of its kernel
+    cpu, cpus   QEMU's -cpu and -smp
     console     a path: the console becomes a UNIX socket there, and the guest goes on with a shell on it
                 after the script
     """
 
     def __init__(self, image, accel, directory, *, name='guest', script='', files=None, qemu=QEMU, devices=(),
-                 iommu='remapping', memory=256, reboots=False, console=None, kernel_options=''):
+                 iommu='remapping', memory=256, reboots=False, console=None, kernel_options='', cpu=None, cpus=1):
         self.name = name  # in messages
         self.directory = pathlib.Path(directory).resolve()
         self.console_path = self.directory / f'{name}.console'
@@ -83,17 +87,17 @@ class Guest:
         self._image = image
         self._files = {'guest/run': '#!/bin/sh\n' + script, **(files or {})}
         self._qemu = str(qemu)
-        self._command = self._qemu_command(accel, iommu, memory, devices, reboots, console, kernel_options)
+        processor = ['-cpu', cpu or ('host' if accel.name == 'kvm' else 'qemu64'), '-smp', str(cpus)]
+        self._command = self._qemu_command(accel, processor, iommu, memory, devices, reboots, console, kernel_options)
 
-    def _qemu_command(self, accel, iommu, memory, devices, reboots, console, kernel_options):
+    def _qemu_command(self, accel, processor, iommu, memory, devices, reboots, console, kernel_options):
         append = 'console=ttyS0 loglevel=7 panic=-1 mitigations=off no_timer_check ' \
             f'guest_name={self.name} {kernel_options}'
-        machine = 'q35,usb=off,accel=' + accel.name
+        machine = 'q35,usb=off'
         if accel.name == 'kvm':
             machine += ',kernel-irqchip=split'  # remapping of interrupts is done by QEMU
         command = [self._qemu, '-name', self.name, '-nodefaults', '-no-user-config', '-display', 'none',
-                   '-machine', machine, '-cpu', 'host' if accel.name == 'kvm' else 'qemu64',
-                   '-m', str(memory)]
+                   '-machine', machine, '-accel', accel.name, *processor, '-m', str(memory)]
         if not reboots:
             command += ['-no-reboot']
         if iommu:
@@ -184,7 +188,7 @@ class Guest:
 
     def _wait(self, done, limit, what):
         """Receives until done() returns something, and returns that."""
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + limit * FACTOR
         alive = True
         while True:
             answer = done()
@@ -226,13 +230,13 @@ class Guest:
 
     def wait_end(self, limit=60):
         """Waits until the guest has powered off. Returns QEMU's exit status."""
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + limit * FACTOR
         while self._receive():
             rest = deadline - time.monotonic()
             if rest <= 0:
                 raise GuestError(f'{self.name} did not power off within {limit} s\n{self.report()}')
             select.select([self._channel], [], [], rest)
-        return self.process.wait(limit)
+        return self.process.wait(limit * FACTOR)
 
     # QEMU's monitor
 
@@ -251,7 +255,7 @@ class Guest:
 
     def monitor(self, command, limit=30, **arguments):
         """Runs a QMP command and returns its result. Events that come meanwhile go to `events`."""
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + limit * FACTOR
         if not self._qmp_greeted:
             self._qmp_greeted = True
             self._qmp_message(deadline)  # the greeting
@@ -268,7 +272,7 @@ class Guest:
 
     def wait_event(self, name, limit=30):
         """Waits for an event of QEMU and returns it. Needs an earlier monitor() call."""
-        deadline = time.monotonic() + limit
+        deadline = time.monotonic() + limit * FACTOR
         while True:
             for event in self.events:
                 if event['event'] == name:

@@ -16,7 +16,8 @@ from . import cpio
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = HERE.parent / 'packages.sh'
 KERNEL_META = 'linux-image-cloud-amd64'
-MODULES = ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic')
+# Which modules each kind of guest loads, with all that they depend on: what its init loads, and what makes it a host.
+MODULES = {'order': ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic'), 'order-kvm': ('kvm-amd', 'kvm-intel')}
 
 
 class ImageError(Exception):
@@ -66,8 +67,8 @@ def _module_bytes(path):
     return data
 
 
-def _modules_in_order(folder):
-    """(name, bytes) of the wanted modules and all they depend on, each after what it depends on."""
+def _modules_in_order(folder, names):
+    """name -> bytes of these modules and all they depend on, each after what it depends on."""
     files = {_module_name(path): path for path in folder.rglob('*.ko*')}
     order = {}
 
@@ -81,7 +82,7 @@ def _modules_in_order(folder):
             add(needed)
         order[name] = data
 
-    for name in MODULES:
+    for name in names:
         if name.replace('-', '_') not in files:
             raise ImageError(f'the kernel package has no module {name}')
         add(name)
@@ -90,10 +91,10 @@ def _modules_in_order(folder):
 
 def _has_modules(parts):
     try:
-        there = (parts / 'modules/order').read_text().split()
+        return all({f'{name.replace("-", "_")}.ko' for name in names} <= set((parts / 'modules' / file).read_text().split())
+                   for file, names in MODULES.items())
     except OSError:
         return False
-    return {f'{name.replace("-", "_")}.ko' for name in MODULES} <= set(there)
 
 
 def _fetch_parts(cache, say):
@@ -119,10 +120,11 @@ def _fetch_parts(cache, say):
         (new / 'modules').mkdir(parents=True)
         (folder / f'root/boot/vmlinuz-{release}').rename(new / 'vmlinuz')
         (folder / 'root/bin/busybox').rename(new / 'busybox')
-        order = _modules_in_order(folder / f'root/lib/modules/{release}')
-        for name, data in order.items():
-            (new / 'modules' / f'{name}.ko').write_bytes(data)
-        (new / 'modules/order').write_text(''.join(f'{name}.ko\n' for name in order))
+        for file, names in MODULES.items():
+            order = _modules_in_order(folder / f'root/lib/modules/{release}', names)
+            for name, data in order.items():
+                (new / 'modules' / f'{name}.ko').write_bytes(data)
+            (new / 'modules' / file).write_text(''.join(f'{name}.ko\n' for name in order))
         (new / 'release').write_text(release + '\n')
         new.rename(parts)
     return parts

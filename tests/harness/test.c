@@ -263,6 +263,30 @@ test_drop_root(void)
 		SKIP("cannot give up being root: %s", strerror(errno));
 }
 
+/* A positive number from the environment, or 1. */
+static unsigned
+environment_number(const char *name)
+{
+	const char *text = getenv(name);
+	int number = text ? atoi(text) : 1;
+
+	return number > 0 ? (unsigned)number : 1;
+}
+
+unsigned
+test_count(unsigned times)
+{
+	unsigned count = times / environment_number("TEST_COUNT_DIVISOR");
+
+	return count > 0 ? count : 1;
+}
+
+unsigned
+test_patience_ms(unsigned ms)
+{
+	return ms * environment_number("TEST_TIMEOUT_FACTOR");
+}
+
 /* ---- descriptors ---------------------------------------------------------------------------- */
 
 /* Sets open[fd] for each open descriptor and returns how many there are. */
@@ -516,15 +540,13 @@ verdict_judge(struct run *run, bool in_time, int status, unsigned timeout_s, uns
 static void
 test_run(struct run *run)
 {
-	const char *factor = getenv("TEST_TIMEOUT_FACTOR");
 	unsigned timeout_s = run->test->timeout_s ? run->test->timeout_s : TEST_TIMEOUT_S;
 	unsigned leftovers;
 	int output, pidfd, status = 0;
 	bool in_time;
 	pid_t pid;
 
-	if (factor && atoi(factor) > 0)
-		timeout_s *= (unsigned)atoi(factor);
+	timeout_s *= environment_number("TEST_TIMEOUT_FACTOR");
 	pid = child_start(run->test, &output);
 	current_group = pid;
 	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);

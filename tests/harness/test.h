@@ -19,7 +19,8 @@
  *
  * PATTERN is a test's name, or a shell pattern. --no-fork is for a debugger: one test, in this
  * process, without time-out. --verbose shows what passing tests wrote, too.
- * TEST_TIMEOUT_FACTOR in the environment multiplies all time-outs (valgrind, slow machines).
+ * TEST_TIMEOUT_FACTOR in the environment multiplies all time-outs (valgrind, slow machines), and
+ * TEST_COUNT_DIVISOR makes tests that repeat something do so less often.
  */
 
 #include <stdbool.h>
@@ -97,6 +98,15 @@ pid_t test_fork(void);
 
 /* Reap `pid` and demand that it exited with 0. */
 void test_join(pid_t pid);
+
+/*
+ * For tests that do something thousands of times: how often, on this machine. `times`, or fewer if
+ * TEST_COUNT_DIVISOR in the environment says so; never 0.
+ */
+unsigned test_count(unsigned times);
+
+/* For what is waited for: `ms`, or longer if TEST_TIMEOUT_FACTOR says so. */
+unsigned test_patience_ms(unsigned ms);
 
 /* How many descriptors this process has open. */
 unsigned test_open_fds(void);

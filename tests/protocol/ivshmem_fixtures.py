@@ -48,7 +48,7 @@ def configure(config):
 def limit(request):
     """No test may hang the whole run, whatever the program under test does."""
     marker = request.node.get_closest_marker("limit")
-    seconds = marker.args[0] if marker else 120
+    seconds = (marker.args[0] if marker else 120) * wire.FACTOR
     if wire.LONG:
         seconds *= 10
 

@@ -30,7 +30,8 @@ from typing import NamedTuple, Optional
 import guardian
 
 # How long to wait for something that must happen. Only a failing test ever waits that long.
-TIMEOUT = float(os.environ.get("IVSHMEM_TEST_TIMEOUT", "30"))
+FACTOR = int(os.environ.get("TEST_TIMEOUT_FACTOR", "1"))
+TIMEOUT = float(os.environ.get("IVSHMEM_TEST_TIMEOUT", "30")) * FACTOR
 LONG = os.environ.get("IVSHMEM_TEST_LONG", "") not in ("", "0")
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

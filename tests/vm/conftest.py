@@ -20,6 +20,7 @@ from vfio_user_fixtures import device, plain  # noqa: F401
 
 def pytest_configure(config):
     ivshmem_fixtures.configure(config)
+    config.addinivalue_line("markers", "under_kvm: also run where Linux guests have KVM only in an emulated machine")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def image():
 
 @pytest.fixture(scope="session")
 def accel(image):
-    return vm.choose_accel(image, os.path.join(wire.BUILD, "guest"))
+    return vm.choose_accel(image, os.path.join(wire.BUILD, "guest"), os.environ.get("IVSHMEM_ACCEL", "auto"))
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import ivshmem_wire as wire
 
@@ -74,3 +75,7 @@ def assert_golden(name, text):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":  # fetches it into the folder of the guests' parts
+    fetch(pathlib.Path(sys.argv[1]))

@@ -12,6 +12,7 @@ import secrets
 import pytest
 
 import ivshmem_wire as wire
+import vm
 from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, msix, say, unplug
 
 pytestmark = pytest.mark.limit(300)
@@ -20,10 +21,17 @@ pytestmark = pytest.mark.limit(300)
 # ---- vfio
 
 
-@pytest.mark.parametrize("group", [1, 64], indirect=True)
-def test_woken_on_each_vector(group, boot):
-    """Each vector wakes the guest by an MSI-X of its own, and no other vector counts it."""
-    guest = boot(VFIO_SHELL, server=group.server)
+@pytest.mark.under_kvm
+@pytest.mark.parametrize("group, newer", [(1, False), (64, False), (4, True)], indirect=["group"],
+                         ids=["1", "64", "newer-qemu"])
+def test_woken_on_each_vector(group, boot, newer):
+    """
+    Each vector wakes the guest by an MSI-X of its own, and no other vector counts it.
+
+    Under KVM, QEMU's device refuses to interrupt for ever if the table is empty when the guest enables MSI-X.
+    """
+    qemu = {"qemu": vm.qemu_with_vfio_user()} if newer else {}
+    guest = boot(VFIO_SHELL, server=group.server, **qemu)
     say(guest, "ready")
     for vector in range(group.vectors):
         guest.send(f"wait {vector} 1 60\n")

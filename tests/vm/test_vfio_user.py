@@ -18,7 +18,7 @@ import vm
 from in_guest import BOOT_LIMIT, SHELL, counts, finish, msix, say
 from vfio_user_fixtures import Device
 
-pytestmark = pytest.mark.limit(300)
+pytestmark = [pytest.mark.limit(300), pytest.mark.under_kvm]
 
 VECTORS = 16
 MIB = 1 << 20

@@ -6,7 +6,7 @@ import pytest
 import lspci
 from in_guest import BOOT_LIMIT
 
-pytestmark = pytest.mark.limit(300)
+pytestmark = [pytest.mark.limit(300), pytest.mark.under_kvm]
 
 # uio_pci_generic sets INTx Disable at each interrupt, if Interrupt Status is set; a program clears it. Reading
 # /dev/uio0 waits for an interrupt, and gives their number.

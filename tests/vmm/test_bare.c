@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
-#define ROUND_TRIPS 20000
+#define ROUND_TRIPS test_count(20000)
 #define MEMORY_SIZE 65536
 
 TEST(the_guest_answers)

@@ -5,9 +5,9 @@
 
 /* With sanitizers, which are not in the way of rings anyway, others have to wait as well. */
 #ifdef VMM_SHORT
-#define ROUND_TRIPS 10000
+#define ROUND_TRIPS test_count(10000)
 #else
-#define ROUND_TRIPS 100000
+#define ROUND_TRIPS test_count(100000)
 #endif
 #define VECTORS 4
 

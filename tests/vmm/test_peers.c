@@ -81,7 +81,7 @@ TEST_WAYS(others_come_and_go_while_two_ring, .timeout_s = 120)
 {
 	struct group group;
 	struct member *a = &group.members[0], *b = &group.members[1];
-	uint32_t results[4], trips = way == WAY_TRAPPED ? 2000 : 20000;
+	uint32_t results[4], trips = test_count(way == WAY_TRAPPED ? 2000 : 20000);
 
 	group_of(&group, way, 2, VECTORS);
 	guest_begin(b->vm, GUEST_PONG, doorbell(a->id, 0), GUEST_MSIX_INTERRUPT, trips);
@@ -148,7 +148,7 @@ TEST_WAYS(the_last_ring_of_many_arrives, .timeout_s = 120)
 {
 	struct group group;
 	struct member *a = &group.members[0], *b = &group.members[1];
-	uint32_t storm = way == WAY_TRAPPED ? 2000 : 20000;
+	uint32_t storm = test_count(way == WAY_TRAPPED ? 2000 : 20000);
 
 	group_of(&group, way, 2, VECTORS);
 	b->vm->mailbox->watch = GUEST_BAR2_AT;

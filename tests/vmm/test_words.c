@@ -4,7 +4,7 @@
 #include <group.h>
 
 #define VECTORS     3 /* so there are 4 words for each peer */
-#define ROUND_TRIPS 5000
+#define ROUND_TRIPS test_count(5000)
 #define MOVED       0x1000000u
 
 #define CONFIG_BAR4 0x20

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Where the tests run that need KVM: here, if /dev/kvm is of use, else in a machine that emulates what KVM needs
+(scripts/vm/kvm_machine.py). IVSHMEM_TEST_KVM=machine in the environment asks for the machine in any case.
+"""
+
+import fcntl
+import glob
+import os
+
+import vm
+from check.builds import PLAIN, ROOT, share_guest_images
+from check.run import run
+
+PYTHON = "/usr/bin/python3"
+
+KVM_GET_API_VERSION, KVM_CREATE_VM = 0xAE00, 0xAE01
+SUITE = "needs-kvm"
+
+# MiB: two guests, and all that they need, which is in memory.
+LINUX_MEMORY = 3072
+
+
+def why_not_here():
+    """None if this machine's /dev/kvm makes virtual machines, else the reason in words."""
+    if os.environ.get("IVSHMEM_TEST_KVM") == "machine":
+        return "IVSHMEM_TEST_KVM says so"
+    try:
+        kvm = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as problem:
+        return f"/dev/kvm: {problem.strerror}"
+    try:
+        if fcntl.ioctl(kvm, KVM_GET_API_VERSION) != 12:
+            return "/dev/kvm is of another kind"
+        os.close(fcntl.ioctl(kvm, KVM_CREATE_VM))
+    except OSError as problem:
+        return f"/dev/kvm makes no machines: {problem.strerror}"
+    finally:
+        os.close(kvm)
+    return None
+
+
+def needs_kvm(test):
+    return any(suite.endswith(":" + SUITE) for suite in test["suite"])
+
+
+def program_files(builds):
+    """What the test programs that need KVM consist of, with the programs that they start."""
+    for build in builds:
+        yield from (test["cmd"][0] for test in build.tests() if needs_kvm(test))
+        yield from (path for path in glob.glob(os.path.join(build.path, "ivshmem*")) if os.path.isfile(path))
+        yield os.path.join(build.path, "tests", "vmm", "guest.bin")
+
+
+def linux_files():
+    """What tests/vm needs: its own files, Python with pytest, and QEMU, both of them."""
+    yield from (PYTHON, "/bin/bash", "/usr/bin/qemu-system-x86_64")
+    status, output = run([PYTHON, "-B", "-c", PYTHON_FILES], timeout=60)
+    if status != 0:
+        raise RuntimeError(f"{PYTHON} does not tell where pytest is:\n{output}")
+    yield from output.splitlines()
+    yield from ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
+    for name in ("scripts", "tests/vm", "tests/protocol", "tests/interop", "build/guest/parts", "build/qemu"):
+        yield os.path.join(ROOT, name)
+    yield from (path for path in glob.glob(os.path.join(PLAIN.path, "ivshmem*")) if os.path.isfile(path))
+    yield os.path.join(PLAIN.path, "guest")
+
+
+# The standard library, and whatever pytest imports from elsewhere.
+PYTHON_FILES = """
+import os, sys, sysconfig
+import pytest, xml.etree.ElementTree
+library = sysconfig.get_path("stdlib")
+print(library)
+for module in list(sys.modules.values()):
+    path = getattr(module, "__file__", None)
+    if path and not path.startswith(library + "/"):
+        print(os.path.dirname(path) if path.endswith("/__init__.py") else path)
+"""
+
+
+class Kvm:
+    """Machines for the test programs of these builds, and for Linux guests, each when it is first needed."""
+
+    def __init__(self, say):
+        self.say = say
+        self.reason = why_not_here()
+        self.machines = {}
+
+    def _machine(self, name, files, memory):
+        if name not in self.machines:
+            share_guest_images()
+            image = vm.build_image(os.path.join(ROOT, "build", "guest"), os.path.join(PLAIN.path, "ivshmem-static"), self.say)
+            self.machines[name] = vm.KvmMachine(image, files, memory=memory, say=self.say)
+        return self.machines[name]
+
+    def programs(self, builds):
+        """The machine for test programs, or None if they can run here."""
+        if self.reason is None:
+            return None
+        self.say(f"programs that need KVM run in a machine that emulates it ({self.reason})")
+        return self._machine("programs", list(program_files(builds)), 2048)
+
+    def linux(self):
+        return self._machine("linux", list(linux_files()), LINUX_MEMORY)
+
+    def stop(self):
+        for machine in self.machines.values():
+            machine.stop()
+        self.machines.clear()
+
+
+def run_in(machine, command, *, timeout, cwd, env, say):
+    """Like check.run.run(). A machine that dies may have died of itself: it gets a second chance."""
+    if machine is None:
+        return run(command, timeout=timeout, cwd=cwd, env=env)
+    factor = int(vm.KVM_MACHINE_ENVIRONMENT["TEST_TIMEOUT_FACTOR"])
+    for last in (False, True):
+        try:
+            return machine.run(command, timeout=timeout * factor, cwd=cwd, env=env)
+        except vm.KvmMachineError as problem:
+            if last:
+                return None, f"the machine that emulates KVM died, twice:\n{problem}"
+            say(f"the machine that emulates KVM died during {os.path.basename(command[0])} and is started again")

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+A machine with a real /dev/kvm, for hosts that have none: QEMU's TCG emulates AMD's virtualisation with nested
+paging, and the kernel that our guests boot has the module for it.
+
+Programs of this host run in it under the paths that they have here, with the libraries that they have here. It has
+two processors, and a file system in its memory: what is written there is gone with it.
+
+QEMU 7.2 is too old for this: it now and then leaves one processor of such a machine stuck with interrupts off, and
+guests with `kernel-irqchip=split` stand still in it. So it is the QEMU that has vfio-user as well.
+"""
+
+import functools
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+from .accel import Accel
+from .child import ScratchDir
+from .guest import Guest, GuestError
+from .qemu import qemu_with_vfio_user
+
+# A round trip takes some 20 times as long as with a processor that can do it. tests/harness and the Python tests
+# multiply their time limits, and tests that repeat something thousands of times divide the number.
+ENVIRONMENT = {'TEST_TIMEOUT_FACTOR': '10', 'TEST_COUNT_DIVISOR': '20', 'PATH': '/usr/bin:/bin', 'HOME': '/tmp'}
+
+BOOT_LIMIT = 120
+# Beyond the time that a command gets: for what surrounds it, on a host that is busy.
+PATIENCE = 60
+
+SET_UP = r'''
+while read -r module; do
+	insmod "/modules/$module" 2>/dev/null # one of them is not for this processor
+done </modules/order-kvm
+if ! [ -c /dev/kvm ]; then
+	dmesg | grep -i -e kvm -e svm
+	exit 1
+fi
+mkdir -p /dev/shm /root
+mount -t tmpfs shm /dev/shm
+ln -s /proc/self/fd /dev/fd
+ip link set lo up
+'''
+# One line is one command. Its output is marked, for it may contain anything.
+SERVE = r'''
+while read -r line; do
+	eval "$line" >/tmp/.output 2>&1 </dev/null
+	status=$?
+	sed 's/^/|/' /tmp/.output
+	printf '\n@done %d\n' $status
+done
+'''
+
+
+class KvmMachineError(Exception):
+    """The machine cannot be had, or it died."""
+
+
+@functools.cache
+def _libraries(program):
+    """What the dynamic loader brings in for a program, and the loader itself."""
+    answer = subprocess.run(['ldd', program], check=False, text=True, capture_output=True)
+    return tuple(re.findall(r'(?:=> |^\s+)(/\S+) \(0x', answer.stdout, re.MULTILINE))
+
+
+def files_of(paths):
+    """path in the machine -> content, of these files, of all in these folders, and of all their libraries."""
+    wanted, files = [os.path.abspath(path) for path in paths], {}
+    while wanted:
+        path = pathlib.Path(wanted.pop())
+        name = str(path)[1:]
+        if name in files or path.name == '__pycache__':
+            continue
+        if path.is_dir():
+            wanted += path.iterdir()
+        elif path.is_file():
+            files[name] = path.read_bytes()
+            if files[name].startswith(b'\x7fELF'):
+                wanted += _libraries(str(path))
+    return files
+
+
+class KvmMachine:
+    """
+    Starts with the first command, and anew after a command that it did not survive.
+
+    paths       what must be in it: files, and folders with all that is in them
+    say         is told when it starts
+    """
+
+    def __init__(self, image, paths, *, memory=2048, say=None):
+        self._image = image
+        self._paths = list(paths)
+        self._memory = memory
+        self._say = say or (lambda text: None)
+        self._scratch = None
+        self._guest = None
+        # The kernel ends QEMU with the thread that started it, so this is always the same one.
+        self._thread = ThreadPoolExecutor(1)
+
+    def _boot(self, script, console=None):
+        self._scratch = ScratchDir()
+        self._guest = Guest(
+            self._image, Accel('tcg', ''), self._scratch.path, name='kvm-machine', script=SET_UP + script,
+            files=files_of(self._paths), iommu=None, memory=self._memory, console=console,
+            cpu='qemu64,+svm,+npt', cpus=2,
+            qemu=qemu_with_vfio_user(self._say)).start()
+
+    def _send(self, line, limit):
+        """Returns the exit status and the output."""
+        output = []
+
+        def collect():
+            output.append(self._guest.expect('^(@done|[|])', limit))
+        self._guest.send(line + '\n', BOOT_LIMIT)
+        collect()
+        while output[-1].string.startswith('|'):
+            collect()
+        return int(output.pop().string.split()[1]), ''.join(match.string[1:] + '\n' for match in output)
+
+    def run(self, command, *, timeout, cwd=None, env=None):
+        """
+        Runs one command, for whichever thread. Returns (exit status, output with errors in between); a status of
+        None means that it took longer than `timeout` seconds.
+        """
+        return self._thread.submit(self._run, command, timeout, cwd, env).result()
+
+    def _run(self, command, timeout, cwd, env):
+        settings = [f'{name}={value}' for name, value in {**ENVIRONMENT, **(env or {})}.items()]
+        words = ['timeout', '-k', '5', str(timeout), 'env', *settings, *map(os.fspath, command)]
+        line = f'cd {shlex.quote(os.fspath(cwd or "/"))} && {shlex.join(words)}'
+        if '\n' in line:
+            raise ValueError('a command for the machine is one line')
+        if self._guest is None:
+            self._say('starting a machine with KVM: QEMU emulates AMD\'s virtualisation')
+            self._boot(SERVE)
+        try:
+            status, output = self._send(line, timeout + PATIENCE)
+        except GuestError as problem:
+            self._end()
+            raise KvmMachineError(str(problem)) from problem
+        return (None if status in (124, 137, 143) else status), output
+
+    def console(self, path):
+        """Boots it with a shell on its console, a UNIX socket at `path`, and returns the guest."""
+        self._thread.submit(self._boot, '', path).result()
+        return self._guest
+
+    def _end(self):
+        if self._guest:
+            self._guest.stop()
+            self._guest = None
+            self._scratch.remove()
+
+    def stop(self):
+        """Also while it runs a command, which then raises KvmMachineError."""
+        guest = self._guest
+        if guest:
+            guest.process.kill()
+        self._thread.submit(self._end).result()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
