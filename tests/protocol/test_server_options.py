@@ -139,7 +139,7 @@ def test_108_long_names(processes, room, closing):
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize("text, vectors", [("0", 0), ("1", 1), ("65", 65), ("0x10", 16), ("010", 8)])
+@pytest.mark.parametrize("text, vectors", [("0", 0), ("1", 1), ("65", 65), ("0x10", 16), ("010", 10)])
 def test_108_number_of_vectors(server, text, vectors):
     srv = server("-n", text, vectors=None)
     srv.vectors = vectors
