@@ -198,10 +198,11 @@ struct ivshmem_device_config {
 	unsigned revision; /* 0 or 1 */
 
 	/* There is a server, and thus peers and interrupts. If not, the device is plain, and id,
-	 * msi, vectors and the switches below mean nothing. */
+	 * vectors and the switches below mean nothing, and msi only what is said there. */
 	bool server;
 
-	/* Revision 0 only: interrupts by MSI-X (true) or INTx. Revision 1 always has MSI-X. */
+	/* Revision 0 only: interrupts by MSI-X (true) or INTx. Revision 1 always has MSI-X. A plain
+	 * device has no interrupts, but its saved state in the 2010 form follows this. [2010] */
 	bool msi;
 
 	/* Vectors of this device, 1 to 2048, and the most that are used of any peer. */
@@ -431,8 +432,11 @@ enum ivshmem_device_format {
 	IVSHMEM_DEVICE_FORMAT_NATIVE,
 	/*
 	 * The fields that the 2010 device put into a QEMU stream, in their order: for programs that
-	 * read and write such streams, whose framing says version 0 and the length. Revision 0
-	 * only. With MSI-X it has no IntrStatus and IntrMask, which then load as 0.
+	 * read and write such streams, whose framing says version 0. Revision 0 only. With msi, which
+	 * is the default also of plain devices, it has no IntrStatus and IntrMask, which then load as
+	 * 0. Between config space and table it says whether INTA is requested, also when the command
+	 * register disables the pin; that is checked, but follows from the registers. Bytes of config
+	 * space that are neither header nor capability mean nothing.
 	 */
 	IVSHMEM_DEVICE_FORMAT_2010,
 	IVSHMEM_DEVICE_FORMAT_COUNT

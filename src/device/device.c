@@ -160,13 +160,15 @@ check_config(const struct ivshmem_device_config *config, const struct revision *
 	return config->server ? check_server(config, revision, reterr) : 0;
 }
 
-/* A plain device is the one with id 0, and has nothing to do with what its configuration says about
- * peers and interrupts. */
+/*
+ * A plain device is the one with id 0, and has nothing to do with what its configuration says about
+ * peers and interrupts. Only msi stays: without vectors it makes no MSI-X, but the 2010 form of a saved
+ * state follows the property.
+ */
 static void
 make_plain(struct ivshmem_device_config *config)
 {
 	config->id = 0;
-	config->msi = false;
 	config->vectors = 0;
 	config->ioeventfd = false;
 	config->doorbell_bar = false;

@@ -199,6 +199,8 @@ void registers_write(struct ivshmem_device *device, uint64_t offset, unsigned si
 
 /* A peer rang and there is no MSI-X. */
 void intx_interrupt(struct ivshmem_device *device);
+/* Whether the device asks for INTx, be the pin disabled or not. */
+bool intx_requested(const struct ivshmem_device *device);
 void intx_sync(struct ivshmem_device *device);
 
 /* ---- msix.c ---------------------------------------------------------------------------------- */

@@ -10,15 +10,20 @@
 
 /* ---- INTx ------------------------------------------------------------------------------------ */
 
-/*
- * The status bit in config space shows the request even when the command register keeps it from the
- * pin. A function whose MSI-X is enabled must not use its pin at all.
- */
+/* A function whose MSI-X is enabled must not use its pin at all. */
+bool
+intx_requested(const struct ivshmem_device *device)
+{
+	return device->revision->interrupt_pin != 0 && !msix_enabled(device) &&
+	       (device->intr_status & device->intr_mask) != 0;
+}
+
+/* The status bit in config space shows the request even when the command register keeps it from the
+ * pin. */
 void
 intx_sync(struct ivshmem_device *device)
 {
-	bool request = device->revision->interrupt_pin != 0 && !msix_enabled(device) &&
-		       (device->intr_status & device->intr_mask) != 0;
+	bool request = intx_requested(device);
 	bool disabled = (config_word(device, CONFIG_COMMAND) & COMMAND_INTX_DISABLE) != 0;
 	uint8_t *status = &device->space[CONFIG_STATUS];
 	bool level = request && !disabled;

@@ -15,12 +15,16 @@
  *	memory size	64 bits
  *					version of what follows	2
  *	config space	256 bytes	config space		256 bytes
- *					levels of INTA to INTD	4
+ *					requests of INTA to INTD	4
  *	MSI-X table	16 bytes per vector, and the pending bits, a byte for 8 vectors
- *	IntrStatus			IntrStatus		only without MSI-X
- *	IntrMask			IntrMask		only without MSI-X
+ *	IntrStatus			IntrStatus		only if msi is off
+ *	IntrMask			IntrMask		only if msi is off
  *
  * Numbers are big-endian and 32 bits wide; config space and table are as on the bus.
+ *
+ * The 2010 form is that of QEMU's streams. The property msi decides there, not whether there is
+ * MSI-X: a plain device has none, and msi is on by default. Whether INTA is requested stands beside the
+ * config space, whose status register does not show it, and the pin may be disabled.
  */
 
 #include <model.h>
@@ -105,7 +109,7 @@ pba_bytes(const struct ivshmem_device *device)
 static bool
 has_registers(const struct ivshmem_device *device, enum ivshmem_device_format format)
 {
-	return format == IVSHMEM_DEVICE_FORMAT_NATIVE || device->msix_vectors == 0;
+	return format == IVSHMEM_DEVICE_FORMAT_NATIVE || !device->config.msi;
 }
 
 size_t
@@ -185,7 +189,7 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format fo
 	size_t size, struct ivshmem_error *reterr)
 {
 	size_t need = ivshmem_device_state_size(device, format);
-	uint8_t *at = buffer;
+	uint8_t *at = buffer, *space;
 	int r = check_allowed(device, format, "save", reterr);
 
 	if (r < 0)
@@ -207,10 +211,13 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format fo
 	} else {
 		put_be32(&at, PCI_VERSION);
 	}
+	space = at;
 	put_bytes(&at, device->space, CONFIG_SIZE);
-	if (format == IVSHMEM_DEVICE_FORMAT_2010)
+	if (format == IVSHMEM_DEVICE_FORMAT_2010) {
+		space[CONFIG_STATUS] &= (uint8_t)~STATUS_INTERRUPT;
 		for (unsigned pin = 0; pin < PCI_PINS; pin++)
-			put_be32(&at, pin == 0 && device->intx);
+			put_be32(&at, pin == 0 && intx_requested(device));
+	}
 	save_msix(device, &at);
 	if (has_registers(device, format)) {
 		put_be32(&at, device->intr_status);
@@ -269,26 +276,43 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 
 /*
  * Bits of config space that nobody writes must be ours. The status register holds what follows from
- * the rest; a 2010 stream also holds whatever its device kept beyond the capability.
+ * the rest. In 2010, what no capability occupies behind the header was memory for the guest to write,
+ * and means nothing.
  */
 static int
 check_space(const struct ivshmem_device *device, enum ivshmem_device_format format,
 	const uint8_t *space, struct ivshmem_error *reterr)
 {
 	bool old = format == IVSHMEM_DEVICE_FORMAT_2010;
+	unsigned free_from = device->msix_vectors ? CONFIG_MSIX_END : CONFIG_MSIX;
 
 	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
 		unsigned mask = 0xff & ~(unsigned)device->writable[i];
 
 		if (i == CONFIG_STATUS)
 			mask = old ? STATUS_CAPABILITIES : mask & ~(unsigned)STATUS_INTERRUPT;
-		else if (old && (i == CONFIG_STATUS + 1 || i >= CONFIG_MSIX_END))
+		else if (old && (i == CONFIG_STATUS + 1 || i >= free_from))
 			mask = 0;
 		if ((space[i] ^ device->space[i]) & mask)
 			return report_error(reterr, -EINVAL,
 				"saved state has another config space: at %#x it holds %#04x "
 				"instead of %#04x",
 				i, space[i], device->space[i]);
+	}
+	return 0;
+}
+
+/* They are one bit each, and only INTA is ours. Which it is follows from the registers. */
+static int
+check_pins(const uint8_t *at, struct ivshmem_error *reterr)
+{
+	for (unsigned pin = 0; pin < PCI_PINS; pin++) {
+		uint32_t level = get_be32(&at);
+
+		if (level > (pin == 0 ? 1u : 0u))
+			return report_error(reterr, -EINVAL,
+				"saved state has level %" PRIu32 " for INT%c, which must be %s",
+				level, 'A' + (int)pin, pin == 0 ? "0 or 1" : "0");
 	}
 	return 0;
 }
@@ -334,7 +358,7 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 	const void *buffer, size_t size, struct ivshmem_error *reterr)
 {
 	size_t need = ivshmem_device_state_size(device, format);
-	const uint8_t *at = buffer, *space, *table, *pending;
+	const uint8_t *at = buffer, *space, *pins = NULL, *table, *pending;
 	int r = check_allowed(device, format, "load", reterr);
 
 	if (r < 0)
@@ -360,10 +384,12 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 	}
 	space = get_bytes(&at, CONFIG_SIZE);
 	if (format == IVSHMEM_DEVICE_FORMAT_2010)
-		get_bytes(&at, PCI_PINS * 4); /* follow from the rest */
+		pins = get_bytes(&at, PCI_PINS * 4);
 	table = get_bytes(&at, (size_t)device->msix_vectors * ENTRY_SIZE);
 	pending = get_bytes(&at, pba_bytes(device));
 	r = check_space(device, format, space, reterr);
+	if (r >= 0 && pins)
+		r = check_pins(pins, reterr);
 	if (r >= 0)
 		r = check_pending(device, pending, reterr);
 	if (r < 0)

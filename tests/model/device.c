@@ -550,7 +550,7 @@ step_save(struct random_source *source)
 		host_loop();
 	CHECK_EQ(ivshmem_device_save(device, format, saved, size, NULL), 0);
 	naive_saved = naive.state;
-	if (format == IVSHMEM_DEVICE_FORMAT_2010 && naive_has_table(&naive))
+	if (format == IVSHMEM_DEVICE_FORMAT_2010 && naive.msi)
 		naive_saved.mask = naive_saved.status = 0;
 	saved_format = format;
 	has_saved = true;

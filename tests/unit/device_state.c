@@ -194,7 +194,8 @@ TEST(native_bytes)
 	host_close();
 }
 
-/* Checklist 86: the two registers only without MSI-X. */
+/* Checklist 86: the two registers only without msi; bit 3 of the status register is never there.
+ * device_state_2010 has streams that we did not write. */
 TEST(bytes_of_2010)
 {
 	for (unsigned msi = 0; msi <= 1; msi++) {
@@ -208,7 +209,7 @@ TEST(bytes_of_2010)
 		CHECK_EQ(be32(at), 2);
 		at += 4;
 		for (unsigned i = 0; i < 256; i++)
-			CHECK_EQ(saved[at + i], config_get(i, 1));
+			CHECK_EQ(saved[at + i], i == 0x06 ? (msi ? 0x10 : 0) : config_get(i, 1));
 		at += 256;
 		/* INTA: only the ring set a bit that the mask has */
 		CHECK_EQ(host.intx, !msi);
