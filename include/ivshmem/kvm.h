@@ -159,6 +159,8 @@ void ivshmem_kvm_config_init(struct ivshmem_kvm_config *config);
 /*
  * Connect to the server or open the memory, make a device as it is after power-on, and attach it to
  * the VM. In revision 1 its id and memory are there afterwards; in revision 0 they may come later.
+ * Whether they still can is in the log: if the server goes, refuses, or has too small a memory, they
+ * never will.
  * Blocks for config->timeout_ms at most. The configuration is copied. Release the device with
  * ivshmem_kvm_free().
  *

@@ -55,6 +55,13 @@ follows_id_of_2010(const struct follower *follower, const struct wire_message *m
 	return follower->either && message->fd >= 0;
 }
 
+/* In FOLLOWER_VERSION, when there can be no doubt: a version has no descriptor. */
+static bool
+is_memory_of_2010(const struct follower *follower, const struct wire_message *message)
+{
+	return follower->either && message->fd >= 0 && message->number == IVSHMEM_WIRE_MEMORY;
+}
+
 static int
 step_version(
 	const struct follower *follower, const struct wire_message *message, struct error *reterr)
@@ -196,6 +203,14 @@ follower_step(struct follower *follower, const struct wire_message *message,
 			r = 0;
 			break;
 		}
+		if (is_memory_of_2010(follower, message)) {
+			follower->state = FOLLOWER_ID_LAST;
+			event = (struct follower_event){
+				.type = FOLLOWER_EVENT_MEMORY, .fd = message->fd};
+			take = true;
+			r = 0;
+			break;
+		}
 		r = step_version(follower, message, reterr);
 		if (r == 0)
 			follower->state = FOLLOWER_ID;
@@ -217,6 +232,13 @@ follower_step(struct follower *follower, const struct wire_message *message,
 		r = step_id(message, reterr);
 		if (r == 0)
 			identify(follower, message->number, false);
+		break;
+	case FOLLOWER_ID_LAST:
+		r = step_id(message, reterr);
+		if (r == 0) {
+			identify(follower, message->number, true);
+			follower->state = FOLLOWER_RUNNING;
+		}
 		break;
 	case FOLLOWER_MEMORY:
 	case FOLLOWER_RUNNING:

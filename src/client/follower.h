@@ -10,6 +10,7 @@
  *
  *	VERSION	 expects 0 without descriptor. A negative errno instead is our server's refusal.
  *	ID	 expects our id, 0 to 65535, without descriptor.
+ *	ID_LAST	 expects our id as well, but has the memory already.
  *	MEMORY	 expects -1 with the memory; peers may be announced before it.
  *	RUNNING	 a number with a descriptor is the next vector of that peer (ourselves included), one
  *		 without means that the peer left.
@@ -23,9 +24,10 @@
  *	0		a descriptor	the first number was our id, 0: the dialect of 2010; the
  *					second message is the memory, or a vector
  *	1 to 65535			it is our id: the dialect of 2010
+ *	-1 with descriptor		the memory, before our id: the dialect of 2010
  *
- * A server of 2010 sends the memory next to our id, so that there is no id without descriptor, a
- * peer that left, to be taken for ours. From there on the two are the same.
+ * A server of 2010 sends the memory next to our id, before or after it, so that there is no id without
+ * descriptor, a peer that left, to be taken for ours. From there on the two are the same.
  *
  * On the socket for observers, who have no id, these are different:
  *
@@ -48,6 +50,7 @@
 enum follower_state {
 	FOLLOWER_VERSION,
 	FOLLOWER_ID,
+	FOLLOWER_ID_LAST,
 	FOLLOWER_MEMORY,
 	FOLLOWER_RUNNING,
 	FOLLOWER_FAILED

@@ -174,6 +174,7 @@ uplink_greet(struct uplink *uplink, uint64_t deadline, uplink_fn handle, void *d
 	static const char *const missing[] = {
 		[FOLLOWER_VERSION] = "version",
 		[FOLLOWER_ID] = "id",
+		[FOLLOWER_ID_LAST] = "id",
 		[FOLLOWER_MEMORY] = "memory",
 	};
 

@@ -41,7 +41,7 @@ int uplink_wait(const struct uplink *uplink, uint64_t deadline);
 /* What to do with an event, including its descriptor: 0, or what makes the connection useless. */
 typedef int (*uplink_fn)(void *data, const struct follower_event *event, struct error *reterr);
 
-/* Receive until the memory was handled, at most until `deadline`. */
+/* Receive until the id and the memory were handled, at most until `deadline`: -ETIMEDOUT. */
 int uplink_greet(struct uplink *uplink, uint64_t deadline, uplink_fn handle, void *data,
 	struct error *reterr);
 

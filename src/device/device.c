@@ -281,7 +281,8 @@ ivshmem_device_set_memory(
 			"unexpected shared memory message: the device has its memory already");
 	if (size < wanted)
 		return report_error(reterr, -EINVAL,
-			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64,
+			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
+			": give the device a smaller size, or the server a larger memory",
 			size, wanted);
 	if (size > wanted && !device->revision->allows_larger)
 		return report_error(reterr, -EINVAL,

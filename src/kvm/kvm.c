@@ -102,10 +102,13 @@ lost(struct member *member, const struct error *error, void *data)
 {
 	struct ivshmem_kvm *kvm = data;
 
-	(void)member;
 	kvm->connected = false;
-	log_warning(&kvm->log, "%s; the VM goes on with the memory and the peers it has",
-		error->message);
+	log_warning(&kvm->log, "%s; %s", error->message,
+		member_id(member) >= 0 && member_memory(member)
+			? "the VM goes on with the memory and the peers it has"
+			: "the guest will never get its id and its memory: free the device and "
+			  "make "
+			  "it again");
 }
 
 static int

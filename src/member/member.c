@@ -117,9 +117,8 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	if (config->cancel > 0)
 		member->uplink.cancel = config->cancel;
 	if (member->has_server)
-		r = messages_open(member, config->server,
-			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, config->late,
-			config->vectors, reterr);
+		r = messages_open(member, config,
+			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, reterr);
 	else
 		r = open_memory(member, config, reterr);
 	if (r < 0) {

@@ -42,8 +42,13 @@ struct member_config {
 	 * after member_open(), without any limit of time. */
 	bool late;
 
+	/* With `late`: how long member_open() waits for them all the same, before it goes on without
+	 * them and warns. What makes it impossible that they ever come is an error meanwhile. 0: not
+	 * at all. */
+	unsigned late_ms;
+
 	/*
-	 * How many vectors the device has. Without `late`, member_open() waits for so many of our
+	 * How many vectors the device has. Once the memory is there, member_open() waits for so many of our
 	 * own, because a server announces them after the memory, one by one, and who cannot keep
 	 * them (for want of descriptors, say) must not seem to be a member. No message says how
 	 * many there will be: when no more come for a moment, it goes on with a warning. 0: do not
@@ -58,7 +63,8 @@ struct member_config {
 	int cancel;
 
 	/* Called once, when the server is gone or broke the protocol, or when the memory that came
-	 * late was refused by the device: what there is works on. `error` is valid during the call,
+	 * late was refused by the device: what there is works on. If that is no id or no memory, there
+	 * will never be any. `error` is valid during the call,
 	 * which may close the member. Not logged here. May be NULL. */
 	void (*lost)(struct member *member, const struct error *error, void *data);
 	void *data;
@@ -70,7 +76,7 @@ struct member_config {
 };
 
 /*
- * Connect or open. Without `late`, the id and the memory are there afterwards. `log` is borrowed
+ * Connect or open. Without `late`, the id and the memory are there afterwards; with it, perhaps. `log` is borrowed
  * for the member's life. Errors as from ivshmem_attach(), in words.
  */
 int member_open(struct member **ret_member, struct loop *loop, const struct member_config *config,

@@ -85,10 +85,10 @@ int member_tell_device(struct member *member, struct error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
 
-/* Connect by `deadline` (clock_now()); unless `late`, wait for the memory and for our first
- * `vectors` vectors; then listen. */
-int messages_open(struct member *member, const char *path, uint64_t deadline, bool late,
-	unsigned vectors, struct error *reterr);
+/* Connect to config->server by `deadline` (clock_now()), wait as member_open() promises, then
+ * listen. */
+int messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
+	struct error *reterr);
 void messages_close(struct member *member);
 
 /* ---- vectors.c ------------------------------------------------------------------------------- */

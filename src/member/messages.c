@@ -103,8 +103,9 @@ take_id(struct member *member)
 	member->id = follower->id;
 	log_info(member->log, "our id is %u%s", follower->id,
 		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
-	/* Of the memory there is nothing to tell yet, so nothing can be refused. */
-	member_tell_device(member, NULL);
+	/* The memory is told of when it comes, be it before or after. */
+	if (member->device)
+		ivshmem_device_set_id(member->device, follower->id);
 }
 
 /* Act on a message. 0, or what makes the connection useless. */
@@ -208,20 +209,39 @@ settle(struct member *member, uint64_t deadline, unsigned vectors, struct error 
 	return 0;
 }
 
-int
-messages_open(struct member *member, const char *path, uint64_t deadline, bool late,
-	unsigned vectors, struct error *reterr)
+/* Wait for the id, the memory and our vectors. */
+static int
+greet(struct member *member, const struct member_config *config, uint64_t deadline,
+	struct error *reterr)
 {
-	int r = uplink_connect(&member->uplink, path, deadline, reterr);
+	int r;
+
+	if (config->late)
+		deadline = clock_now() + config->late_ms * NSEC_PER_MSEC;
+	r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
+	if (config->late && r == -ETIMEDOUT) {
+		log_warning(member->log,
+			"the server has not sent %s yet: until it does, the guest reads -1 as its "
+			"id, and a VMM that comes before reaches the memory by messages only, "
+			"which is slow",
+			member->memory ? "our id" : "the memory");
+		return 0;
+	}
+	return r < 0 ? r : settle(member, deadline, config->vectors, reterr);
+}
+
+int
+messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
+	struct error *reterr)
+{
+	int r = uplink_connect(&member->uplink, config->server, deadline, reterr);
 
 	if (r < 0)
 		return r;
-	if (late)
+	if (config->late)
 		follower_init_either(&member->uplink.follower);
-	else if (!member->joined)
-		r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
-	if (r >= 0 && !late && !member->joined)
-		r = settle(member, deadline, vectors, reterr);
+	if (!member->joined && (!config->late || config->late_ms > 0))
+		r = greet(member, config, deadline, reterr);
 	if (r < 0)
 		return r;
 	r = loop_add(member->loop, &member->source, member->uplink.socket, EPOLLIN, readable);

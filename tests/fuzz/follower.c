@@ -67,6 +67,19 @@ follow(struct follower *follower, const struct wire_message *message)
 	}
 	DEMAND(follower->state >= before && follower->state != FOLLOWER_FAILED);
 	DEMAND(follower->either || !follower->is_2010);
+	if (before == FOLLOWER_ID_LAST || follower->state == FOLLOWER_ID_LAST) {
+		/* The memory came before the id, which nothing but an id follows. */
+		DEMAND(follower->either && (message->fd >= 0) == (before == FOLLOWER_VERSION));
+		DEMAND(event.type ==
+			(message->fd >= 0 ? FOLLOWER_EVENT_MEMORY : FOLLOWER_EVENT_NONE));
+		DEMAND(event.fd == message->fd && (message->fd < 0 || message->number == -1));
+		DEMAND(message->fd >= 0 ||
+			(follower->state == FOLLOWER_RUNNING && follower->is_2010 &&
+				follower->id == message->number));
+		if (event.fd >= 0)
+			DEMAND(close(event.fd) == 0);
+		return true;
+	}
 	if (follower->is_2010 && before == FOLLOWER_ID) {
 		/* The id was the message before this one. */
 		DEMAND(follower->id == 0 && message->fd >= 0);

@@ -307,8 +307,12 @@ ELSEWHERE = {
     "INTx after reset and load": "unit/device_registers.c: reset_drops_intx",
     "reset": "unit/device_config.c: reset_is_power_on",
     "command register at power-on": "unit/device_config.c: reset_is_power_on",
-    "256 rings at once with `msi=off`": "unit/device_registers.c: many_rings_leave_1",
-    "a ring with `msi=off`": "unit/device_registers.c: many_rings_leave_1",
+    "rings with `msi=off`": "unit/device_registers.c: many_rings_leave_1",
+    "BAR0 accesses of 64 bits": "unit/device_registers.c: only_aligned_32_bit_accesses_act",
+    "doorbell: bits 15…8 of the vector": "unit/device_peers.c: doorbell_vector_is_16_bits",
+    "a shared memory object that is created": (
+        "unit/member_memory.c: behaviour_35_missing_object_is_created_and_stays"
+    ),
     "doorbell without server": "unit/device_registers.c: doorbell_without_server",
     "BAR0 moves, decoding goes off, or a peer leaves": "unit/device_peers.c: triggers_follow_bar0",
     "no room for ioeventfds": "unit/device_peers.c: no_room_for_triggers",
@@ -319,6 +323,11 @@ ELSEWHERE = {
     "neither `chardev` nor `shm`; a `chardev` that is no UNIX socket": (
         "unit/device_properties.c: where_the_memory_comes_from"
     ),
-    "vectors": "unit/device_config.c: vectors_out_of_range",
-    "saved state with MSI-X": "unit/device_state.c: native_bytes",
+    "`vectors`": "unit/device_config.c: vectors_out_of_range",
+    "eventfds beyond `vectors`": "unit/device_peers.c: more_vectors_than_we_have",
+    "memory smaller than `size`": "unit/member_late.c: memory_that_is_too_small_is_not_given_to_anybody",
+    "a server that ends the connection before id and memory came": (
+        "unit/kvm_late.c: server_that_goes_before_the_memory"
+    ),
+    "saved state with `msi=on`": "unit/device_state.c: native_bytes",
 }

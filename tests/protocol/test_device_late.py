@@ -14,7 +14,9 @@ from ivshmem_wire import MEMORY
 from vfio_user import BAR2, INTX, MSIX
 from vfio_user_fixtures import MIB, SIZE, ring_until_known
 
-REVISION_0 = ("--revision", "0", "--size", "1")
+REVISION_0 = ("--revision", "0", "--size", "1", "--timeout", "60")
+# Ready before the server has said anything, as a device of 2010 was.
+IMPATIENT = (*REVISION_0[:-1], "0.001")
 
 
 @pytest.fixture
@@ -87,8 +89,8 @@ def test_revision_0_with_a_server_of_today(device_at_fake, large_memory, eventfd
 
 
 def test_022_revision_0_waits_for_ever(device_at_fake, large_memory, eventfds):
-    """A guest starts, and its server takes its time; --timeout is not for that."""
-    process, connection = device_at_fake(*REVISION_0, "--timeout", "0.2")
+    """A guest starts, and its server takes its time: --timeout ends only the waiting before `ready`."""
+    process, connection = device_at_fake(*IMPATIENT)
     vmm = process.expect_ready().vmm()
     [trigger] = eventfds(1)
     vmm.assign(MSIX, 0, trigger)
@@ -103,29 +105,118 @@ def test_022_revision_0_waits_for_ever(device_at_fake, large_memory, eventfds):
     process.finish()
 
 
-def test_revision_0_and_a_memory_that_is_too_small(device_at_fake, memory):
-    """It comes late, so the VM runs already; it goes on without, and the reason names both sizes."""
-    process, connection = device_at_fake(*REVISION_0)
-    vmm = process.expect_ready().vmm()
-    connection.greeting(4, memory)
-    assert connection.closed_by_client()
-    wire.wait_until(lambda: re.search(r"\b(64 KiB|65536)\b", process.stderr), "told")
-    assert re.search(r"\b(1 MiB|1048576)\b", process.stderr)
-    assert vmm.register(vu.IV_POSITION) == 0xFFFFFFFF
-    assert vmm.read(BAR2, 0, 4) == b"\xff" * 4
+@pytest.mark.parametrize("own_id", [0, 5])
+@pytest.mark.parametrize("options", [REVISION_0, IMPATIENT], ids=["waits", "late"])
+def test_memory_before_the_id(device_at_fake, large_memory, eventfds, own_id, options):
+    """Either order was legal in 2010."""
+    process, connection = device_at_fake(*options)
+    if options is IMPATIENT:
+        process.expect_ready()
+    fds = eventfds(2)
+    connection.send(MEMORY, large_memory)
+    connection.send(own_id)
+    for fd in fds:
+        connection.send(own_id, fd)
+    if options is REVISION_0:
+        process.expect_ready()
+        assert f"peer {own_id}, memory 1 MiB" in process.stdout
+    vmm = process.vmm()
+    wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == own_id, "the id")
+    ring_until_known(vmm, own_id, 1, fds[1])
     process.finish()
 
 
-@pytest.mark.parametrize("numbers", [[-5], [65536], [0, 70000], [3, -7]], ids=str)
-def test_revision_0_and_a_server_that_lies(device_at_fake, numbers):
+def test_ready_waits_for_the_memory(device_at_fake, large_memory, eventfds):
+    """The VMM asks once what it may map, so it must not come too early; our vectors are there as well."""
     process, connection = device_at_fake(*REVISION_0)
-    vmm = process.expect_ready().vmm()
-    for number in numbers:
-        connection.send(number)
-    assert connection.closed_by_client()
-    process.expect(r"ivshmem-device: .*server.*", stream="stderr")
-    assert vmm.register(vu.IV_POSITION) == 0xFFFFFFFF
+    connection.send(wire.VERSION)
+    connection.send(3)
+    fds = eventfds(2)
+    time.sleep(0.2)
+    connection.send(MEMORY, large_memory)
+    for fd in fds:
+        connection.send(3, fd)
+    process.expect_ready()
+    assert "peer 3, memory 1 MiB" in process.stdout
+    assert process.stderr == ""
+    with process.vmm().region_info(BAR2).map() as view:
+        view[:4] = b"here"
+    with mmap.mmap(large_memory, MIB) as view:
+        assert view[:4] == b"here"
     process.finish()
+
+
+def test_memory_after_the_vmm(device_at_fake, large_memory):
+    """This VMM reaches it by messages, the next one maps it; the log said so."""
+    process, connection = device_at_fake(*IMPATIENT)
+    vmm = process.expect_ready().vmm()
+    assert "memory not there yet" in process.stdout
+    assert re.search("has not sent the memory yet.*slow", process.stderr)
+    info = vmm.region_info(BAR2)
+    assert (info.size, info.fd) == (MIB, None)
+    connection.greeting(4, large_memory)
+    wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == 4, "the id")
+    vmm.write(BAR2, 0, b"slow")
+    with mmap.mmap(large_memory, MIB) as view:
+        assert view[:4] == b"slow"
+    process.forget_vmms()
+    with process.vmm().region_info(BAR2).map() as view:
+        assert view[:4] == b"slow"
+    process.finish()
+
+
+def hopeless(process, connection, say, late, words):
+    """What the device needs can never come: it says why and ends, also with a VMM."""
+    if late:
+        process.expect_ready().vmm()
+    try:
+        say(connection)
+    except BrokenPipeError:
+        pass  # it has gone already
+    assert process.wait() == 1, process.describe()
+    lines = process.stderr.splitlines()
+    assert re.search(words, lines[-1]), process.stderr
+    assert "goes on" not in process.stderr
+    assert ("ready" in process.stdout) == late
+    assert not os.path.lexists(process.path), "the socket is still there"
+
+
+LATE = pytest.mark.parametrize("late", [False, True], ids=["start", "late"])
+
+
+@LATE
+def test_revision_0_and_a_memory_that_is_too_small(device_at_fake, memory, late):
+    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
+    hopeless(process, connection, lambda to: to.greeting(4, memory), late, r"65536 bytes.*1048576: give")
+
+
+@LATE
+@pytest.mark.parametrize("numbers", [[-28], [-5], [65536], [0, 70000], [3, -7], [0, 3, -1]], ids=str)
+def test_revision_0_and_a_server_that_lies(device_at_fake, numbers, late):
+    """Or refuses: -28."""
+    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
+
+    def say(connection):
+        for number in numbers:
+            connection.send(number)
+
+    hopeless(process, connection, say, late, "server refused us: no peer id" if numbers == [-28] else "server")
+
+
+@LATE
+@pytest.mark.parametrize("before", ["nothing", "id", "memory"])
+def test_revision_0_and_a_server_that_goes(device_at_fake, large_memory, before, late):
+    """Without both there is no membership."""
+    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
+
+    def say(connection):
+        if before == "id":
+            connection.send(7)
+        if before == "memory":
+            connection.send(MEMORY, large_memory)
+        connection.close()
+
+    hopeless(process, connection, say, late, "the server closed the connection")
 
 
 def test_revision_1_and_a_server_of_2010(device_at_fake, memory):

@@ -153,8 +153,8 @@ def test_revision_0(device_at_fake, fake, memories):
     """The device of 2010: its size is its own, and the dialect is found out again."""
     process, connection = device_at_fake("--revision", "0", "--size", "1M")
     big = wire.memory_fd(1 << 20)
-    process.expect_ready()
     connection.greeting(3, big)
+    process.expect_ready()
     connection.close()
     connection = fake.accept()
     connection.greeting(5, big)

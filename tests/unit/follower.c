@@ -19,7 +19,7 @@
 static const struct follower_event untouched = {
 	.type = (enum follower_event_type)77, .peer = 77, .fd = 77};
 
-static const char state_names[][8] = {"VERSION", "ID", "MEMORY", "RUNNING", "FAILED"};
+static const char state_names[][8] = {"VERSION", "ID", "ID_LAST", "MEMORY", "RUNNING", "FAILED"};
 
 /* One message into a follower. */
 struct step {
@@ -76,6 +76,14 @@ follower_as(bool either, enum follower_state state)
 	struct follower follower;
 
 	init(&follower, either);
+	if (state == FOLLOWER_ID_LAST) {
+		struct step memory = step(&follower, -1, mark_new(1));
+
+		CHECK_EQ(memory.r, 0);
+		close(memory.event.fd);
+		CHECK_EQ(follower.state, state);
+		return follower;
+	}
 	if (state == FOLLOWER_FAILED) {
 		CHECK_EQ(step(&follower, 65536, -1).r, -EPROTONOSUPPORT);
 		return follower;
@@ -198,11 +206,14 @@ TEST(every_message_of_a_greeting_in_either_dialect)
 
 		if (is_id && !table[row].with_fd)
 			version = NONE;
+		if (number == -1 && table[row].with_fd)
+			version = MEMORY;
 		/* The 0 before it was an id. */
 		if (table[row].with_fd)
 			id = table[row].memory;
 		check_row(row, true, FOLLOWER_VERSION, version);
 		check_row(row, true, FOLLOWER_ID, id);
+		check_row(row, true, FOLLOWER_ID_LAST, table[row].id);
 	}
 }
 
@@ -367,6 +378,28 @@ TEST(id_0_of_2010_shows_by_a_vector)
 	close(fd);
 }
 
+TEST(memory_of_2010_before_the_id)
+{
+	static const int64_t ids[] = {0, 1, 5, 65535};
+
+	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		struct follower follower;
+		int memory = mark_new(1);
+		struct step got;
+
+		init(&follower, true);
+		got = step(&follower, -1, memory);
+		CHECK_EQ(got.event.type, MEMORY);
+		CHECK_EQ(got.event.fd, memory);
+		CHECK_EQ(follower.state, FOLLOWER_ID_LAST);
+		CHECK_EQ(step(&follower, ids[i], -1).event.type, NONE);
+		CHECK_EQ(follower.state, FOLLOWER_RUNNING);
+		CHECK_EQ(follower.id, ids[i]);
+		CHECK(follower.is_2010);
+		CHECK_EQ(step(&follower, -1, memory).event.type, JUNK);
+	}
+}
+
 TEST(version_0_where_2010_is_allowed)
 {
 	static const int64_t ids[] = {0, 1, 5, 65535};
@@ -425,7 +458,9 @@ TEST(without_an_error_to_fill_in)
 {
 	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
 		for (unsigned state = FOLLOWER_VERSION; state <= FOLLOWER_FAILED; state++) {
-			struct follower follower = follower_as(row % 2, (enum follower_state)state);
+			/* The other dialect does not lead there. */
+			bool either = row % 2 || state == FOLLOWER_ID_LAST;
+			struct follower follower = follower_as(either, (enum follower_state)state);
 			int fd = descriptor(table[row].with_fd);
 			struct wire_message message = {.number = table[row].number, .fd = fd};
 			struct follower_event event = {.fd = -1};

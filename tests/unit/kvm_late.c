@@ -174,3 +174,22 @@ TEST(something_else_than_an_eventfd)
 	close(other);
 	scene_close(&scene);
 }
+
+/* A VMM cannot be ended by its device, but it is told that there is nothing to wait for. */
+TEST(server_that_goes_before_the_memory)
+{
+	struct scene scene;
+	struct device *device = &scene.device;
+
+	scene_open(&scene);
+	say(&scene, IVSHMEM_WIRE_VERSION, -1);
+	say(&scene, 7, -1);
+	shutdown(scene.socket, SHUT_RDWR);
+	CHECK(poll(&(struct pollfd){.fd = ivshmem_kvm_fd(device->kvm), .events = POLLIN}, 1, -1) ==
+		1);
+	CHECK_EQ(ivshmem_kvm_dispatch(device->kvm), 0);
+	CHECK_EQ(device->journal.warnings, 1);
+	CHECK(strstr(device->journal.warning, "will never get its id and its memory"));
+	CHECK(ivshmem_kvm_memory(device->kvm) == NULL);
+	scene_close(&scene);
+}

@@ -138,6 +138,74 @@ TEST(greeting_of_2010_with_id_0)
 	check_sequences(vector, 4, 0, true);
 }
 
+/* Either order was legal in 2010. */
+TEST(memory_before_the_id)
+{
+	static const int64_t zero[] = {-1, 0, 1000, 1008}, seven[] = {-1, 7, 1008, 1007};
+
+	check_sequences(zero, 4, 0, true);
+	check_sequences(seven, 4, 7, true);
+}
+
+/* member_open() waits for a while: what is there then is there before the device is. */
+TEST(waits_for_id_memory_and_vectors)
+{
+	struct member_config config;
+	const struct wire_message messages[] = {
+		{0, -1}, {3, -1}, {-1, stage_memory(STAGE_MEMORY)}, {3, mark_new(1)}};
+	struct error error = {0};
+
+	stage_open();
+	config = stage_config(true);
+	config.late_ms = config.timeout_ms;
+	config.vectors = 1;
+	if (stage_join(&config, messages, 4, &error) < 0)
+		FAIL("%s", error.message);
+	CHECK_EQ(member_id(stage.member), 3);
+	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY);
+	CHECK(member_eventfd(stage.member, 3, 0) >= 0);
+	CHECK_EQ(stage.n_warnings, 0);
+	stage_close();
+}
+
+TEST(goes_on_without_memory)
+{
+	struct member_config config;
+	const struct wire_message messages[] = {{0, -1}, {3, -1}};
+	struct error error = {0};
+
+	stage_open();
+	config = stage_config(true);
+	config.late_ms = 1;
+	config.vectors = 1;
+	if (stage_join(&config, messages, 2, &error) < 0)
+		FAIL("%s", error.message);
+	CHECK_EQ(stage.n_warnings, 1);
+	stage_check_words(stage.warning, "not sent the memory yet");
+	stage_dispatch();
+	stage_attach(0, 1);
+	CHECK_EQ(stage_position(), UNKNOWN);
+	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
+	CHECK_EQ(stage_position(), 3);
+	CHECK_EQ(stage.n_lost, 0);
+	stage_close();
+}
+
+/* What can never come is not waited for. */
+TEST(refusal_while_it_waits)
+{
+	struct member_config config;
+	const struct wire_message messages[] = {{-ENOSPC, -1}};
+	struct error error = {0};
+
+	stage_open();
+	config = stage_config(true);
+	config.late_ms = config.timeout_ms;
+	CHECK_EQ(stage_join(&config, messages, 1, &error), -EPROTONOSUPPORT);
+	stage_check_words(error.message, "refused");
+	stage_close();
+}
+
 TEST(memory_that_is_too_small_is_not_given_to_anybody)
 {
 	unsigned before;

@@ -42,6 +42,7 @@ struct program {
 	char place[sizeof(((struct listener *)0)->path)]; /* where the VMM is, for messages */
 	struct member *member;
 	struct vfio_user *vfio_user;
+	bool failed; /* the loop was ended because of an error that was told */
 };
 
 static int
@@ -61,9 +62,15 @@ fail_errno(const struct program *program, int code, const char *what)
 static void
 lost(struct member *member, const struct error *error, void *data)
 {
-	const struct program *program = data;
+	struct program *program = data;
 
-	(void)member;
+	/* Revision 0 does not wait for ever for what can never come. */
+	if (member_id(member) < 0 || !member_memory(member)) {
+		fail(program, error);
+		program->failed = true;
+		vfio_user_quit(program->vfio_user);
+		return;
+	}
 	if (vfio_user_lost(program->vfio_user))
 		log_error(&program->log,
 			"%s; the group is joined again when a server listens there",
@@ -108,6 +115,7 @@ member_config(struct program *program)
 		.file = options->file,
 		.size = options->config.memory_size,
 		.late = options->config.revision == 0,
+		.late_ms = options->timeout_ms,
 		.vectors = options->config.vectors,
 		.timeout_ms = options->timeout_ms,
 		.cancel = program->signals.fd,
@@ -334,7 +342,7 @@ run(struct program *program)
 			fail_errno(program, r, "the event loop failed");
 	}
 	stop(program);
-	return r < 0 && r != -ECANCELED ? EXIT_FAILURE : EXIT_SUCCESS;
+	return program->failed || (r < 0 && r != -ECANCELED) ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 int

@@ -73,7 +73,7 @@ const char device_options_usage[] =
 	"                          quicker registers for processor time; at most 1000000\n"
 	"                          (0)\n"
 	"      --timeout SECONDS   how long the server may take to answer at the start,\n"
-	"                          at most 3600 (5)\n"
+	"                          at most 3600; revision 0 goes on without (5)\n"
 	"      --wait SECONDS      wait so long for a server that is not there yet, at\n"
 	"                          most 3600 (0)\n"
 	"\n"
