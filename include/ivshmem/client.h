@@ -10,7 +10,7 @@
  * until they are taken, and nothing tells who rang. The memory is the truth and a ring is a hint:
  * after being woken, and again after arming anything, look at the memory.
  *
- * The same calls serve two places:
+ * The same calls serve several places:
  *
  *	"unix:PATH"	a host process connected to an ivshmem server (ours, or QEMU's contrib one)
  *	"observe:PATH"	a host process that only looks: PATH is our server's socket for observers,
@@ -22,13 +22,28 @@
  *			"0000:00:05.0" or "00:05.0"
  *	"pci:auto"	the same, if the guest has exactly one such device
  *
+ * Two are for memory alone, without peers and interrupts: a host process shares it with guests that
+ * have a plain device (QEMU's ivshmem-plain with a memory-backend-file, ivshmem-device with --shm or
+ * --file):
+ *
+ *	"shm:NAME"	a POSIX shared memory object, /dev/shm/NAME
+ *	"file:PATH"	a file, such as one of a tmpfs or hugetlbfs
+ *	"shm:NAME,ro", "file:PATH,ro"	the same for reading only; ,rw is the default, and to be
+ *			written behind a name that ends in one of the two itself
+ *
+ * The object must be there. It is used as it is, whatever size it has, and never made, resized or
+ * removed.
+ *
  * What the places cannot do alike:
  *
- *			unix	observe		pci, vfio		pci, sysfs
- *	memory, ring	yes	yes		yes			yes
- *	own id		yes	no		yes			yes
- *	interrupts	yes	no: -EOPNOTSUPP	yes (doorbell device)	no: -EOPNOTSUPP, poll the memory
- *	who is there	yes	yes		no: -EOPNOTSUPP		no: -EOPNOTSUPP
+ *			unix	observe	pci, vfio		pci, sysfs		shm, file
+ *	memory		yes	yes	yes			yes			yes
+ *	ring		yes	yes	yes			yes			no
+ *	own id		yes	no	yes			yes			no
+ *	interrupts	yes	no	yes (doorbell device)	no, poll the memory	no
+ *	who is there	yes	yes	no			no			no
+ *
+ * What a place cannot do is -EOPNOTSUPP there.
  *
  * In a guest, vfio needs a virtual IOMMU, or its mode without one, in which only programs with
  * CAP_SYS_RAWIO get a device (docs/vmms.md). It hands a device to one process at a time, and rings
@@ -140,17 +155,19 @@ struct ivshmem_options {
 };
 
 /*
- * Attach to `target` (see above) and map the shared memory for reading and writing.
+ * Attach to `target` (see above) and map the shared memory for reading and writing, or for reading
+ * only if the target says so.
  *
  *	ret_client	receives the client; release it with ivshmem_detach()
  *	options		may be NULL for all defaults
  *	reterr		may be NULL; filled in on failure only
  *
  * Blocks for options->timeout_ms at most. Returns 0 or:
- *	-EINVAL		the target or an option makes no sense
- *	-ENOENT		no such socket, or no such PCI device
+ *	-EINVAL		the target or an option makes no sense; a file that is no memory
+ *	-ENOENT		no such socket, PCI device or memory object
+ *	-ENODATA	the memory object has a size of 0: nobody gave it its size yet
  *	-ECONNREFUSED	the socket is there but no server listens on it
- *	-EACCES, -EPERM	missing permission
+ *	-EACCES, -EPERM, -EROFS  missing permission
  *	-ETIMEDOUT	the server accepted, but did not finish its greeting in time
  *	-ECONNRESET	the server closed the connection during the greeting
  *	-EPROTO		the server broke the protocol
@@ -171,7 +188,7 @@ int ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
  */
 struct ivshmem_client *ivshmem_detach(struct ivshmem_client *client);
 
-/* "unix", "observe", "vfio" or "sysfs"; a static string. */
+/* "unix", "observe", "vfio", "sysfs", "shm" or "file"; a static string. */
 const char *ivshmem_backend(const struct ivshmem_client *client);
 
 /*
@@ -180,10 +197,12 @@ const char *ivshmem_backend(const struct ivshmem_client *client);
  *	"register"	pci: the register that every device has
  *	"words"		pci: a word for each vector of each peer, which the device has besides
  *			(doorbell-bar in docs/device.md): as quick with thousands of peers as with one
+ *	"none"		shm, file: nobody can be rung
  */
 const char *ivshmem_doorbell(const struct ivshmem_client *client);
 
-/* Whether we have an id: not if we observe. Then peers, rings and everything else concern others only. */
+/* Whether we have an id: not if we observe, nor for memory alone. Then peers, rings and everything
+ * else concern others only. */
 bool ivshmem_has_id(const struct ivshmem_client *client);
 
 /* Our own id, fixed for the life of the client. 0, which may be somebody else's, if we have none. */
@@ -199,19 +218,25 @@ unsigned ivshmem_vectors(const struct ivshmem_client *client);
 
 /*
  * The shared memory: address and size in bytes. Valid until ivshmem_detach(), whatever happens to
- * the server. On a pci target use aligned accesses of 1, 2, 4 or 8 bytes (no vector instructions:
- * the memory may be uncached), or ivshmem_read() and ivshmem_write() which do.
+ * the server. But whoever may write to a memory object with a name can truncate it, and then what
+ * touches the lost pages is killed by SIGBUS, ivshmem_read() and ivshmem_write() included; a server's
+ * memory is sealed against it unless it was told otherwise.
+ *
+ * On a pci target use aligned accesses of 1, 2, 4 or 8 bytes (no vector instructions: the memory may
+ * be uncached), or ivshmem_read() and ivshmem_write() which do.
  */
 void *ivshmem_memory(const struct ivshmem_client *client);
 uint64_t ivshmem_size(const struct ivshmem_client *client);
+/* Is it mapped for reading only (",ro")? Then ivshmem_write() is refused, and a store is a SIGSEGV. */
+bool ivshmem_read_only(const struct ivshmem_client *client);
 enum ivshmem_mapping ivshmem_memory_mapping(const struct ivshmem_client *client);
 
 /*
  * Copy between shared memory at `offset` and private memory. ivshmem_write() ends with a fence that
  * makes the bytes visible to the other peers before anything stored or rung later, on
  * write-combining memory too; ivshmem_read() ends with one after which nothing is loaded that is
- * older than the bytes. Returns 0, or -ERANGE if offset + length does not lie within the
- * memory (nothing is copied then).
+ * older than the bytes. Returns 0 or, with nothing copied, -ERANGE if offset + length does not lie
+ * within the memory, -EACCES if it is to be written but read-only.
  */
 int ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length);
 int ivshmem_write(
@@ -219,13 +244,14 @@ int ivshmem_write(
 
 /*
  * The other peers known now, in ascending order of their ids: stores at most `max` ids and returns
- * how many there are. -EOPNOTSUPP in a guest: the device does not say who is connected.
+ * how many there are. -EOPNOTSUPP in a guest, where the device does not say who is connected, and
+ * for memory alone.
  */
 int ivshmem_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max);
 
 /*
  * On how many vectors `peer` (possibly ourselves) can be rung. -ENOENT if there is no such peer.
- * -EOPNOTSUPP in a guest for any peer but ourselves.
+ * -EOPNOTSUPP in a guest, and for memory alone, for any peer but ourselves.
  */
 int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
 
@@ -235,6 +261,7 @@ int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
  *	-ENOENT		no such peer (unix only: in a guest, a ring to nobody is lost)
  *	-EINVAL		the peer has no such vector (unix only), or vector is out of range
  *	-ENODEV		the device is gone
+ *	-EOPNOTSUPP	memory alone: there is nobody
  */
 int ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 

@@ -23,7 +23,7 @@
 struct backend {
 	const char *name;
 	bool interrupts; /* can we be interrupted at all */
-	bool observes;   /* we have no id */
+	bool without_id; /* we have no id */
 
 	/*
 	 * Attach to `address`, the target without its scheme, by client->deadline (clock_now()). On
@@ -72,6 +72,7 @@ struct ivshmem_client {
 	unsigned n_group_vectors; /* of each peer, if we observe */
 	void *memory;
 	uint64_t size;
+	bool read_only; /* the mapping of the memory */
 	enum ivshmem_mapping mapping;
 	const char *doorbell; /* what ivshmem_doorbell() says */
 
@@ -101,6 +102,8 @@ extern const struct backend backend_unix;
 extern const struct backend backend_observe;
 extern const struct backend backend_vfio;
 extern const struct backend backend_sysfs;
+extern const struct backend backend_shm;
+extern const struct backend backend_file;
 
 /* ---- pci.c: finding the device in a guest ---------------------------------------------------- */
 

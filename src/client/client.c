@@ -160,30 +160,35 @@ static int
 resolve(const char *target, const char *name, const struct backend **ret_backend,
 	const char **ret_address, struct error *reterr)
 {
+	static const struct {
+		const char *scheme;
+		const struct backend *backend;
+	} places[] = {
+		{"unix:", &backend_unix},
+		{"observe:", &backend_observe},
+		{"shm:", &backend_shm},
+		{"file:", &backend_file},
+	};
 	struct pci_device device;
 	int r;
 
-	if (strncmp(target, "unix:", 5) == 0) {
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		size_t length = strlen(places[i].scheme);
+
+		if (strncmp(target, places[i].scheme, length) != 0)
+			continue;
 		if (name)
-			return error_set(
-				reterr, -EINVAL, "a unix target has no back end to choose");
-		*ret_backend = &backend_unix;
-		*ret_address = target + 5;
-		return 0;
-	}
-	if (strncmp(target, "observe:", 8) == 0) {
-		if (name)
-			return error_set(
-				reterr, -EINVAL, "an observe target has no back end to choose");
-		*ret_backend = &backend_observe;
-		*ret_address = target + 8;
+			return error_set(reterr, -EINVAL,
+				"%s has no back end to choose: only a pci target has", target);
+		*ret_backend = places[i].backend;
+		*ret_address = target + length;
 		return 0;
 	}
 	if (strncmp(target, "pci:", 4) != 0)
 		return error_set(reterr, -EINVAL,
 			"'%s' is no target: write unix:PATH for a server's socket, observe:PATH "
-			"for "
-			"its socket for observers, or pci:auto or pci:ADDRESS for a device",
+			"for its socket for observers, pci:auto or pci:ADDRESS for a device, or "
+			"shm:NAME or file:PATH for memory without a server",
 			target);
 	*ret_address = target + 4;
 	r = pci_find(target + 4, &device, reterr);
@@ -309,13 +314,14 @@ ivshmem_id(const struct ivshmem_client *client)
 EXPORT bool
 ivshmem_has_id(const struct ivshmem_client *client)
 {
-	return !client->backend->observes;
+	return !client->backend->without_id;
 }
 
 EXPORT int
 ivshmem_group_vectors(const struct ivshmem_client *client)
 {
-	return client->backend->observes ? (int)client->n_group_vectors : -EOPNOTSUPP;
+	return client->backend->without_id && client->backend->peers ? (int)client->n_group_vectors
+								     : -EOPNOTSUPP;
 }
 
 EXPORT unsigned
@@ -336,6 +342,12 @@ ivshmem_size(const struct ivshmem_client *client)
 	return client->size;
 }
 
+EXPORT bool
+ivshmem_read_only(const struct ivshmem_client *client)
+{
+	return client->read_only;
+}
+
 EXPORT enum ivshmem_mapping
 ivshmem_memory_mapping(const struct ivshmem_client *client)
 {
@@ -351,7 +363,7 @@ ivshmem_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max)
 EXPORT int
 ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 {
-	if (peer == client->id && !client->backend->observes)
+	if (peer == client->id && !client->backend->without_id)
 		return (int)client->n_vectors;
 	return client->backend->peer_vectors ? client->backend->peer_vectors(client, peer)
 					     : -EOPNOTSUPP;
@@ -438,6 +450,8 @@ ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer
 	volatile uint8_t *to;
 	const uint8_t *from = buffer;
 
+	if (client->read_only)
+		return -EACCES;
 	if (!in_range(client, offset, length))
 		return -ERANGE;
 	to = (volatile uint8_t *)client->memory + offset;

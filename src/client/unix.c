@@ -395,7 +395,7 @@ const struct backend backend_unix = {
 
 const struct backend backend_observe = {
 	.name = "observe",
-	.observes = true,
+	.without_id = true,
 	.open = observe_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,

@@ -445,6 +445,17 @@ region_open_lasting(
 	return 0;
 }
 
+int
+region_shm_path(const char *name, char *ret_path, size_t size, struct error *reterr)
+{
+	struct region region;
+	int r = set_name(&region, name, reterr);
+
+	if (r == 0)
+		snprintf(ret_path, size, SHM_DIRECTORY "%s", region.name);
+	return r;
+}
+
 bool
 region_is_sealed(int fd)
 {
@@ -478,8 +489,8 @@ region_close(struct region *region)
 	region->fd = fd_close(region->fd);
 }
 
-int
-region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+static int
+map(int fd, int protection, void **ret_address, uint64_t *ret_size, struct error *reterr)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct stat st;
@@ -498,14 +509,26 @@ region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
 			(long long)st.st_size, page);
 	if ((uint64_t)st.st_size > SIZE_MAX)
 		return error_set(reterr, -EFBIG, "the shared memory is too large for this machine");
-	address = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	address = mmap(NULL, (size_t)st.st_size, protection, MAP_SHARED, fd, 0);
 	if (address == MAP_FAILED)
 		return error_set(reterr, -errno, "cannot map the shared memory: %s%s",
 			strerror(errno),
-			errno == EACCES || errno == EPERM ? " (it was sent read-only)" : "");
+			errno == EACCES || errno == EPERM ? " (it is read-only)" : "");
 	*ret_address = address;
 	*ret_size = (uint64_t)st.st_size;
 	return 0;
+}
+
+int
+region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+{
+	return map(fd, PROT_READ | PROT_WRITE, ret_address, ret_size, reterr);
+}
+
+int
+region_map_read_only(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+{
+	return map(fd, PROT_READ, ret_address, ret_size, reterr);
 }
 
 void

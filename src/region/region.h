@@ -14,6 +14,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -74,6 +75,10 @@ int region_open(
 int region_open_lasting(
 	struct region *ret_region, const struct region_config *config, struct error *reterr);
 
+/* The path of the POSIX shared memory object `name`, which is as shm_open() takes it. -EINVAL if it
+ * is no such name. `size` must be enough: PATH_MAX is. */
+int region_shm_path(const char *name, char *ret_path, size_t size, struct error *reterr);
+
 /* Can nobody shrink it? */
 bool region_is_sealed(int fd);
 
@@ -85,6 +90,8 @@ void region_close(struct region *region);
  * is a multiple of the page size. Does not take the descriptor.
  */
 int region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr);
+/* The same for reading only: storing is a SIGSEGV. */
+int region_map_read_only(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr);
 void region_unmap(void *address, uint64_t size);
 
 #endif

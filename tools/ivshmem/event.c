@@ -58,6 +58,13 @@ print_text(const struct session *session, const struct event *event)
 
 	switch (event->type) {
 	case EVENT_ATTACHED:
+		if (session->is_memory) {
+			print_line("attached to memory alone (%s%s, %s)",
+				format_size(ivshmem_size(session->client), size),
+				ivshmem_read_only(session->client) ? ", read-only" : "",
+				session->target);
+			break;
+		}
 		if (!ivshmem_has_id(session->client)) {
 			print_line("looking on without an id (%s each, %s, %s)",
 				vectors_text(

@@ -24,7 +24,8 @@ info_json_id(const struct session *session, struct json *json)
 		json_number(json, "vectors", ivshmem_vectors(client));
 	} else {
 		json_null(json, "id");
-		json_number(json, "vectors", (uint64_t)ivshmem_group_vectors(client));
+		json_number(json, "vectors",
+			session->is_memory ? 0 : (uint64_t)ivshmem_group_vectors(client));
 	}
 }
 
@@ -55,6 +56,10 @@ info_show(const struct session *session)
 			json_string(&json, "driver", pci.driver);
 			json_string(&json, "doorbell", ivshmem_doorbell(client));
 		}
+		if (session->is_memory) {
+			json_bool(&json, "memory_only", true);
+			json_bool(&json, "read_only", ivshmem_read_only(client));
+		}
 		json_finish(&json);
 		return STATUS_OK;
 	}
@@ -66,7 +71,11 @@ info_show(const struct session *session)
 		print_line("driver:   %s", pci.driver[0] ? pci.driver : "none");
 		print_line("doorbell: %s", ivshmem_doorbell(client));
 	}
-	if (ivshmem_has_id(client)) {
+	if (session->is_memory) {
+		print_line("own id:   none, memory alone");
+		print_line("peers:    none, nobody can be rung");
+		print_line("vectors:  none, no interrupts");
+	} else if (ivshmem_has_id(client)) {
 		print_line("own id:   %u", ivshmem_id(client));
 		print_line("vectors:  %u", ivshmem_vectors(client));
 	} else {
@@ -75,7 +84,7 @@ info_show(const struct session *session)
 	}
 	print_line("memory:   %s (%" PRIu64 " bytes)", format_size(ivshmem_size(client), size),
 		ivshmem_size(client));
-	print_line("mapping:  %s", mapping);
+	print_line("mapping:  %s%s", mapping, ivshmem_read_only(client) ? ", read-only" : "");
 	return STATUS_OK;
 }
 
@@ -109,7 +118,8 @@ peers_show(const struct session *session)
 	char text[VECTORS_TEXT_MAX];
 	int n;
 
-	if (session_check_attached(session) != STATUS_OK)
+	if (session_check_attached(session) != STATUS_OK ||
+		session_check_peers(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	n = ivshmem_peers(session->client, NULL, 0);
 	if (n < 0 && n != -EOPNOTSUPP)
@@ -192,6 +202,8 @@ const struct command command_info = {
 		"with " IVSHMEM_OBSERVER_SUFFIX
 		" behind it: nobody is told of them. Else they are peers of their own, as all "
 		"other commands are. In a guest the id is the device's and stays.\n"
+		"A target that is memory alone, shm:NAME or file:PATH, has neither id, peers nor "
+		"interrupts, which is said instead.\n"
 		"The mapping tells how the processor may cache the memory: write-back is as fast "
 		"as any "
 		"memory, with write-combining reads are slow, uncached is slow both ways, and "
@@ -202,6 +214,9 @@ const struct command command_info = {
 	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,"
 		"\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
 		"Without an id, \"id\" is null and \"vectors\" what each peer has.\n"
+		"On memory alone, which is \"backend\":\"shm\"|\"file\", also "
+		"\"memory_only\":true\n"
+		"and \"read_only\":BOOL; \"id\" is null and \"vectors\" 0.\n"
 		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if "
 		"none) and\n"
 		"\"doorbell\":\"register\"|\"words\".",
@@ -219,7 +234,7 @@ const struct command command_peers = {
 		"line for each other peer, in "
 		"the order of ids, with the number of vectors it can be rung on.\n"
 		"In a guest the device does not tell who is connected; the command says so and "
-		"succeeds.",
+		"succeeds. On memory alone, shm:NAME or file:PATH, it fails.",
 	.json = "{\"id\":I,\"vectors\":N,\"peers\":[{\"id\":P,\"vectors\":N},...]}\n"
 		"Without an id, \"id\" is null and \"vectors\" what each peer has. In a guest "
 		"\"peers\" is null.",

@@ -16,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifndef IVSHMEM_VERSION
 #define IVSHMEM_VERSION "unknown"
@@ -61,7 +60,7 @@ static const struct cli_option global_options[N_GLOBAL] = {
 	[GLOBAL_CONNECT_TIMEOUT] = {0, "connect-timeout", "SECONDS",
 		"how long the server may take to greet us (default: 5)"},
 	[GLOBAL_WAIT] = {0, "wait", "SECONDS",
-		"wait so long for a server that is not there yet (default: 0)"},
+		"wait so long for a server, or shared memory, that is not there yet (default: 0)"},
 	[GLOBAL_QUIET] = {'q', "quiet", NULL,
 		"no notes on stderr that are not errors, such as our id while waiting"},
 	[GLOBAL_VERBOSE] = {'v', "verbose", NULL, "say on stderr what the library does"},
@@ -243,18 +242,6 @@ run_command(struct cli *cli, const struct command *command, const struct cli_arg
 	return status;
 }
 
-/* A server's memory that is a file with a name can be truncated by whoever may write to it. */
-static void
-on_bus_error(int signal)
-{
-	static const char message[] = "ivshmem: the shared memory was truncated while in use\n";
-	ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
-
-	(void)signal;
-	(void)written;
-	_exit(STATUS_FAILURE);
-}
-
 /* The end of the program: a result that could not be written is no success. */
 static int
 finish(enum status status)
@@ -273,7 +260,6 @@ finish(enum status status)
 int
 main(int argc, char **argv)
 {
-	struct sigaction bus_error = {.sa_handler = on_bus_error};
 	struct cli cli = {.connect_timeout_ms = 5000};
 	struct cli_arguments arguments = {.n_operands = 0};
 	const struct command *command = NULL;
@@ -282,7 +268,6 @@ main(int argc, char **argv)
 	if (fd_open_standard() < 0)
 		return STATUS_FAILURE;
 	setvbuf(stderr, NULL, _IOLBF, 0);
-	sigaction(SIGBUS, &bus_error, NULL);
 	/* Output that exceeds RLIMIT_FSIZE is an error like a full disk, and told. */
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();

@@ -268,12 +268,24 @@ const struct command command_read = {
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
+static enum status
+write_check(const struct session *session)
+{
+	if (session_check_attached(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	if (ivshmem_read_only(session->client))
+		return fail("cannot write to %s: it is for reading only; leave out the ,ro at its "
+			    "end",
+			session->target);
+	return STATUS_OK;
+}
+
 enum status
 memory_write(const struct session *session, uint64_t offset, const void *bytes, size_t length)
 {
 	int r;
 
-	if (session_check_attached(session) != STATUS_OK)
+	if (write_check(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	r = ivshmem_write(session->client, offset, bytes, length);
 	if (r == -ERANGE)
@@ -395,6 +407,9 @@ write_run(const struct cli *cli, const struct cli_arguments *arguments)
 	}
 	session->looks = true;
 	status = session_open(session, cli, NULL, false, STATUS_OK);
+	/* Now, before anything is taken from stdin. */
+	if (status == STATUS_OK)
+		status = write_check(session);
 	if (status != STATUS_OK)
 		return status;
 	if (arguments->n_operands > 1)

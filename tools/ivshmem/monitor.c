@@ -43,6 +43,7 @@ monitor_run(const struct cli *cli, const struct cli_arguments *arguments)
 	if (value_interval("--reconnect-interval", arguments->option[MONITOR_INTERVAL], &interval) <
 		0)
 		return STATUS_USAGE;
+	session->needs_peers = true;
 	status = session_open(session, cli,
 		arguments->option[MONITOR_TIME] ? print_event_with_time : print_event, true,
 		STATUS_OK);

@@ -173,6 +173,7 @@ ping_run(const struct cli *cli, const struct cli_arguments *arguments)
 			0 ||
 		value_duration("--timeout", arguments->option[PING_OPTION_TIMEOUT], &timeout) < 0)
 		return STATUS_USAGE;
+	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status == STATUS_OK)
 		status = session_check_vector(session, (int)bell.vector);
@@ -337,6 +338,7 @@ echo_run(const struct cli *cli, const struct cli_arguments *arguments)
 		value_u64("--count", arguments->option[ECHO_COUNT], 1, UINT64_MAX, &count) < 0 ||
 		value_duration("--timeout", arguments->option[ECHO_TIMEOUT], &timeout) < 0)
 		return STATUS_USAGE;
+	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true,
 		count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
 	if (status == STATUS_OK)

@@ -148,7 +148,8 @@ ring_bells(struct session *session, const struct bell *bells, unsigned n_bells, 
 {
 	struct ringing ringing = {.session = session, .count = count, .status = STATUS_OK};
 
-	if (session_check_attached(session) != STATUS_OK)
+	if (session_check_attached(session) != STATUS_OK ||
+		session_check_peers(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (session->cli->json) {
 		json_object(&ringing.json, NULL);
@@ -192,6 +193,7 @@ ring_run(const struct cli *cli, const struct cli_arguments *arguments)
 			status = STATUS_USAGE;
 	}
 	session->looks = true;
+	session->needs_peers = true;
 	if (status == STATUS_OK)
 		status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status == STATUS_OK)

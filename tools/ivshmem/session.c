@@ -64,6 +64,36 @@ signals_read(struct session *session)
 		session->quit = (int)info.ssi_signo;
 }
 
+/* ---- memory that is truncated ------------------------------------------------------------- */
+
+/* What to say; a handler can only write what is there already. */
+static char bus_error_message[TARGET_MAX + 256];
+
+static void
+on_bus_error(int signal)
+{
+	ssize_t written = write(STDERR_FILENO, bus_error_message, strlen(bus_error_message));
+
+	(void)signal;
+	(void)written;
+	_exit(STATUS_FAILURE);
+}
+
+/* Memory that is a file with a name can be truncated by whoever may write to it, and its file system
+ * may have no room for pages that nobody used so far. */
+static void
+bus_error_open(const struct session *session)
+{
+	struct sigaction action = {.sa_handler = on_bus_error};
+
+	snprintf(bus_error_message, sizeof(bus_error_message),
+		"ivshmem: the shared memory of %s was truncated while in use, or its file system "
+		"is "
+		"full: attach again when it has its size and room\n",
+		session->target);
+	sigaction(SIGBUS, &action, NULL);
+}
+
 /* ---- what the library tells us ------------------------------------------------------------ */
 
 static void
@@ -260,7 +290,9 @@ session_attach_first(struct session *session, struct ivshmem_error *reterr)
 		struct pollfd signals = {.fd = session->signal_fd, .events = POLLIN};
 
 		r = session_attach(session, &session->client, reterr);
-		if ((r != -ENOENT && r != -ECONNREFUSED) || session->is_pci || clock_now() >= end)
+		/* -ENODATA: whoever makes a memory object has not given it its size yet. */
+		if ((r != -ENOENT && r != -ECONNREFUSED && r != -ENODATA) || session->is_pci ||
+			clock_now() >= end)
 			return r;
 		if (poll(&signals, 1, WAIT_STEP_MS) == 1)
 			return r;
@@ -314,6 +346,10 @@ session_open(struct session *session, const struct cli *cli,
 	if (status != STATUS_OK)
 		return status;
 	session->is_pci = strncmp(session->target, "pci:", 4) == 0;
+	session->is_memory = target_is_memory(session->target);
+	if (session->needs_peers && session_check_peers(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	bus_error_open(session);
 
 	if (signals) {
 		r = signals_open(session, signal_status);
@@ -491,11 +527,23 @@ session_check_attached(const struct session *session)
 }
 
 enum status
+session_check_peers(const struct session *session)
+{
+	if (!session->is_memory)
+		return STATUS_OK;
+	return fail("%s is memory alone, without peers and interrupts: those need a server "
+		    "(ivshmem-server), and its socket as the target (--target unix:PATH)",
+		session->target);
+}
+
+enum status
 session_check_vector(const struct session *session, int vector)
 {
 	unsigned vectors;
 
 	if (session_check_attached(session) != STATUS_OK)
+		return STATUS_FAILURE;
+	if (session_check_peers(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (!ivshmem_has_id(session->client))
 		return fail("an observer has no id, so nobody can interrupt it: name the server's "

@@ -41,6 +41,8 @@ struct session {
 	const struct cli *cli;
 	char target[TARGET_MAX];
 	bool is_pci;
+	bool is_memory;   /* and nothing else: no peers, no interrupts */
+	bool needs_peers; /* set before session_open() by commands that make no sense without */
 	bool looks; /* needs no id: set before session_open() by commands that only look or ring */
 
 	struct ivshmem_client *client; /* NULL once a PCI device is gone */
@@ -114,6 +116,9 @@ uint64_t session_take(struct session *session, unsigned vector, uint64_t max);
 /* Whether we can be interrupted, on `vector` or IVSHMEM_ANY_VECTOR; else complain and name the
  * remedy. */
 enum status session_check_vector(const struct session *session, int vector);
+
+/* Whether there can be peers; else complain and name the remedy. */
+enum status session_check_peers(const struct session *session);
 
 /* Whether there is a client; else complain. For the shell, whose device may be gone. */
 enum status session_check_attached(const struct session *session);

@@ -109,9 +109,12 @@ target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
 		scheme = "unix:";
 	} else if ((strncmp(text, "unix:", 5) != 0 || !text[5]) &&
 		   (strncmp(text, "observe:", 8) != 0 || !text[8]) &&
-		   (strncmp(text, "pci:", 4) != 0 || !text[4])) {
+		   (strncmp(text, "pci:", 4) != 0 || !text[4]) &&
+		   (strncmp(text, "shm:", 4) != 0 || !text[4]) &&
+		   (strncmp(text, "file:", 5) != 0 || !text[5])) {
 		fail("%s '%s' is not a target: give unix:PATH for a server's socket, observe:PATH "
-		     "for its socket for observers, or pci:auto or pci:ADDRESS for a PCI device",
+		     "for its socket for observers, pci:auto or pci:ADDRESS for a PCI device, or "
+		     "shm:NAME or file:PATH for memory without a server",
 			origin, text);
 		return STATUS_USAGE;
 	}
@@ -121,6 +124,12 @@ target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
 		return STATUS_USAGE;
 	}
 	return STATUS_OK;
+}
+
+bool
+target_is_memory(const char *target)
+{
+	return strncmp(target, "shm:", 4) == 0 || strncmp(target, "file:", 5) == 0;
 }
 
 enum status

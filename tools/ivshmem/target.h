@@ -13,6 +13,9 @@
  */
 enum status target_choose(const struct cli *cli, char ret_target[TARGET_MAX]);
 
+/* Is it memory alone, which has neither peers nor interrupts? */
+bool target_is_memory(const char *target);
+
 /* The PCI device that a "pci:" target means, for showing. "" where it cannot be told. */
 struct target_pci {
 	char address[16]; /* 0000:00:05.0 */

@@ -117,6 +117,7 @@ wait_run(const struct cli *cli, const struct cli_arguments *arguments)
 		return STATUS_USAGE;
 
 	wanted = arguments->option[WAIT_VECTOR] ? (int)vector : IVSHMEM_ANY_VECTOR;
+	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status == STATUS_OK)
 		status = session_check_vector(session, wanted);
