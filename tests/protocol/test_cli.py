@@ -406,7 +406,8 @@ def test_server_without_vectors(server, run):
     server("--no-observer-socket", vectors=0)
     assert re.search(r"^vectors:\s+0$", run("info").stdout, re.MULTILINE)
     for arguments in (["wait"], ["ping", "0"], ["echo", "0"]):
-        (line,) = run(*arguments, status=FAILURE).lines("stderr")
+        waiting, line = run(*arguments, status=FAILURE).lines("stderr")
+        assert "waiting for vector 0" in waiting
         assert "-n 1" in line
 
 

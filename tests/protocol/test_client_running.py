@@ -224,6 +224,77 @@ def test_064_flags_of_descriptors_are_left_alone(monitor, nonblocking):
         assert bool(fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_NONBLOCK) == nonblocking
 
 
+def test_wait_for_a_vector_that_a_slow_server_announces_late(cli, fake, closing):
+    """207 vectors are there when attaching is over, and the other 1841 come."""
+    process = cli(*PATIENT, "wait", "--vector", "2047", limit_files=8192)
+    a = Attached(fake, process, own=[wire.eventfd()] * 207)
+    a.made = a.made[:1]
+    closing.append(a)
+    process.expect("ivshmem: waiting for vector 2047: we have 207 vectors so far", "stderr")
+    for _ in range(2048 - 207 - 1):
+        a.connection.send(0, a.own[0])
+    (last,) = a.eventfds()
+    a.connection.send(0, last)
+    process.expect("ivshmem: waiting as peer 0", "stderr")
+    wire.ring(last)
+    assert process.wait() == 0, process.describe()
+    assert process.stdout == "vector 2047 count 1\n"
+
+
+@pytest.mark.parametrize("own", [0, 3])
+@pytest.mark.parametrize("command", ["wait", "echo", "ping"])
+def test_vector_that_a_slow_server_announces_late(cli, fake, closing, command, own):
+    """Also when none of our vectors was there at first, and in the other commands that need one."""
+    words = {
+        "wait": ["wait", "--vector", "5"],
+        "echo": ["echo", "0:5", "--count", "1"],
+        "ping": ["ping", "0:5", "--count", "1"],
+    }
+    process = cli(*PATIENT, *words[command])
+    a = Attached(fake, process, vectors=own)
+    closing.append(a)
+    process.expect(f"ivshmem: waiting for vector 5: we have {own} vectors so far", "stderr")
+    late = a.eventfds(6 - own)
+    for fd in late:
+        a.connection.send(0, fd)
+    wire.ring(late[-1])
+    assert process.wait() == 0, process.describe()
+
+
+def test_wait_for_a_vector_that_never_comes(cli, fake, closing):
+    """What others announce does not count, and the message says how many we have in the end."""
+    process = cli(*PATIENT, "wait", "--vector", "9")
+    a = Attached(fake, process)
+    closing.append(a)
+    process.expect("ivshmem: waiting for vector 9: we have 2 vectors so far", "stderr")
+    a.connection.send(0, *a.eventfds())
+    try:
+        while process.running():
+            a.join(3)
+            a.connection.send(3)
+            os.close(a.made.pop())
+            time.sleep(0.05)  # never silent for long
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    assert process.wait() == 1, process.describe()
+    assert "no vector 9: we have 3 vectors" in process.stderr, process.describe()
+
+
+@pytest.mark.parametrize("end", ["signal", "server", "timeout"])
+def test_wait_for_a_late_vector_ends(cli, fake, closing, end):
+    """By a signal, with the server, and at --timeout, each at once."""
+    process = cli(*PATIENT, "wait", "--vector", "9", *(["--timeout", "0"] if end == "timeout" else []))
+    a = Attached(fake, process)
+    closing.append(a)
+    process.expect("ivshmem: waiting for vector 9: .*", "stderr")
+    if end == "signal":
+        process.signal(15)
+    if end == "server":
+        a.connection.close()
+    assert process.wait() == 1, process.describe()
+    assert ("interrupted" if end == "signal" else "no vector 9") in process.stderr, process.describe()
+
+
 def test_066_end_of_the_server_ends_nothing_else(cli, fake, closing):
     """A wait that is under way ends when its rings have come, server or not."""
     process = cli(*PATIENT, "wait", "--vector", "1", "--count", "3")

@@ -94,7 +94,7 @@ enum status
 ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint64_t interval,
 	uint64_t timeout)
 {
-	enum status status = session_check_vector(session, (int)bell->vector);
+	enum status status = session_await_vector(session, (int)bell->vector, SESSION_FOREVER);
 	enum ping_end end;
 	uint64_t sent = 0, received = 0, *times;
 
@@ -176,7 +176,7 @@ ping_run(const struct cli *cli, const struct cli_arguments *arguments)
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status == STATUS_OK)
-		status = session_check_vector(session, (int)bell.vector);
+		status = session_await_vector(session, (int)bell.vector, SESSION_FOREVER);
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "ringing as peer %u", ivshmem_id(session->client));
@@ -273,8 +273,8 @@ enum status
 echo_peer(struct session *session, const struct bell *bell, uint64_t count, uint64_t timeout)
 {
 	struct echo echo = {.session = session, .bell = bell, .count = count};
-	enum status status = session_check_vector(session, (int)bell->vector);
 	uint64_t deadline = session_deadline(timeout);
+	enum status status = session_await_vector(session, (int)bell->vector, deadline);
 	unsigned wake = 0;
 
 	if (status != STATUS_OK)
@@ -342,7 +342,7 @@ echo_run(const struct cli *cli, const struct cli_arguments *arguments)
 	status = session_open(session, cli, session_event_note, true,
 		count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
 	if (status == STATUS_OK)
-		status = session_check_vector(session, (int)bell.vector);
+		status = session_await_vector(session, (int)bell.vector, session_deadline(timeout));
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "echoing as peer %u", ivshmem_id(session->client));

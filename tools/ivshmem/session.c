@@ -20,6 +20,12 @@
 /* Between two looks for a server. */
 #define WAIT_STEP_MS 100
 
+/*
+ * A server announces our vectors one by one, and no message says which is the last. When none came
+ * for so long, we have all of them. Much more than a busy machine makes a server pause.
+ */
+#define VECTOR_SILENCE (2 * NSEC_PER_SEC)
+
 /* ---- signals ------------------------------------------------------------------------------ */
 
 static volatile sig_atomic_t status_on_signal;
@@ -536,19 +542,16 @@ session_check_peers(const struct session *session)
 		session->target);
 }
 
-enum status
-session_check_vector(const struct session *session, int vector)
+/* Complain that we have too few vectors, and name the remedy. */
+static enum status
+fail_for_vectors(const struct session *session, int vector)
 {
-	unsigned vectors;
+	unsigned vectors = ivshmem_vectors(session->client);
+	char text[VECTORS_TEXT_MAX];
 
-	if (session_check_attached(session) != STATUS_OK)
-		return STATUS_FAILURE;
-	if (session_check_peers(session) != STATUS_OK)
-		return STATUS_FAILURE;
 	if (!ivshmem_has_id(session->client))
 		return fail("an observer has no id, so nobody can interrupt it: name the server's "
 			    "other socket, --target unix:PATH");
-	vectors = ivshmem_vectors(session->client);
 	if (vectors == 0 && !session->is_pci)
 		return fail(
 			"the server gives its peers no vectors, so nobody can interrupt us: start "
@@ -560,13 +563,55 @@ session_check_vector(const struct session *session, int vector)
 	if (vectors == 0)
 		return fail("the device has no interrupts: give the virtual machine an "
 			    "ivshmem-doorbell device instead of ivshmem-plain");
-	if (vector != IVSHMEM_ANY_VECTOR && (unsigned)vector >= vectors) {
-		char text[VECTORS_TEXT_MAX];
+	return fail("we have no vector %d: we have %s, counted from 0", vector,
+		vectors_text(vectors, text));
+}
 
-		return fail("we have no vector %d: we have %s, counted from 0", vector,
-			vectors_text(vectors, text));
+/*
+ * Whether the server may still give us vectors until we have `wanted`. A device has what it has, and
+ * an observer gets none.
+ */
+static bool
+vectors_may_come(const struct session *session, unsigned wanted)
+{
+	return !session->is_pci && ivshmem_has_id(session->client) && !session->lost.code &&
+	       wanted <= IVSHMEM_MAX_VECTORS;
+}
+
+enum status
+session_await_vector(struct session *session, int vector, uint64_t deadline)
+{
+	unsigned wanted = vector == IVSHMEM_ANY_VECTOR ? 1 : (unsigned)vector + 1;
+	unsigned before = 0, wake = 0;
+	char text[VECTORS_TEXT_MAX];
+	uint64_t until = 0;
+
+	for (bool first = true;; first = false) {
+		unsigned vectors;
+		bool more;
+
+		if (session_check_attached(session) != STATUS_OK ||
+			session_check_peers(session) != STATUS_OK)
+			return STATUS_FAILURE;
+		vectors = ivshmem_vectors(session->client);
+		more = first || vectors != before;
+		if (vectors >= wanted)
+			return STATUS_OK;
+		if (wake & SESSION_QUIT)
+			return fail("interrupted: we have no vector %u yet", wanted - 1);
+		if (!vectors_may_come(session, wanted) || (wake & SESSION_TIMEOUT && !more))
+			return fail_for_vectors(session, vector);
+		if (first)
+			note(session->cli, "waiting for vector %u: we have %s so far", wanted - 1,
+				vectors_text(vectors, text));
+		if (more) {
+			/* Only our own vectors count: others may come and go for ever. */
+			until = session_deadline(VECTOR_SILENCE);
+			until = until < deadline ? until : deadline;
+			before = vectors;
+		}
+		wake = session_step(session, -1, until);
 	}
-	return STATUS_OK;
 }
 
 bool

@@ -113,9 +113,13 @@ void session_unmute(struct session *session);
 /* Take at most `max` rings of those that came in on `vector`; returns how many. */
 uint64_t session_take(struct session *session, unsigned vector, uint64_t max);
 
-/* Whether we can be interrupted, on `vector` or IVSHMEM_ANY_VECTOR; else complain and name the
- * remedy. */
-enum status session_check_vector(const struct session *session, int vector);
+/*
+ * Wait until we can be interrupted on `vector`, or on any if it is IVSHMEM_ANY_VECTOR: a slow server
+ * may still be announcing our vectors. Complain and name the remedy when that vector can never come,
+ * when the server has announced nothing for us for a while, at `deadline` (clock_now()), and when a
+ * signal asks to end.
+ */
+enum status session_await_vector(struct session *session, int vector, uint64_t deadline);
 
 /* Whether there can be peers; else complain and name the remedy. */
 enum status session_check_peers(const struct session *session);

@@ -187,8 +187,8 @@ run_wait(struct shell *shell, const struct words *words)
 		value_u64("COUNT", words->word[1], 1, UINT64_MAX, &count) < 0 ||
 		value_duration("SECONDS", words->word[2], &timeout) < 0)
 		return STATUS_FAILURE;
-	return wait_for_rings(
-		shell->session, any ? IVSHMEM_ANY_VECTOR : (int)vector, count, timeout);
+	return wait_for_rings(shell->session, any ? IVSHMEM_ANY_VECTOR : (int)vector, count,
+		session_deadline(timeout));
 }
 
 static enum status

@@ -60,13 +60,12 @@ print_rings(const struct waiting *waiting, bool timed_out)
 }
 
 enum status
-wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t timeout)
+wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t deadline)
 {
 	struct waiting waiting = {.session = session, .vector = vector, .missing = count};
-	uint64_t deadline = session_deadline(timeout);
 	unsigned wake = 0;
 
-	if (session_check_vector(session, vector) != STATUS_OK)
+	if (session_await_vector(session, vector, deadline) != STATUS_OK)
 		return STATUS_FAILURE;
 	session_mute(session, vector);
 	for (;;) {
@@ -103,7 +102,7 @@ static enum status
 wait_run(const struct cli *cli, const struct cli_arguments *arguments)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = 1, timeout = SESSION_FOREVER;
+	uint64_t count = 1, timeout = SESSION_FOREVER, deadline;
 	unsigned vector = 0;
 	enum status status;
 	int wanted;
@@ -119,12 +118,14 @@ wait_run(const struct cli *cli, const struct cli_arguments *arguments)
 	wanted = arguments->option[WAIT_VECTOR] ? (int)vector : IVSHMEM_ANY_VECTOR;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
-	if (status == STATUS_OK)
-		status = session_check_vector(session, wanted);
+	if (status != STATUS_OK)
+		return status;
+	deadline = session_deadline(timeout);
+	status = session_await_vector(session, wanted, deadline);
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "waiting as peer %u", ivshmem_id(session->client));
-	return wait_for_rings(session, wanted, count, timeout);
+	return wait_for_rings(session, wanted, count, deadline);
 }
 
 const struct command command_wait = {
@@ -138,6 +139,8 @@ const struct command command_wait = {
 		"rings beyond that are left alone.\n"
 		"As a host process is a new peer each time it attaches, the id to ring is noted on "
 		"stderr before the wait begins.\n"
+		"A server announces our vectors one by one. If vector V is not there yet, the "
+		"command waits for it as long as more come, and for 2 seconds after the last one.\n"
 		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. If "
 		"the server goes away, the wait goes on, because peers that are connected can "
 		"still "

@@ -6,9 +6,9 @@
 
 /*
  * Wait until `count` rings of `vector` (or IVSHMEM_ANY_VECTOR) came, those included that came
- * before and that nobody took, and take them: exactly so many. `timeout` in nanoseconds, or
- * SESSION_FOREVER.
+ * before and that nobody took, and take them: exactly so many. `deadline` is of clock_now(),
+ * or SESSION_FOREVER.
  */
-enum status wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t timeout);
+enum status wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t deadline);
 
 #endif
