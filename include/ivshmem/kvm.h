@@ -245,6 +245,18 @@ int ivshmem_kvm_load(struct ivshmem_kvm *kvm, enum ivshmem_device_format format,
 void *ivshmem_kvm_memory(struct ivshmem_kvm *kvm);
 uint64_t ivshmem_kvm_memory_size(struct ivshmem_kvm *kvm);
 
+/*
+ * Memory that is not sealed, such as an object with a name, can be shrunk by whoever may write it.
+ * A virtual CPU that then uses what is gone leaves KVM_RUN with EFAULT: that is the kernel's, and
+ * the VMM's to handle. Accesses that come through this library read as all ones, and the log says
+ * so once. For that, the library handles SIGBUS as long as there is a device with such memory; a
+ * handler that was there before gets every SIGBUS that is not ours, and is put back at the end.
+ *
+ * A VMM that installs one later calls this function in it, first of all: it does not return if the
+ * SIGBUS is ours. Async-signal-safe. Accesses of the VMM's own to ivshmem_kvm_memory() are not ours.
+ */
+void ivshmem_kvm_sigbus(void);
+
 /* As the functions of device.h of the same names. */
 uint64_t ivshmem_kvm_bar_size(struct ivshmem_kvm *kvm, unsigned bar);
 uint64_t ivshmem_kvm_bar_address(struct ivshmem_kvm *kvm, unsigned bar);

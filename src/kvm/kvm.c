@@ -271,13 +271,57 @@ ivshmem_kvm_config_write(
 	unlock(kvm);
 }
 
+/* The shared memory can vanish under an access; then it is one that fails. */
+struct memory_access {
+	struct ivshmem_device *device;
+	uint64_t offset, value;
+	unsigned size;
+	bool is_write;
+};
+
+static void
+access_memory(void *data)
+{
+	struct memory_access *access = data;
+
+	if (access->is_write)
+		ivshmem_device_write(access->device, IVSHMEM_BAR_MEMORY, access->offset,
+			access->size, access->value);
+	else
+		access->value = ivshmem_device_read(
+			access->device, IVSHMEM_BAR_MEMORY, access->offset, access->size);
+}
+
+static uint64_t
+device_read(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned size)
+{
+	struct memory_access access = {.device = kvm->device, .offset = offset, .size = size};
+
+	if (bar != IVSHMEM_BAR_MEMORY)
+		return ivshmem_device_read(kvm->device, bar, offset, size);
+	if (member_access(kvm->member, access_memory, &access) < 0)
+		return UINT64_MAX >> (64 - 8 * size);
+	return access.value;
+}
+
+static void
+device_write(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+	struct memory_access access = {kvm->device, offset, value, size, true};
+
+	if (bar == IVSHMEM_BAR_MEMORY)
+		member_access(kvm->member, access_memory, &access);
+	else
+		ivshmem_device_write(kvm->device, bar, offset, size, value);
+}
+
 uint64_t
 ivshmem_kvm_read(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned size)
 {
 	uint64_t value;
 
 	lock(kvm);
-	value = ivshmem_device_read(kvm->device, bar, offset, size);
+	value = device_read(kvm, bar, offset, size);
 	unlock(kvm);
 	return value;
 }
@@ -287,7 +331,7 @@ ivshmem_kvm_write(
 	struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
 {
 	lock(kvm);
-	ivshmem_device_write(kvm->device, bar, offset, size, value);
+	device_write(kvm, bar, offset, size, value);
 	unlock(kvm);
 }
 
@@ -300,10 +344,10 @@ access_part(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, uint8_t *byt
 	if (is_write) {
 		for (unsigned i = 0; i < size; i++)
 			value |= (uint64_t)bytes[i] << (8 * i);
-		ivshmem_device_write(kvm->device, bar, offset, size, value);
+		device_write(kvm, bar, offset, size, value);
 		return;
 	}
-	value = ivshmem_device_read(kvm->device, bar, offset, size);
+	value = device_read(kvm, bar, offset, size);
 	for (unsigned i = 0; i < size; i++)
 		bytes[i] = (uint8_t)(value >> (8 * i));
 }
@@ -409,6 +453,12 @@ ivshmem_kvm_memory_size(struct ivshmem_kvm *kvm)
 	size = member_memory_size(kvm->member);
 	unlock(kvm);
 	return size;
+}
+
+void
+ivshmem_kvm_sigbus(void)
+{
+	member_fault();
 }
 
 uint64_t

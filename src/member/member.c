@@ -6,6 +6,7 @@
 
 #include <clock.h>
 #include <fd.h>
+#include <guard.h>
 #include <parse.h>
 #include <region.h>
 
@@ -29,11 +30,15 @@ member_take_memory(struct member *member, int *fd, struct error *reterr)
 	if (r < 0)
 		return r;
 	member->memory_fd = fd_take(fd);
-	log_info(member->log, "the shared memory has %s%s", format_size(member->size, text),
-		region_is_sealed(member->memory_fd)
-			? ""
-			: "; it is not sealed, so whoever may write it can also shrink it, and "
-			  "kill all who use what is gone");
+	member->failed = false;
+	member->guarded = !region_is_sealed(member->memory_fd) && guard_acquire() == 0;
+	log_info(member->log, "the shared memory has %s", format_size(member->size, text));
+	/* Of one that the user has named, warn_of_memory() knows more. */
+	if (member->has_server && !region_is_sealed(member->memory_fd))
+		log_warning(member->log,
+			"the server's memory is not sealed: every member of the group can shrink "
+			"it, which stops the VMs that use what is gone; give ivshmem-server no "
+			"name for it (neither -M nor -m), and it is sealed");
 	return 0;
 }
 
@@ -41,9 +46,40 @@ void
 member_release_memory(struct member *member)
 {
 	region_unmap(member->memory, member->size);
+	if (member->guarded)
+		guard_release();
+	member->guarded = false;
 	member->memory = NULL;
 	member->size = 0;
 	member->memory_fd = fd_close(member->memory_fd);
+}
+
+int
+member_access(struct member *member, void (*access)(void *data), void *data)
+{
+	char was[SIZE_TEXT_MAX], is[SIZE_TEXT_MAX];
+	struct stat st;
+	int r = guard_run(access, data);
+
+	if (r == 0 || member->failed)
+		return r;
+	member->failed = true;
+	if (fstat(member->memory_fd, &st) == 0 && (uint64_t)st.st_size < member->size)
+		log_error(member->log,
+			"somebody has shrunk the shared memory, from %s to %s: what is gone reads "
+			"as all ones, and a VM that has it mapped is stopped when it uses it",
+			format_size(member->size, was), format_size((uint64_t)st.st_size, is));
+	else
+		log_error(member->log,
+			"a part of the shared memory cannot be used, and reads as all ones: its "
+			"file system is full, or the memory is broken");
+	return r;
+}
+
+void
+member_fault(void)
+{
+	guard_fault();
 }
 
 /* What is dangerous about an object with a name, though it is what was asked for. */

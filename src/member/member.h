@@ -123,6 +123,17 @@ int member_memory_fd(const struct member *member);
 void *member_memory(const struct member *member);
 uint64_t member_memory_size(const struct member *member);
 
+/*
+ * Call `access`, which loads from the memory or stores to it and does nothing else: memory that is
+ * not sealed can be shrunk by others, and then the access fails instead of ending the process.
+ * Returns 0, or -EFAULT, which is logged once. `access` may have done a part of its work then. Any
+ * thread, as long as others do not use the member.
+ */
+int member_access(struct member *member, void (*access)(void *data), void *data);
+/* From a handler of SIGBUS that was installed later than the member: does not return if the SIGBUS
+ * is that of member_access() in this thread. */
+void member_fault(void);
+
 /* The eventfd of a vector that the device was told of, a peer's or our own (borrowed); -1 if there
  * is none, be it that the server sent something else than an eventfd. */
 int member_eventfd(const struct member *member, uint16_t peer, unsigned vector);

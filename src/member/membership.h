@@ -65,6 +65,7 @@ struct member {
 	int memory_fd;
 	void *memory;
 	uint64_t size;
+	bool guarded, failed; /* whether it may vanish; whether that was told */
 
 	struct peers peers;      /* with ourselves */
 	struct own_vector **own; /* n_own pointers: the loop knows their addresses */

@@ -85,6 +85,40 @@ write_region(struct ivshmem_device *device, const struct vfio_user_region_access
 	}
 }
 
+/* The shared memory can vanish under an access; then it is one that fails. */
+struct memory_access {
+	struct ivshmem_device *device;
+	const struct vfio_user_region_access *access;
+	uint8_t *to;         /* reading */
+	const uint8_t *from; /* writing */
+};
+
+static void
+access_memory(void *data)
+{
+	const struct memory_access *memory = data;
+
+	if (memory->to)
+		read_region(memory->device, memory->access, memory->to);
+	else
+		write_region(memory->device, memory->access, memory->from);
+}
+
+static void
+do_access(const struct function *function, const struct vfio_user_region_access *access,
+	uint8_t *to, const uint8_t *from)
+{
+	struct memory_access memory = {function->device, access, to, from};
+
+	if (access->region != 2) {
+		access_memory(&memory);
+		return;
+	}
+	if (to)
+		memset(to, 0xff, access->count);
+	member_access(function->member, access_memory, &memory);
+}
+
 int
 handle_region_read(struct session *session, struct request *request, struct reply *reply)
 {
@@ -96,7 +130,7 @@ handle_region_read(struct session *session, struct request *request, struct repl
 			"%u bytes are more than the %u of one message", access.count,
 			VFIO_USER_MAX_TRANSFER);
 	reply_add(reply, &access, sizeof(access));
-	read_region(session->function->device, &access, reply->body + reply->length);
+	do_access(session->function, &access, reply->body + reply->length, NULL);
 	reply->length += access.count;
 	return 0;
 }
@@ -110,7 +144,7 @@ handle_region_write(struct session *session, struct request *request, struct rep
 	if (request->length - sizeof(access) != access.count)
 		return session_refuse(session, -EINVAL, "it has %zu bytes of data, but says %u",
 			request->length - sizeof(access), access.count);
-	write_region(session->function->device, &access, request->body + sizeof(access));
+	do_access(session->function, &access, NULL, request->body + sizeof(access));
 	reply_add(reply, &access, sizeof(access));
 	return 0;
 }
@@ -137,8 +171,8 @@ handle_write_multi(struct session *session, struct request *request, struct repl
 	}
 	for (size_t i = 0; i < n; i++) {
 		memcpy(&one, next + i * sizeof(one), sizeof(one));
-		write_region(session->function->device,
-			&(struct vfio_user_region_access){one.offset, one.region, one.count},
+		do_access(session->function,
+			&(struct vfio_user_region_access){one.offset, one.region, one.count}, NULL,
 			one.data);
 	}
 	reply_add(reply, &multi, sizeof(multi));

@@ -144,6 +144,34 @@ stream_piece(const struct migration *migration, uint64_t *ret_n)
 	return (uint8_t *)migration->subject.memory + (at - migration->prefix_size);
 }
 
+struct copy {
+	void *to;
+	const void *from;
+	size_t n;
+};
+
+static void
+copy(void *data)
+{
+	const struct copy *bytes = data;
+
+	memcpy(bytes->to, bytes->from, bytes->n);
+}
+
+/* One of the two may be the shared memory. */
+static int
+copy_piece(const struct migration *migration, void *to, const void *from, uint64_t n,
+	struct error *reterr)
+{
+	struct copy bytes = {to, from, n};
+
+	if (!migration->subject.member)
+		copy(&bytes);
+	else if (member_access(migration->subject.member, copy, &bytes) < 0)
+		return error_set(reterr, -EFAULT, "a part of the shared memory is gone");
+	return 0;
+}
+
 /* ---- saving ---------------------------------------------------------------------------------- */
 
 static int
@@ -175,6 +203,7 @@ migration_read(
 {
 	uint8_t *to = buffer;
 	size_t done = 0;
+	int r;
 
 	if (migration->state != MIGRATION_STOP_COPY && migration->state != MIGRATION_PRE_COPY)
 		return error_set(reterr, -EINVAL, "there is nothing to read in state %s",
@@ -185,7 +214,9 @@ migration_read(
 
 		if (n > size - done)
 			n = size - done;
-		memcpy(to + done, from, n);
+		r = copy_piece(migration, to + done, from, n, reterr);
+		if (r < 0)
+			return r;
 		done += n;
 		migration->at += n;
 	}
@@ -247,6 +278,7 @@ write_piece(struct migration *migration, const uint8_t **data, size_t *size, str
 {
 	uint64_t n;
 	uint8_t *to = stream_piece(migration, &n);
+	int r;
 
 	/* Before the header is known to fit, the length means nothing. */
 	if (migration->at >= HEADER_SIZE && *size > migration->length - migration->at)
@@ -255,7 +287,9 @@ write_piece(struct migration *migration, const uint8_t **data, size_t *size, str
 			migration->length);
 	if (n > *size)
 		n = *size;
-	memcpy(to, *data, n);
+	r = copy_piece(migration, to, *data, n, reterr);
+	if (r < 0)
+		return r;
 	*data += n;
 	*size -= n;
 	migration->at += n;

@@ -60,6 +60,7 @@
 
 #include <error.h>
 #include <log.h>
+#include <member.h>
 
 #include <ivshmem/device.h>
 
@@ -80,8 +81,9 @@ enum migration_state {
 /* What is migrated. Borrowed, and valid as long as the migration is. */
 struct migration_subject {
 	struct ivshmem_device *device;
-	void *memory;         /* NULL: not there yet */
-	uint64_t memory_size; /* how much of it is BAR2 */
+	void *memory;          /* NULL: not there yet */
+	uint64_t memory_size;  /* how much of it is BAR2 */
+	struct member *member; /* whose memory it is; NULL: nobody can shrink it */
 	const struct log *log;
 };
 
@@ -126,13 +128,15 @@ void migration_set_memory(struct migration *migration, void *memory);
  */
 int migration_set_state(struct migration *migration, uint32_t state, struct error *reterr);
 
-/* Next bytes of the stream, at most `size`: how many, 0 at its end. -EINVAL: the wrong state. */
+/* Next bytes of the stream, at most `size`: how many, 0 at its end. -EINVAL: the wrong state;
+ * -EFAULT: a part of the memory has vanished. */
 int migration_read(struct migration *migration, void *buffer, size_t size, size_t *ret_n,
 	struct error *reterr);
 
 /*
  * Next bytes of the stream. Returns 0, or:
  *	-EINVAL		the wrong state, or a stream that does not fit this device
+ *	-EFAULT		a part of the memory has vanished
  *	-EPROTONOSUPPORT  the stream, or the state in it, is of a newer version
  */
 int migration_write(

@@ -51,6 +51,7 @@ session_init(struct session *session, struct function *function)
 	struct migration_subject subject = {
 		.device = function->device,
 		.memory = member_memory(function->member),
+		.member = function->member,
 		.memory_size = ivshmem_device_bar_size(function->device, 2),
 		.log = function->log,
 	};

@@ -5,6 +5,7 @@
 
 #include <ivshmem/abi.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,8 +55,9 @@ stage_serve(struct stage *stage)
 		struct server *server;
 
 		CHECK_EQ(loop_new(&config.loop), 0);
-		config.memory_fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+		config.memory_fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 		CHECK_SYS(ftruncate(config.memory_fd, MEMORY));
+		CHECK_SYS(fcntl(config.memory_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
 		CHECK_EQ(server_new(&server, &config), 0);
 		for (;;)
 			CHECK(loop_dispatch(config.loop, -1) >= 0);

@@ -4,6 +4,7 @@
 #include <ivshmem/abi.h>
 #include <test.h>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,8 +33,9 @@ group_open(struct group *group, unsigned vectors)
 	snprintf(group->address.sun_path, sizeof(group->address.sun_path), "%s/socket",
 		test_directory());
 	CHECK_EQ(loop_new(&group->loop), 0);
-	group->memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+	group->memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	CHECK_SYS(ftruncate(group->memory, GROUP_MEMORY));
+	CHECK_SYS(fcntl(group->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
 	group->listener = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
 	CHECK_SYS(bind(
 		group->listener, (const struct sockaddr *)&group->address, sizeof(group->address)));

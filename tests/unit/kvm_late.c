@@ -35,8 +35,9 @@ scene_open(struct scene *scene)
 	CHECK_SYS(bind(
 		scene->listener, (const struct sockaddr *)&scene->address, sizeof(scene->address)));
 	CHECK_SYS(listen(scene->listener, 1));
-	scene->memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+	scene->memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	CHECK_SYS(ftruncate(scene->memory, GROUP_MEMORY));
+	CHECK_SYS(fcntl(scene->memory, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
 
 	device_prepare(&scene->device, NULL, 0, 2);
 	scene->device.config.ioeventfd = true;

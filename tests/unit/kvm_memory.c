@@ -8,9 +8,13 @@
 #include <test.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 static uint32_t
 word(struct device *device, unsigned offset)
@@ -182,4 +186,45 @@ TEST(accesses_by_address)
 	CHECK_EQ(read[0], 0x5a);
 	device_close(&device);
 	group_close(&group);
+}
+
+static void
+on_bus_error(int number)
+{
+	(void)number;
+	ivshmem_kvm_sigbus();
+	_exit(3);
+}
+
+/* Somebody shrinks it: accesses fail, and the VMM lives. Also with a handler that came later. */
+TEST(memory_that_vanishes)
+{
+	const struct sigaction later = {.sa_handler = on_bus_error};
+	struct device device;
+	char path[100];
+	uint8_t bytes[8] = {0};
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/memory", test_directory());
+	fd = CHECK_SYS(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+	CHECK_SYS(ftruncate(fd, GROUP_MEMORY));
+	device_prepare(&device, NULL, 1, 1);
+	device.kvm_config.file = path;
+	device_attach(&device);
+	device_place(&device);
+	ivshmem_kvm_write(device.kvm, 2, 16, 4, 4711);
+	CHECK_SYS(ftruncate(fd, 4096));
+	for (unsigned i = 0; i < 2; i++) {
+		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, GROUP_MEMORY - 8, 8), UINT64_MAX);
+		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, GROUP_MEMORY - 4, 4), UINT32_MAX);
+		ivshmem_kvm_write(device.kvm, 2, GROUP_MEMORY - 4, 4, 1);
+		CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + 4094, bytes, 4, false));
+		CHECK_MEM(bytes, ((uint8_t[]){0xff, 0xff, 0xff, 0xff}), 4);
+		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, 16, 4), 4711);
+		CHECK_SYS(sigaction(SIGBUS, &later, NULL));
+	}
+	CHECK_EQ(device.journal.warnings, 1);
+	CHECK(strstr(device.journal.warning, "has shrunk the shared memory"));
+	close(fd);
+	device_close(&device);
 }
