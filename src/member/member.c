@@ -32,7 +32,7 @@ member_take_memory(struct member *member, int *fd, struct error *reterr)
 	member->memory_fd = fd_take(fd);
 	member->failed = false;
 	member->guarded = !region_is_sealed(member->memory_fd) && guard_acquire() == 0;
-	log_info(member->log, "the shared memory has %s", format_size(member->size, text));
+	log_debug(member->log, "the shared memory has %s", format_size(member->size, text));
 	/* Of one that the user has named, warn_of_memory() knows more. */
 	if (member->has_server && !region_is_sealed(member->memory_fd))
 		log_warning(member->log,

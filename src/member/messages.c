@@ -58,7 +58,7 @@ take_vector(struct member *member, uint16_t peer, int received, struct error *re
 		return 0;
 	}
 	if (r == 0 && is_new)
-		log_info(member->log, "peer %u joined", peer);
+		log_debug(member->log, "peer %u joined", peer);
 	return r < 0 ? error_set(
 			       reterr, r, "cannot keep a vector of peer %u: %s", peer, strerror(-r))
 		     : 0;
@@ -70,7 +70,7 @@ take_left(struct member *member, uint16_t peer)
 	struct error error;
 
 	if (vectors_remove_peer(member, peer) == 0) {
-		log_info(member->log, "peer %u left", peer);
+		log_debug(member->log, "peer %u left", peer);
 		return;
 	}
 	error_set(
@@ -101,7 +101,7 @@ take_id(struct member *member)
 	if (member->id >= 0 || follower->state < FOLLOWER_MEMORY)
 		return;
 	member->id = follower->id;
-	log_info(member->log, "our id is %u%s", follower->id,
+	log_debug(member->log, "our id is %u%s", follower->id,
 		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
 	/* The memory is told of when it comes, be it before or after. */
 	if (member->device)

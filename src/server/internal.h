@@ -11,11 +11,11 @@
 
 #include <ids.h>
 #include <list.h>
+#include <process.h>
 #include <roster.h>
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /* How soon to try again when the kernel lacks something and no event tells that it has it again. */
 #define RETRY (20 * NSEC_PER_MSEC)
@@ -28,8 +28,7 @@ struct client {
 	uint64_t full_since; /* clock_now() when it last took something; 0 unless it is full */
 	int unread;          /* bytes in its full socket then */
 	bool fresh;          /* has never been up to date */
-	pid_t pid;
-	uid_t uid;
+	struct process process;
 	struct door *door; /* that of a seat it holds, else NULL */
 };
 
@@ -43,6 +42,12 @@ struct door {
 	struct peer *seat;         /* of holders */
 	struct client *holder;     /* who has the seat, NULL if nobody */
 	bool taken;                /* the seat has had a holder, and is on the roster */
+};
+
+/* Of lines that clients can cause: so many at most in a while, then how many more there were. */
+struct pace {
+	uint64_t since; /* clock_now() */
+	unsigned n;     /* lines since then */
 };
 
 struct server {
@@ -61,8 +66,7 @@ struct server {
 	struct peer *prepared; /* the next of them */
 	int spare_fd;          /* given up for a moment to refuse a client when there is no other */
 
-	uint64_t warnings_since; /* clock_now() */
-	unsigned n_warnings;     /* since then */
+	struct pace warnings, news;
 
 	unsigned released; /* announced ids given back since they were counted */
 	bool warned_of_ids;
@@ -71,7 +75,7 @@ struct server {
 
 /* ---- server.c -------------------------------------------------------------------------------- */
 
-/* A warning that clients can cause: so many at most in a while, then how many more there were. */
+/* A warning that clients can cause. */
 void server_warn(struct server *server, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

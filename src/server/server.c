@@ -26,9 +26,10 @@
  */
 #define UNREAD_SIZE 16384
 
-/* Warnings that clients can cause, at most so many in such a while: nobody fills the disk with them. */
-#define WARNINGS_MAX   20
-#define WARNINGS_WHILE (10 * NSEC_PER_SEC)
+/* Lines of a kind that clients can cause, at most so many in such a while: nobody fills the disk with
+ * them. */
+#define LINES_MAX   20
+#define LINES_WHILE (10 * NSEC_PER_SEC)
 
 /*
  * When the kernel has taken nothing for so long, newcomers are refused instead of being kept waiting.
@@ -41,26 +42,54 @@
 /* Used up to so many per cent is told; the warning may come again when it was less than that. */
 #define IDS_WARN_PERCENT 80
 
-void
-server_warn(struct server *server, const char *format, ...)
+/* The lines that are left out have their number told when the next one is told, or at the end. */
+static void
+tell_left_out(const struct server *server, enum log_level level, struct pace *pace)
+{
+	if (pace->n > LINES_MAX)
+		log_printf(server->log, level, "there were %u more %s like the last ones",
+			pace->n - LINES_MAX, level == LOG_LEVEL_WARNING ? "warnings" : "messages");
+	pace->n = 0;
+}
+
+static void __attribute__((format(printf, 4, 0))) tell(const struct server *server,
+	enum log_level level, struct pace *pace, const char *format, va_list args)
 {
 	uint64_t now = clock_now();
 	char message[512];
+
+	if (now - pace->since > LINES_WHILE) {
+		tell_left_out(server, level, pace);
+		pace->since = now;
+	}
+	if (++pace->n > LINES_MAX)
+		return;
+	vsnprintf(message, sizeof(message), format, args);
+	log_printf(server->log, level, "%s%s", message,
+		pace->n == LINES_MAX ? " (for a moment, no more of this is told)" : "");
+}
+
+void
+server_warn(struct server *server, const char *format, ...)
+{
 	va_list args;
 
-	if (now - server->warnings_since > WARNINGS_WHILE) {
-		if (server->n_warnings > WARNINGS_MAX)
-			log_warning(server->log, "there were %u more warnings like the last ones",
-				server->n_warnings - WARNINGS_MAX);
-		server->warnings_since = now;
-		server->n_warnings = 0;
-	}
-	if (++server->n_warnings > WARNINGS_MAX)
-		return;
 	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
+	tell(server, LOG_LEVEL_WARNING, &server->warnings, format, args);
 	va_end(args);
-	log_warning(server->log, "%s", message);
+}
+
+/* Who comes and goes. With -v all of it, because that was asked for. */
+static void __attribute__((format(printf, 2, 3)))
+server_tell(struct server *server, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	if (log_enabled(server->log, LOG_LEVEL_DEBUG))
+		server->news = (struct pace){.since = clock_now()};
+	tell(server, LOG_LEVEL_INFO, &server->news, format, args);
+	va_end(args);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -176,16 +205,17 @@ static void
 client_joined(struct client *client, struct door *door)
 {
 	struct server *server = client->server;
+	char who[PROCESS_TEXT_MAX];
 
+	process_describe(&client->process, who);
+	/* Observers come by the second where somebody watches with `ivshmem info`. */
 	if (door->kind == PEER_OBSERVER) {
-		log_debug(server->log, "an observer came (process %d, user %u)", (int)client->pid,
-			(unsigned)client->uid);
+		log_debug(server->log, "an observer came (%s)", who);
 		list_append(&server->ready, &client->link);
 		server_send_later(server);
 		return;
 	}
-	log_debug(server->log, "peer %u joined (process %d, user %u)", client->peer->id,
-		(int)client->pid, (unsigned)client->uid);
+	server_tell(server, "peer %u joined (%s)", client->peer->id, who);
 	if (door->kind == PEER_MEMBER) {
 		server->prepared = NULL;
 		server->n_members++;
@@ -204,18 +234,13 @@ server_admit(struct door *door, int socket)
 	struct server *server = door->server;
 	struct client *client = calloc(1, sizeof(*client));
 	struct peer *peer = NULL;
-	struct ucred cred;
-	socklen_t length = sizeof(cred);
 	int r;
 
 	if (!client)
 		return -ENOMEM;
 	client->server = server;
 	list_init(&client->link);
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &length) == 0) {
-		client->pid = cred.pid;
-		client->uid = cred.uid;
-	}
+	client->process = process_behind(socket);
 	r = loop_add(
 		server->config.loop, &client->source, socket, EPOLLIN | EPOLLRDHUP, client_event);
 	if (r == -ENOSPC)
@@ -269,11 +294,13 @@ client_remove(struct client *client)
 void
 client_left(struct client *client)
 {
+	char who[PROCESS_TEXT_MAX];
+
+	process_describe(&client->process, who);
 	if (client->peer->kind == PEER_OBSERVER)
-		log_debug(client->server->log, "an observer left (process %d, user %u)",
-			(int)client->pid, (unsigned)client->uid);
+		log_debug(client->server->log, "an observer left (%s)", who);
 	else
-		log_debug(client->server->log, "peer %u left", client->peer->id);
+		server_tell(client->server, "peer %u left (%s)", client->peer->id, who);
 	client_remove(client);
 }
 
@@ -281,13 +308,14 @@ void
 client_cut(struct client *client, const char *reason)
 {
 	struct server *server = client->server;
+	char who[PROCESS_TEXT_MAX];
 
+	process_describe(&client->process, who);
 	if (client->peer->kind == PEER_OBSERVER)
-		server_warn(server, "an observer (process %d, user %u) is disconnected: %s",
-			(int)client->pid, (unsigned)client->uid, reason);
+		server_warn(server, "an observer (%s) is disconnected: %s", who, reason);
 	else
-		server_warn(server, "peer %u (process %d, user %u) is disconnected: %s",
-			client->peer->id, (int)client->pid, (unsigned)client->uid, reason);
+		server_warn(
+			server, "peer %u (%s) is disconnected: %s", client->peer->id, who, reason);
 	client_remove(client);
 }
 
@@ -388,6 +416,8 @@ server_free(struct server *server)
 {
 	if (!server)
 		return NULL;
+	tell_left_out(server, LOG_LEVEL_WARNING, &server->warnings);
+	tell_left_out(server, LOG_LEVEL_INFO, &server->news);
 	struct list *const states[] = {
 		&server->fresh, &server->ready, &server->idle, &server->full, &server->starved};
 

@@ -13,8 +13,10 @@ complain(struct complaints *complaints, const char *format, ...)
 
 	if (now - complaints->since > COMPLAINT_PERIOD) {
 		if (complaints->n > COMPLAINT_LIMIT)
-			log_warning(complaints->log, "there were %u more warnings because of VMMs",
-				complaints->n - COMPLAINT_LIMIT);
+			log_printf(complaints->log, complaints->level,
+				"there were %u more %s because of VMMs",
+				complaints->n - COMPLAINT_LIMIT,
+				complaints->level == LOG_LEVEL_WARNING ? "warnings" : "messages");
 		complaints->since = now;
 		complaints->n = 0;
 	}
@@ -26,6 +28,6 @@ complain(struct complaints *complaints, const char *format, ...)
 	for (char *c = message; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f)
 			*c = '?';
-	log_warning(complaints->log, "%s%s", message,
+	log_printf(complaints->log, complaints->level, "%s%s", message,
 		complaints->n == COMPLAINT_LIMIT ? " (for a minute, no more of this is told)" : "");
 }

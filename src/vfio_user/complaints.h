@@ -3,7 +3,7 @@
 #define VFIO_USER_COMPLAINTS_H
 
 /*
- * Warnings that a VMM can cause. It must not be able to fill the log with them, neither by what it
+ * Lines that a VMM can cause. It must not be able to fill the log with them, neither by what it
  * sends nor by connecting again and again, so there are few in a while, and then their number.
  */
 
@@ -17,8 +17,9 @@
 
 struct complaints {
 	const struct log *log;
-	uint64_t since; /* clock_now() */
-	unsigned n;     /* since then */
+	enum log_level level; /* of all of them */
+	uint64_t since;       /* clock_now() */
+	unsigned n;           /* since then */
 };
 
 /* A sentence. What in it is not printable, which may come from the VMM, becomes '?'. */

@@ -56,7 +56,7 @@ refuse_busy(struct visitor *visitor)
 	complain(visitor->door->complaints,
 		"process %d is refused: another VMM has the device; start one ivshmem-device for "
 		"each VM",
-		(int)visitor->who);
+		(int)visitor->who.pid);
 	refuse(visitor, EBUSY);
 }
 
@@ -69,7 +69,7 @@ time_out(struct loop_timer *timer)
 	if (!visitor->has_spoken) {
 		complain(door->complaints,
 			"process %d is sent away: it connected, but sent no whole message",
-			(int)visitor->who);
+			(int)visitor->who.pid);
 		end(visitor);
 	} else if (door->state(door->data) == DOOR_CLOSED) {
 		refuse_busy(visitor);
@@ -98,7 +98,7 @@ door_look(struct door *door)
 	loop_timer_cancel(&first->timer);
 	loop_del(&first->source);
 	fd = fd_take(&first->source.fd);
-	door->enter(&fd, first->who, door->data);
+	door->enter(&fd, &first->who, door->data);
 }
 
 enum speech { SPEECH_NONE, SPEECH_COMPLETE, SPEECH_TOO_LONG, SPEECH_OVER };
@@ -140,7 +140,7 @@ heed(struct visitor *visitor)
 	case SPEECH_TOO_LONG:
 		complain(door->complaints,
 			"process %d is refused: its first message is too long to be that of a VMM",
-			(int)visitor->who);
+			(int)visitor->who.pid);
 		refuse(visitor, EINVAL);
 		break;
 	case SPEECH_OVER:
@@ -200,11 +200,8 @@ void
 door_add(struct door *door, int *socket)
 {
 	struct visitor *visitor = find_place(door);
-	struct ucred who = {0};
-	socklen_t length = sizeof(who);
 
-	getsockopt(*socket, SOL_SOCKET, SO_PEERCRED, &who, &length);
-	visitor->who = who.pid;
+	visitor->who = process_behind(*socket);
 	visitor->has_spoken = false;
 	visitor->since = ++door->clock;
 	if (loop_add(door->loop, &visitor->source, *socket, EPOLLIN | EPOLLRDHUP | EPOLLET,

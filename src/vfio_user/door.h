@@ -23,10 +23,10 @@
 
 #include <complaints.h>
 #include <loop.h>
+#include <process.h>
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 /* Visitors at the same time. Another one takes the place of the silent one that is there longest,
  * or, if all wait, of the one that waits longest. */
@@ -48,7 +48,7 @@ struct visitor {
 	struct door *door;
 	struct loop_source source; /* source.fd is owned while it is watched, else -1 */
 	struct loop_timer timer;
-	pid_t who;
+	struct process who;
 	bool has_spoken;
 	uint64_t since; /* when it came, or spoke; a number that only grows */
 };
@@ -59,8 +59,8 @@ struct door {
 	uint64_t grace_ns;
 	bool listener_lasts; /* others have the listening socket, too, and go on using it */
 	enum door_state (*state)(void *data);
-	/* Take *socket over and serve it; `who` is the process, 0 if unknown. */
-	void (*enter)(int *socket, pid_t who, void *data);
+	/* Take *socket over and serve it; `who` is at its other end, borrowed. */
+	void (*enter)(int *socket, const struct process *who, void *data);
 	void *data;
 
 	struct loop_source listener; /* source.fd is borrowed */

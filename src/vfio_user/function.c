@@ -103,7 +103,11 @@ function_init(struct function *function, struct loop *loop, struct member *membe
 	struct ivshmem_device *device;
 	int r;
 
-	*function = (struct function){.log = log, .complaints.log = log, .member = member};
+	*function = (struct function){
+		.log = log,
+		.complaints = {.log = log, .level = LOG_LEVEL_WARNING},
+		.member = member,
+	};
 	/* An exact match is only right for what the device does not fold. */
 	if (config->server && config->ioeventfd)
 		function->io_vectors =

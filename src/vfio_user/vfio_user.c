@@ -39,10 +39,12 @@ struct vfio_user {
 	bool quit;
 	bool only_one; /* no other VMM can come */
 
+	struct complaints visits; /* who came and went */
 	struct door door;
 	struct rejoin rejoin;
 
 	/* the VMM that is connected */
+	struct process vmm;
 	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
 	pthread_t thread;
 	struct session session;
@@ -70,10 +72,12 @@ static void
 end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
 {
 	struct complaints *complaints = &vfio_user->function->complaints;
+	char who[PROCESS_TEXT_MAX];
 
+	process_describe(&vfio_user->vmm, who);
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
-		log_info(vfio_user->log, "the VMM disconnected");
+		complain(&vfio_user->visits, "the VMM disconnected (%s)", who);
 	else if (code == -EMSGSIZE)
 		complain(complaints,
 			"the VMM is disconnected: it sent a message of %u bytes, which must be "
@@ -188,19 +192,25 @@ start_thread(struct vfio_user *vfio_user)
 }
 
 static int
-begin(struct vfio_user *vfio_user, int *socket)
+begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 {
+	char text[PROCESS_TEXT_MAX];
 	int r;
 
 	rejoin_allow(&vfio_user->rejoin, false);
 	function_restart(vfio_user->function);
 	session_init(&vfio_user->session, vfio_user->function);
+	vfio_user->vmm = *who;
 	vfio_user->socket = fd_take(socket);
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
 	if (r == 0)
 		r = reply_init(&vfio_user->reply);
-	if (r == 0)
+	/* Told before the thread can tell of its end. */
+	if (r == 0) {
+		complain(&vfio_user->visits, "a VMM connected (%s)",
+			process_describe(&vfio_user->vmm, text));
 		r = start_thread(vfio_user);
+	}
 	if (r < 0)
 		release(vfio_user);
 	return r;
@@ -227,16 +237,14 @@ place(void *data)
 }
 
 static void
-enter(int *socket, pid_t who, void *data)
+enter(int *socket, const struct process *who, void *data)
 {
 	struct vfio_user *vfio_user = data;
-	int r = begin(vfio_user, socket);
+	int r = begin(vfio_user, socket, who);
 
 	if (r < 0)
 		complain(&vfio_user->function->complaints, "process %d cannot be served: %s",
-			(int)who, strerror(-r));
-	else
-		log_info(vfio_user->log, "process %d, a VMM, connected", (int)who);
+			(int)who->pid, strerror(-r));
 	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
 		return;
 	complain(&vfio_user->function->complaints,
@@ -375,6 +383,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	turn_init(&vfio_user->turn);
 	vfio_user->loop = config->loop;
 	vfio_user->log = config->log;
+	vfio_user->visits = (struct complaints){.log = config->log, .level = LOG_LEVEL_INFO};
 	vfio_user->device = *config->device;
 	vfio_user->rejoined = config->rejoined;
 	vfio_user->data = config->data;
@@ -407,13 +416,15 @@ int
 vfio_user_serve(struct vfio_user *vfio_user, int *socket)
 {
 	int flags = fcntl(*socket, F_GETFL);
+	struct process who;
 
 	/* The access thread sleeps in it. */
 	if (flags < 0 || fcntl(*socket, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
 		fcntl(*socket, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
+	who = process_behind(*socket);
 	vfio_user->only_one = true;
-	return begin(vfio_user, socket);
+	return begin(vfio_user, socket, &who);
 }
 
 struct vfio_user *

@@ -3,6 +3,7 @@
 
 import errno
 import os
+import re
 import signal
 import socket
 import stat
@@ -619,7 +620,7 @@ def test_verbose_tells_what_happens(own_group):
     group.device.expect(r".*\bconnected.*")
     group.device.expect(r".*\bdisconnected.*")
     group.vmm()
-    group.device.expect(rf".*\bprocess {os.getpid()}\b.*\bconnected.*")
+    group.device.expect(rf".*\bconnected \(process {os.getpid()}\b.*")
     other = group.server.client()
     group.device.expect(rf".*\bpeer {other.id} joined.*")
     other.close()
@@ -627,10 +628,31 @@ def test_verbose_tells_what_happens(own_group):
     assert group.device.stderr == ""
 
 
-def test_quiet_otherwise(own_group):
+def test_tells_which_vmm_had_it(own_group):
+    """Without --verbose: that, and nothing of the peers."""
     group = own_group()
+    with open("/proc/self/comm", encoding="ascii") as file:
+        program = file.read().strip()
+    who = f"(process {os.getpid()}, user {os.geteuid()}, program {program})"
+    group.device.forget_vmms()
+    group.device.expect(r".*disconnected.*")
+    before = len(group.device.lines())
     group.vmm().close()
+    group.device.expect(re.escape(f"ivshmem-device: the VMM disconnected {who}"))
     group.server.client().close()
     group.device.finish()
     assert group.device.stderr == ""
-    assert len(group.device.lines()) == 1, "the line that it is ready, for whoever started it"
+    assert group.device.lines()[before:] == [
+        f"ivshmem-device: a VMM connected {who}",
+        f"ivshmem-device: the VMM disconnected {who}",
+    ]
+
+
+def test_a_flood_of_vmms_is_few_lines(own_group):
+    group = own_group()
+    for _ in range(40):
+        group.vmm().close()
+        group.device.assert_idle()
+    group.device.finish()
+    assert sum(" connected" in line or " disconnected" in line for line in group.device.lines()) <= 20
+    assert "no more of this is told" in group.device.stdout

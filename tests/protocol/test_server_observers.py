@@ -122,7 +122,7 @@ def test_what_it_sends_ends_it_alone(server, look):
     observer = look(srv).greet()
     observer.sock.send(b"x")
     observer.assert_cut()
-    srv.expect(r"ivshmem-server: an observer \(process \d+, user \d+\) is disconnected: .*", "stderr")
+    srv.expect(r"ivshmem-server: an observer \(process \d+, user \d+, program .*\) is disconnected: .*", "stderr")
     other = srv.client()
     client.follow_until_knows([0, other.id])
 

@@ -296,7 +296,7 @@ write_log(void *data, enum log_level level, const char *message)
 	if (level == LOG_LEVEL_WARNING) {
 		stage.n_warnings++;
 		snprintf(stage.warning, sizeof(stage.warning), "%s", message);
-	} else if (level == LOG_LEVEL_INFO) {
+	} else if (level == LOG_LEVEL_DEBUG) {
 		snprintf(stage.info, sizeof(stage.info), "%s", message);
 	}
 }

@@ -31,10 +31,10 @@ get_state(void *data)
 }
 
 static void
-enter(int *socket, pid_t who, void *data)
+enter(int *socket, const struct process *who, void *data)
 {
 	CHECK(data == &door);
-	CHECK_EQ(who, getpid());
+	CHECK_EQ(who->pid, getpid());
 	CHECK(n_inside < 4);
 	inside[n_inside++] = *socket;
 	*socket = -1;
@@ -56,7 +56,7 @@ static void
 begin(enum door_state at_first)
 {
 	CHECK_EQ(loop_new(&loop), 0);
-	complaints = (struct complaints){.log = &log_here};
+	complaints = (struct complaints){.log = &log_here, .level = LOG_LEVEL_WARNING};
 	door = (struct door){
 		.loop = loop,
 		.complaints = &complaints,

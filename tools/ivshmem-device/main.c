@@ -350,7 +350,7 @@ main(int argc, char **argv)
 {
 	struct program program = {
 		.terminal.program = PROGRAM,
-		.log = {LOG_LEVEL_WARNING, terminal_write, &program.terminal},
+		.log = {LOG_LEVEL_INFO, terminal_write, &program.terminal},
 		.listener.fd = -1,
 		.connected = -1,
 	};

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <process.h>
+
+#include <fd.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* No quotes, brackets, commas, blanks or control characters: a name must not look like a sentence of
+ * ours, nor do anything to a terminal. */
+static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-/:@";
+
+static void
+read_program(pid_t pid, char program[PROCESS_PROGRAM_MAX])
+{
+	char path[32];
+	_fd_cleanup_ int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? 0 : read(fd, program, PROCESS_PROGRAM_MAX - 1);
+	program[n > 0 ? n : 0] = '\0';
+	/* The kernel's line ends here; a newline of the name itself does not. */
+	if (n > 0 && program[n - 1] == '\n')
+		program[n - 1] = '\0';
+	for (char *c = program; *c; c++)
+		if (!strchr(safe, *c))
+			*c = '?';
+}
+
+struct process
+process_behind(int socket)
+{
+	struct process process = {.uid = (uid_t)-1};
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
+		return process;
+	process.pid = cred.pid;
+	process.uid = cred.uid;
+	if (cred.pid > 0)
+		read_program(cred.pid, process.program);
+	return process;
+}
+
+const char *
+process_describe(const struct process *process, char text[PROCESS_TEXT_MAX])
+{
+	char id[16] = "unknown", user[24] = "";
+
+	if (process->pid > 0)
+		snprintf(id, sizeof(id), "%d", (int)process->pid);
+	if (process->uid != (uid_t)-1)
+		snprintf(user, sizeof(user), ", user %u", (unsigned)process->uid);
+	snprintf(text, PROCESS_TEXT_MAX, "process %s%s%s%s", id, user,
+		process->program[0] ? ", program " : "", process->program);
+	return text;
+}
