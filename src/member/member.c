@@ -109,6 +109,7 @@ open_memory(struct member *member, const struct member_config *config, struct er
 		.name = config->shm ? config->shm : config->file,
 		.size = config->size,
 		.mode = MEMORY_MODE,
+		.preallocate = config->preallocate,
 	};
 	struct region region;
 	struct error error;

@@ -38,6 +38,9 @@ struct member_config {
 	 * refused if it is smaller. 0: whatever size it has. */
 	uint64_t size;
 
+	/* shm and file: allocate all of it, or fail, as region.h says. */
+	bool preallocate;
+
 	/* The device of 2010: take either dialect of the server protocol, and let id and memory come
 	 * after member_open(), without any limit of time. */
 	bool late;

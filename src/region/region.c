@@ -70,6 +70,93 @@ take_huge_pages(int fd, uint64_t size, uint64_t page, struct error *reterr)
 		page / 1024);
 }
 
+/* "NAME:   123 kB" of /proc/meminfo. */
+static bool
+read_kib(const char *line, const char *name, uint64_t *ret_bytes)
+{
+	size_t length = strlen(name);
+
+	if (strncmp(line, name, length) != 0 || line[length] != ':')
+		return false;
+	*ret_bytes = strtoull(line + length + 1, NULL, 10) * 1024;
+	return true;
+}
+
+/* How much memory the machine can still give; UINT64_MAX if that is not to be had. */
+static uint64_t
+available_memory(void)
+{
+	FILE *file = fopen("/proc/meminfo", "re");
+	uint64_t available = UINT64_MAX, swap = 0;
+	char line[128];
+
+	while (file && fgets(line, sizeof(line), file))
+		if (!read_kib(line, "MemAvailable", &available))
+			read_kib(line, "SwapFree", &swap);
+	if (file)
+		fclose(file);
+	return available > UINT64_MAX - swap ? UINT64_MAX : available + swap;
+}
+
+static int
+refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, uint64_t memory,
+	struct error *reterr)
+{
+	char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
+
+	format_size(size, wanted);
+	if (code == -EOPNOTSUPP)
+		return error_set(reterr, code,
+			"cannot allocate the %s of %s: its file system cannot do that ahead; use "
+			"another one, such as a tmpfs, or do without --preallocate",
+			wanted, what);
+	if (code != -ENOSPC && code != -ENOMEM)
+		return error_set(reterr, code, "cannot allocate the %s of %s: %s", wanted, what,
+			strerror(-code));
+	if (memory < space)
+		return error_set(reterr, code,
+			"cannot allocate the %s of %s: this machine has %s of memory left; ask for "
+			"less, or free some, or add swap",
+			wanted, what, format_size(memory, left));
+	return error_set(reterr, code,
+		"cannot allocate the %s of %s: its file system has %s free; ask for less, or "
+		"remove what is not needed there, or make it larger (a tmpfs by mount -o "
+		"remount,size=...)",
+		wanted, what, format_size(space, left));
+}
+
+/*
+ * What there is not is found out before: a machine that is asked for more memory than it has does
+ * not say so, but kills somebody.
+ */
+static int
+allocate(int fd, uint64_t size, const char *what, struct error *reterr)
+{
+	uint64_t had, missing, space = UINT64_MAX, memory = UINT64_MAX;
+	struct statfs fs;
+	struct stat st;
+	int r;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return error_set(reterr, -errno, "cannot examine %s: %s", what, strerror(errno));
+	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC)
+		return take_huge_pages(fd, size, (uint64_t)fs.f_bsize, reterr);
+	had = (uint64_t)st.st_blocks * 512;
+	missing = size > had ? size - had : 0;
+	/* Without blocks: a file system that has no limit of its own. */
+	if (fs.f_blocks > 0 &&
+		__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_bsize, &space))
+		space = UINT64_MAX;
+	if ((unsigned long)fs.f_type == TMPFS_MAGIC)
+		memory = available_memory();
+	if (missing > space || missing > memory)
+		return refuse_to_allocate(-ENOSPC, size, what, space, memory, reterr);
+	do
+		r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
+	while (r == -EINTR);
+	return r < 0 ? refuse_to_allocate(r, size, what, space, memory, reterr) : 0;
+}
+
 static int
 open_memfd(struct region *region, const struct region_config *config, struct error *reterr)
 {
@@ -93,6 +180,8 @@ open_memfd(struct region *region, const struct region_config *config, struct err
 	r = set_size(fd, region->size, "the shared memory", reterr);
 	if (r == 0 && config->huge_page)
 		r = take_huge_pages(fd, region->size, config->huge_page, reterr);
+	else if (r == 0 && config->preallocate)
+		r = allocate(fd, region->size, "the shared memory", reterr);
 	if (r < 0)
 		return r;
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
@@ -173,6 +262,7 @@ describe(struct region *region, int fd, const struct stat *st)
 static int
 open_shm(struct region *region, const struct region_config *config, struct error *reterr)
 {
+	char what[sizeof(region->name) + 40];
 	_fd_cleanup_ int fd = -1;
 	struct stat st;
 	int r;
@@ -205,6 +295,10 @@ open_shm(struct region *region, const struct region_config *config, struct error
 	if (r == 0)
 		r = region->created ? set_size(fd, region->size, "the shared memory object", reterr)
 				    : adopt_existing(region, fd, &st, reterr);
+	if (r == 0 && config->preallocate) {
+		snprintf(what, sizeof(what), "shared memory object '%s'", region->name);
+		r = allocate(fd, region->size, what, reterr);
+	}
 	if (r < 0) {
 		if (region->created)
 			shm_unlink(region->name);
@@ -244,6 +338,10 @@ open_directory(struct region *region, const struct region_config *config, struct
 	r = set_size(fd, region->size, "the file", reterr);
 	if (r == 0 && page)
 		r = take_huge_pages(fd, region->size, page, reterr);
+	else if (r == 0 && config->preallocate) {
+		snprintf(path, sizeof(path), "the file in directory '%.300s'", config->name);
+		r = allocate(fd, region->size, path, reterr);
+	}
 	if (r < 0)
 		return r;
 	if (!page)
@@ -284,15 +382,19 @@ region_open(struct region *ret_region, const struct region_config *config, struc
 
 /* ---- objects that last ----------------------------------------------------------------------- */
 
-/* Huge pages are taken now, as in open_directory(). */
+/* Huge pages are taken now, as in open_directory(); and other memory, if it is to be there now, before
+ * the object has its name. */
 static int
-fill_lasting(int fd, uint64_t size, const char *what, struct error *reterr)
+fill_lasting(int fd, const struct region_config *config, const char *what, struct error *reterr)
 {
+	uint64_t size = config->size;
 	struct statfs fs;
 	int r = set_size(fd, size, what, reterr);
 
 	if (r == 0 && fstatfs(fd, &fs) == 0 && (unsigned long)fs.f_type == HUGETLBFS_MAGIC)
 		r = take_huge_pages(fd, size, (uint64_t)fs.f_bsize, reterr);
+	else if (r == 0 && config->preallocate)
+		r = allocate(fd, size, what, reterr);
 	return r;
 }
 
@@ -331,7 +433,7 @@ make_unnamed(const char *path, const struct region_config *config, const char *w
 	if (fchmod(fd, config->mode) < 0)
 		return error_set(
 			reterr, -errno, "cannot set the mode of %s: %s", what, strerror(errno));
-	r = fill_lasting(fd, config->size, what, reterr);
+	r = fill_lasting(fd, config, what, reterr);
 	if (r < 0)
 		return r;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
@@ -358,7 +460,7 @@ make_named(const char *path, const struct region_config *config, const char *wha
 		r = error_set(
 			reterr, -errno, "cannot set the mode of %s: %s", what, strerror(errno));
 	else
-		r = fill_lasting(fd, config->size, what, reterr);
+		r = fill_lasting(fd, config, what, reterr);
 	if (r < 0) {
 		unlink(path);
 		return r;
@@ -438,6 +540,12 @@ region_open_lasting(
 			"%s has %s, which is less than the %s that are to be shared; it is never "
 			"resized: ask for less, or remove it if nobody uses it",
 			what, format_size(region.size, have), format_size(config->size, wanted));
+	/* One that was there may have holes. */
+	if (config->preallocate) {
+		r = allocate(fd, region.size, what, reterr);
+		if (r < 0)
+			return r;
+	}
 	describe(&region, fd, &st);
 	region.sealed = region_is_sealed(fd);
 	region.fd = fd_take(&fd);

@@ -31,6 +31,9 @@ struct region_config {
 	uint64_t size;      /* bytes; region_open() rounds up, see region_round_size() */
 	uint64_t huge_page; /* REGION_MEMFD: 0, or 2 MiB or 1 GiB */
 	mode_t mode;        /* of a named object that we create */
+	/* Allocate all of it now, so that nobody who touches it finds that there is nothing left. What
+	 * cannot be had is an error. Huge pages of our own are always taken at once. */
+	bool preallocate;
 };
 
 struct region {

@@ -104,6 +104,7 @@ OLD_PLAIN = [*PLAIN, "--revision", "0"]
         ([*PLAIN, "--socket-group", "no-such-group"], "no-such-group"),
         # What does not go together.
         ([*SERVED, "--size", "1M"], "--size"),
+        ([*SERVED, "--preallocate"], "give it to ivshmem-server"),
         ([*SERVED, "--role", "master"], "role"),
         ([*SERVED, "--msi", "off"], "msi"),
         ([*PLAIN, "--vectors", "2"], "--vectors"),

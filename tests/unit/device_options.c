@@ -372,5 +372,5 @@ TEST(usage_tells_the_truth)
 			FAIL("%s: %s", text, error.message);
 		n++;
 	}
-	CHECK_EQ(n, 24);
+	CHECK_EQ(n, 25);
 }

@@ -114,6 +114,7 @@ member_config(struct program *program)
 		.shm = options->shm,
 		.file = options->file,
 		.size = options->config.memory_size,
+		.preallocate = options->preallocate,
 		.late = options->config.revision == 0,
 		.late_ms = options->timeout_ms,
 		.vectors = options->config.vectors,

@@ -43,6 +43,8 @@ const char device_options_usage[] =
 	"                          device peers and interrupts\n"
 	"      --shm NAME          a POSIX shared memory object: no peers, no interrupts\n"
 	"      --file PATH         a file, such as one in a hugetlbfs: the same\n"
+	"      --preallocate       of --shm or --file: allocate all of it now; what can\n"
+	"                          not be had is an error, and not the VM's end later\n"
 	"\n"
 	"Properties of the device, as in QEMU:\n"
 	"      --revision 0|1      1: today's ivshmem-plain and ivshmem-doorbell; 0: the\n"
@@ -101,6 +103,7 @@ enum {
 	OPTION_SERVER,
 	OPTION_SHM,
 	OPTION_FILE,
+	OPTION_PREALLOCATE,
 	OPTION_REVISION,
 	OPTION_SIZE,
 	OPTION_VECTORS,
@@ -128,6 +131,7 @@ static const struct option long_options[] = {
 	{"server", required_argument, NULL, OPTION_SERVER},
 	{"shm", required_argument, NULL, OPTION_SHM},
 	{"file", required_argument, NULL, OPTION_FILE},
+	{"preallocate", no_argument, NULL, OPTION_PREALLOCATE},
 	{"revision", required_argument, NULL, OPTION_REVISION},
 	{"size", required_argument, NULL, OPTION_SIZE},
 	{"vectors", required_argument, NULL, OPTION_VECTORS},
@@ -260,6 +264,9 @@ parse_option(struct given *given, int option, const char *value, struct error *r
 		return use_name("--shm", value, &options->shm, reterr);
 	case OPTION_FILE:
 		return use_name("--file", value, &options->file, reterr);
+	case OPTION_PREALLOCATE:
+		options->preallocate = true;
+		return 0;
 	case OPTION_SPIN:
 		return argument_number("--spin", value, 0, MAX_SPIN_US, &options->spin_us, reterr);
 	case OPTION_TIMEOUT:
@@ -308,6 +315,10 @@ check_source(struct given *given, struct error *reterr)
 	if (options->server && (options->file || (options->shm && given->revision != 0)))
 		return error_set(reterr, -EINVAL,
 			"the memory can come from one place only: give --server or %s", memory);
+	if (options->server && options->preallocate)
+		return error_set(reterr, -EINVAL,
+			"--preallocate: the memory is the server's: leave it out here, and give it "
+			"to ivshmem-server");
 	/* The device of 2010 knows one kind of memory that is not a server's. */
 	if (given->revision == 0)
 		properties->shm = options->shm ? options->shm : options->file;

@@ -28,6 +28,7 @@ struct device_options {
 	const char *server; /* path of the socket, without "unix:" */
 	const char *shm;
 	const char *file;
+	bool preallocate; /* of the latter two: all of it, or none */
 
 	/*
 	 * The device, as far as options say; the id and, in revision 1, the size come with the

@@ -98,7 +98,8 @@ warn_of_memory(const struct program *program, bool existing)
 	if (region->room < region->size)
 		log_warning(&program->log,
 			"the shared memory has %s, but its file system has room for %s only: "
-			"whoever uses more is killed by SIGBUS",
+			"whoever uses more is killed by SIGBUS; make room, or find out at the "
+			"start (--preallocate)",
 			format_size(region->size, size), format_size(region->room, room));
 }
 
@@ -108,6 +109,7 @@ start_memory(struct program *program)
 	const struct region_config *config = &program->options.memory;
 	const struct region *region = &program->region;
 	char wanted[SIZE_TEXT_MAX], got[SIZE_TEXT_MAX];
+	const char *allocated = config->preallocate ? ", allocated" : "";
 	bool existing, exact;
 	struct error error;
 
@@ -118,12 +120,12 @@ start_memory(struct program *program)
 	format_size(config->size, wanted);
 	format_size(region->size, got);
 	if (existing)
-		log_info(&program->log, "shared memory of %s: the existing object '%s'%s%s", got,
-			region->name, exact ? "" : ", instead of ", exact ? "" : wanted);
+		log_info(&program->log, "shared memory of %s%s: the existing object '%s'%s%s", got,
+			allocated, region->name, exact ? "" : ", instead of ", exact ? "" : wanted);
 	else
-		log_info(&program->log, "shared memory of %s%s%s%s", got,
-			region->sealed ? ", sealed" : "", exact ? "" : ", rounded up from ",
-			exact ? "" : wanted);
+		log_info(&program->log, "shared memory of %s%s%s%s%s", got,
+			region->sealed ? ", sealed" : "", allocated,
+			exact ? "" : ", rounded up from ", exact ? "" : wanted);
 	warn_of_memory(program, existing);
 	return 0;
 }

@@ -55,6 +55,8 @@ const char options_usage[] =
 	"                              and is never shrunk; removed at exit if it was created\n"
 	"      --memory-mode MODE      octal permissions of the object if it is created (0600)\n"
 	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs mount\n"
+	"      --preallocate           allocate it all now: what cannot be had is an error, and "
+	"nobody's end later\n"
 	"\n"
 	"Clients:\n"
 	"  -n, --vectors N             interrupt vectors of each client, 0 to 2048 (1)\n"
@@ -81,6 +83,7 @@ enum {
 	OPTION_SOCKET_GROUP,
 	OPTION_MEMORY_MODE,
 	OPTION_HUGETLB,
+	OPTION_PREALLOCATE,
 	OPTION_MAX_PEERS,
 	OPTION_MAX_OBSERVERS,
 	OPTION_OBSERVER_SOCKET,
@@ -101,6 +104,7 @@ static const struct option long_options[] = {
 	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
 	{"size", required_argument, NULL, 'l'},
 	{"hugetlb", required_argument, NULL, OPTION_HUGETLB},
+	{"preallocate", no_argument, NULL, OPTION_PREALLOCATE},
 	{"shm", required_argument, NULL, 'M'},
 	{"memory-mode", required_argument, NULL, OPTION_MEMORY_MODE},
 	{"directory", required_argument, NULL, 'm'},
@@ -244,6 +248,9 @@ parse_option(struct options *options, int option, const char *value, struct erro
 		return argument_mode("--memory-mode", value, &options->memory.mode, reterr);
 	case OPTION_HUGETLB:
 		return parse_huge_page(value, &options->memory.huge_page, reterr);
+	case OPTION_PREALLOCATE:
+		options->memory.preallocate = true;
+		return 0;
 	case OPTION_MAX_PEERS:
 		return argument_number(
 			"--max-peers", value, 1, IVSHMEM_MAX_ID + 1, &options->max_peers, reterr);
