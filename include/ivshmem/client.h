@@ -232,6 +232,13 @@ bool ivshmem_read_only(const struct ivshmem_client *client);
 enum ivshmem_mapping ivshmem_memory_mapping(const struct ivshmem_client *client);
 
 /*
+ * The descriptor of the shared memory, borrowed until ivshmem_detach(): to be mapped again, handed
+ * on, or asked for its size by who is told by SIGBUS that a page is not there. -EOPNOTSUPP in a
+ * guest.
+ */
+int ivshmem_memory_fd(const struct ivshmem_client *client);
+
+/*
  * Copy between shared memory at `offset` and private memory. ivshmem_write() ends with a fence that
  * makes the bytes visible to the other peers before anything stored or rung later, on
  * write-combining memory too; ivshmem_read() ends with one after which nothing is loaded that is

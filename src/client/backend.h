@@ -71,6 +71,7 @@ struct ivshmem_client {
 	uint16_t id;              /* 0 if we observe */
 	unsigned n_group_vectors; /* of each peer, if we observe */
 	void *memory;
+	int memory_fd; /* -1: there is none, or it is not memory of the host */
 	uint64_t size;
 	bool read_only; /* the mapping of the memory */
 	enum ivshmem_mapping mapping;

@@ -236,6 +236,8 @@ ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 	if (!options)
 		options = &defaults;
 	client = calloc(1, sizeof(*client));
+	if (client)
+		client->memory_fd = -1;
 	if (!client)
 		r = error_set(&error, -ENOMEM, "out of memory");
 	else if (!target)
@@ -334,6 +336,12 @@ EXPORT void *
 ivshmem_memory(const struct ivshmem_client *client)
 {
 	return client->memory;
+}
+
+EXPORT int
+ivshmem_memory_fd(const struct ivshmem_client *client)
+{
+	return client->memory_fd >= 0 ? client->memory_fd : -EOPNOTSUPP;
 }
 
 EXPORT uint64_t

@@ -138,6 +138,7 @@ object_attach(struct ivshmem_client *client, const struct object *object, struct
 	if (r < 0)
 		return error_set(reterr, r, "%s: %s", object->what, error.message);
 	client->memory = memory;
+	client->memory_fd = fd_take(&fd);
 	client->size = size;
 	client->read_only = object->read_only;
 	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
@@ -188,6 +189,7 @@ memory_close(struct ivshmem_client *client)
 {
 	region_unmap(client->memory, client->size);
 	client->memory = NULL;
+	client->memory_fd = fd_close(client->memory_fd);
 	client->size = 0;
 }
 

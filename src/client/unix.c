@@ -145,12 +145,16 @@ take_memory(struct connection *connection, int received, struct error *reterr)
 {
 	struct ivshmem_client *client = connection->client;
 	_fd_cleanup_ int fd = received;
+	int r;
 
 	client->id = connection->uplink.follower.id;
 	client->n_group_vectors = connection->uplink.follower.n_vectors;
 	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
 	client->doorbell = "eventfds";
-	return region_map(fd, &client->memory, &client->size, reterr);
+	r = region_map(fd, &client->memory, &client->size, reterr);
+	if (r == 0)
+		client->memory_fd = fd_take(&fd);
+	return r;
 }
 
 /* Act on a message. 0, or what makes the connection useless. */
@@ -285,6 +289,7 @@ connection_free(struct connection *connection)
 	client_remove_vectors(connection->client);
 	region_unmap(connection->client->memory, connection->client->size);
 	connection->client->memory = NULL;
+	connection->client->memory_fd = fd_close(connection->client->memory_fd);
 	ringer_done(&connection->ringer);
 	free(connection);
 }

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command line tool: read and write."""
 
+import ctypes
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from ivshmem_cli import (  # noqa: F401
     run,
     terminal,
 )
+from ivshmem_fixtures import root_only
 
 # ---- read and write ------------------------------------------------------------------------------------
 
@@ -181,4 +183,25 @@ def test_truncated_memory_is_no_crash(group, cli):
     os.ftruncate(members.memory, 0)
     process.write("read 0 16\n")
     assert process.wait() == FAILURE
-    assert "truncated" in process.stderr
+    assert "truncated" in process.stderr and "full" not in process.stderr, process.describe()
+
+
+@root_only
+def test_a_full_file_system_is_not_called_truncation(server, cli, room):
+    """The object has its size, but there is no page to be had for it."""
+    small = room.file("small")
+    os.mkdir(small)
+
+    def private_mount():
+        CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.unshare(CLONE_NEWNS) == 0
+        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
+        assert libc.mount(b"none", small.encode(), b"tmpfs", 0, b"size=64K") == 0
+
+    srv = server("-m", small, "-l", "1M", setup=private_mount)
+    process = cli("write", "0", stdin=feed(bytes(1 << 20)))
+    assert process.wait() == FAILURE, process.describe()
+    assert "full" in process.stderr and "--preallocate" in process.stderr, process.describe()
+    assert "truncated" not in process.stderr
+    assert srv.running()

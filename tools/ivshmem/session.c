@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "session.h"
 
+#include "bus_error.h"
 #include "output.h"
 
 #include <clock.h>
@@ -68,36 +69,6 @@ signals_read(struct session *session)
 
 	if (read(session->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		session->quit = (int)info.ssi_signo;
-}
-
-/* ---- memory that is truncated ------------------------------------------------------------- */
-
-/* What to say; a handler can only write what is there already. */
-static char bus_error_message[TARGET_MAX + 256];
-
-static void
-on_bus_error(int signal)
-{
-	ssize_t written = write(STDERR_FILENO, bus_error_message, strlen(bus_error_message));
-
-	(void)signal;
-	(void)written;
-	_exit(STATUS_FAILURE);
-}
-
-/* Memory that is a file with a name can be truncated by whoever may write to it, and its file system
- * may have no room for pages that nobody used so far. */
-static void
-bus_error_open(const struct session *session)
-{
-	struct sigaction action = {.sa_handler = on_bus_error};
-
-	snprintf(bus_error_message, sizeof(bus_error_message),
-		"ivshmem: the shared memory of %s was truncated while in use, or its file system "
-		"is "
-		"full: attach again when it has its size and room\n",
-		session->target);
-	sigaction(SIGBUS, &action, NULL);
 }
 
 /* ---- what the library tells us ------------------------------------------------------------ */
@@ -282,6 +253,8 @@ session_attach(
 	r = attach_without_or_with_id(session, ret_client, &options, reterr);
 	if (session->signal_fd >= 0)
 		sigprocmask(SIG_BLOCK, &set, NULL);
+	if (r == 0)
+		bus_error_watch(*ret_client);
 	return r;
 }
 
@@ -355,7 +328,7 @@ session_open(struct session *session, const struct cli *cli,
 	session->is_memory = target_is_memory(session->target);
 	if (session->needs_peers && session_check_peers(session) != STATUS_OK)
 		return STATUS_FAILURE;
-	bus_error_open(session);
+	bus_error_handle(session->target);
 
 	if (signals) {
 		r = signals_open(session, signal_status);
