@@ -292,6 +292,9 @@ class Guest:
     def report(self, tail=15):
         """The ends of what the script, the guest's kernel and QEMU said."""
         parts = []
+        status = self.process.poll() if self.process else None
+        if status is not None:
+            parts.append(f'QEMU ended with {f"signal {-status}" if status < 0 else f"exit status {status}"}')
         for title, lines in (('script', list(self._recent)), ('console', self.console_output().splitlines()),
                              ('QEMU', self.qemu_output().splitlines())):
             lines = lines[-tail:]

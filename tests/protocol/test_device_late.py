@@ -112,17 +112,19 @@ def test_memory_before_the_id(device_at_fake, large_memory, eventfds, own_id, op
     process, connection = device_at_fake(*options)
     if options is IMPATIENT:
         process.expect_ready()
-    fds = eventfds(2)
+    own, other = eventfds(2), eventfds(2)
     connection.send(MEMORY, large_memory)
     connection.send(own_id)
-    for fd in fds:
-        connection.send(own_id, fd)
+    for peer, fds in ((own_id, own), (own_id + 1, other)):
+        for fd in fds:
+            connection.send(peer, fd)
     if options is REVISION_0:
         process.expect_ready()
         assert f"peer {own_id}, memory 1 MiB" in process.stdout
     vmm = process.vmm()
     wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == own_id, "the id")
-    ring_until_known(vmm, own_id, 1, fds[1])
+    # Another one: the device itself reads its own eventfds.
+    ring_until_known(vmm, own_id + 1, 1, other[1])
     process.finish()
 
 
