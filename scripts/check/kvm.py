@@ -17,6 +17,9 @@ PYTHON = "/usr/bin/python3"
 KVM_GET_API_VERSION, KVM_CREATE_VM = 0xAE00, 0xAE01
 SUITE = "needs-kvm"
 
+# Seconds. A program takes 20 at most, Linux guests some 300.
+MACHINE_LIMIT = 1200
+
 # MiB: two guests, and all that they need, which is in memory.
 LINUX_MEMORY = 3072
 
@@ -111,14 +114,15 @@ class Kvm:
 
 
 def run_in(machine, command, *, timeout, cwd, env, say):
-    """Like check.run.run(). A machine that dies may have died of itself: it gets a second chance."""
+    """Like check.run.run(). A machine that dies may have died of itself, so it gets two more chances; that is said."""
     if machine is None:
         return run(command, timeout=timeout, cwd=cwd, env=env)
     factor = int(vm.KVM_MACHINE_ENVIRONMENT["TEST_TIMEOUT_FACTOR"])
-    for last in (False, True):
+    limit = min(timeout * factor, MACHINE_LIMIT)
+    for last in (False, False, True):
         try:
-            return machine.run(command, timeout=timeout * factor, cwd=cwd, env=env)
+            return machine.run(command, timeout=limit, cwd=cwd, env=env)
         except vm.KvmMachineError as problem:
             if last:
-                return None, f"the machine that emulates KVM died, twice:\n{problem}"
+                return None, f"the machine that emulates KVM died, three times:\n{problem}"
             say(f"the machine that emulates KVM died during {os.path.basename(command[0])} and is started again")

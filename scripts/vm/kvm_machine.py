@@ -28,8 +28,8 @@ from .qemu import qemu_with_vfio_user
 ENVIRONMENT = {'TEST_TIMEOUT_FACTOR': '10', 'TEST_COUNT_DIVISOR': '20', 'PATH': '/usr/bin:/bin', 'HOME': '/tmp'}
 
 BOOT_LIMIT = 120
-# Beyond the time that a command gets: for what surrounds it, on a host that is busy.
-PATIENCE = 60
+# It says every few seconds that it is alive. One that is silent for so long stands still, and does not recover.
+SILENCE = 60
 
 SET_UP = r'''
 while read -r module; do
@@ -46,6 +46,7 @@ ip link set lo up
 '''
 # One line is one command. Its output is marked, for it may contain anything.
 SERVE = r'''
+while sleep 5; do echo @alive; done &
 while read -r line; do
 	eval "$line" >/tmp/.output 2>&1 </dev/null
 	status=$?
@@ -109,17 +110,16 @@ class KvmMachine:
             cpu='qemu64,+svm,+npt', cpus=2,
             qemu=qemu_with_vfio_user(self._say)).start()
 
-    def _send(self, line, limit):
+    def _send(self, line):
         """Returns the exit status and the output."""
         output = []
-
-        def collect():
-            output.append(self._guest.expect('^(@done|[|])', limit))
         self._guest.send(line + '\n', BOOT_LIMIT)
-        collect()
-        while output[-1].string.startswith('|'):
-            collect()
-        return int(output.pop().string.split()[1]), ''.join(match.string[1:] + '\n' for match in output)
+        while True:
+            said = self._guest.expect('^(@alive$|@done|[|])', SILENCE).string
+            if said.startswith('@done'):
+                return int(said.split()[1]), ''.join(output)
+            if said.startswith('|'):
+                output.append(said[1:] + '\n')
 
     def run(self, command, *, timeout, cwd=None, env=None):
         """
@@ -138,7 +138,7 @@ class KvmMachine:
             self._say('starting a machine with KVM: QEMU emulates AMD\'s virtualisation')
             self._boot(SERVE)
         try:
-            status, output = self._send(line, timeout + PATIENCE)
+            status, output = self._send(line)
         except GuestError as problem:
             self._end()
             raise KvmMachineError(str(problem)) from problem
