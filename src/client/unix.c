@@ -18,6 +18,7 @@
 #include <clock.h>
 #include <eventfd.h>
 #include <fd.h>
+#include <pace.h>
 #include <peers.h>
 #include <region.h>
 #include <ringer.h>
@@ -49,6 +50,7 @@ struct connection {
 				   fully */
 	unsigned most_vectors;  /* of any other peer */
 	struct ringer ringer;
+	struct pace complaints; /* about what the server sends */
 };
 
 /* ---- reporting peers ------------------------------------------------------------------------- */
@@ -94,7 +96,7 @@ take_vector(struct connection *connection, uint16_t peer, int received)
 
 	if (!eventfd_is(fd)) {
 		/* It keeps its number, or the vectors after it would get wrong ones. */
-		log_warning(&client->log,
+		pace_printf(&connection->complaints,
 			"the server sent something else than an eventfd for peer %u", peer);
 		fd = fd_close(fd);
 	}
@@ -112,7 +114,7 @@ take_vector(struct connection *connection, uint16_t peer, int received)
 		}
 	}
 	if (r == -ENOSPC) {
-		log_warning(&client->log,
+		pace_printf(&connection->complaints,
 			"the server sent more than %d vectors for peer %u; it is ignored",
 			IVSHMEM_MAX_VECTORS, peer);
 		return 0;
@@ -127,7 +129,7 @@ take_left(struct connection *connection, uint16_t peer)
 	bool known;
 
 	if (!remote) {
-		log_warning(&connection->client->log,
+		pace_printf(&connection->complaints,
 			"the server said that unknown peer %u left; it is ignored", peer);
 		return;
 	}
@@ -177,7 +179,7 @@ handle(void *data, const struct follower_event *event, struct error *reterr)
 		take_left(connection, event->peer);
 		return 0;
 	case FOLLOWER_EVENT_NONSENSE:
-		log_warning(&connection->client->log, "%s", reterr->message);
+		pace_printf(&connection->complaints, "%s", reterr->message);
 		return 0;
 	case FOLLOWER_EVENT_NONE:
 		return 0;
@@ -283,6 +285,7 @@ await_complete(struct connection *connection, struct error *reterr)
 static void
 connection_free(struct connection *connection)
 {
+	pace_end(&connection->complaints);
 	loop_timer_cancel(&connection->report_timer);
 	disconnect(connection);
 	peers_done(&connection->peers);
@@ -304,6 +307,7 @@ open_socket(struct ivshmem_client *client, const char *path, bool observe, struc
 	if (!connection)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	connection->client = client;
+	connection->complaints = (struct pace){.log = &client->log, .level = LOG_LEVEL_WARNING};
 	ringer_init(&connection->ringer);
 	list_init(&connection->unreported);
 	uplink_init(&connection->uplink);

@@ -143,6 +143,7 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 		return error_set(reterr, -ENOMEM, "out of memory");
 	member->loop = loop;
 	member->log = log;
+	member->complaints = (struct pace){.log = log, .level = LOG_LEVEL_WARNING};
 	member->lost = config->lost;
 	member->joined = config->joined;
 	member->data = config->data;
@@ -173,6 +174,7 @@ member_close(struct member *member)
 		return NULL;
 	member->device = NULL;
 	messages_close(member);
+	pace_end(&member->complaints);
 	vectors_close(member);
 	ringer_done(&member->ringer);
 	member_release_memory(member);

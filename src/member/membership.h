@@ -17,10 +17,11 @@
  *
  * The server is not trusted. What it can make us keep is bounded by our limit of descriptors: what
  * is no eventfd is closed and only keeps its number, and too many of those end the connection. What
- * it can make us say is bounded by COMPLAINTS_MAX.
+ * it can make us say is bounded by a pace.
  */
 
 #include <member.h>
+#include <pace.h>
 #include <peers.h>
 #include <ringer.h>
 #include <uplink.h>
@@ -33,9 +34,6 @@
 /* When so long no message has come, the server has no more vectors for us. Much more than a busy
  * machine makes one of ours pause. */
 #define SETTLE (500 * NSEC_PER_MSEC)
-
-/* Senseless messages of the server that are reported one by one. */
-#define COMPLAINTS_MAX 100
 
 /* One of our own vectors, whose eventfd is in the table of peers. */
 struct own_vector {
@@ -59,7 +57,8 @@ struct member {
 	struct uplink uplink;
 	struct loop_source source; /* of uplink.socket */
 	int32_t id;
-	unsigned impostors, complaints;
+	unsigned impostors;
+	struct pace complaints;    /* about what the server sends */
 	bool told_of_more_vectors; /* than the device has */
 
 	int memory_fd;

@@ -16,25 +16,11 @@
  * and the guest's accesses wait for it. */
 #define RECEIVE_BATCH 64
 
-/* A sentence about something that the server should not have sent, and that is survived. */
-static void
-complain(struct member *member, const char *sentence)
-{
-	if (member->complaints >= COMPLAINTS_MAX)
-		return;
-	log_warning(member->log, "%s", sentence);
-	if (++member->complaints == COMPLAINTS_MAX)
-		log_warning(member->log,
-			"the server sent %d senseless messages; no more of them are reported",
-			COMPLAINTS_MAX);
-}
-
 static int
 take_vector(struct member *member, uint16_t peer, int received, struct error *reterr)
 {
 	bool is_new = peer != member->id && !peers_find(&member->peers, peer);
 	_fd_cleanup_ int fd = received;
-	struct error error;
 	int r;
 
 	if (!eventfd_is(fd)) {
@@ -43,18 +29,16 @@ take_vector(struct member *member, uint16_t peer, int received, struct error *re
 				"the server sent %u descriptors that should be eventfds and are "
 				"not",
 				member->impostors);
-		error_set(&error, -EPROTO,
+		pace_printf(&member->complaints,
 			"the server sent something else than an eventfd for peer %u", peer);
-		complain(member, error.message);
 		/* It keeps its number, or the vectors after it would get wrong ones. */
 		fd = fd_close(fd);
 	}
 	r = vectors_add(member, peer, &fd);
 	if (r == -ENOSPC) {
-		error_set(&error, r,
+		pace_printf(&member->complaints,
 			"the server sent more than %d vectors for peer %u; it is ignored",
 			IVSHMEM_MAX_VECTORS, peer);
-		complain(member, error.message);
 		return 0;
 	}
 	if (r == 0 && is_new)
@@ -67,15 +51,12 @@ take_vector(struct member *member, uint16_t peer, int received, struct error *re
 static void
 take_left(struct member *member, uint16_t peer)
 {
-	struct error error;
-
 	if (vectors_remove_peer(member, peer) == 0) {
 		log_debug(member->log, "peer %u left", peer);
 		return;
 	}
-	error_set(
-		&error, -ENOENT, "the server said that unknown peer %u left; it is ignored", peer);
-	complain(member, error.message);
+	pace_printf(&member->complaints, "the server said that unknown peer %u left; it is ignored",
+		peer);
 }
 
 static int
@@ -125,7 +106,7 @@ handle(void *data, const struct follower_event *event, struct error *reterr)
 		take_left(member, event->peer);
 		return 0;
 	case FOLLOWER_EVENT_NONSENSE:
-		complain(member, reterr->message);
+		pace_printf(&member->complaints, "%s", reterr->message);
 		return 0;
 	case FOLLOWER_EVENT_NONE:
 		return 0;

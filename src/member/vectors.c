@@ -30,7 +30,7 @@ rung(struct loop_source *source, uint32_t events)
 		ivshmem_device_interrupt(own->member->device, own->vector);
 	} else if (r != -EAGAIN && r != -EINTR) {
 		/* It would be reported for ever. */
-		log_warning(own->member->log,
+		pace_printf(&own->member->complaints,
 			"our vector %u cannot be read: %s; it is ignored from now on", own->vector,
 			strerror(-r));
 		loop_del(source);
@@ -52,8 +52,9 @@ own_sync(struct own_vector *own)
 		return;
 	r = loop_add(own->member->loop, &own->source, own->fd, EPOLLIN, rung);
 	if (r < 0)
-		log_warning(own->member->log, "our vector %u cannot be watched: %s; it is ignored",
-			own->vector, strerror(-r));
+		pace_printf(&own->member->complaints,
+			"our vector %u cannot be watched: %s; it is ignored", own->vector,
+			strerror(-r));
 }
 
 static int

@@ -56,10 +56,11 @@ door_refuse(struct door *door, int socket, int reason)
 	struct server *server = door->server;
 
 	if (!door->refusing && door->kind == PEER_HOLDER)
-		server_warn(server, "new clients for the place of peer %u are refused: %s",
-			door->seat->id, refusal(door, reason));
+		pace_printf(&server->warnings,
+			"new clients for the place of peer %u are refused: %s", door->seat->id,
+			refusal(door, reason));
 	else if (!door->refusing)
-		server_warn(server, "new %s are refused: %s; %u peers are connected",
+		pace_printf(&server->warnings, "new %s are refused: %s; %u peers are connected",
 			door->kind == PEER_OBSERVER ? "observers" : "clients",
 			refusal(door, reason), server->roster.n_present);
 	door->refusing = true;
@@ -101,8 +102,8 @@ door_pause(struct door *door, int error)
 	struct server *server = door->server;
 
 	if (!door->pausing)
-		server_warn(
-			server, "cannot accept clients for now: %s; they wait", strerror(-error));
+		pace_printf(&server->warnings, "cannot accept clients for now: %s; they wait",
+			strerror(-error));
 	door->pausing = true;
 	loop_set_events(&door->source, 0);
 	loop_timer_set(server->config.loop, &door->timer, clock_now() + RETRY, door_resume);

@@ -11,6 +11,7 @@
 
 #include <ids.h>
 #include <list.h>
+#include <pace.h>
 #include <process.h>
 #include <roster.h>
 
@@ -44,12 +45,6 @@ struct door {
 	bool taken;                /* the seat has had a holder, and is on the roster */
 };
 
-/* Of lines that clients can cause: so many at most in a while, then how many more there were. */
-struct pace {
-	uint64_t since; /* clock_now() */
-	unsigned n;     /* lines since then */
-};
-
 struct server {
 	struct server_config config;
 	const struct log *log;
@@ -66,7 +61,8 @@ struct server {
 	struct peer *prepared; /* the next of them */
 	int spare_fd;          /* given up for a moment to refuse a client when there is no other */
 
-	struct pace warnings, news;
+	struct pace warnings; /* that clients can cause */
+	struct pace news;     /* who came and went */
 
 	unsigned released; /* announced ids given back since they were counted */
 	bool warned_of_ids;
@@ -74,10 +70,6 @@ struct server {
 };
 
 /* ---- server.c -------------------------------------------------------------------------------- */
-
-/* A warning that clients can cause. */
-void server_warn(struct server *server, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
 
 /* What the next client through the door needs is there, or -errno: why it has to be refused. */
 int server_prepare(struct door *door);

@@ -127,7 +127,7 @@ client_starved(struct client *client, int error)
 	struct server *server = client->server;
 
 	if (!server->starving_since) {
-		server_warn(server,
+		pace_printf(&server->warnings,
 			"the kernel takes no more messages for now (%s); going on as soon as it "
 			"does%s",
 			strerror(-error),

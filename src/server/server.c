@@ -26,11 +26,6 @@
  */
 #define UNREAD_SIZE 16384
 
-/* Lines of a kind that clients can cause, at most so many in such a while: nobody fills the disk with
- * them. */
-#define LINES_MAX   20
-#define LINES_WHILE (10 * NSEC_PER_SEC)
-
 /*
  * When the kernel has taken nothing for so long, newcomers are refused instead of being kept waiting.
  */
@@ -42,54 +37,20 @@
 /* Used up to so many per cent is told; the warning may come again when it was less than that. */
 #define IDS_WARN_PERCENT 80
 
-/* The lines that are left out have their number told when the next one is told, or at the end. */
-static void
-tell_left_out(const struct server *server, enum log_level level, struct pace *pace)
-{
-	if (pace->n > LINES_MAX)
-		log_printf(server->log, level, "there were %u more %s like the last ones",
-			pace->n - LINES_MAX, level == LOG_LEVEL_WARNING ? "warnings" : "messages");
-	pace->n = 0;
-}
-
-static void __attribute__((format(printf, 4, 0))) tell(const struct server *server,
-	enum log_level level, struct pace *pace, const char *format, va_list args)
-{
-	uint64_t now = clock_now();
-	char message[512];
-
-	if (now - pace->since > LINES_WHILE) {
-		tell_left_out(server, level, pace);
-		pace->since = now;
-	}
-	if (++pace->n > LINES_MAX)
-		return;
-	vsnprintf(message, sizeof(message), format, args);
-	log_printf(server->log, level, "%s%s", message,
-		pace->n == LINES_MAX ? " (for a moment, no more of this is told)" : "");
-}
-
-void
-server_warn(struct server *server, const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	tell(server, LOG_LEVEL_WARNING, &server->warnings, format, args);
-	va_end(args);
-}
-
 /* Who comes and goes. With -v all of it, because that was asked for. */
 static void __attribute__((format(printf, 2, 3)))
 server_tell(struct server *server, const char *format, ...)
 {
+	char message[512];
 	va_list args;
 
 	va_start(args, format);
-	if (log_enabled(server->log, LOG_LEVEL_DEBUG))
-		server->news = (struct pace){.since = clock_now()};
-	tell(server, LOG_LEVEL_INFO, &server->news, format, args);
+	vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
+	if (log_enabled(server->log, LOG_LEVEL_DEBUG))
+		log_info(server->log, "%s", message);
+	else
+		pace_printf(&server->news, "%s", message);
 }
 
 /* ---- ids ------------------------------------------------------------------------------------- */
@@ -110,7 +71,7 @@ server_watch_ids(struct server *server)
 	if (server->warned_of_ids || !oldest)
 		return;
 	server->warned_of_ids = true;
-	server_warn(server,
+	pace_printf(&server->warnings,
 		"%u of %d ids are used up: one that was announced cannot come again while a "
 		"client that was there is connected; peer %u has been there longest, and when it "
 		"leaves, ids come free; clients that only look can do so without an id%s",
@@ -312,10 +273,10 @@ client_cut(struct client *client, const char *reason)
 
 	process_describe(&client->process, who);
 	if (client->peer->kind == PEER_OBSERVER)
-		server_warn(server, "an observer (%s) is disconnected: %s", who, reason);
+		pace_printf(&server->warnings, "an observer (%s) is disconnected: %s", who, reason);
 	else
-		server_warn(
-			server, "peer %u (%s) is disconnected: %s", client->peer->id, who, reason);
+		pace_printf(&server->warnings, "peer %u (%s) is disconnected: %s", client->peer->id,
+			who, reason);
 	client_remove(client);
 }
 
@@ -378,6 +339,8 @@ server_new(struct server **ret_server, const struct server_config *config)
 		return -ENOMEM;
 	server->config = *config;
 	server->log = config->log;
+	server->warnings = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
+	server->news = (struct pace){.log = config->log, .level = LOG_LEVEL_INFO};
 	list_init(&server->fresh);
 	list_init(&server->ready);
 	list_init(&server->idle);
@@ -416,8 +379,8 @@ server_free(struct server *server)
 {
 	if (!server)
 		return NULL;
-	tell_left_out(server, LOG_LEVEL_WARNING, &server->warnings);
-	tell_left_out(server, LOG_LEVEL_INFO, &server->news);
+	pace_end(&server->warnings);
+	pace_end(&server->news);
 	struct list *const states[] = {
 		&server->fresh, &server->ready, &server->idle, &server->full, &server->starved};
 

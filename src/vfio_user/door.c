@@ -53,7 +53,7 @@ refuse(struct visitor *visitor, uint32_t error)
 static void
 refuse_busy(struct visitor *visitor)
 {
-	complain(visitor->door->complaints,
+	pace_printf(visitor->door->complaints,
 		"process %d is refused: another VMM has the device; start one ivshmem-device for "
 		"each VM",
 		(int)visitor->who.pid);
@@ -67,7 +67,7 @@ time_out(struct loop_timer *timer)
 	struct door *door = visitor->door;
 
 	if (!visitor->has_spoken) {
-		complain(door->complaints,
+		pace_printf(door->complaints,
 			"process %d is sent away: it connected, but sent no whole message",
 			(int)visitor->who.pid);
 		end(visitor);
@@ -138,7 +138,7 @@ heed(struct visitor *visitor)
 		loop_timer_set(door->loop, &visitor->timer, clock_now() + door->grace_ns, time_out);
 		break;
 	case SPEECH_TOO_LONG:
-		complain(door->complaints,
+		pace_printf(door->complaints,
 			"process %d is refused: its first message is too long to be that of a VMM",
 			(int)visitor->who.pid);
 		refuse(visitor, EINVAL);
@@ -237,7 +237,7 @@ connected(struct loop_source *source, uint32_t events)
 	}
 	if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
 		return;
-	complain(door->complaints, "a VMM cannot be let in: %s", strerror(errno));
+	pace_printf(door->complaints, "a VMM cannot be let in: %s", strerror(errno));
 	/* It goes on waiting, and the loop would report it for ever. */
 	loop_set_events(source, 0);
 	loop_timer_set(door->loop, &door->pause, clock_now() + ACCEPT_PAUSE, end_pause);

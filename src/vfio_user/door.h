@@ -21,8 +21,8 @@
  * A VMM is always answered before it is sent away, because QEMU dies of a connection that is reset.
  */
 
-#include <complaints.h>
 #include <loop.h>
+#include <pace.h>
 #include <process.h>
 
 #include <stdbool.h>
@@ -55,7 +55,7 @@ struct visitor {
 
 struct door {
 	struct loop *loop;
-	struct complaints *complaints;
+	struct pace *complaints;
 	uint64_t grace_ns;
 	bool listener_lasts; /* others have the listening socket, too, and go on using it */
 	enum door_state (*state)(void *data);

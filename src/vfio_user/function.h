@@ -8,11 +8,11 @@
  * (vfio_user.h says who does).
  */
 
-#include <complaints.h>
 #include <irqs.h>
 #include <log.h>
 #include <loop.h>
 #include <member.h>
+#include <pace.h>
 
 #include <ivshmem/device.h>
 
@@ -20,7 +20,7 @@
 
 struct function {
 	const struct log *log;
-	struct complaints complaints; /* of what VMMs do */
+	struct pace complaints; /* of what VMMs do */
 	struct member *member;
 	struct ivshmem_device *device;
 	struct irqs irqs;

@@ -10,8 +10,10 @@
 /* To look whether somebody listens costs next to nothing. */
 #define LOOK_PAUSE (500 * NSEC_PER_MSEC)
 
-#define MIN_REST (1 * NSEC_PER_SEC)
-#define MAX_REST (60 * NSEC_PER_SEC)
+/* A membership that has lasted so long was a good one. */
+#define GOOD_WHILE (60 * NSEC_PER_SEC)
+
+#define MAX_PAUSE (60 * NSEC_PER_SEC)
 
 /* A VMM may be waiting, and QEMU gives up after 5 s. */
 #define MAX_JOINING_MS 3000
@@ -20,6 +22,16 @@ static void
 set_timer(struct rejoin *rejoin, uint64_t delay, loop_timer_fn fn)
 {
 	loop_timer_set(rejoin->loop, &rejoin->timer, clock_now() + delay, fn);
+}
+
+/* Each pause is twice as long as the one before. */
+static uint64_t
+next_pause(struct rejoin *rejoin)
+{
+	uint64_t pause = rejoin->pause;
+
+	rejoin->pause = 2 * pause < MAX_PAUSE ? 2 * pause : MAX_PAUSE;
+	return pause;
 }
 
 /* ---- a try --------------------------------------------------------------------------------------- */
@@ -41,8 +53,7 @@ fail(struct rejoin *rejoin, const struct error *error)
 	rejoin->said = *error;
 	rejoin->next = member_close(rejoin->next);
 	rejoin->state = REJOIN_RESTING;
-	set_timer(rejoin, rejoin->pause, wake_up);
-	rejoin->pause = 2 * rejoin->pause < MAX_REST ? 2 * rejoin->pause : MAX_REST;
+	set_timer(rejoin, next_pause(rejoin), wake_up);
 	rejoin->settled(rejoin->data);
 }
 
@@ -70,6 +81,7 @@ joined(struct member *member, void *data)
 	}
 	rejoin->next = NULL;
 	rejoin->state = REJOIN_JOINED;
+	rejoin->joined = clock_now();
 	loop_timer_cancel(&rejoin->timer);
 	rejoin->settled(rejoin->data);
 }
@@ -116,6 +128,8 @@ rejoin_init(struct rejoin *rejoin)
 {
 	rejoin->state = REJOIN_JOINED;
 	rejoin->allowed = true;
+	rejoin->joined = clock_now();
+	rejoin->pause = LOOK_PAUSE;
 }
 
 void
@@ -131,11 +145,13 @@ rejoin_lost(struct rejoin *rejoin)
 	if (rejoin->state != REJOIN_JOINED)
 		return;
 	rejoin->state = REJOIN_ALONE;
-	rejoin->pause = MIN_REST;
-	rejoin->said.message[0] = '\0';
+	if (clock_now() - rejoin->joined > GOOD_WHILE) {
+		rejoin->pause = LOOK_PAUSE;
+		rejoin->said.message[0] = '\0';
+	}
 	/* Not at once: a server that dies may still listen when it has closed our connection. */
 	if (rejoin->allowed)
-		set_timer(rejoin, LOOK_PAUSE, wake_up);
+		set_timer(rejoin, next_pause(rejoin), wake_up);
 }
 
 void

@@ -18,7 +18,9 @@
  *	                            a while
  *
  * Nothing blocks: what JOINING waits for are events of the loop. RESTING is for servers that are
- * there but of no use: each try may cost them an id, so the pauses grow.
+ * there but of no use: each try may cost them an id, so the pauses grow. They grow, too, before a look
+ * for the next server when a membership has lasted for a short time only: one that takes us in and
+ * closes, for ever, can neither keep us busy nor fill the log.
  */
 
 #include <error.h>
@@ -45,8 +47,9 @@ struct rejoin {
 	bool allowed;            /* no VMM is attached */
 	struct member *next;     /* JOINING */
 	struct loop_timer timer; /* the next try, or the end of this one */
-	uint64_t pause;
-	struct error said; /* a failure is told once, until another one comes */
+	uint64_t pause;          /* before the next look, or in RESTING */
+	uint64_t joined;         /* when: clock_now() */
+	struct error said;       /* a failure is told once, until another one comes */
 };
 
 /* The members up to `data` are set; config.server may be NULL, and then nothing is ever lost. */

@@ -152,7 +152,7 @@ complain_of(const struct session *session, const struct vfio_user_header *header
 
 	if (header->command < N_COMMANDS && commands[header->command].name)
 		name = commands[header->command].name;
-	complain(&session->function->complaints, "the VMM's %s (%u) is refused: %s", name,
+	pace_printf(&session->function->complaints, "the VMM's %s (%u) is refused: %s", name,
 		header->command, session->error.message);
 }
 

@@ -2,12 +2,12 @@
 #include <vfio_user.h>
 
 #include <channel.h>
-#include <complaints.h>
 #include <door.h>
 #include <eventfd.h>
 #include <fd.h>
 #include <function.h>
 #include <list.h>
+#include <pace.h>
 #include <rejoin.h>
 #include <session.h>
 #include <turn.h>
@@ -39,7 +39,7 @@ struct vfio_user {
 	bool quit;
 	bool only_one; /* no other VMM can come */
 
-	struct complaints visits; /* who came and went */
+	struct pace visits; /* who came and went */
 	struct door door;
 	struct rejoin rejoin;
 
@@ -71,28 +71,28 @@ unlock(struct vfio_user *vfio_user)
 static void
 end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
 {
-	struct complaints *complaints = &vfio_user->function->complaints;
+	struct pace *complaints = &vfio_user->function->complaints;
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&vfio_user->vmm, who);
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
-		complain(&vfio_user->visits, "the VMM disconnected (%s)", who);
+		pace_printf(&vfio_user->visits, "the VMM disconnected (%s)", who);
 	else if (code == -EMSGSIZE)
-		complain(complaints,
+		pace_printf(complaints,
 			"the VMM is disconnected: it sent a message of %u bytes, which must be "
 			"between %zu and %zu",
 			request->header.size, sizeof(request->header),
 			sizeof(request->header) + SESSION_MAX_BODY);
 	else if (code == -EPROTO)
-		complain(complaints, "the VMM is disconnected: it sent more descriptors than a "
-				     "message may have");
+		pace_printf(complaints, "the VMM is disconnected: it sent more descriptors than a "
+					"message may have");
 	else if (code == -EMFILE)
-		complain(complaints,
+		pace_printf(complaints,
 			"the VMM is disconnected: no file descriptors are left for what it sent "
 			"(raise the limit, ulimit -n)");
 	else
-		complain(complaints, "the VMM is disconnected: %s", strerror(-code));
+		pace_printf(complaints, "the VMM is disconnected: %s", strerror(-code));
 	unlock(vfio_user);
 }
 
@@ -207,7 +207,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 		r = reply_init(&vfio_user->reply);
 	/* Told before the thread can tell of its end. */
 	if (r == 0) {
-		complain(&vfio_user->visits, "a VMM connected (%s)",
+		pace_printf(&vfio_user->visits, "a VMM connected (%s)",
 			process_describe(&vfio_user->vmm, text));
 		r = start_thread(vfio_user);
 	}
@@ -243,11 +243,11 @@ enter(int *socket, const struct process *who, void *data)
 	int r = begin(vfio_user, socket, who);
 
 	if (r < 0)
-		complain(&vfio_user->function->complaints, "process %d cannot be served: %s",
+		pace_printf(&vfio_user->function->complaints, "process %d cannot be served: %s",
 			(int)who->pid, strerror(-r));
 	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
 		return;
-	complain(&vfio_user->function->complaints,
+	pace_printf(&vfio_user->function->complaints,
 		"the server is gone: the VM gets the memory and the peers that it left behind, and "
 		"hears of no others");
 }
@@ -383,7 +383,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	turn_init(&vfio_user->turn);
 	vfio_user->loop = config->loop;
 	vfio_user->log = config->log;
-	vfio_user->visits = (struct complaints){.log = config->log, .level = LOG_LEVEL_INFO};
+	vfio_user->visits = (struct pace){.log = config->log, .level = LOG_LEVEL_INFO};
 	vfio_user->device = *config->device;
 	vfio_user->rejoined = config->rejoined;
 	vfio_user->data = config->data;

@@ -489,6 +489,9 @@ class Process:
 
         def prepare():
             die_with_parent()
+            # Whoever starts the tests in the background of a script has these ignored.
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+                signal.signal(number, signal.SIG_DFL)
             if limit_files is not None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit_files, limit_files))
             if user is not None:

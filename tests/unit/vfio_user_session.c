@@ -2,7 +2,7 @@
 
 /* The rules of a session, VERSION, and what the function says of itself. */
 
-#include <complaints.h>
+#include <pace.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>
@@ -152,12 +152,12 @@ TEST(complaints_are_few)
 			CHECK_EQ(room_version("{}"), 0);
 		}
 	}
-	CHECK_EQ(stage.n_warnings, COMPLAINT_LIMIT);
+	CHECK_EQ(stage.n_warnings, PACE_LINES);
 	stage_check_words(stage.warning, "no more of this is told");
 	/* Time goes by. */
-	room.function.complaints.since -= COMPLAINT_PERIOD + 1;
+	room.function.complaints.since -= PACE_WHILE + 1;
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, NULL, 0, NULL, 0), EINVAL);
-	CHECK_EQ(stage.n_warnings, COMPLAINT_LIMIT + 2);
+	CHECK_EQ(stage.n_warnings, PACE_LINES + 2);
 	stage_check_words(stage.warning, "the VMM's REGION_READ (9) is refused: its body");
 	room_close();
 }
@@ -480,7 +480,7 @@ TEST(no_descriptor_left_for_the_memory)
 		CHECK_EQ(info.flags, 3);
 	}
 	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
-	CHECK_EQ(stage.n_warnings, COMPLAINT_LIMIT);
+	CHECK_EQ(stage.n_warnings, PACE_LINES);
 	stage_check_words(stage.warning, "no file descriptor is left");
 	CHECK_EQ(region_info(32, 2, &info), 0);
 	CHECK_EQ(info.flags, 7);

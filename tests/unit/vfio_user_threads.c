@@ -5,7 +5,7 @@
  * also runs with the thread sanitizer: meson setup -Db_sanitize=thread.
  */
 
-#include <complaints.h>
+#include <pace.h>
 #include <vfio_user_vmm.h>
 
 #include <errno.h>
@@ -147,7 +147,7 @@ TEST(log_is_not_filled)
 		check_end(vmm);
 	}
 	close_device();
-	CHECK_EQ(stage.n_warnings, COMPLAINT_LIMIT);
+	CHECK_EQ(stage.n_warnings, PACE_LINES);
 }
 
 /* What cannot be a message is answered, and ends the connection. */

@@ -29,7 +29,7 @@ enum { VM_SLOT_MEMORY, VM_SLOT_DEVICE };
 #define VM_MAX_MSI  (GUEST_MSIX_VECTORS * PCI_SLOTS)
 
 /* How long a guest may take for a command, unless told otherwise. */
-#define VM_PATIENCE_MS 240000
+#define VM_PATIENCE_MS 100000
 
 struct vm_config {
 	const char *image; /* path of the guest's image */

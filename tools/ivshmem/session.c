@@ -168,9 +168,17 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 
 	(void)client;
 	if (level == IVSHMEM_LOG_WARNING)
-		session_message(session, "warning: %s", message);
+		pace_printf(&session->warnings, "%s", message);
 	else if (session->cli->verbose)
 		session_message(session, "debug: %s", message);
+}
+
+/* What is left of the warnings at the pace of a reader. */
+static void
+write_warning(void *data, enum log_level level, const char *message)
+{
+	(void)level;
+	session_message(data, "warning: %s", message);
 }
 
 static const struct ivshmem_ops session_ops = {
@@ -296,6 +304,13 @@ session_new(void)
 		return NULL;
 	}
 	session->signal_fd = -1;
+	session->log = (struct log){
+		.level = LOG_LEVEL_WARNING,
+		.write = write_warning,
+		.data = session,
+	};
+	/* The library limits those of one server; this, those of one server after the other. */
+	session->warnings = (struct pace){.log = &session->log, .level = LOG_LEVEL_WARNING};
 	return session;
 }
 
@@ -346,6 +361,7 @@ void
 session_close(struct session *session)
 {
 	session->client = ivshmem_detach(session->client);
+	pace_end(&session->warnings);
 	session->signal_fd = fd_close(session->signal_fd);
 }
 

@@ -22,6 +22,9 @@
 #include <ivshmem/abi.h>
 #include <ivshmem/client.h>
 
+#include <log.h>
+#include <pace.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -61,6 +64,9 @@ struct session {
 	 * more. */
 	void (*event)(struct session *session, const struct event *event);
 	void *data; /* for event() */
+
+	struct log log; /* ends in event() */
+	struct pace warnings;
 
 	int muted; /* for which vector interrupts are not made into events now */
 
