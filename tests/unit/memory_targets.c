@@ -21,7 +21,7 @@
 
 #define SIZE 65536
 
-/* The name of an object that nobody else has; removed in any case at the end of the process. */
+/* The name of an object that nobody else has; removed at the end of the process, if the test passes. */
 static char object_name[64];
 
 static void

@@ -24,7 +24,7 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 
-/* The name of an object that nobody else has. It is removed in any case at the end of the process. */
+/* The name of an object that nobody else has. It is removed at the end of the process, if the test passes. */
 static char object_name[64];
 
 static void
