@@ -5,6 +5,7 @@ import ctypes
 import fcntl
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
@@ -631,3 +632,71 @@ def test_a_hostile_server_does_not_fill_the_log(monitor):
     told = [line for line in a.process.lines("stderr") if "unknown peer 77" in line]
     # A slow machine takes longer than the while in which there are 20.
     assert 20 <= len(told) <= 80, a.process.describe()
+
+
+def test_ring_waits_for_what_a_slow_server_announces(cli, fake, closing):
+    process = cli(*PATIENT, "ring", "3:2")
+    a = Attached(fake, process)
+    closing.append(a)
+    time.sleep(0.5)  # longer than the library waits for the next message
+    a.join(3, 1)
+    time.sleep(0.5)
+    fds = a.join(3, 2)
+    wire.wait_rings(fds[1])
+    assert process.wait() == 0, process.describe()
+
+
+def test_ring_does_not_wait_for_ever(cli, fake, closing):
+    """Others that come and go do not keep it."""
+    process = cli(*PATIENT, "ring", "3:2")
+    a = Attached(fake, process)
+    closing.append(a)
+    while process.process.poll() is None:
+        try:
+            a.join(7)
+            a.connection.send(7)
+        except (BrokenPipeError, ConnectionResetError):
+            break
+        time.sleep(0.05)
+    assert process.wait() == 1
+    assert "cannot ring peer 3: it is not connected" in process.stderr
+
+
+def lose_the_server(a):
+    """The next one takes the client in, and says nothing."""
+    a.connection.close()
+    a.process.expect("server lost: .*")
+    return a.fake.accept()
+
+
+def test_rings_are_reported_while_it_attaches_again(monitor):
+    a = monitor("--reconnect-interval", "0.001")
+    connection = lose_the_server(a)
+    for _ in range(3):
+        wire.ring(a.own[1])
+        a.process.expect("interrupt vector 1 count 1")
+    # And then it goes over to the new one.
+    connection.greeting(5, a.memory, a.own)
+    a.process.expect(r"attached as peer 5 \(.*\)")
+
+
+def test_shell_answers_while_it_attaches_again(shell):
+    a = shell()
+    fds = a.join(3, 1)
+    a.process.expect("peer 3 joined .*")
+    lose_the_server(a)
+    a.process.write("ring 3; say still here\n")
+    a.process.expect("still here")
+    wire.wait_rings(fds[0])
+    a.process.write("quit\n")
+    assert a.process.wait() == 0, a.process.describe()
+
+
+def test_echo_that_is_ended_before_its_vector_came(cli, fake, closing):
+    """Without --count, a signal is how it ends."""
+    process = cli(*PATIENT, "echo", "3:5")
+    a = Attached(fake, process)
+    closing.append(a)
+    process.expect(".*waiting for vector 5.*", "stderr")
+    process.signal(signal.SIGTERM)
+    assert process.wait() == 0, process.describe()

@@ -65,11 +65,23 @@ struct ringing {
 	enum status status;
 };
 
+/* Once, and as soon as it is there. */
+static int
+ring_once(struct session *session, uint16_t peer, unsigned vector)
+{
+	for (;;) {
+		int r = ivshmem_ring(session->client, peer, vector);
+
+		if ((r != -ENOENT && r != -EINVAL) || !session_await_news(session))
+			return session->client ? r : -ENODEV;
+	}
+}
+
 static void
 ring_vector(struct ringing *ringing, uint16_t peer, unsigned vector)
 {
 	for (uint64_t i = 0; i < ringing->count; i++) {
-		int r = ivshmem_ring(ringing->session->client, peer, vector);
+		int r = ring_once(ringing->session, peer, vector);
 
 		if (i % 4096 == 4095 && session_interrupted(ringing->session)) {
 			ringing->status = STATUS_FAILURE;
@@ -216,6 +228,9 @@ const struct command command_ring = {
 		"Everything stored to the memory before is visible to the peer when it is woken. "
 		"Rings "
 		"of one vector add up until the peer looks, and do not tell who rang.\n"
+		"A server that has no socket for observers announces peers and vectors one by one: "
+		"one that is missing is waited for as long as others come, and for 2 seconds after "
+		"the last one.\n"
 		"In a guest, a ring to a peer or vector that does not exist is lost without "
 		"notice, "
 		"and the forms with all are not possible, because the device does not tell who is "

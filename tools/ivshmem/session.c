@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "session.h"
 
+#include "attach.h"
 #include "bus_error.h"
 #include "output.h"
 
@@ -21,6 +22,9 @@
 /* Between two looks for a server. */
 #define WAIT_STEP_MS 100
 
+/* For so long after attaching, at the most, others are waited for: some may come and go for ever. */
+#define NEWS_LIMIT (10 * NSEC_PER_SEC)
+
 /*
  * A server announces our vectors one by one, and no message says which is the last. When none came
  * for so long, we have all of them. Much more than a busy machine makes a server pause.
@@ -28,16 +32,6 @@
 #define VECTOR_SILENCE (2 * NSEC_PER_SEC)
 
 /* ---- signals ------------------------------------------------------------------------------ */
-
-static volatile sig_atomic_t status_on_signal;
-
-/* Runs only while attaching blocks; everything printed so far was flushed. */
-static void
-signal_exit(int signal)
-{
-	(void)signal;
-	_exit((int)status_on_signal);
-}
 
 static void
 signal_set(sigset_t *set)
@@ -48,16 +42,12 @@ signal_set(sigset_t *set)
 }
 
 static int
-signals_open(struct session *session, enum status status)
+signals_open(struct session *session)
 {
-	struct sigaction action = {.sa_handler = signal_exit};
 	sigset_t set;
 
-	status_on_signal = (sig_atomic_t)status;
 	signal_set(&set);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
 	session->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return session->signal_fd < 0 ? -errno : 0;
 }
@@ -69,6 +59,22 @@ signals_read(struct session *session)
 
 	if (read(session->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
 		session->quit = (int)info.ssi_signo;
+}
+
+static int
+session_poll(struct pollfd *fds, nfds_t n_fds, uint64_t deadline)
+{
+	struct timespec timeout, *timeout_pointer = NULL;
+
+	if (deadline != SESSION_FOREVER) {
+		uint64_t now = clock_now();
+		uint64_t left = deadline > now ? deadline - now : 0;
+
+		timeout.tv_sec = (time_t)(left / NSEC_PER_SEC);
+		timeout.tv_nsec = (long)(left % NSEC_PER_SEC);
+		timeout_pointer = &timeout;
+	}
+	return ppoll(fds, n_fds, timeout_pointer, NULL);
 }
 
 /* ---- what the library tells us ------------------------------------------------------------ */
@@ -98,6 +104,14 @@ session_message(struct session *session, const char *format, ...)
 	session_event(session, &event);
 }
 
+/* The server has announced a peer, or a vector of one. */
+static void
+session_heard(struct session *session)
+{
+	session->news++;
+	session->heard_at = clock_now();
+}
+
 /* Interrupts that came before something else are reported before it. */
 static void session_report_interrupts(struct session *session);
 
@@ -107,6 +121,7 @@ on_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void *
 	struct event event = {.type = EVENT_JOINED, .peer = peer, .vectors = vectors};
 
 	(void)client;
+	session_heard(data);
 	session_report_interrupts(data);
 	session_event(data, &event);
 }
@@ -117,6 +132,7 @@ on_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void 
 	struct event event = {.type = EVENT_VECTORS, .peer = peer, .vectors = vectors};
 
 	(void)client;
+	session_heard(data);
 	session_report_interrupts(data);
 	session_event(data, &event);
 }
@@ -167,6 +183,8 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 	struct session *session = data;
 
 	(void)client;
+	if (attaching_keeps(level, message))
+		return;
 	if (level == IVSHMEM_LOG_WARNING)
 		pace_printf(&session->warnings, "%s", message);
 	else if (session->cli->verbose)
@@ -204,65 +222,43 @@ session_event_note(struct session *session, const struct event *event)
 
 /* ---- attaching ---------------------------------------------------------------------------- */
 
-/* The target for observers that belongs to a unix target. Not if its path would be too long. */
-static bool
-observer_target(const struct session *session, char ret_target[TARGET_MAX])
+static struct attach_config
+attach_config(struct session *session)
 {
-	const struct sockaddr_un *address = NULL;
-	const char *path = session->target + strlen("unix:");
-	int length;
-
-	if (strncmp(session->target, "unix:", strlen("unix:")) != 0)
-		return false;
-	if (strlen(path) + strlen(IVSHMEM_OBSERVER_SUFFIX) >= sizeof(address->sun_path))
-		return false;
-	length = snprintf(ret_target, TARGET_MAX, "observe:%s" IVSHMEM_OBSERVER_SUFFIX, path);
-	return length > 0 && length < TARGET_MAX;
-}
-
-static int
-attach_without_or_with_id(const struct session *session, struct ivshmem_client **ret_client,
-	const struct ivshmem_options *options, struct ivshmem_error *reterr)
-{
-	char target[TARGET_MAX];
-	int r;
-
-	if (session->looks && observer_target(session, target)) {
-		struct ivshmem_error error = {.message = ""};
-
-		r = ivshmem_attach(ret_client, target, options, &error);
-		/* Other servers have no such socket, and a dead one may have left one behind. */
-		if (r != -ENOENT && r != -ECONNREFUSED && r != -EACCES && r != -EPERM) {
-			if (r < 0)
-				*reterr = error;
-			return r;
-		}
-	}
-	return ivshmem_attach(ret_client, session->target, options, reterr);
-}
-
-static int
-session_attach(
-	struct session *session, struct ivshmem_client **ret_client, struct ivshmem_error *reterr)
-{
-	struct ivshmem_options options = {
-		.struct_size = sizeof(options),
+	return (struct attach_config){
+		.cli = session->cli,
+		.target = session->target,
+		.looks = session->looks,
 		.ops = &session_ops,
 		.data = session,
-		.timeout_ms = session->cli->connect_timeout_ms,
-		.backend = session->cli->backend,
 	};
-	sigset_t set;
+}
+
+/* Who has asked for signals gets them while it waits, too. */
+static int
+attach_or_signal(struct session *session, struct ivshmem_error *reterr)
+{
+	struct attach_config config = attach_config(session);
+	struct pollfd fds[] = {
+		{.fd = session->signal_fd, .events = POLLIN},
+		{.events = POLLIN},
+	};
 	int r;
 
-	signal_set(&set);
-	if (session->signal_fd >= 0)
-		sigprocmask(SIG_UNBLOCK, &set, NULL);
-	r = attach_without_or_with_id(session, ret_client, &options, reterr);
-	if (session->signal_fd >= 0)
-		sigprocmask(SIG_BLOCK, &set, NULL);
-	if (r == 0)
-		bus_error_watch(*ret_client);
+	if (session->signal_fd < 0)
+		return attach(&config, &session->client, reterr);
+	r = attaching_start(&session->attaching, &config);
+	if (r < 0)
+		return r;
+	fds[1].fd = attaching_fd(session->attaching);
+	while (fds[1].revents == 0) {
+		if (session_poll(fds, 2, SESSION_FOREVER) > 0 && fds[0].revents)
+			signals_read(session);
+		if (session->quit)
+			return -EINTR;
+	}
+	r = attaching_finish(session->attaching, &session->client, reterr);
+	session->attaching = NULL;
 	return r;
 }
 
@@ -276,12 +272,16 @@ session_attach_first(struct session *session, struct ivshmem_error *reterr)
 	for (;;) {
 		struct pollfd signals = {.fd = session->signal_fd, .events = POLLIN};
 
-		r = session_attach(session, &session->client, reterr);
+		r = attach_or_signal(session, reterr);
+		if (session->quit)
+			return r;
 		/* -ENODATA: whoever makes a memory object has not given it its size yet. */
 		if ((r != -ENOENT && r != -ECONNREFUSED && r != -ENODATA) || session->is_pci ||
 			clock_now() >= end)
 			return r;
 		if (poll(&signals, 1, WAIT_STEP_MS) == 1)
+			signals_read(session);
+		if (session->quit)
 			return r;
 	}
 }
@@ -291,6 +291,7 @@ session_report_attached(struct session *session)
 {
 	struct event event = {.type = EVENT_ATTACHED};
 
+	session->attached_at = session->heard_at = clock_now();
 	session_event(session, &event);
 }
 
@@ -317,9 +318,12 @@ session_new(void)
 struct session *
 session_free(struct session *session)
 {
-	if (session)
-		session_close(session);
-	free(session);
+	if (!session)
+		return NULL;
+	session_close(session);
+	/* A try that is left behind still knows it. */
+	if (!session->attaching)
+		free(session);
 	return NULL;
 }
 
@@ -346,11 +350,16 @@ session_open(struct session *session, const struct cli *cli,
 	bus_error_handle(session->target);
 
 	if (signals) {
-		r = signals_open(session, signal_status);
+		r = signals_open(session);
 		if (r < 0)
 			return fail("cannot receive signals: %s", strerror(-r));
 	}
+	session->signal_status = signal_status;
 	r = session_attach_first(session, &error);
+	if (session->quit) {
+		output_flush();
+		_exit((int)signal_status);
+	}
 	if (r < 0)
 		return fail("%s", error.message[0] ? error.message : strerror(-r));
 	session_report_attached(session);
@@ -360,19 +369,33 @@ session_open(struct session *session, const struct cli *cli,
 void
 session_close(struct session *session)
 {
+	attaching_abandon(session->attaching);
 	session->client = ivshmem_detach(session->client);
 	pace_end(&session->warnings);
 	session->signal_fd = fd_close(session->signal_fd);
 }
 
-/* The server is gone: try to attach to its successor. Until that succeeds we keep what we have. */
+/* The server is gone: look for its successor. Until there is one, we keep what we have. */
 static void
-session_attach_again(struct session *session)
+attach_again(struct session *session)
+{
+	struct attach_config config = attach_config(session);
+	int r = attaching_start(&session->attaching, &config);
+
+	if (r < 0) {
+		session_message(session, "cannot attach again yet: %s", strerror(-r));
+		session->reattach_at = clock_now() + session->reattach_interval;
+	}
+}
+
+static void
+attached_again(struct session *session)
 {
 	struct ivshmem_error error = {.message = ""};
 	struct ivshmem_client *client;
-	int r = session_attach(session, &client, &error);
+	int r = attaching_finish(session->attaching, &client, &error);
 
+	session->attaching = NULL;
 	if (r < 0) {
 		if (r != session->reattach_failure && !session->cli->quiet)
 			session_message(session, "cannot attach again yet: %s",
@@ -439,26 +462,11 @@ session_dispatch(struct session *session)
 		session_report_lost(session);
 }
 
-static int
-session_poll(struct pollfd *fds, nfds_t n_fds, uint64_t deadline)
-{
-	struct timespec timeout, *timeout_pointer = NULL;
-
-	if (deadline != SESSION_FOREVER) {
-		uint64_t now = clock_now();
-		uint64_t left = deadline > now ? deadline - now : 0;
-
-		timeout.tv_sec = (time_t)(left / NSEC_PER_SEC);
-		timeout.tv_nsec = (long)(left % NSEC_PER_SEC);
-		timeout_pointer = &timeout;
-	}
-	return ppoll(fds, n_fds, timeout_pointer, NULL);
-}
-
 unsigned
 session_step(struct session *session, int input_fd, uint64_t deadline)
 {
-	bool reattach = session->lost.code && session->reattach && session->client;
+	bool reattach =
+		session->lost.code && session->reattach && session->client && !session->attaching;
 	uint64_t until =
 		reattach && session->reattach_at < deadline ? session->reattach_at : deadline;
 	/* Negative descriptors are ignored by poll. */
@@ -466,21 +474,26 @@ session_step(struct session *session, int input_fd, uint64_t deadline)
 		{.fd = session->signal_fd, .events = POLLIN},
 		{.fd = session->client ? ivshmem_fd(session->client) : -1, .events = POLLIN},
 		{.fd = input_fd, .events = POLLIN},
+		{.fd = session->attaching ? attaching_fd(session->attaching) : -1,
+			.events = POLLIN},
 	};
 	unsigned wake = 0;
 
-	if (session_poll(fds, 3, until) > 0) {
+	/* Who has not ended yet does not sleep again. */
+	if (session_poll(fds, 4, session->quit ? 0 : until) > 0) {
 		if (fds[0].revents)
 			signals_read(session);
 		if (fds[1].revents)
 			session_dispatch(session);
 		if (fds[2].revents)
 			wake |= SESSION_INPUT;
+		if (fds[3].revents)
+			attached_again(session);
 	}
 	if (session->quit)
 		wake |= SESSION_QUIT;
 	else if (reattach && clock_now() >= session->reattach_at)
-		session_attach_again(session);
+		attach_again(session);
 	if (!session->client)
 		wake |= SESSION_GONE;
 	if (deadline != SESSION_FOREVER && clock_now() >= deadline)
@@ -586,6 +599,8 @@ session_await_vector(struct session *session, int vector, uint64_t deadline)
 		more = first || vectors != before;
 		if (vectors >= wanted)
 			return STATUS_OK;
+		if (wake & SESSION_QUIT && session->signal_status == STATUS_OK)
+			return STATUS_OK;
 		if (wake & SESSION_QUIT)
 			return fail("interrupted: we have no vector %u yet", wanted - 1);
 		if (!vectors_may_come(session, wanted) || (wake & SESSION_TIMEOUT && !more))
@@ -601,6 +616,24 @@ session_await_vector(struct session *session, int vector, uint64_t deadline)
 		}
 		wake = session_step(session, -1, until);
 	}
+}
+
+bool
+session_await_news(struct session *session)
+{
+	uint64_t silent = session->heard_at + VECTOR_SILENCE;
+	uint64_t limit = session->attached_at + NEWS_LIMIT;
+	unsigned before = session->news;
+
+	/* An observer was told when it knew all. */
+	if (session->is_pci || session->is_memory || !ivshmem_has_id(session->client))
+		return false;
+	while (session->client && !session->lost.code && session->news == before) {
+		if (session_step(session, -1, silent < limit ? silent : limit) &
+			(SESSION_QUIT | SESSION_TIMEOUT))
+			break;
+	}
+	return session->client && session->news != before;
 }
 
 bool

@@ -10,9 +10,7 @@
  * signals and, for the shell, the input, then dispatches the client once. The client's callbacks
  * only count and hand events on; detaching and attaching again, which are not allowed in callbacks,
  * follow afterwards. Signals are blocked and read from a descriptor, so none can slip between a
- * check and a sleep. Attaching blocks elsewhere, in the library: during that time alone the signals
- * are let in, and their handler ends the process at once. There is nothing to tidy up then that the
- * kernel does not.
+ * check and a sleep. Attaching blocks elsewhere, in the library: attach.h does it in the background.
  */
 
 #include "cli.h"
@@ -27,6 +25,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct attaching;
 
 /* No vector is muted; the others are IVSHMEM_ANY_VECTOR or a vector's number. */
 #define SESSION_MUTE_NONE (-2)
@@ -51,14 +51,20 @@ struct session {
 	struct ivshmem_client *client; /* NULL once a PCI device is gone */
 	struct ivshmem_error lost;     /* code 0, or why it was lost */
 
-	int signal_fd; /* -1: SIGINT and SIGTERM just kill, as usual */
-	int quit;      /* the signal that asks to end, 0 if none */
+	int signal_fd;             /* -1: SIGINT and SIGTERM just kill, as usual */
+	int quit;                  /* the signal that asks to end, 0 if none */
+	enum status signal_status; /* of a command that a signal ends */
 
 	/* unix: attach again when the server is lost, every so often */
 	bool reattach;
 	uint64_t reattach_interval;
 	uint64_t reattach_at;
 	int reattach_failure; /* the last one complained of */
+
+	uint64_t attached_at, heard_at; /* clock_now(): the last announcement */
+	unsigned news;                  /* announcements of peers and their vectors */
+
+	struct attaching *attaching; /* NULL unless a try is going on */
 
 	/* Called for events, inside of callbacks of the library or not: print and remember, no
 	 * more. */
@@ -123,9 +129,15 @@ uint64_t session_take(struct session *session, unsigned vector, uint64_t max);
  * Wait until we can be interrupted on `vector`, or on any if it is IVSHMEM_ANY_VECTOR: a slow server
  * may still be announcing our vectors. Complain and name the remedy when that vector can never come,
  * when the server has announced nothing for us for a while, at `deadline` (clock_now()), and when a
- * signal asks to end.
+ * signal asks to end a command for which that is a failure.
  */
 enum status session_await_vector(struct session *session, int vector, uint64_t deadline);
+
+/*
+ * A peer or vector is missing: wait as long as a slow server may still announce it, which it does soon
+ * after we attached. Whether it announced something: then look again.
+ */
+bool session_await_news(struct session *session);
 
 /* Whether there can be peers; else complain and name the remedy. */
 enum status session_check_peers(const struct session *session);
