@@ -7,7 +7,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import ivshmem_fixtures
-from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server  # noqa: F401
+from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server, start  # noqa: F401
 from vfio_user_fixtures import (  # noqa: F401
     device,
     device_at_fake,

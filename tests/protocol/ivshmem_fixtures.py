@@ -9,6 +9,7 @@ import signal
 import pytest
 
 import ivshmem_wire as wire
+import stepper
 
 
 def limited_in_flight():
@@ -23,6 +24,7 @@ def limited_in_flight():
 
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the numbers of system calls are not known here")
 
 # Clients that do not read hold up to 278 descriptors in flight each; these tests have hundreds of such
 # clients.
@@ -117,6 +119,25 @@ def cli(room, processes):
         return process
 
     return start
+
+
+@pytest.fixture
+def start(processes, room):
+    """A server that may fail to start."""
+
+    def start(*arguments, path=None, **options):
+        process = wire.Server(path or room.socket, *arguments, ready=False, **options)
+        processes.append(process)
+        return process
+
+    return start
+
+
+def expect_refusal(process, *words):
+    assert process.wait() == 1, process.describe()
+    assert process.stderr, "no word about it"
+    for word in words:
+        assert word in process.stderr, process.describe()
 
 
 @pytest.fixture

@@ -252,22 +252,7 @@ def has_ivshmem_device():
 
 def in_private_tmp(directory):
     """For a child: another /tmp, and the build directory at /mnt because it may have been below the old."""
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    CLONE_NEWNS, MS_BIND, MS_REC, MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
-
-    def check(result):
-        if result != 0:
-            raise OSError(ctypes.get_errno(), "cannot make a private /tmp")
-
-    def setup():
-        check(libc.unshare(CLONE_NEWNS))
-        check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None))
-        check(libc.mount(wire.BUILD.encode(), b"/mnt", None, MS_BIND, None))
-        check(libc.mount(directory.encode(), b"/tmp", None, MS_BIND, None))
-
-    return setup
+    return wire.private_mounts(("/mnt", wire.BUILD), ("/tmp", directory))
 
 
 def can_unshare():

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from ivshmem_cli import (  # noqa: F401
     run,
     told_id,
 )
+from ivshmem_fixtures import root_only
 
 # ---- wait ----------------------------------------------------------------------------------------------
 
@@ -464,3 +466,17 @@ def test_echo_of_a_huge_number_can_be_ended(group, cli):
     wire.wait_until(lambda: wire.rings(members.peers[1][0]), "the first rings back")
     process.signal(signal.SIGTERM)
     assert process.wait() == OK
+
+
+@root_only
+def test_no_thread_to_attach_with(server, cli):
+    """The sentence says what could not be had."""
+    srv = server("--socket-mode", "0666")
+    os.chmod(os.path.dirname(srv.path), 0o755)
+
+    def alone():
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+
+    process = cli("monitor", user=12345, setup=alone)
+    assert process.wait() == FAILURE, process.describe()
+    assert "cannot start a thread that attaches" in process.stderr

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command line tool: read and write."""
 
-import ctypes
 import json
 import os
 import subprocess
 
+import ivshmem_wire as wire
 from ivshmem_cli import (  # noqa: F401
     FAILURE,
     ODD,
@@ -191,15 +191,7 @@ def test_a_full_file_system_is_not_called_truncation(server, cli, room):
     """The object has its size, but there is no page to be had for it."""
     small = room.file("small")
     os.mkdir(small)
-
-    def private_mount():
-        CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(CLONE_NEWNS) == 0
-        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
-        assert libc.mount(b"none", small.encode(), b"tmpfs", 0, b"size=64K") == 0
-
-    srv = server("-m", small, "-l", "1M", setup=private_mount)
+    srv = server("-m", small, "-l", "1M", setup=wire.private_mounts((small, "tmpfs", "size=64K")))
     process = cli("write", "0", stdin=feed(bytes(1 << 20)))
     assert process.wait() == FAILURE, process.describe()
     assert "full" in process.stderr and "--preallocate" in process.stderr, process.describe()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Memory that is allocated at the start, or said to be missing; never a SIGBUS later."""
 
-import ctypes
 import os
 
 import pytest
@@ -18,15 +17,7 @@ def small(room):
     """setup(): for a child, a tmpfs of 1 MiB of its own at setup.path, and one at /dev/shm."""
     path = room.file("small")
     os.mkdir(path)
-
-    def setup():
-        CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(CLONE_NEWNS) == 0
-        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
-        for place in (path, "/dev/shm"):
-            assert libc.mount(b"none", place.encode(), b"tmpfs", 0, b"size=1M") == 0
-
+    setup = wire.private_mounts((path, "tmpfs", "size=1M"), ("/dev/shm", "tmpfs", "size=1M"))
     setup.path = path
     return setup
 

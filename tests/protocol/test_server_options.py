@@ -319,15 +319,7 @@ def test_111_what_fits_is_no_matter_for_a_warning(server, room, kind):
 @root_only
 def test_105_no_place_for_named_objects(refused, room):
     """A machine without /dev/shm: the message names it, and what works without."""
-
-    def without_shm():
-        CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-        libc = ctypes.CDLL(None, use_errno=True)
-        assert libc.unshare(CLONE_NEWNS) == 0
-        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
-        assert libc.mount(b"none", b"/dev", b"tmpfs", 0, None) == 0
-
-    process = refused("-M", room.shm_name(), setup=without_shm)
+    process = refused("-M", room.shm_name(), setup=wire.private_mounts(("/dev", "tmpfs", "")))
     assert "no /dev/shm" in process.stderr and "default memory" in process.stderr
 
 
@@ -524,14 +516,7 @@ def test_111_hugetlbfs_directory(server, room, huge_pages):
     """A mount of huge pages, as -m is meant for: the size is rounded up to what it takes."""
     mount_point = room.file("huge")
     os.mkdir(mount_point)
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def private_mount():
-        CLONE_NEWNS, MS_REC, MS_PRIVATE = 0x20000, 0x4000, 0x40000
-        assert libc.unshare(CLONE_NEWNS) == 0
-        assert libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None) == 0
-        assert libc.mount(b"none", mount_point.encode(), b"hugetlbfs", 0, b"pagesize=2M") == 0
-
+    private_mount = wire.private_mounts((mount_point, "hugetlbfs", "pagesize=2M"))
     srv = server("-m", mount_point, "-l", "4096", setup=private_mount)
     client = srv.client()
     assert filesystem_type(client.memory) & 0xFFFFFFFF == HUGETLBFS_MAGIC

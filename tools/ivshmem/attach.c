@@ -135,18 +135,24 @@ attaching_free(struct attaching *attaching)
 }
 
 int
-attaching_start(struct attaching **ret_attaching, const struct attach_config *config)
+attaching_start(struct attaching **ret_attaching, const struct attach_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct attaching *attaching = calloc(1, sizeof(*attaching));
-	int r;
+	int r = ENOMEM;
 
-	if (!attaching)
-		return -ENOMEM;
-	attaching->config = *config;
-	attaching->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	r = attaching->fd < 0 ? errno : pthread_create(&attaching->thread, NULL, run, attaching);
+	if (attaching) {
+		attaching->config = *config;
+		attaching->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		r = attaching->fd < 0 ? errno
+				      : pthread_create(&attaching->thread, NULL, run, attaching);
+	}
 	if (r != 0) {
-		attaching_free(attaching);
+		reterr->code = -r;
+		snprintf(reterr->message, sizeof(reterr->message),
+			"cannot start a thread that attaches: %s", strerror(r));
+		if (attaching)
+			attaching_free(attaching);
 		return -r;
 	}
 	*ret_attaching = attaching;

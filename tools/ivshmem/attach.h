@@ -32,8 +32,9 @@ int attach(const struct attach_config *config, struct ivshmem_client **ret_clien
 
 struct attaching;
 
-/* Begin in the background. What config points to must last. */
-int attaching_start(struct attaching **ret_attaching, const struct attach_config *config);
+/* Begin in the background. What config points to must last. 0, or -errno and the reason. */
+int attaching_start(struct attaching **ret_attaching, const struct attach_config *config,
+	struct ivshmem_error *reterr);
 
 /* Readable when attaching_finish() will not block. */
 int attaching_fd(const struct attaching *attaching);
@@ -48,7 +49,10 @@ int attaching_finish(struct attaching *attaching, struct ivshmem_client **ret_cl
  */
 bool attaching_keeps(enum ivshmem_log_level level, const char *message);
 
-/* Do not wait, and let config->data be there for ever. Once in the life of a program, which ends now. NULL is allowed. */
+/*
+ * Do not wait, and let config->data be there for ever. Once in the life of a program, which ends now.
+ * NULL is allowed.
+ */
 void attaching_abandon(struct attaching *attaching);
 
 #endif

@@ -73,7 +73,7 @@ ring_once(struct session *session, uint16_t peer, unsigned vector)
 		int r = ivshmem_ring(session->client, peer, vector);
 
 		if ((r != -ENOENT && r != -EINVAL) || !session_await_news(session))
-			return session->client ? r : -ENODEV;
+			return r;
 	}
 }
 

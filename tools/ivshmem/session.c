@@ -247,7 +247,7 @@ attach_or_signal(struct session *session, struct ivshmem_error *reterr)
 
 	if (session->signal_fd < 0)
 		return attach(&config, &session->client, reterr);
-	r = attaching_start(&session->attaching, &config);
+	r = attaching_start(&session->attaching, &config, reterr);
 	if (r < 0)
 		return r;
 	fds[1].fd = attaching_fd(session->attaching);
@@ -375,17 +375,27 @@ session_close(struct session *session)
 	session->signal_fd = fd_close(session->signal_fd);
 }
 
+/* Each reason is told once, until another one comes. */
+static void
+attach_again_later(struct session *session, int r, const struct ivshmem_error *error)
+{
+	if (r != session->reattach_failure && !session->cli->quiet)
+		session_message(session, "cannot attach again yet: %s",
+			error->message[0] ? error->message : strerror(-r));
+	session->reattach_failure = r;
+	session->reattach_at = clock_now() + session->reattach_interval;
+}
+
 /* The server is gone: look for its successor. Until there is one, we keep what we have. */
 static void
 attach_again(struct session *session)
 {
 	struct attach_config config = attach_config(session);
-	int r = attaching_start(&session->attaching, &config);
+	struct ivshmem_error error = {.message = ""};
+	int r = attaching_start(&session->attaching, &config, &error);
 
-	if (r < 0) {
-		session_message(session, "cannot attach again yet: %s", strerror(-r));
-		session->reattach_at = clock_now() + session->reattach_interval;
-	}
+	if (r < 0)
+		attach_again_later(session, r, &error);
 }
 
 static void
@@ -397,11 +407,7 @@ attached_again(struct session *session)
 
 	session->attaching = NULL;
 	if (r < 0) {
-		if (r != session->reattach_failure && !session->cli->quiet)
-			session_message(session, "cannot attach again yet: %s",
-				error.message[0] ? error.message : strerror(-r));
-		session->reattach_failure = r;
-		session->reattach_at = clock_now() + session->reattach_interval;
+		attach_again_later(session, r, &error);
 		return;
 	}
 	ivshmem_detach(session->client);
@@ -628,12 +634,12 @@ session_await_news(struct session *session)
 	/* An observer was told when it knew all. */
 	if (session->is_pci || session->is_memory || !ivshmem_has_id(session->client))
 		return false;
-	while (session->client && !session->lost.code && session->news == before) {
+	while (!session->lost.code && session->news == before) {
 		if (session_step(session, -1, silent < limit ? silent : limit) &
 			(SESSION_QUIT | SESSION_TIMEOUT))
 			break;
 	}
-	return session->client && session->news != before;
+	return session->news != before;
 }
 
 bool
