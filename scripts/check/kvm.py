@@ -113,14 +113,14 @@ class Kvm:
         self.machines.clear()
 
 
-# What a program of tests/vmm says when its guest does not go on. In the machine, which is known for it, that may be the
-# machine's fault; with a KVM of the processor's, it never is.
-STOOD_STILL = "the guest did not finish"
+# What a program of tests/vmm says when its guest does not go on, or its processor has shut down (KVM_EXIT_SHUTDOWN). In the
+# machine, which is known for both, that may be the machine's fault; with a KVM of the processor's, it never is.
+FAILED_GUEST = ("the guest did not finish", "the processor stopped: exit reason 8,")
 
 
 def run_in(machine, command, *, timeout, cwd, env, say):
     """
-    Like check.run.run(). A machine that dies, or in which a guest stands still, may have done so of itself, so there are two
+    Like check.run.run(). A machine that dies, or in which a guest does, may have done so of itself, so there are two
     more chances, in a new one; that is said.
     """
     if machine is None:
@@ -131,10 +131,10 @@ def run_in(machine, command, *, timeout, cwd, env, say):
         name = os.path.basename(command[0])
         try:
             status, output = machine.run(command, timeout=limit, cwd=cwd, env=env)
-            if last or STOOD_STILL not in output:
+            if last or not any(words in output for words in FAILED_GUEST):
                 return status, output
             machine.stop()
-            say(f"a guest stood still in the machine that emulates KVM during {name}, which runs again in a new one")
+            say(f"a guest failed in the machine that emulates KVM during {name}, which runs again in a new one")
         except vm.KvmMachineError as problem:
             if last:
                 return None, f"the machine that emulates KVM died, three times:\n{problem}"
