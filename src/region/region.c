@@ -20,6 +20,9 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
+/* Of one size, in KiB. */
+#define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB"
+
 /* Where shm_open() has its objects. */
 #define SHM_DIRECTORY "/dev/shm"
 
@@ -38,6 +41,8 @@ region_round_size(uint64_t size, uint64_t *ret_size)
 	return 0;
 }
 
+#define RAISE_FILE_LIMIT "; raise the limit on the size of files (ulimit -f)"
+
 static int
 set_size(int fd, uint64_t size, const char *what, struct error *reterr)
 {
@@ -48,8 +53,24 @@ set_size(int fd, uint64_t size, const char *what, struct error *reterr)
 		return 0;
 	r = -errno;
 	return error_set(reterr, r, "cannot size %s to %s: %s%s", what, format_size(size, text),
-		strerror(-r),
-		r == -EFBIG ? "; raise the limit on the size of files (ulimit -f)" : "");
+		strerror(-r), r == -EFBIG ? RAISE_FILE_LIMIT : "");
+}
+
+/* ", 3 free", or nothing if the kernel does not tell. */
+static void
+count_free_huge_pages(uint64_t page, char *ret_text, size_t size)
+{
+	char path[80];
+	uint64_t n;
+	FILE *file;
+
+	snprintf(path, sizeof(path), HUGE_PAGES "/free_hugepages", page / 1024);
+	file = fopen(path, "re");
+	ret_text[0] = '\0';
+	if (file && fscanf(file, "%" SCNu64, &n) == 1)
+		snprintf(ret_text, size, ", %" PRIu64 " free", n);
+	if (file)
+		fclose(file);
 }
 
 /* Huge pages are taken now: a group that starts without its pages would kill the first VM that maps
@@ -57,16 +78,21 @@ set_size(int fd, uint64_t size, const char *what, struct error *reterr)
 static int
 take_huge_pages(int fd, uint64_t size, uint64_t page, struct error *reterr)
 {
-	char size_text[SIZE_TEXT_MAX], page_text[SIZE_TEXT_MAX];
+	char size_text[SIZE_TEXT_MAX], page_text[SIZE_TEXT_MAX], left[40];
+	int r;
 
-	if (fallocate(fd, 0, 0, (off_t)size) == 0)
+	/* Before: an attempt that fails keeps what it got. */
+	count_free_huge_pages(page, left, sizeof(left));
+	do
+		r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
+	while (r == -EINTR);
+	if (r == 0)
 		return 0;
-	return error_set(reterr, -errno,
+	return error_set(reterr, r,
 		"cannot get %s in huge pages of %s: %s (%" PRIu64
-		" pages needed; reserve them in /sys/kernel/mm/hugepages/hugepages-%" PRIu64
-		"kB/nr_hugepages)",
+		" pages needed%s; reserve them in " HUGE_PAGES "/nr_hugepages)",
 		format_size(size, size_text), format_size(page, page_text),
-		errno == ENOSPC ? "not enough are free" : strerror(errno), size / page,
+		r == -ENOSPC ? "not enough are free" : strerror(-r), size / page, left,
 		page / 1024);
 }
 
@@ -111,8 +137,8 @@ refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, ui
 			"another one, such as a tmpfs, or do without --preallocate",
 			wanted, what);
 	if (code != -ENOSPC && code != -ENOMEM)
-		return error_set(reterr, code, "cannot allocate the %s of %s: %s", wanted, what,
-			strerror(-code));
+		return error_set(reterr, code, "cannot allocate the %s of %s: %s%s", wanted, what,
+			strerror(-code), code == -EFBIG ? RAISE_FILE_LIMIT : "");
 	if (memory < space)
 		return error_set(reterr, code,
 			"cannot allocate the %s of %s: this machine has %s of memory left; ask for "
@@ -126,8 +152,8 @@ refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, ui
 }
 
 /*
- * What there is not is found out before: a machine that is asked for more memory than it has does
- * not say so, but kills somebody.
+ * Also makes it as large as that. What there is not is found out before: a machine that is asked for
+ * more memory than it has does not say so, but kills somebody.
  */
 static int
 allocate(int fd, uint64_t size, const char *what, struct error *reterr)
@@ -210,9 +236,11 @@ room_for(int fd)
 	return had + available;
 }
 
-/* An object that was there before us: use it as it is, or grown; it is somebody's memory. */
+/* An object that was there before us: use it as it is, or grown; it is somebody's memory. If it is to be
+ * allocated, it grows only with that: it could not be shrunk again. */
 static int
-adopt_existing(struct region *region, int fd, const struct stat *st, struct error *reterr)
+adopt_existing(struct region *region, const struct region_config *config, int fd,
+	const struct stat *st, struct error *reterr)
 {
 	uint64_t existing = (uint64_t)st->st_size;
 	char have[SIZE_TEXT_MAX];
@@ -229,7 +257,7 @@ adopt_existing(struct region *region, int fd, const struct stat *st, struct erro
 				region->name, format_size(existing, have));
 		region->size = existing;
 	}
-	if (existing < region->size)
+	if (existing < region->size && !config->preallocate)
 		return set_size(fd, region->size, "the existing shared memory object", reterr);
 	return 0;
 }
@@ -294,7 +322,7 @@ open_shm(struct region *region, const struct region_config *config, struct error
 			region->name, strerror(errno));
 	if (r == 0)
 		r = region->created ? set_size(fd, region->size, "the shared memory object", reterr)
-				    : adopt_existing(region, fd, &st, reterr);
+				    : adopt_existing(region, config, fd, &st, reterr);
 	if (r == 0 && config->preallocate) {
 		snprintf(what, sizeof(what), "shared memory object '%s'", region->name);
 		r = allocate(fd, region->size, what, reterr);

@@ -158,10 +158,44 @@ def test_server_and_the_same_path(activated, room, listener):
     assert sorted(os.listdir(room.path)) == ["socket"]
 
 
+def test_server_and_sockets_of_members(activated, room, listener):
+    """One that --member names besides, one that only its own name tells of, and one that is not passed."""
+    sockets = [listener("clients"), listener("nine"), listener("zero")]
+    options = [f"--member=9={room.file('nine')}", f"--member=4={room.file('four')}"]
+    process = activated(server_argv(*options), *sockets, names="clients:member-9:member-0")
+    for name, peer in (("nine", 9), ("four", 4), ("zero", 0)):
+        process.expect(rf"ivshmem-server: peer {peer} has a place of its own on {room.file(name)}")
+    process.expect(r"ivshmem-server: listening on .*")
+    for name, peer in (("zero", 0), ("nine", 9), ("four", 4)):
+        client = wire.RawClient(room.file(name)).greet()
+        assert client.id == peer
+        client.close()
+    client = wire.RawClient(room.file("clients")).greet()
+    assert client.id not in (0, 4, 9)
+    client.close()
+    process.signal(15)
+    assert process.wait() == 0
+    assert sorted(os.listdir(room.path)) == ["clients", "nine", "zero"], "what it made itself is gone"
+
+
+def test_server_and_sockets_of_members_that_do_not_fit(activated, room, listener):
+    first, second, third = listener("first"), listener("second"), listener("third")
+    for name in ("member-", "member-x", "member-65536", "member-1.socket"):
+        ends_with(activated(server_argv(), first, second, names=f"clients:{name}"), 1, f"'{name}' is the name of no")
+    twice = activated(server_argv(), first, second, third, names="clients:member-1:member-1")
+    ends_with(twice, 1, "more than one socket for member 1")
+    elsewhere = activated(server_argv(f"--member=1={room.file('x')}"), first, second, names="clients:member-1")
+    ends_with(elsewhere, 1, "for member 1, but --member says", "leave --member out")
+    few = activated(server_argv("--max-peers=1"), first, second, third, names="clients:member-1:member-2")
+    ends_with(few, 1, "--max-peers 1 is less than there are members with a fixed id, 2")
+    elsewhere = activated(server_argv(f"--observer-socket={room.file('x')}"), first, second, names="clients:observers")
+    ends_with(elsewhere, 1, "leave --observer-socket out")
+
+
 def test_server_and_sockets_that_do_not_fit(activated, room, listener):
     first, second = listener("first"), listener("second")
     ends_with(activated(server_argv("-S", room.socket), first), 1, "leave -S out")
-    ends_with(activated(server_argv(), first, second), 1, "more sockets")
+    ends_with(activated(server_argv(), first, second), 1, "more than one socket for clients")
     ends_with(activated(server_argv(), first, names="observers"), 1, "no socket for clients")
     ends_with(activated(server_argv(), listener("datagram", socket.SOCK_DGRAM, False)), 1, "not a UNIX stream")
     ends_with(activated(server_argv(), listener("deaf", listening=False)), 1, "that listens")

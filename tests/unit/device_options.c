@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #define ARGS_MAX 40
 
@@ -51,7 +52,7 @@ accepted(const char *line)
 
 /* Refused, with the words, and nothing is touched but `usage`. */
 static void
-refused(const char *line, const char *reason)
+refused_with(int code, const char *line, const char *reason)
 {
 	struct device_options options, untouched;
 	struct error error = {0};
@@ -60,10 +61,16 @@ refused(const char *line, const char *reason)
 	memset(&untouched, 0x5a, sizeof(untouched));
 	options = untouched;
 	r = parse(line, &options, &error);
-	if (r != -EINVAL || error.code != r || !strstr(error.message, reason))
+	if (r != code || error.code != r || !strstr(error.message, reason))
 		FAIL("\"%s\": %d \"%s\" instead of \"%s\"", line, r, error.message, reason);
 	CHECK_MEM(&options, &untouched, sizeof(options));
-	CHECK_EQ(parse(line, &options, NULL), -EINVAL);
+	CHECK_EQ(parse(line, &options, NULL), code);
+}
+
+static void
+refused(const char *line, const char *reason)
+{
+	refused_with(-EINVAL, line, reason);
 }
 
 static void
@@ -164,6 +171,22 @@ TEST(names_of_users_and_groups)
 	wrong(SERVED "--socket-group no-such-group", "--socket-group: there is no group");
 	wrong(SERVED "--socket-owner 4294967295", "there is no user");
 	wrong(SERVED "--socket-group -1", "there is no group");
+}
+
+/* That is not the same as that there is none. */
+TEST(names_that_cannot_be_looked_up)
+{
+	struct rlimit before, none;
+
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &before));
+	none = (struct rlimit){.rlim_cur = 0, .rlim_max = before.rlim_max};
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &none));
+	refused_with(-EMFILE, SERVED "--socket-owner no-such-user",
+		"--socket-owner: cannot look up the user 'no-such-user': Too many open files");
+	refused_with(-EMFILE, SERVED "--socket-group no-such-group",
+		"--socket-group: cannot look up the group 'no-such-group': Too many open files");
+	CHECK_EQ(accepted(SERVED "--socket-owner 7").socket_owner, 7);
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
 }
 
 TEST(the_last_one_counts)

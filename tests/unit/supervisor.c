@@ -115,7 +115,7 @@ TEST(sockets_that_make_no_sense)
 	refused(-EINVAL, "LISTEN_FDS");
 	pass("many", NULL);
 	refused(-EINVAL, "LISTEN_FDS");
-	pass("9", NULL);
+	pass("259", NULL);
 	refused(-E2BIG, "9 sockets");
 	pass("4294967296", NULL);
 	refused(-EINVAL, "LISTEN_FDS");

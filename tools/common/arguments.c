@@ -41,33 +41,60 @@ parse_id(const char *text, unsigned *ret_id)
 	return parse_uint(text, 0, UINT32_MAX - 1, ret_id);
 }
 
+/* No such name is no error to the C library; it has several errnos for it. */
+static int
+refuse_name(const char *option, const char *kind, const char *text, int error, struct error *reterr)
+{
+	switch (error) {
+	case EIO:
+	case EMFILE:
+	case ENFILE:
+	case ENOMEM:
+	case EINTR:
+	case ERANGE:
+		return error_set(reterr, -error, "%s: cannot look up the %s '%.100s': %s", option,
+			kind, text, strerror(error));
+	default:
+		return error_set(
+			reterr, -EINVAL, "%s: there is no %s '%.100s'", option, kind, text);
+	}
+}
+
 int
 argument_user(const char *option, const char *text, uid_t *ret_uid, struct error *reterr)
 {
-	const struct passwd *user = getpwnam(text);
+	const struct passwd *user;
 	unsigned number;
+	int error;
 
+	errno = 0;
+	user = getpwnam(text);
+	error = errno;
 	if (user)
 		*ret_uid = user->pw_uid;
 	else if (parse_id(text, &number) == 0)
 		*ret_uid = number;
 	else
-		return error_set(reterr, -EINVAL, "%s: there is no user '%.100s'", option, text);
+		return refuse_name(option, "user", text, error, reterr);
 	return 0;
 }
 
 int
 argument_group(const char *option, const char *text, gid_t *ret_gid, struct error *reterr)
 {
-	const struct group *group = getgrnam(text);
+	const struct group *group;
 	unsigned number;
+	int error;
 
+	errno = 0;
+	group = getgrnam(text);
+	error = errno;
 	if (group)
 		*ret_gid = group->gr_gid;
 	else if (parse_id(text, &number) == 0)
 		*ret_gid = number;
 	else
-		return error_set(reterr, -EINVAL, "%s: there is no group '%.100s'", option, text);
+		return refuse_name(option, "group", text, error, reterr);
 	return 0;
 }
 

@@ -19,7 +19,7 @@ int argument_number(const char *option, const char *text, unsigned min, unsigned
 /* Octal permissions. */
 int argument_mode(const char *option, const char *text, mode_t *ret_mode, struct error *reterr);
 
-/* A name that the system knows, or a number. */
+/* A name that the system knows, or a number. Another errno if the system cannot look it up. */
 int argument_user(const char *option, const char *text, uid_t *ret_uid, struct error *reterr);
 int argument_group(const char *option, const char *text, gid_t *ret_gid, struct error *reterr);
 

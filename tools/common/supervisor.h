@@ -14,7 +14,8 @@
 
 #include <error.h>
 
-#define SUPERVISOR_SOCKETS_MAX 8
+/* As many as a server has at most: for clients, for observers, and one for each --member. */
+#define SUPERVISOR_SOCKETS_MAX 258
 #define SUPERVISOR_NAME_MAX    32
 
 struct supervisor_socket {

@@ -6,7 +6,6 @@
 #include <daemon.h>
 #include <error.h>
 #include <fd.h>
-#include <listener.h>
 #include <log.h>
 #include <loop.h>
 #include <options.h>
@@ -14,6 +13,7 @@
 #include <region.h>
 #include <server.h>
 #include <signals.h>
+#include <sockets.h>
 #include <supervisor.h>
 #include <terminal.h>
 
@@ -40,11 +40,7 @@ struct program {
 	int report_fd; /* a daemon's, until it is ready */
 	struct pid_file pid_file;
 	struct region region;
-	struct listener listener;
-	struct listener observers; /* fd -1: nobody looks in */
-	struct listener
-		members[MEMBERS_MAX]; /* options.n_members; those that are bound have a path */
-	struct server_seat seats[MEMBERS_MAX];
+	struct sockets sockets;
 	struct loop *loop;
 	struct loop_source signals;
 	struct server *server;
@@ -134,7 +130,7 @@ start_memory(struct program *program)
 static unsigned
 descriptors_used(const struct program *program, unsigned long limit)
 {
-	int fd = fcntl(program->listener.fd, F_DUPFD_CLOEXEC, 0);
+	int fd = fcntl(program->sockets.clients.fd, F_DUPFD_CLOEXEC, 0);
 
 	fd_close(fd);
 	if (fd >= 0)
@@ -158,7 +154,7 @@ max_observers(const struct program *program, unsigned long limit)
 {
 	unsigned long part = limit / OBSERVERS_PART;
 
-	if (program->observers.fd < 0)
+	if (program->sockets.observers.fd < 0)
 		return 0;
 	if (program->options.max_observers)
 		return program->options.max_observers;
@@ -174,13 +170,13 @@ start_server(struct program *program, unsigned long limit)
 	struct server_config config = {
 		.loop = program->loop,
 		.log = &program->log,
-		.listen_fd = program->listener.fd,
+		.listen_fd = program->sockets.clients.fd,
 		.memory_fd = program->region.fd,
 		.n_vectors = options->n_vectors,
 		.max_peers = options->max_peers,
-		.observer_listen_fd = program->observers.fd,
+		.observer_listen_fd = program->sockets.observers.fd,
 		.max_observers = max_observers(program, limit),
-		.seats = program->seats,
+		.seats = program->sockets.seats,
 		.n_seats = options->n_members,
 		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
 	};
@@ -213,134 +209,6 @@ start_server(struct program *program, unsigned long limit)
 	return 0;
 }
 
-/* Bind a socket besides the first; its rights are the same, because it leads to the same memory. */
-static int
-bind_more(struct program *program, struct listener *listener, const char *path)
-{
-	const struct options *options = &program->options;
-	struct listener_config config = {
-		.path = path,
-		.mode = options->socket_mode,
-		.owner = options->socket_owner,
-		.group = options->socket_group,
-	};
-	struct error error;
-
-	return listener_bind(listener, &config, &error) < 0 ? fail(program, &error) : 0;
-}
-
-static int
-start_observer_socket(struct program *program)
-{
-	const struct options *options = &program->options;
-	char beside[sizeof(program->observers.path)];
-	int length;
-
-	if (program->observers.fd >= 0)
-		return 0;
-	if (options->observer_socket)
-		return options->observer_socket[0]
-			       ? bind_more(program, &program->observers, options->observer_socket)
-			       : 0;
-	/* A socket that is not in the file system has nothing beside it. */
-	if (options->socket[0] == '@' || options->socket[0] == '\0')
-		return 0;
-	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
-	if (length >= (int)sizeof(beside)) {
-		log_warning(&program->log,
-			"there is no socket for observers, because its path '%s%s' would be too "
-			"long; give another one (--observer-socket), or every 'ivshmem info' takes "
-			"an id",
-			options->socket, IVSHMEM_OBSERVER_SUFFIX);
-		return 0;
-	}
-	return bind_more(program, &program->observers, beside);
-}
-
-static int
-start_member_sockets(struct program *program)
-{
-	for (unsigned i = 0; i < program->options.n_members; i++) {
-		const struct member_option *member = &program->options.members[i];
-		int r = bind_more(program, &program->members[i], member->socket);
-
-		if (r < 0)
-			return r;
-		program->seats[i] = (struct server_seat){member->id, program->members[i].fd};
-	}
-	return 0;
-}
-
-/* Nobody gets in before there is something to give. */
-static int
-listen_all(struct program *program)
-{
-	struct error error;
-	int r = 0;
-
-	/* Observers first: a tool that finds nobody there, but here, would join instead. */
-	if (program->observers.fd >= 0)
-		r = listener_listen(&program->observers, &error);
-	if (r == 0)
-		r = listener_listen(&program->listener, &error);
-	for (unsigned i = 0; r == 0 && i < program->options.n_members; i++)
-		r = listener_listen(&program->members[i], &error);
-	return r < 0 ? fail(program, &error) : 0;
-}
-
-/*
- * Take over the sockets that a supervisor has made: the one with the name "observers" is for them,
- * the other one for clients.
- */
-static int
-adopt_sockets(struct program *program)
-{
-	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX];
-	struct options *options = &program->options;
-	struct error error;
-	int n = supervisor_sockets(sockets, &error);
-
-	for (int i = 0; i < n; i++) {
-		bool observers = strcmp(sockets[i].name, "observers") == 0;
-		struct listener *listener = observers ? &program->observers : &program->listener;
-
-		if (listener->fd >= 0)
-			n = error_set(&error, -E2BIG,
-				"more sockets are passed by LISTEN_FDS than one for clients and "
-				"one with the name 'observers' for observers");
-		else if (listener_adopt(listener, sockets[i].fd, &error) < 0)
-			n = error.code;
-	}
-	if (n > 0 && program->listener.fd < 0)
-		n = error_set(&error, -EINVAL, "LISTEN_FDS passes no socket for clients");
-	if (n > 0 && options->socket_given && !listener_is_at(&program->listener, options->socket))
-		n = error_set(&error, -EINVAL,
-			"LISTEN_FDS passes the socket '%s', but -S says '%s': leave -S out",
-			program->listener.path, options->socket);
-	if (n < 0)
-		return fail(program, &error);
-	if (n > 0)
-		options->socket = program->listener.path;
-	return 0;
-}
-
-static int
-start_socket(struct program *program)
-{
-	const struct options *options = &program->options;
-	struct listener_config config = {
-		.path = options->socket,
-		.mode = options->socket_mode,
-		.owner = options->socket_owner,
-		.group = options->socket_group,
-	};
-	struct error error;
-
-	if (program->listener.fd < 0 && listener_bind(&program->listener, &config, &error) < 0)
-		return fail(program, &error);
-	return 0;
-}
-
 static int
 start(struct program *program)
 {
@@ -353,13 +221,9 @@ start(struct program *program)
 	if (!options->foreground &&
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
 		return fail(program, &error);
-	r = start_socket(program);
-	if (r == 0)
-		r = start_observer_socket(program);
-	if (r == 0)
-		r = start_member_sockets(program);
-	if (r == 0)
-		r = start_memory(program);
+	if (sockets_bind(&program->sockets, options, &program->log, &error) < 0)
+		return fail(program, &error);
+	r = start_memory(program);
 	if (r < 0)
 		return r;
 	r = loop_new(&program->loop);
@@ -367,16 +231,16 @@ start(struct program *program)
 		r = signals_watch(program->loop, &program->signals, quit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
-	r = listen_all(program);
-	if (r == 0)
-		r = start_server(program, limit);
+	if (sockets_listen(&program->sockets, options, &error) < 0)
+		return fail(program, &error);
+	r = start_server(program, limit);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < options->n_members; i++)
 		log_info(&program->log, "peer %u has a place of its own on %s",
-			options->members[i].id, program->members[i].path);
-	if (program->observers.fd >= 0)
-		log_info(&program->log, "observers look in on %s", program->observers.path);
+			options->members[i].id, program->sockets.members[i].path);
+	if (program->sockets.observers.fd >= 0)
+		log_info(&program->log, "observers look in on %s", program->sockets.observers.path);
 	log_info(&program->log, "listening on %s", options->socket);
 	return 0;
 }
@@ -398,11 +262,7 @@ stop(struct program *program)
 {
 	supervisor_notify("STOPPING=1");
 	/* The path first: nobody new comes while the others are being disconnected. */
-	listener_close(&program->listener);
-	listener_close(&program->observers);
-	for (unsigned i = 0; i < program->options.n_members; i++)
-		if (program->members[i].path[0])
-			listener_close(&program->members[i]);
+	sockets_close(&program->sockets);
 	server_free(program->server);
 	signals_unwatch(&program->signals);
 	loop_free(program->loop);
@@ -445,8 +305,6 @@ main(int argc, char **argv)
 		.report_fd = -1,
 		.pid_file.fd = -1,
 		.region.fd = -1,
-		.listener.fd = -1,
-		.observers.fd = -1,
 	};
 	struct error error;
 	bool usage;
@@ -454,6 +312,7 @@ main(int argc, char **argv)
 	if (fd_open_standard() < 0)
 		return EXIT_FAILURE;
 	signals_ignore();
+	sockets_init(&program.sockets);
 
 	if (options_parse(argc, argv, &program.options, &usage, &error) < 0) {
 		fail(&program, &error);
@@ -477,8 +336,10 @@ main(int argc, char **argv)
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
 	/* In the process that they are meant for. */
-	if (adopt_sockets(&program) < 0)
+	if (sockets_adopt(&program.sockets, &program.options, &error) < 0) {
+		fail(&program, &error);
 		return EXIT_FAILURE;
+	}
 	if (!program.options.foreground) {
 		int fd = daemon_start();
 

@@ -313,10 +313,6 @@ options_parse(
 			return error_set(reterr, -EINVAL,
 				"-v needs -F: a daemon logs to syslog, and has nobody to be "
 				"verbose to");
-		if (options.max_peers && options.max_peers < options.n_members)
-			return error_set(reterr, -EINVAL,
-				"--max-peers %u is less than there are --member, %u",
-				options.max_peers, options.n_members);
 		if (options.memory.huge_page && options.memory.kind != REGION_MEMFD)
 			return error_set(
 				reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");

@@ -16,7 +16,7 @@ enum action { ACTION_SERVE, ACTION_HELP, ACTION_VERSION };
 /* As many --member as may be given. */
 #define MEMBERS_MAX 256
 
-/* A member's id and the socket where it gets it. */
+/* A member's id and the socket where it gets it; NULL if a supervisor has made that. */
 struct member_option {
 	uint16_t id;
 	const char *socket;

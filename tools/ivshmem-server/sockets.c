@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <sockets.h>
+
+#include <parse.h>
+#include <supervisor.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OBSERVERS_NAME "observers"
+#define MEMBER_NAME    "member-"
+
+void
+sockets_init(struct sockets *sockets)
+{
+	*sockets = (struct sockets){.clients.fd = -1, .observers.fd = -1};
+	for (unsigned i = 0; i < MEMBERS_MAX; i++)
+		sockets->members[i].fd = -1;
+}
+
+/* ---- those of a supervisor -------------------------------------------------------------------- */
+
+/* Where among the members this one is, added if it was not there; or -E2BIG. */
+static int
+find_member(struct options *options, unsigned id, struct error *reterr)
+{
+	for (unsigned i = 0; i < options->n_members; i++)
+		if (options->members[i].id == id)
+			return (int)i;
+	if (options->n_members == MEMBERS_MAX)
+		return error_set(reterr, -E2BIG,
+			"LISTEN_FDS and --member make more than %d members with a fixed id",
+			MEMBERS_MAX);
+	options->members[options->n_members] = (struct member_option){.id = (uint16_t)id};
+	return (int)options->n_members++;
+}
+
+static int
+adopt_at(struct listener *listener, const struct supervisor_socket *socket, const char *whom,
+	const char *option, const char *path, struct error *reterr)
+{
+	int r;
+
+	if (listener->fd >= 0)
+		return error_set(
+			reterr, -E2BIG, "LISTEN_FDS passes more than one socket for %s", whom);
+	r = listener_adopt(listener, socket->fd, reterr);
+	if (r == 0 && path && !listener_is_at(listener, path))
+		return error_set(reterr, -EINVAL,
+			"LISTEN_FDS passes the socket '%s' for %s, but %s says '%s': leave %s out",
+			listener->path, whom, option, path, option);
+	return r;
+}
+
+static int
+adopt_member(struct sockets *sockets, struct options *options,
+	const struct supervisor_socket *socket, struct error *reterr)
+{
+	char whom[32];
+	unsigned id;
+	int r;
+
+	if (parse_uint(socket->name + strlen(MEMBER_NAME), 0, IVSHMEM_MAX_ID, &id) < 0)
+		return error_set(reterr, -EINVAL,
+			"LISTEN_FDNAMES: '%s' is the name of no member: write such as " MEMBER_NAME
+			"0",
+			socket->name);
+	r = find_member(options, id, reterr);
+	if (r < 0)
+		return r;
+	snprintf(whom, sizeof(whom), "member %u", id);
+	return adopt_at(
+		&sockets->members[r], socket, whom, "--member", options->members[r].socket, reterr);
+}
+
+static int
+adopt(struct sockets *sockets, struct options *options, const struct supervisor_socket *socket,
+	struct error *reterr)
+{
+	if (strncmp(socket->name, MEMBER_NAME, strlen(MEMBER_NAME)) == 0)
+		return adopt_member(sockets, options, socket, reterr);
+	if (strcmp(socket->name, OBSERVERS_NAME) == 0)
+		return adopt_at(&sockets->observers, socket, OBSERVERS_NAME, "--observer-socket",
+			options->observer_socket, reterr);
+	return adopt_at(&sockets->clients, socket, "clients", "-S",
+		options->socket_given ? options->socket : NULL, reterr);
+}
+
+int
+sockets_adopt(struct sockets *sockets, struct options *options, struct error *reterr)
+{
+	struct supervisor_socket passed[SUPERVISOR_SOCKETS_MAX];
+	int n = supervisor_sockets(passed, reterr), r = 0;
+
+	for (int i = 0; i < n && r == 0; i++)
+		r = adopt(sockets, options, &passed[i], reterr);
+	if (n < 0 || r < 0)
+		return n < 0 ? n : r;
+	if (n > 0 && sockets->clients.fd < 0)
+		return error_set(reterr, -EINVAL, "LISTEN_FDS passes no socket for clients");
+	if (n > 0)
+		options->socket = sockets->clients.path;
+	if (options->max_peers && options->max_peers < options->n_members)
+		return error_set(reterr, -EINVAL,
+			"--max-peers %u is less than there are members with a fixed id, %u",
+			options->max_peers, options->n_members);
+	return 0;
+}
+
+/* ---- our own ---------------------------------------------------------------------------------- */
+
+/* All have the same rights, because they lead to the same memory. */
+static int
+bind_at(struct listener *listener, const struct options *options, const char *path,
+	struct error *reterr)
+{
+	struct listener_config config = {
+		.path = path,
+		.mode = options->socket_mode,
+		.owner = options->socket_owner,
+		.group = options->socket_group,
+	};
+
+	return listener->fd < 0 ? listener_bind(listener, &config, reterr) : 0;
+}
+
+static int
+bind_observers(struct sockets *sockets, const struct options *options, const struct log *log,
+	struct error *reterr)
+{
+	char beside[sizeof(sockets->observers.path)];
+	int length;
+
+	if (sockets->observers.fd >= 0)
+		return 0;
+	if (options->observer_socket)
+		return options->observer_socket[0] ? bind_at(&sockets->observers, options,
+							     options->observer_socket, reterr)
+						   : 0;
+	/* A socket that is not in the file system has nothing beside it. */
+	if (options->socket[0] == '@' || options->socket[0] == '\0')
+		return 0;
+	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
+	if (length >= (int)sizeof(beside)) {
+		log_warning(log,
+			"there is no socket for observers, because its path '%s%s' would be too "
+			"long; give another one (--observer-socket), or every 'ivshmem info' takes "
+			"an id",
+			options->socket, IVSHMEM_OBSERVER_SUFFIX);
+		return 0;
+	}
+	return bind_at(&sockets->observers, options, beside, reterr);
+}
+
+int
+sockets_bind(struct sockets *sockets, const struct options *options, const struct log *log,
+	struct error *reterr)
+{
+	int r = bind_at(&sockets->clients, options, options->socket, reterr);
+
+	if (r == 0)
+		r = bind_observers(sockets, options, log, reterr);
+	for (unsigned i = 0; r == 0 && i < options->n_members; i++) {
+		r = bind_at(&sockets->members[i], options, options->members[i].socket, reterr);
+		sockets->seats[i] =
+			(struct server_seat){options->members[i].id, sockets->members[i].fd};
+	}
+	return r;
+}
+
+int
+sockets_listen(const struct sockets *sockets, const struct options *options, struct error *reterr)
+{
+	int r = 0;
+
+	/* Observers first: a tool that finds nobody there, but here, would join instead. */
+	if (sockets->observers.fd >= 0)
+		r = listener_listen(&sockets->observers, reterr);
+	if (r == 0)
+		r = listener_listen(&sockets->clients, reterr);
+	for (unsigned i = 0; r == 0 && i < options->n_members; i++)
+		r = listener_listen(&sockets->members[i], reterr);
+	return r;
+}
+
+void
+sockets_close(struct sockets *sockets)
+{
+	listener_close(&sockets->clients);
+	listener_close(&sockets->observers);
+	for (unsigned i = 0; i < MEMBERS_MAX; i++)
+		listener_close(&sockets->members[i]);
+}

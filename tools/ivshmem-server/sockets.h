@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_SOCKETS_H
+#define SERVER_SOCKETS_H
+
+/*
+ * The sockets that clients connect to: the ordinary one, that of the observers, and one for each
+ * member with a fixed id. A supervisor may have made any of them.
+ */
+
+#include <listener.h>
+#include <options.h>
+#include <server.h>
+
+struct sockets {
+	struct listener clients;
+	struct listener observers;            /* fd -1: nobody looks in */
+	struct listener members[MEMBERS_MAX]; /* options.n_members of them */
+	struct server_seat seats[MEMBERS_MAX];
+};
+
+/* Before any other of these functions. */
+void sockets_init(struct sockets *sockets);
+/*
+ * Take over what a supervisor has made (LISTEN_FDS), by its name: "observers" is for observers,
+ * "member-ID" for that member, whether --member names it or not, and any other name for clients. In
+ * the process that the sockets are meant for: before fork(). `options` tells of them afterwards.
+ * -EINVAL, -E2BIG, -EBADF.
+ */
+int sockets_adopt(struct sockets *sockets, struct options *options, struct error *reterr);
+/* Bind those that nobody has made; who connects is still refused. `log` is warned if there can be no
+ * socket for observers. */
+int sockets_bind(struct sockets *sockets, const struct options *options, const struct log *log,
+	struct error *reterr);
+/* Let clients in: when all that they are to get is there. */
+int sockets_listen(
+	const struct sockets *sockets, const struct options *options, struct error *reterr);
+/* Close them, and remove the paths of those that we made. */
+void sockets_close(struct sockets *sockets);
+
+#endif
