@@ -60,15 +60,14 @@ set_size(int fd, uint64_t size, const char *what, struct error *reterr)
 static void
 count_free_huge_pages(uint64_t page, char *ret_text, size_t size)
 {
-	char path[80];
-	uint64_t n;
+	char path[80], line[32];
 	FILE *file;
 
 	snprintf(path, sizeof(path), HUGE_PAGES "/free_hugepages", page / 1024);
 	file = fopen(path, "re");
 	ret_text[0] = '\0';
-	if (file && fscanf(file, "%" SCNu64, &n) == 1)
-		snprintf(ret_text, size, ", %" PRIu64 " free", n);
+	if (file && fgets(line, sizeof(line), file))
+		snprintf(ret_text, size, ", %llu free", strtoull(line, NULL, 10));
 	if (file)
 		fclose(file);
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -277,12 +278,14 @@ TEST_WITH(inner_writes_very_much, .manual = true)
 	FAIL("all that");
 }
 
-TEST_WITH(inner_directory, .manual = true)
+TEST_WITH(inner_leavings, .manual = true)
 {
 	char path[PATH_MAX];
 	FILE *file;
 
 	printf("directory %s\n", test_directory());
+	printf("object /dev/shm/%s\n", test_object());
+	CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 	snprintf(path, sizeof(path), "%s/sub", test_directory());
 	CHECK_SYS(mkdir(path, 0700));
 	snprintf(path, sizeof(path), "%s/sub/file", test_directory());
@@ -411,20 +414,29 @@ TEST(verbose_shows_what_a_passing_test_wrote)
 	CHECK(!strstr(output, "words"));
 }
 
-TEST(directory_is_removed_after_a_crash)
+/* What `output` says behind `word`, which is the path of something that is not there. */
+static void
+check_is_gone(const char *output, const char *word)
 {
-	char output[OUTPUT_SIZE], *path, *end;
+	const char *path = strstr(output, word);
+	char copy[PATH_MAX];
 	struct stat status;
 
-	CHECK_EQ(WEXITSTATUS(run_self(output, "inner_directory", NULL)), 1);
-	path = strstr(output, "directory ");
 	CHECK(path);
-	path += strlen("directory ");
-	end = strchr(path, '\n');
-	CHECK(end);
-	*end = 0;
-	CHECK_EQ(stat(path, &status), -1);
+	path += strlen(word);
+	snprintf(copy, sizeof(copy), "%.*s", (int)strcspn(path, "\n"), path);
+	CHECK_EQ(copy[0], '/');
+	CHECK_EQ(stat(copy, &status), -1);
 	CHECK_EQ(errno, ENOENT);
+}
+
+TEST(directory_and_object_are_removed_after_a_crash)
+{
+	char output[OUTPUT_SIZE];
+
+	CHECK_EQ(WEXITSTATUS(run_self(output, "inner_leavings", NULL)), 1);
+	check_is_gone(output, "directory ");
+	check_is_gone(output, "object ");
 }
 
 TEST(killed_harness_takes_its_test_along)

@@ -42,6 +42,7 @@ struct verdict {
 	int progress;        /* enum progress; FAILED stays */
 	char reason[512];    /* of SKIPPED */
 	char directory[128]; /* test_directory(), "" if none was made */
+	char object[32];     /* test_object(), "" if nobody asked for it */
 };
 
 #define FDS_MAX        65536
@@ -220,6 +221,15 @@ test_directory(void)
 		memcpy(verdict->directory, path, sizeof(path));
 	}
 	return verdict->directory;
+}
+
+const char *
+test_object(void)
+{
+	if (!verdict->object[0])
+		snprintf(
+			verdict->object, sizeof(verdict->object), "ivshmem-test-%d", (int)getpid());
+	return verdict->object;
 }
 
 pid_t
@@ -571,6 +581,8 @@ test_run(struct run *run)
 	verdict_judge(run, in_time, status, timeout_s, leftovers);
 	if (verdict->directory[0])
 		nftw(verdict->directory, directory_remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+	if (verdict->object[0])
+		shm_unlink(verdict->object);
 }
 
 /* ---- reports -------------------------------------------------------------------------------- */

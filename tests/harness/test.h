@@ -93,6 +93,10 @@ struct test {
 /* This test's own directory; removed with all that is in it, however the test ends. */
 const char *test_directory(void);
 
+/* The name of a shared memory object that nobody else has; the object, if there is one, is removed
+ * however the test ends. */
+const char *test_object(void);
+
 /* fork(), and the child dies with its parent. */
 pid_t test_fork(void);
 

@@ -390,5 +390,6 @@ def test_110_daemon_reports_to_syslog(processes, room, closing):
     offender.sock.send(b"?")
     offender.assert_cut()
     text = ""
-    while not re.search(r"ivshmem-server\[?\d*\]?: .*\b0\b", text):
-        text += log.recv(4096).decode() + "\n"
+    for words in (r"peer 0 joined \(process unknown, user 0\)", r"peer 0 .*is disconnected: "):
+        while not re.search(rf"ivshmem-server\[\d+\]: {words}", text):
+            text += log.recv(4096).decode() + "\n"

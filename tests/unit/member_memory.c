@@ -13,25 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The name of an object that nobody else has. It is removed in any case at the end of the process. */
-static char object_name[64];
-
-static void
-object_remove(void)
-{
-	shm_unlink(object_name);
-}
-
-static const char *
-object(void)
-{
-	if (!object_name[0]) {
-		snprintf(object_name, sizeof(object_name), "ivshmem-member-%d", (int)getpid());
-		CHECK_EQ(atexit(object_remove), 0);
-	}
-	return object_name;
-}
-
 static void
 open_ok(const struct member_config *config)
 {
@@ -61,7 +42,7 @@ open_fails(const struct member_config *config, int code, const char *words, cons
 static int
 object_open(uint64_t size)
 {
-	int fd = CHECK_SYS(shm_open(object(), O_CREAT | O_EXCL | O_RDWR, 0600));
+	int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 
 	CHECK_SYS(ftruncate(fd, (off_t)size));
 	return fd;
@@ -69,7 +50,8 @@ object_open(uint64_t size)
 
 TEST(behaviour_35_missing_object_is_created_and_stays)
 {
-	const struct member_config config = {.shm = object(), .size = STAGE_MEMORY, .late = true};
+	const struct member_config config = {
+		.shm = test_object(), .size = STAGE_MEMORY, .late = true};
 	struct stat st;
 	int fd;
 
@@ -83,7 +65,7 @@ TEST(behaviour_35_missing_object_is_created_and_stays)
 	*(char *)member_memory(stage.member) = 'x';
 	stage_close();
 	CHECK_EQ(stage.n_warnings, 0);
-	fd = CHECK_SYS(shm_open(object(), O_RDWR, 0));
+	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	CHECK_SYS(fstat(fd, &st));
 	CHECK_EQ(st.st_size, STAGE_MEMORY);
 	CHECK_EQ(st.st_mode & 07777, 0600);
@@ -92,7 +74,7 @@ TEST(behaviour_35_missing_object_is_created_and_stays)
 
 TEST(behaviour_36_larger_and_smaller_objects)
 {
-	struct member_config config = {.shm = object(), .size = STAGE_MEMORY};
+	struct member_config config = {.shm = test_object(), .size = STAGE_MEMORY};
 	struct stat st;
 	int fd = object_open(STAGE_MEMORY * 4);
 
@@ -115,16 +97,16 @@ TEST(behaviour_36_larger_and_smaller_objects)
 
 TEST(missing_object_without_size)
 {
-	const struct member_config config = {.shm = object()};
+	const struct member_config config = {.shm = test_object()};
 
 	stage_open();
-	open_fails(&config, -ENOENT, object(), "size");
+	open_fails(&config, -ENOENT, test_object(), "size");
 	stage_close();
 }
 
 TEST(behaviour_33_two_devices_on_one_object)
 {
-	const struct member_config config = {.shm = object(), .size = STAGE_MEMORY};
+	const struct member_config config = {.shm = test_object(), .size = STAGE_MEMORY};
 	struct member *other = NULL;
 	char *a, *b;
 
@@ -191,7 +173,7 @@ TEST(file_without_room_is_warned_of)
 	char path[4096];
 	const struct member_config config = {.file = path, .size = UINT64_C(1) << 42};
 
-	snprintf(path, sizeof(path), "/dev/shm/%s", object());
+	snprintf(path, sizeof(path), "/dev/shm/%s", test_object());
 	stage_open();
 	open_ok(&config);
 	CHECK_EQ(stage.n_warnings, 1);

@@ -21,25 +21,10 @@
 
 #define SIZE 65536
 
-/* The name of an object that nobody else has; removed at the end of the process, if the test passes. */
-static char object_name[64];
-
-static void
-object_remove(void)
-{
-	shm_unlink(object_name);
-}
-
 static int
 make_object(void)
 {
-	int fd;
-
-	if (!object_name[0]) {
-		snprintf(object_name, sizeof(object_name), "ivshmem-targets-%d", (int)getpid());
-		CHECK_EQ(atexit(object_remove), 0);
-	}
-	fd = CHECK_SYS(shm_open(object_name, O_CREAT | O_EXCL | O_RDWR, 0600));
+	int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 	CHECK_SYS(ftruncate(fd, SIZE));
 	return fd;
 }
@@ -141,10 +126,10 @@ TEST(shm_object_is_read_and_written)
 	char slash[80], path[80];
 
 	close(make_object());
-	snprintf(slash, sizeof(slash), "/%s", object_name);
-	snprintf(path, sizeof(path), "/dev/shm/%s", object_name);
+	snprintf(slash, sizeof(slash), "/%s", test_object());
+	snprintf(path, sizeof(path), "/dev/shm/%s", test_object());
 
-	client = attach(target_of("shm:", object_name, ""));
+	client = attach(target_of("shm:", test_object(), ""));
 	CHECK_STR(ivshmem_backend(client), "shm");
 	CHECK_EQ(ivshmem_write(client, 0, "one", 3), 0);
 	ivshmem_detach(client);
@@ -153,8 +138,8 @@ TEST(shm_object_is_read_and_written)
 	client = attach(target_of("shm:", slash, ",ro"));
 	CHECK(ivshmem_read_only(client));
 	ivshmem_detach(client);
-	CHECK_SYS(shm_unlink(object_name));
-	refuse(target_of("shm:", object_name, ""), -ENOENT, path, "start what makes it");
+	CHECK_SYS(shm_unlink(test_object()));
+	refuse(target_of("shm:", test_object(), ""), -ENOENT, path, "start what makes it");
 }
 
 TEST(there_is_nobody)
@@ -276,12 +261,12 @@ TEST(no_permission)
 	fd = make_object();
 	CHECK_SYS(fchmod(fd, 0400));
 	close(fd);
-	refuse(target_of("shm:", object_name, ""), -EACCES, object_name, ",ro");
-	ivshmem_detach(attach(target_of("shm:", object_name, ",ro")));
-	CHECK_SYS(shm_unlink(object_name));
+	refuse(target_of("shm:", test_object(), ""), -EACCES, test_object(), ",ro");
+	ivshmem_detach(attach(target_of("shm:", test_object(), ",ro")));
+	CHECK_SYS(shm_unlink(test_object()));
 	fd = make_object();
 	CHECK_SYS(fchmod(fd, 0));
 	close(fd);
-	refuse(target_of("shm:", object_name, ""), -EACCES, "no permission to open", "chmod");
-	refuse(target_of("shm:", object_name, ",ro"), -EACCES, object_name, "chmod");
+	refuse(target_of("shm:", test_object(), ""), -EACCES, "no permission to open", "chmod");
+	refuse(target_of("shm:", test_object(), ",ro"), -EACCES, test_object(), "chmod");
 }

@@ -247,30 +247,17 @@ TEST(memfd_in_huge_pages_that_are_not_there)
 
 /* ---- named objects -------------------------------------------------------------------------- */
 
-/* An object's name that is this test's own. It is removed in any case at the end of the process. */
-static char shm_name[64];
-
-static void
-shm_remove(void)
-{
-	shm_unlink(shm_name);
-}
-
 static struct region_config
 shm_config(uint64_t size)
 {
-	if (!shm_name[0]) {
-		snprintf(shm_name, sizeof(shm_name), "ivshmem-test-%d", getpid());
-		CHECK_EQ(atexit(shm_remove), 0);
-	}
 	return (struct region_config){
-		.kind = REGION_SHM, .name = shm_name, .size = size, .mode = 0640};
+		.kind = REGION_SHM, .name = test_object(), .size = size, .mode = 0640};
 }
 
 static bool
 shm_exists(void)
 {
-	int fd = shm_open(shm_name, O_RDONLY, 0);
+	int fd = shm_open(test_object(), O_RDONLY, 0);
 
 	if (fd < 0)
 		return false;
@@ -281,7 +268,7 @@ shm_exists(void)
 static void
 shm_make(uint64_t size, char content)
 {
-	int fd = CHECK_SYS(shm_open(shm_name, O_RDWR | O_CREAT | O_EXCL, 0600));
+	int fd = CHECK_SYS(shm_open(test_object(), O_RDWR | O_CREAT | O_EXCL, 0600));
 
 	CHECK_SYS(ftruncate(fd, (off_t)size));
 	if (size > 0)
@@ -323,7 +310,7 @@ TEST(shm_name_may_have_the_leading_slash)
 	struct region region;
 	char name[80];
 
-	snprintf(name, sizeof(name), "/%s", shm_name);
+	snprintf(name, sizeof(name), "/%s", test_object());
 	config.name = name;
 	open_ok(&region, &config);
 	CHECK(shm_exists());
@@ -393,7 +380,7 @@ TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
 
 	shm_make(3 * MIB, 'o');
 	open_fails(&config, -EINVAL, "power of two");
-	fd = CHECK_SYS(shm_open(shm_name, O_RDONLY, 0));
+	fd = CHECK_SYS(shm_open(test_object(), O_RDONLY, 0));
 	CHECK_EQ(size_of(fd), 3 * MIB);
 	CHECK_EQ(first_byte(fd), 'o');
 	close(fd);
@@ -405,7 +392,7 @@ TEST(shm_close_leaves_an_object_of_the_same_name_that_is_another)
 	struct region region;
 
 	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(shm_name));
+	CHECK_SYS(shm_unlink(test_object()));
 	shm_make(MIB, 'n');
 	region_close(&region);
 	CHECK(shm_exists());
@@ -417,7 +404,7 @@ TEST(shm_close_after_somebody_removed_it)
 	struct region region;
 
 	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(shm_name));
+	CHECK_SYS(shm_unlink(test_object()));
 	region_close(&region);
 	CHECK(!shm_exists());
 }
@@ -428,7 +415,7 @@ TEST(shm_close_removes_what_may_not_be_opened)
 	struct region region;
 	char where[100];
 
-	snprintf(where, sizeof(where), "/dev/shm/%s", shm_name);
+	snprintf(where, sizeof(where), "/dev/shm/%s", test_object());
 	config.mode = 0;
 	if (geteuid() == 0)
 		CHECK_SYS(seteuid(64079));
@@ -447,7 +434,7 @@ TEST(shm_tells_whose_it_is)
 	int fd;
 
 	shm_make(MIB, 'w');
-	fd = CHECK_SYS(shm_open(shm_name, O_RDWR, 0));
+	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	CHECK_SYS(fchmod(fd, 0626));
 	if (geteuid() == 0)
 		CHECK_SYS(fchown(fd, 64079, 64080));
@@ -596,7 +583,7 @@ memfd_of(uint64_t size)
 static void
 map_fails(int fd, int code, const char *words)
 {
-	void *address = &shm_name;
+	void *address = &code;
 	uint64_t size = 77;
 	struct error error = {0};
 
@@ -604,7 +591,7 @@ map_fails(int fd, int code, const char *words)
 	CHECK_EQ(error.code, code);
 	if (!strstr(error.message, words))
 		FAIL("finding \"%s\" in \"%s\"", words, error.message);
-	CHECK(address == &shm_name);
+	CHECK(address == &code);
 	CHECK_EQ(size, 77);
 	CHECK_EQ(region_map(fd, &address, &size, NULL), code);
 	if (fd >= 0)

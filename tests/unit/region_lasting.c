@@ -24,25 +24,6 @@
 #define KIB (UINT64_C(1) << 10)
 #define MIB (UINT64_C(1) << 20)
 
-/* The name of an object that nobody else has. It is removed at the end of the process, if the test passes. */
-static char object_name[64];
-
-static void
-object_remove(void)
-{
-	shm_unlink(object_name);
-}
-
-static const char *
-object(void)
-{
-	if (!object_name[0]) {
-		snprintf(object_name, sizeof(object_name), "ivshmem-lasting-%d", (int)getpid());
-		CHECK_EQ(atexit(object_remove), 0);
-	}
-	return object_name;
-}
-
 static const char *
 path_of(const char *name)
 {
@@ -56,7 +37,7 @@ static struct region_config
 shm_config(uint64_t size)
 {
 	return (struct region_config){
-		.kind = REGION_SHM, .name = object(), .size = size, .mode = 0600};
+		.kind = REGION_SHM, .name = test_object(), .size = size, .mode = 0600};
 }
 
 static struct region_config
@@ -374,15 +355,15 @@ TEST(object_is_made_and_stays)
 	CHECK_EQ(region.size, MIB);
 	CHECK_EQ(region.mode, 0600);
 	CHECK_EQ(region.name[0], '/');
-	CHECK_STR(region.name + 1, object());
+	CHECK_STR(region.name + 1, test_object());
 	region_close(&region);
-	fd = CHECK_SYS(shm_open(object(), O_RDWR, 0));
+	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	close(fd);
 }
 
 TEST(object_that_exists)
 {
-	int fd = CHECK_SYS(shm_open(object(), O_CREAT | O_EXCL | O_RDWR, 0600));
+	int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 	struct region region;
 	struct error error;
 
@@ -396,7 +377,7 @@ TEST(object_that_exists)
 	error = open_fails(shm_config(4 * MIB), -EINVAL);
 	check_words(&error, "2 MiB");
 	check_words(&error, "4 MiB");
-	check_words(&error, object());
+	check_words(&error, test_object());
 	close(fd);
 }
 
@@ -404,7 +385,7 @@ TEST(object_is_not_looked_for_behind_a_link)
 {
 	char path[128];
 
-	snprintf(path, sizeof(path), "/dev/shm/%s", object());
+	snprintf(path, sizeof(path), "/dev/shm/%s", test_object());
 	make_file(path_of("memory"), MIB, 0600);
 	CHECK_SYS(symlink(path_of("memory"), path));
 	open_fails(shm_config(MIB), -ELOOP);
