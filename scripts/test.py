@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vm
-from check import builds, fuzzing, python_tests, style, tap
+from check import barriers, builds, fuzzing, python_tests, style, tap
 from check.kvm import Kvm, needs_kvm
 from check.report import FAILED, Report, Result
 from check.run import run
@@ -122,6 +122,8 @@ def main():
         made = [build for build in needed_builds(layers) if build.make(report)]
         if "build" in layers and os.uname().machine == "x86_64":
             builds.NARROW.make(report, ["libraries"])
+            if builds.ARM64.make(report, ["libraries"]):
+                barriers.check(report, builds.ARM64)
         for layer in LAYERS:
             if layer in layers:
                 run_layer(report, layer, made, kvm)

@@ -78,6 +78,8 @@ SANITIZED = Build(
 )
 # For 32-bit guests: the libraries and the command line. What else there is wants a 32-bit jansson.
 NARROW = Build("32-bit", "gcc -m32", ["-Dtests=false"])
+# For guests with 64-bit ARM processors: the same.
+ARM64 = Build("arm64", "clang", [f"--cross-file={ROOT}/scripts/check/arm64.ini", "-Dtests=false"])
 FUZZING = Build("fuzzing", "clang", ["-Dfuzzing=true", *SANITIZE], SANITIZED.env)
 
 

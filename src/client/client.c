@@ -421,20 +421,9 @@ in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
  * Not memcpy() unless the memory is ordinary: uncached memory must be accessed with aligned plain
  * loads and stores, the widest for speed.
  */
-EXPORT int
-ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length)
+static void
+load(uint8_t *to, const volatile uint8_t *from, size_t length)
 {
-	const volatile uint8_t *from;
-	uint8_t *to = buffer;
-
-	if (!in_range(client, offset, length))
-		return -ERANGE;
-	from = (const volatile uint8_t *)client->memory + offset;
-	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK) {
-		memcpy(buffer, (const uint8_t *)client->memory + offset, length);
-		read_fence();
-		return 0;
-	}
 	while (length > 0) {
 		if ((uintptr_t)from % 8 == 0 && length >= 8) {
 			uint64_t word = *(const volatile uint64_t *)(const volatile void *)from;
@@ -448,26 +437,11 @@ ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer,
 			length--;
 		}
 	}
-	read_fence();
-	return 0;
 }
 
-EXPORT int
-ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer, size_t length)
+static void
+store(volatile uint8_t *to, const uint8_t *from, size_t length)
 {
-	volatile uint8_t *to;
-	const uint8_t *from = buffer;
-
-	if (client->read_only)
-		return -EACCES;
-	if (!in_range(client, offset, length))
-		return -ERANGE;
-	to = (volatile uint8_t *)client->memory + offset;
-	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK) {
-		memcpy((uint8_t *)client->memory + offset, buffer, length);
-		fence();
-		return 0;
-	}
 	while (length > 0) {
 		if ((uintptr_t)to % 8 == 0 && length >= 8) {
 			uint64_t word;
@@ -482,6 +456,38 @@ ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer
 			length--;
 		}
 	}
+}
+
+EXPORT int
+ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length)
+{
+	const uint8_t *from;
+
+	if (!in_range(client, offset, length))
+		return -ERANGE;
+	from = (const uint8_t *)client->memory + offset;
+	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK)
+		memcpy(buffer, from, length);
+	else
+		load(buffer, from, length);
+	read_fence();
+	return 0;
+}
+
+EXPORT int
+ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer, size_t length)
+{
+	uint8_t *to;
+
+	if (client->read_only)
+		return -EACCES;
+	if (!in_range(client, offset, length))
+		return -ERANGE;
+	to = (uint8_t *)client->memory + offset;
+	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK)
+		memcpy(to, buffer, length);
+	else
+		store(to, buffer, length);
 	fence();
 	return 0;
 }
