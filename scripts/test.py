@@ -34,12 +34,9 @@ LAYERS = {
     "interop": "with real QEMUs attached",
     "vmm": "KVM guests that ring each other, through the library and through ivshmem-device",
     "vm": "inside real Linux guests",
-    "kvm": "some of those under KVM, if vm did not have it: in a machine that emulates what KVM needs (only if named)",
+    "kvm": "some of those under KVM, if vm did not have it: in a machine that emulates what KVM needs",
 }
 PROGRAM_LAYERS = ("harness", "platform", "unit", "model", "fuzz", "vmm")
-
-# The emulated machine now and then stands still with two Linux guests in it, so it does not decide about a change.
-ONLY_IF_NAMED = {"kvm"}
 
 # Without what they need these prove nothing, which CI must not overlook.
 NEVER_SKIPPED_IN_CI = ("vmm", "vm")
@@ -55,7 +52,7 @@ def arguments():
         epilog="layers:\n" + "\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("layers", nargs="*", metavar="LAYER", help="only these; default: all but kvm")
+    parser.add_argument("layers", nargs="*", metavar="LAYER", help="only these; default: all")
     parser.add_argument("-v", "--verbose", action="store_true", help="one line per test")
     result = parser.parse_args()
     for layer in result.layers:
@@ -113,7 +110,7 @@ def run_linux_under_kvm(report, layer, build, kvm):
 
 def main():
     args = arguments()
-    layers = set(args.layers) or set(LAYERS) - ONLY_IF_NAMED
+    layers = set(args.layers) or set(LAYERS)
     report = Report(args.verbose)
     kvm = Kvm(report.say)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -113,29 +113,16 @@ class Kvm:
         self.machines.clear()
 
 
-# What a program of tests/vmm says when its guest does not go on, or its processor has shut down (KVM_EXIT_SHUTDOWN). In the
-# machine, which is known for both, that may be the machine's fault; with a KVM of the processor's, it never is.
-FAILED_GUEST = ("the guest did not finish", "the processor stopped: exit reason 8,")
-
-
 def run_in(machine, command, *, timeout, cwd, env, say):
-    """
-    Like check.run.run(). A machine that dies, or in which a guest does, may have done so of itself, so there are two
-    more chances, in a new one; that is said.
-    """
+    """Like check.run.run(). A machine that dies may have done so of itself, so there is one more chance; that is said."""
     if machine is None:
         return run(command, timeout=timeout, cwd=cwd, env=env)
     factor = int(vm.KVM_MACHINE_ENVIRONMENT["TEST_TIMEOUT_FACTOR"])
     limit = min(timeout * factor, MACHINE_LIMIT)
-    for last in (False, False, True):
-        name = os.path.basename(command[0])
+    for last in (False, True):
         try:
-            status, output = machine.run(command, timeout=limit, cwd=cwd, env=env)
-            if last or not any(words in output for words in FAILED_GUEST):
-                return status, output
-            machine.stop()
-            say(f"a guest failed in the machine that emulates KVM during {name}, which runs again in a new one")
+            return machine.run(command, timeout=limit, cwd=cwd, env=env)
         except vm.KvmMachineError as problem:
             if last:
-                return None, f"the machine that emulates KVM died, three times:\n{problem}"
-            say(f"the machine that emulates KVM died during {name} and is started again")
+                return None, f"the machine that emulates KVM died, twice:\n{problem}"
+            say(f"the machine that emulates KVM died during {os.path.basename(command[0])} and is started again")
