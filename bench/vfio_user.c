@@ -10,7 +10,7 @@
  *	eventfd	the bare process writes an eventfd before it answers the same
  */
 
-#include <protocol.h>
+#include <vfio_user/protocol.h>
 
 #include <ivshmem/abi.h>
 

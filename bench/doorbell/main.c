@@ -10,9 +10,9 @@
 #include "crowd.h"
 #include "sides.h"
 
-#include <clock.h>
-#include <fd.h>
-#include <parse.h>
+#include <base/clock.h>
+#include <base/fd.h>
+#include <base/parse.h>
 
 #include <ivshmem/abi.h>
 

@@ -29,6 +29,6 @@ def look(library, function, barrier):
 
 def check(report, build):
     started = time.monotonic()
-    library = os.path.join(build.path, "src", "client", "libivshmem.so")
+    library = os.path.join(build.path, "lib", "libivshmem.so")
     results = [look(library, function, barrier) for function, barrier in BARRIERS.items()]
     report.add("build", f"barriers, {build.name}", time.monotonic() - started, results)

@@ -4,6 +4,8 @@
 import json
 import os
 import re
+import shlex
+import tempfile
 import time
 
 from check import builds
@@ -11,26 +13,8 @@ from check.builds import ROOT
 from check.report import FAILED, PASSED, Result
 from check.run import in_parallel, run
 
-# Who may include headers of whom (docs/architecture.md), besides the C library.
-NUMBERS = {"ivshmem/abi.h", "ivshmem/common.h"}
-MAY_INCLUDE = {
-    "src/base": set(),
-    "src/loop": {"src/base"},
-    "src/region": {"src/base"},
-    "src/wire": {"src/base", *NUMBERS},
-    "src/device": {"src/base", *NUMBERS, "ivshmem/device.h"},
-    "src/client": {"src/base", "src/loop", "src/region", "src/wire", *NUMBERS, "ivshmem/client.h"},
-    "src/member": {"src/base", "src/loop", "src/region", "src/wire", "src/client", *NUMBERS, "ivshmem/device.h"},
-    "src/vfio_user": {"src/base", "src/loop", "src/device", "src/member", *NUMBERS, "ivshmem/device.h"},
-    "src/kvm": {
-        "src/base", "src/loop", "src/device", "src/member", *NUMBERS, "ivshmem/device.h", "ivshmem/kvm.h",
-    },
-    "src/server": {"src/base", "src/loop", "src/region", "src/wire", *NUMBERS},
-    "include/ivshmem": {*NUMBERS, "ivshmem/device.h"},
-    # The tool uses the library as everybody does.
-    "tools/ivshmem": {"src/base", *NUMBERS, "ivshmem/client.h"},
-}
-PUBLIC_HEADERS_MAY_INCLUDE = {"stdbool.h", "stddef.h", "stdint.h"}
+# A header for outsiders includes only these, and others for outsiders.
+PUBLIC_HEADERS_MAY_INCLUDE = {"stdbool.h", "stddef.h", "stdint.h", "ivshmem/abi.h", "ivshmem/common.h", "ivshmem/device.h"}
 
 # What only programs may do. The name must stand alone and be called.
 ONLY_FOR_TOOLS = re.compile(
@@ -146,31 +130,42 @@ def licence_lines():
     return "\n".join(wrong) or None
 
 
-def owners_of_headers():
-    return {os.path.basename(n): os.path.dirname(n) for n in c_files("src") if n.endswith(".h")}
+def public_headers():
+    wrong = [
+        f"{name}: may not include <{header}>"
+        for name in c_files("include")
+        for _, header in INCLUDE.findall(read(name))
+        if header not in PUBLIC_HEADERS_MAY_INCLUDE
+    ]
+    return "\n".join(wrong) or None
 
 
-def dependencies():
-    owners, wrong = owners_of_headers(), []
-    for name in c_files("src", "include", "tools"):
-        folder = os.path.dirname(name)
-        allowed = MAY_INCLUDE.get(folder)
-        if allowed is None:
-            if not folder.startswith("tools/"):
-                wrong.append(f"{name}: who may include what in {folder} is not written down in scripts/check/style.py")
-            continue
-        for kind, header in INCLUDE.findall(read(name)):
-            if header.startswith("ivshmem/"):
-                fine = header in allowed
-            elif kind == '"':
-                fine = os.path.exists(os.path.join(ROOT, folder, header))
-            elif folder == "include/ivshmem":
-                fine = header in PUBLIC_HEADERS_MAY_INCLUDE
-            else:
-                owner = owners.get(header, folder)
-                fine = owner == folder or owner in allowed
-            if not fine:
-                wrong.append(f"{name}: may not include <{header}>")
+def finds(compile_command, header):
+    """Whether a file that includes this header, compiled as that one was, finds it."""
+    with tempfile.NamedTemporaryFile("w", suffix=".c") as source:
+        source.write(f"#include <{header}>\n")
+        source.flush()
+        words = shlex.split(compile_command["command"])
+        words = [word for word in words if word != compile_command["file"]]
+        status, output = run([*words, "-fsyntax-only", source.name], timeout=60, cwd=compile_command["directory"])
+    return status == 0 or not re.search(f"{header}.{{0,20}}(No such file|file not found)", output)
+
+
+def wrong_includes():
+    """Each folder of src/ compiles with headers of those that src/meson.build says, and with no others."""
+    with open(os.path.join(builds.SANITIZED.path, "compile_commands.json"), encoding="utf-8") as file:
+        commands = {os.path.relpath(os.path.join(c["directory"], c["file"]), ROOT): c for c in json.load(file)}
+    some_header = {os.path.dirname(name).removeprefix("src/"): name.removeprefix("src/") for name in c_files("src") if name.endswith(".h")}
+    some_source = {os.path.dirname(name).removeprefix("src/"): name for name in commands if name.startswith("src/")}
+    table = re.search(r"^knows = \{(.*?)^\}", read("src/meson.build"), re.MULTILINE | re.DOTALL)[1]
+    wrong = []
+    for folder, others in re.findall(r"'(\w+)': \[(.*?)\]", table):
+        knows = {folder, *re.findall(r"'src/(\w+)'", others)}
+        for other, header in some_header.items():
+            if finds(commands[some_source[folder]], header) != (other in knows):
+                wrong.append(f"src/{folder}: <{header}> is " + ("not found" if other in knows else "found, but should not be"))
+    if len(some_source) < 5:
+        wrong.append("meson did not tell how to compile")
     return "\n".join(wrong) or None
 
 
@@ -199,7 +194,8 @@ CHECKS = {
     "codespell": spelling,
     "no include from a parent folder": no_parent_includes,
     "licence on top of each file": licence_lines,
-    "who may include whom": dependencies,
+    "public headers need little": public_headers,
+    "a wrong include does not compile": wrong_includes,
     "libraries do not exit or print": libraries_keep_quiet,
 }
 

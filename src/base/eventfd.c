@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <eventfd.h>
+#include <base/eventfd.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <log.h>
+#include <base/log.h>
 
 #include <errno.h>
 #include <stdarg.h>

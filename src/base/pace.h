@@ -8,8 +8,8 @@
  * and again must find the same pace as before: it belongs to what is connected to.
  */
 
-#include <clock.h>
-#include <log.h>
+#include <base/clock.h>
+#include <base/log.h>
 
 #include <stdint.h>
 

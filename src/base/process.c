@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <process.h>
+#include <base/process.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ringer.h>
+#include <base/ringer.h>
 
-#include <eventfd.h>
-#include <fd.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <linux/aio_abi.h>
 #include <poll.h>

@@ -10,9 +10,9 @@
  * functions below from loop callbacks. client.c does the rest: peers, counters, callbacks, waiting.
  */
 
-#include <error.h>
-#include <log.h>
-#include <loop.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <loop/loop.h>
 
 #include <ivshmem/client.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <capability.h>
+#include <client/capability.h>
 
 #include <linux/pci_regs.h>
 

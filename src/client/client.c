@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* The public face of libivshmem: what all back ends have in common. */
-#include <backend.h>
+#include <client/backend.h>
 
-#include <clock.h>
-#include <eventfd.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

@@ -41,8 +41,8 @@
  * ignored, as QEMU does. Every descriptor is either handed out in an event or closed.
  */
 
-#include <error.h>
-#include <wire.h>
+#include <base/error.h>
+#include <wire/wire.h>
 
 #include <stdbool.h>
 #include <stdint.h>

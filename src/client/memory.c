@@ -4,10 +4,10 @@
  * The back ends for memory without a server: an object with a name, which guests have behind a plain
  * device. It is used as it is: never made, resized or removed. There are no peers and no interrupts.
  */
-#include <backend.h>
+#include <client/backend.h>
 
-#include <fd.h>
-#include <region.h>
+#include <base/fd.h>
+#include <region/region.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <msix.h>
+#include <client/msix.h>
 
-#include <capability.h>
+#include <client/capability.h>
 
 #include <endian.h>
 #include <linux/pci_regs.h>

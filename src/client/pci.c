@@ -5,9 +5,9 @@
  * it is reading sysfs; nothing here changes the machine.
  */
 
-#include <pci.h>
+#include <client/pci.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

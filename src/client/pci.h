@@ -7,8 +7,8 @@
  * devices.
  */
 
-#include <backend.h>
-#include <words.h>
+#include <client/backend.h>
+#include <client/words.h>
 
 #include <ivshmem/abi.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <peers.h>
+#include <client/peers.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

@@ -7,7 +7,7 @@
  * table is of two levels and grows with the peers there are, not with their ids.
  */
 
-#include <list.h>
+#include <base/list.h>
 
 #include <stddef.h>
 #include <stdint.h>

@@ -9,8 +9,8 @@
  * The kernel's uevents are watched for it, so that the application is told, if only afterwards.
  */
 
-#include <fd.h>
-#include <pci.h>
+#include <base/fd.h>
+#include <client/pci.h>
 
 #include <ivshmem/abi.h>
 

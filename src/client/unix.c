@@ -13,16 +13,16 @@
  * The vectors of a peer come one message each. A peer is reported a moment after its first one, so
  * that the application mostly hears of it once, with all its vectors.
  */
-#include <backend.h>
+#include <client/backend.h>
 
-#include <clock.h>
-#include <eventfd.h>
-#include <fd.h>
-#include <pace.h>
-#include <peers.h>
-#include <region.h>
-#include <ringer.h>
-#include <uplink.h>
+#include <base/clock.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
+#include <base/pace.h>
+#include <base/ringer.h>
+#include <client/peers.h>
+#include <client/uplink.h>
+#include <region/region.h>
 
 #include <ivshmem/abi.h>
 

@@ -7,9 +7,9 @@
  * is. What the events mean for peers, vectors and memory is its user's business.
  */
 
-#include <error.h>
-#include <follower.h>
-#include <wire.h>
+#include <base/error.h>
+#include <client/follower.h>
+#include <wire/wire.h>
 
 #include <stdint.h>
 

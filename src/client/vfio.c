@@ -9,9 +9,9 @@
  * One process at a time: a group can be opened once.
  */
 
-#include <vfio.h>
+#include <client/vfio.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

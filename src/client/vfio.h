@@ -7,7 +7,7 @@
  * the device, vfio_irqs.c the interrupts.
  */
 
-#include <pci.h>
+#include <client/pci.h>
 
 #include <linux/vfio.h>
 #include <stdbool.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* The way to a device through vfio: its group, a container, and the device itself. */
-#include <vfio.h>
+#include <client/vfio.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* The interrupts of a device through vfio: an eventfd for each MSI-X vector, one for unplugging. */
-#include <vfio.h>
+#include <client/vfio.h>
 
-#include <fd.h>
-#include <msix.h>
+#include <base/fd.h>
+#include <client/msix.h>
 
 #include <errno.h>
 #include <linux/vfio.h>

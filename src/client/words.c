@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <words.h>
+#include <client/words.h>
 
-#include <capability.h>
+#include <client/capability.h>
 
 #include <ivshmem/abi.h>
 

@@ -2,7 +2,7 @@
 
 /* Accesses to the BARs find their rooms here, and BAR2 is answered; what a BAR's place means. */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <endian.h>
 #include <string.h>

@@ -6,7 +6,7 @@
  * command register means is looked up when it is needed.
  */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 
 /* The life of a device, and what it is told about itself. Peers are in routing.c. */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <errno.h>
 #include <inttypes.h>

@@ -14,7 +14,7 @@
  * before attaching and sent after it, and what arrives in between the eventfd keeps for the irqfd.
  */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -2,9 +2,9 @@
 
 /* The properties as text: the 2010 device's and today's. Nothing here touches a device. */
 
-#include <model.h>
+#include <device/model.h>
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <model.h>
+#include <device/model.h>
 
 #include <stdarg.h>
 #include <stdio.h>

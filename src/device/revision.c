@@ -2,7 +2,7 @@
 
 /* The two revisions, side by side. */
 
-#include <model.h>
+#include <device/model.h>
 
 static const struct revision revisions[] = {
 	{

@@ -8,7 +8,7 @@
  * of its vectors, so a count says which exist, even if the host refuses one in the middle.
  */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <errno.h>
 #include <stdlib.h>

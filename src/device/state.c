@@ -27,7 +27,7 @@
  * config space, whose status register does not show it, and the pin may be disabled.
  */
 
-#include <model.h>
+#include <device/model.h>
 
 #include <errno.h>
 #include <inttypes.h>

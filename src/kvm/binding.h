@@ -23,13 +23,13 @@
  * one of ours.
  */
 
-#include <intx.h>
-#include <public.h>
-#include <routes.h>
+#include <kvm/intx.h>
+#include <kvm/public.h>
+#include <kvm/routes.h>
 
-#include <log.h>
-#include <loop.h>
-#include <member.h>
+#include <base/log.h>
+#include <loop/loop.h>
+#include <member/member.h>
 
 #include <pthread.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
 /* What the model asks for, done with KVM. What KVM refuses goes back to the model, which has another
  * way and says so. */
 
-#include <binding.h>
-#include <ioctls.h>
+#include <kvm/binding.h>
+#include <kvm/ioctls.h>
 
 #include <ivshmem/abi.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <intx.h>
-#include <ioctls.h>
+#include <kvm/intx.h>
+#include <kvm/ioctls.h>
 
-#include <eventfd.h>
-#include <fd.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <linux/kvm.h>

@@ -11,9 +11,9 @@
  * exactly, but cannot be shared with another pin that is set so.
  */
 
-#include <error.h>
-#include <log.h>
-#include <loop.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <loop/loop.h>
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ioctls.h>
+#include <kvm/ioctls.h>
 
 #include <errno.h>
 #include <linux/kvm.h>

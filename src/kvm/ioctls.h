@@ -4,7 +4,7 @@
 
 /* The virtual machine, as the kernel sees it: a descriptor. */
 
-#include <error.h>
+#include <base/error.h>
 
 /* -EINVAL if it is anything else. */
 int kvm_check_vm(int vm_fd, struct error *reterr);

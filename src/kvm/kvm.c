@@ -2,10 +2,10 @@
 
 /* The life of a device in a VM, the lock, and what a VMM calls. */
 
-#include <binding.h>
-#include <ioctls.h>
+#include <kvm/binding.h>
+#include <kvm/ioctls.h>
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <ivshmem/abi.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ioctls.h>
-#include <routes.h>
+#include <kvm/ioctls.h>
+#include <kvm/routes.h>
 
 #include <errno.h>
 #include <linux/kvm.h>

@@ -10,7 +10,7 @@
  * its irqfd goes: nothing uses it, and mostly the same one is wanted again.
  */
 
-#include <public.h>
+#include <kvm/public.h>
 
 #include <stdbool.h>
 #include <stddef.h>

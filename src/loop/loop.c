@@ -11,10 +11,10 @@
  * All timers share one timerfd, set to the soonest deadline. They sit in a sorted list: an owner
  * here has a handful of timers, not thousands.
  */
-#include <loop.h>
+#include <loop/loop.h>
 
-#include <clock.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -15,7 +15,7 @@
  * one; it does not show deferred work, so a nested loop uses a timer that is due at once instead.
  */
 
-#include <list.h>
+#include <base/list.h>
 
 #include <signal.h>
 #include <stdbool.h>

@@ -2,13 +2,13 @@
 
 /* Joining, leaving, and the memory. */
 
-#include <membership.h>
+#include <member/membership.h>
 
-#include <clock.h>
-#include <fd.h>
-#include <guard.h>
-#include <parse.h>
-#include <region.h>
+#include <base/clock.h>
+#include <base/fd.h>
+#include <base/parse.h>
+#include <region/guard.h>
+#include <region/region.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -15,9 +15,9 @@
  * ignored and logged, a limited number of times, and what breaks the protocol is a lost server.
  */
 
-#include <error.h>
-#include <log.h>
-#include <loop.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <loop/loop.h>
 
 #include <ivshmem/device.h>
 

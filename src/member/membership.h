@@ -20,11 +20,11 @@
  * it can make us say is bounded by a pace.
  */
 
-#include <member.h>
-#include <pace.h>
-#include <peers.h>
-#include <ringer.h>
-#include <uplink.h>
+#include <base/pace.h>
+#include <base/ringer.h>
+#include <client/peers.h>
+#include <client/uplink.h>
+#include <member/member.h>
 
 #include <ivshmem/abi.h>
 

@@ -2,11 +2,11 @@
 
 /* What the server says. */
 
-#include <membership.h>
+#include <member/membership.h>
 
-#include <clock.h>
-#include <eventfd.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <string.h>

@@ -2,10 +2,10 @@
 
 /* The eventfds: ours, and those of the peers. */
 
-#include <membership.h>
+#include <member/membership.h>
 
-#include <eventfd.h>
-#include <fd.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <guard.h>
+#include <region/guard.h>
 
 #include <errno.h>
 #include <pthread.h>

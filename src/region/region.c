@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <region.h>
+#include <region/region.h>
 
-#include <fd.h>
-#include <parse.h>
+#include <base/fd.h>
+#include <base/parse.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,7 +10,7 @@
  * tests/platform). Objects with a name cannot be sealed; they are for those who need the name.
  */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <limits.h>
 #include <stdbool.h>

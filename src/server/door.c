@@ -8,11 +8,11 @@
  * negative errno: QEMU waits for ever for a server that closes without a word, but reports a wrong version
  * and ends.
  */
-#include <internal.h>
+#include <server/internal.h>
 
-#include <clock.h>
-#include <fd.h>
-#include <wire.h>
+#include <base/clock.h>
+#include <base/fd.h>
+#include <wire/wire.h>
 
 #include <errno.h>
 #include <fcntl.h>

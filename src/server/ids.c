@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ids.h>
+#include <server/ids.h>
 
 #include <errno.h>
 

@@ -7,13 +7,13 @@
  * peers and lets them go, sending.c tells them what they are to be told.
  */
 
-#include <server.h>
+#include <server/server.h>
 
-#include <ids.h>
-#include <list.h>
-#include <pace.h>
-#include <process.h>
-#include <roster.h>
+#include <base/list.h>
+#include <base/pace.h>
+#include <base/process.h>
+#include <server/ids.h>
+#include <server/roster.h>
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -6,7 +6,7 @@
  * The listening UNIX socket: made safely beside a running server, over what a dead one left behind.
  */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <stdbool.h>
 #include <sys/stat.h>

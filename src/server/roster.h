@@ -46,8 +46,8 @@
  * roster_leave() and peer_free() close the peer's eventfds.
  */
 
-#include <list.h>
-#include <wire.h>
+#include <base/list.h>
+#include <wire/wire.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -15,10 +15,10 @@
  * put on the roster first and sent at its end, so that each client gets it in few system calls and
  * wakes up once. An observer is never fresh: who only looks goes before nobody.
  */
-#include <internal.h>
+#include <server/internal.h>
 
-#include <clock.h>
-#include <wire.h>
+#include <base/clock.h>
+#include <wire/wire.h>
 
 #include <errno.h>
 #include <linux/sockios.h>

@@ -4,10 +4,10 @@
  * What the server is made of: clients become peers and leave. There is always one peer prepared, with id
  * and eventfds, for the next client without a seat; the eventfds of the seats are there from the start.
  */
-#include <internal.h>
+#include <server/internal.h>
 
-#include <clock.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

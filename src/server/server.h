@@ -10,8 +10,8 @@
  * time, who gets always the same id; and for observers, who get none and of whom nobody is told.
  */
 
-#include <log.h>
-#include <loop.h>
+#include <base/log.h>
+#include <loop/loop.h>
 
 #include <stdint.h>
 

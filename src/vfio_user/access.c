@@ -4,8 +4,8 @@
  * Accesses of the guest to BARs and config space. All of them succeed: what is not there reads as
  * all ones and takes no writes.
  */
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <endian.h>
 #include <errno.h>

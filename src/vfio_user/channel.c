@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <channel.h>
+#include <vfio_user/channel.h>
 
-#include <clock.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <stdlib.h>

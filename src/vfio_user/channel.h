@@ -11,8 +11,8 @@
  * message that the last byte of the read is in.
  */
 
-#include <protocol.h>
-#include <session.h>
+#include <vfio_user/protocol.h>
+#include <vfio_user/session.h>
 
 #include <stddef.h>
 #include <stdint.h>

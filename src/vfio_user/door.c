@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <door.h>
+#include <vfio_user/door.h>
 
-#include <channel.h>
-#include <clock.h>
-#include <fd.h>
-#include <list.h>
-#include <protocol.h>
+#include <base/clock.h>
+#include <base/fd.h>
+#include <base/list.h>
+#include <vfio_user/channel.h>
+#include <vfio_user/protocol.h>
 
 #include <errno.h>
 #include <string.h>

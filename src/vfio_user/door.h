@@ -21,9 +21,9 @@
  * A VMM is always answered before it is sent away, because QEMU dies of a connection that is reset.
  */
 
-#include <loop.h>
-#include <pace.h>
-#include <process.h>
+#include <base/pace.h>
+#include <base/process.h>
+#include <loop/loop.h>
 
 #include <stdbool.h>
 #include <stdint.h>

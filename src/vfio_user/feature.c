@@ -7,8 +7,8 @@
  * kernel does for its devices, and as there, a feature that does not exist is -ENOTTY. A device that
  * is not the master has none.
  */
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <function.h>
+#include <vfio_user/function.h>
 
-#include <eventfd.h>
+#include <base/eventfd.h>
 
 #include <ivshmem/abi.h>
 

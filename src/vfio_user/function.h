@@ -8,11 +8,11 @@
  * (vfio_user.h says who does).
  */
 
-#include <irqs.h>
-#include <log.h>
-#include <loop.h>
-#include <member.h>
-#include <pace.h>
+#include <base/log.h>
+#include <base/pace.h>
+#include <loop/loop.h>
+#include <member/member.h>
+#include <vfio_user/irqs.h>
 
 #include <ivshmem/device.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* What the function has: regions and interrupts. */
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -10,8 +10,8 @@
  * the first ones. argsz in the reply is what all entries from that one on would need: a client goes
  * on asking while it got fewer.
  */
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <ivshmem/abi.h>
 

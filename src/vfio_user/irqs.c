@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <irqs.h>
+#include <vfio_user/irqs.h>
 
-#include <eventfd.h>
-#include <fd.h>
-#include <list.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
+#include <base/list.h>
 
 #include <errno.h>
 #include <stdint.h>

@@ -12,9 +12,9 @@
  * still high.
  */
 
-#include <loop.h>
-#include <protocol.h>
-#include <ringer.h>
+#include <base/ringer.h>
+#include <loop/loop.h>
+#include <vfio_user/protocol.h>
 
 #include <stdbool.h>
 

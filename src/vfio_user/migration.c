@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <migration.h>
+#include <vfio_user/migration.h>
 
 #include <errno.h>
 #include <inttypes.h>

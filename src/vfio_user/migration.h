@@ -58,9 +58,9 @@
  * and no more: 66 KiB with 2048 vectors.
  */
 
-#include <error.h>
-#include <log.h>
-#include <member.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <member/member.h>
 
 #include <ivshmem/device.h>
 

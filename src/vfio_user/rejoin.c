@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <rejoin.h>
+#include <vfio_user/rejoin.h>
 
-#include <clock.h>
-#include <list.h>
+#include <base/clock.h>
+#include <base/list.h>
 
 #include <errno.h>
 #include <string.h>

@@ -23,10 +23,10 @@
  * closes, for ever, can neither keep us busy nor fill the log.
  */
 
-#include <error.h>
-#include <log.h>
-#include <loop.h>
-#include <member.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <loop/loop.h>
+#include <member/member.h>
 
 #include <stdbool.h>
 #include <stdint.h>

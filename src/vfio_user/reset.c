@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 /* Eventfds and DMA mappings stay: QEMU resets before the guest runs, and with each guest. */
 int

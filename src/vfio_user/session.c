@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <session.h>
+#include <vfio_user/session.h>
 
-#include <fd.h>
-#include <function.h>
+#include <base/fd.h>
+#include <vfio_user/function.h>
 
 #include <errno.h>
 #include <stdarg.h>

@@ -15,9 +15,9 @@
  * payload of such a reply for ever).
  */
 
-#include <error.h>
-#include <migration.h>
-#include <protocol.h>
+#include <base/error.h>
+#include <vfio_user/migration.h>
+#include <vfio_user/protocol.h>
 
 #include <stdbool.h>
 #include <stddef.h>

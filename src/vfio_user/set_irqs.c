@@ -4,9 +4,9 @@
  * SET_IRQS: which eventfds are to be written for which interrupts, and their masks. The kernel's
  * VFIO_DEVICE_SET_IRQS is the model; everything is checked before anything is done.
  */
-#include <eventfd.h>
-#include <function.h>
-#include <session.h>
+#include <base/eventfd.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <errno.h>
 #include <string.h>

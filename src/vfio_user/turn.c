@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <turn.h>
+#include <vfio_user/turn.h>
 
 void
 turn_init(struct turn *turn)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* VERSION: the first message, and what both sides can take. */
-#include <session.h>
+#include <vfio_user/session.h>
 
 #include <errno.h>
 #include <jansson.h>

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user.h>
+#include <vfio_user/vfio_user.h>
 
-#include <channel.h>
-#include <door.h>
-#include <eventfd.h>
-#include <fd.h>
-#include <function.h>
-#include <list.h>
-#include <pace.h>
-#include <rejoin.h>
-#include <session.h>
-#include <turn.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
+#include <base/list.h>
+#include <base/pace.h>
+#include <vfio_user/channel.h>
+#include <vfio_user/door.h>
+#include <vfio_user/function.h>
+#include <vfio_user/rejoin.h>
+#include <vfio_user/session.h>
+#include <vfio_user/turn.h>
 
 #include <errno.h>
 #include <fcntl.h>

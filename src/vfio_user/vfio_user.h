@@ -21,11 +21,11 @@
  * is there waits for a moment, for it may be the same VM coming back, and is answered EBUSY then.
  */
 
-#include <door.h>
-#include <error.h>
-#include <log.h>
-#include <loop.h>
-#include <member.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <loop/loop.h>
+#include <member/member.h>
+#include <vfio_user/door.h>
 
 #include <ivshmem/device.h>
 

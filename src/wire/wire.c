@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <wire.h>
+#include <wire/wire.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <ivshmem/abi.h>
 

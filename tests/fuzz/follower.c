@@ -11,9 +11,9 @@
 
 #include <fuzz.h>
 
-#include <fd.h>
-#include <follower.h>
-#include <wire.h>
+#include <base/fd.h>
+#include <client/follower.h>
+#include <wire/wire.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -4,7 +4,7 @@
 
 #include <fuzz.h>
 
-#include <pci.h>
+#include <client/pci.h>
 
 #include <inttypes.h>
 #include <stdbool.h>

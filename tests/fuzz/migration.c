@@ -11,7 +11,7 @@
 
 #include <fuzz.h>
 
-#include <migration.h>
+#include <vfio_user/migration.h>
 
 #include <errno.h>
 #include <stdbool.h>

@@ -8,7 +8,7 @@
 
 #include <fuzz.h>
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <ctype.h>
 #include <errno.h>

@@ -26,10 +26,10 @@
 
 #include <fuzz.h>
 
-#include <channel.h>
-#include <fd.h>
-#include <function.h>
-#include <session.h>
+#include <base/fd.h>
+#include <vfio_user/channel.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <ivshmem/abi.h>
 

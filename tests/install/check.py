@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-MAP = os.path.join(HERE, '..', '..', 'src', 'client', 'libivshmem.map')
+MAP = os.path.join(HERE, '..', '..', 'lib', 'libivshmem.map')
 
 results = []
 

@@ -6,8 +6,8 @@
  * PCI bus has the device; there is a little memory for its messages, and nothing else.
  */
 
-#include <loop.h>
-#include <member.h>
+#include <loop/loop.h>
+#include <member/member.h>
 
 #include <ivshmem/device.h>
 

@@ -9,9 +9,9 @@
  * an id, that it left, and of it again.
  */
 
-#include <ids.h>
 #include <random.h>
-#include <roster.h>
+#include <server/ids.h>
+#include <server/roster.h>
 #include <test.h>
 
 #include <errno.h>

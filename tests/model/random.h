@@ -7,7 +7,7 @@
  * TEST_SEED=NUMBER in the environment runs this one first. TEST_SECONDS says how long to go on with others.
  */
 
-#include <clock.h>
+#include <base/clock.h>
 
 #include <inttypes.h>
 #include <stdbool.h>

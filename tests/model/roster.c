@@ -7,7 +7,7 @@
  */
 
 #include <random.h>
-#include <roster.h>
+#include <server/roster.h>
 #include <test.h>
 
 #include <ivshmem/abi.h>

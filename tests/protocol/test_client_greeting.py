@@ -631,7 +631,7 @@ def test_client_stale_socket(room, cli):
 def test_client_without_permission(fake, processes, room):
     os.chmod(room.socket, 0o600)
     # A copy, with its library, because not everybody may look into the place of the build.
-    for name in ["ivshmem"] + glob.glob("src/client/libivshmem.so.?", root_dir=wire.BUILD):
+    for name in ["ivshmem"] + glob.glob("lib/libivshmem.so.?", root_dir=wire.BUILD):
         shutil.copy(os.path.join(wire.BUILD, name), room.path)
     process = wire.Cli(
         room.socket, "info", binary=room.file("ivshmem"), user=61616, env={"LD_LIBRARY_PATH": room.path}

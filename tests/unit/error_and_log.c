@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <error.h>
-#include <log.h>
-#include <pace.h>
+#include <base/error.h>
+#include <base/log.h>
+#include <base/pace.h>
 
 #include <test.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <eventfd.h>
+#include <base/eventfd.h>
 
 #include <test.h>
 

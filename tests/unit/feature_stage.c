@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <feature_stage.h>
 
-#include <server.h>
+#include <server/server.h>
 
 #include <ivshmem/abi.h>
 

@@ -7,8 +7,8 @@
  * out of it. What every reply has in common is checked here.
  */
 
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <test.h>
 

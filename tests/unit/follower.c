@@ -5,7 +5,7 @@
  * docs/protocol.md lists, as far as they need no socket.
  */
 
-#include <follower.h>
+#include <client/follower.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -2,7 +2,7 @@
 
 /* Accesses to memory that others have shrunk. */
 
-#include <guard.h>
+#include <region/guard.h>
 
 #include <test.h>
 

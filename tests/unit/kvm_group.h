@@ -9,8 +9,8 @@
 
 #include "kvm_machine.h"
 
-#include <loop.h>
-#include <server.h>
+#include <loop/loop.h>
+#include <server/server.h>
 
 #include <ivshmem/client.h>
 #include <ivshmem/kvm.h>

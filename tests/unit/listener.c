@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <listener.h>
+#include <server/listener.h>
 
 #include <test.h>
 

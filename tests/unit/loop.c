@@ -4,7 +4,7 @@
 
 #include "loop_owners.h"
 
-#include <clock.h>
+#include <base/clock.h>
 #include <test.h>
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 #include "loop_owners.h"
 
-#include <clock.h>
+#include <base/clock.h>
 #include <test.h>
 
 #include <stdio.h>

@@ -7,7 +7,7 @@
  * loop share. Removed owners are freed at once, so that a sanitizer sees late use.
  */
 
-#include <loop.h>
+#include <loop/loop.h>
 
 extern char diary[1024]; /* a letter per callback */
 

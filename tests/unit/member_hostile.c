@@ -4,9 +4,9 @@
 
 #include <member_stage.h>
 
-#include <pace.h>
+#include <base/pace.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <fcntl.h>

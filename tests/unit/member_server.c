@@ -4,9 +4,9 @@
 
 #include <member_stage.h>
 
-#include <server.h>
+#include <server/server.h>
 
-#include <clock.h>
+#include <base/clock.h>
 
 #include <errno.h>
 #include <fcntl.h>

@@ -8,11 +8,11 @@
  * wait.
  */
 
-#include <member.h>
+#include <member/member.h>
 
 #include <ivshmem/abi.h>
 #include <ivshmem/device.h>
-#include <wire.h>
+#include <wire/wire.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -7,8 +7,8 @@
 
 #include "sysfs_tree.h"
 
-#include <backend.h>
-#include <pci.h>
+#include <client/backend.h>
+#include <client/pci.h>
 #include <test.h>
 
 #include <ivshmem/abi.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <peers.h>
+#include <client/peers.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <process.h>
+#include <base/process.h>
 
 #include <test.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <region.h>
+#include <region/region.h>
 
 #include <test.h>
 

@@ -2,7 +2,7 @@
 
 /* Shared memory that has a name and outlives us: region_open_lasting(). */
 
-#include <region.h>
+#include <region/region.h>
 
 #include <test.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <ringer.h>
+#include <base/ringer.h>
 
 #include <test.h>
 

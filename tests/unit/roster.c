@@ -4,7 +4,7 @@
  * Who is told what and when: chosen sequences. tests/model compares random ones with a naive model.
  */
 
-#include <roster.h>
+#include <server/roster.h>
 
 #include <test.h>
 

@@ -2,7 +2,7 @@
 
 /* Who is told what and when: observers, and seats with their holders. */
 
-#include <roster.h>
+#include <server/roster.h>
 
 #include <test.h>
 

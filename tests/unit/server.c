@@ -5,7 +5,7 @@
  * tested in tests/protocol.
  */
 
-#include <server.h>
+#include <server/server.h>
 
 #include <fdpass.h>
 #include <test.h>

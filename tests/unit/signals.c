@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <signals.h>
+#include <common/signals.h>
 
-#include <loop.h>
+#include <loop/loop.h>
 
 #include <test.h>
 

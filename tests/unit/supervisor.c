@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <supervisor.h>
+#include <common/supervisor.h>
 
 #include <test.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sysfs_tree.h"
 
-#include <pci.h>
+#include <client/pci.h>
 #include <test.h>
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 /* Folders that look like sysfs, in the test's own folder, and pci_sysfs_root that points there. */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <stddef.h>
 

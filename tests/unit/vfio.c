@@ -7,7 +7,7 @@
 
 #include "sysfs_tree.h"
 
-#include <backend.h>
+#include <client/backend.h>
 #include <test.h>
 
 #include <errno.h>

@@ -5,8 +5,8 @@
  * descriptors where they belong.
  */
 
-#include <channel.h>
-#include <clock.h>
+#include <base/clock.h>
+#include <vfio_user/channel.h>
 
 #include <fdpass.h>
 #include <test.h>

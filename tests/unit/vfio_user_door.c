@@ -2,9 +2,9 @@
 
 /* VMMs at the door: who is let in, who waits, who is sent away, and with which words. */
 
-#include <door.h>
+#include <vfio_user/door.h>
 
-#include <protocol.h>
+#include <vfio_user/protocol.h>
 
 #include <fdpass.h>
 #include <test.h>

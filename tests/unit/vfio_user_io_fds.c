@@ -2,7 +2,7 @@
 
 /* GET_REGION_IO_FDS: an eventfd for every vector of every peer, page by page. */
 
-#include <fd.h>
+#include <base/fd.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>

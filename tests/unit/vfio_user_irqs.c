@@ -5,7 +5,7 @@
  * the same from the register to the eventfd, with a device of revision 0 and one of revision 1.
  */
 
-#include <irqs.h>
+#include <vfio_user/irqs.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>

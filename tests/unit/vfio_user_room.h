@@ -7,8 +7,8 @@
  * VMM with it, without a socket between them.
  */
 
-#include <function.h>
-#include <session.h>
+#include <vfio_user/function.h>
+#include <vfio_user/session.h>
 
 #include <member_stage.h>
 

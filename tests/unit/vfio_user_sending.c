@@ -2,7 +2,7 @@
 
 /* Replies through a real socket, whatever it holds, and the end of a connection. */
 
-#include <channel.h>
+#include <vfio_user/channel.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -2,7 +2,7 @@
 
 /* The rules of a session, VERSION, and what the function says of itself. */
 
-#include <pace.h>
+#include <base/pace.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>

@@ -5,7 +5,7 @@
  * also runs with the thread sanitizer: meson setup -Db_sanitize=thread.
  */
 
-#include <pace.h>
+#include <base/pace.h>
 #include <vfio_user_vmm.h>
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 /* A lock that is given to whoever asked first. */
 
-#include <turn.h>
+#include <vfio_user/turn.h>
 
 #include <test.h>
 

@@ -7,8 +7,8 @@
  * VMMs that connect to its socket.
  */
 
-#include <protocol.h>
-#include <vfio_user.h>
+#include <vfio_user/protocol.h>
+#include <vfio_user/vfio_user.h>
 
 #include <member_stage.h>
 

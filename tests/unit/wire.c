@@ -3,7 +3,7 @@
 /* The wire codec: every split point of a message, descriptors on each of its bytes, and full
  * sockets. */
 
-#include <wire.h>
+#include <wire/wire.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <embedded.h>
 
-#include <fd.h>
-#include <list.h>
+#include <base/fd.h>
+#include <base/list.h>
 
 #include <errno.h>
 #include <poll.h>

@@ -5,8 +5,8 @@
 #include <msix.h>
 #include <vfio_client.h>
 
-#include <fd.h>
-#include <list.h>
+#include <base/fd.h>
+#include <base/list.h>
 
 #include <ivshmem/abi.h>
 

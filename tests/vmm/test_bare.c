@@ -4,7 +4,7 @@
 #include <bare.h>
 #include <driver.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <stdlib.h>
 #include <string.h>

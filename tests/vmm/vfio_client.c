@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_client.h>
 
-#include <fd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <stdbool.h>

@@ -7,9 +7,9 @@
  * the device, or of the socket: 0, or a negative errno.
  */
 
-#include <error.h>
+#include <base/error.h>
 
-#include <protocol.h>
+#include <vfio_user/protocol.h>
 
 #include <pthread.h>
 #include <stddef.h>

@@ -8,7 +8,7 @@
  * besides the processor's.
  */
 
-#include <error.h>
+#include <base/error.h>
 #include <pci.h>
 
 #include <guest/mailbox.h>

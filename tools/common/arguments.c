@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <arguments.h>
+#include <common/arguments.h>
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <errno.h>
 #include <grp.h>

@@ -8,7 +8,7 @@
  * the sentence.
  */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <getopt.h>
 #include <sys/types.h>

@@ -4,7 +4,7 @@
 
 /* What a service does about signals: it ends in good order, and nothing else ends it. */
 
-#include <loop.h>
+#include <loop/loop.h>
 
 #include <signal.h>
 

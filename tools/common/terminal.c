@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <terminal.h>
+#include <common/terminal.h>
 
 #include <limits.h>
 #include <poll.h>

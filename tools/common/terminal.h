@@ -4,7 +4,7 @@
 
 /* A service's log on a terminal, or on whatever reads stdout and stderr instead of one. */
 
-#include <log.h>
+#include <base/log.h>
 
 #include <unistd.h>
 

@@ -2,19 +2,19 @@
 
 /* ivshmem-device: options in, a PCI device for a VMM out, and everything removed again at the end. */
 
-#include <clock.h>
-#include <error.h>
-#include <fd.h>
-#include <listener.h>
-#include <log.h>
-#include <loop.h>
-#include <member.h>
+#include <base/clock.h>
+#include <base/error.h>
+#include <base/fd.h>
+#include <base/log.h>
+#include <base/parse.h>
+#include <common/signals.h>
+#include <common/supervisor.h>
+#include <common/terminal.h>
+#include <loop/loop.h>
+#include <member/member.h>
 #include <options.h>
-#include <parse.h>
-#include <signals.h>
-#include <supervisor.h>
-#include <terminal.h>
-#include <vfio_user.h>
+#include <server/listener.h>
+#include <vfio_user/vfio_user.h>
 
 #include <errno.h>
 #include <poll.h>

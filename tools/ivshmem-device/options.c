@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
-#include <arguments.h>
-#include <parse.h>
+#include <base/parse.h>
+#include <common/arguments.h>
 
 #include <errno.h>
 #include <getopt.h>

@@ -4,7 +4,7 @@
 
 /* The command line of ivshmem-device: the properties of QEMU's device, and what a process needs besides. */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <ivshmem/device.h>
 

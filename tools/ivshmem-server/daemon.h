@@ -4,7 +4,7 @@
 
 /* What a program does to live in the background and to be found there. */
 
-#include <error.h>
+#include <base/error.h>
 
 #include <limits.h>
 #include <sys/stat.h>

@@ -2,20 +2,20 @@
 
 /* ivshmem-server: options in, a server out, and everything removed again at the end. */
 
-#include <clock.h>
+#include <base/clock.h>
+#include <base/error.h>
+#include <base/fd.h>
+#include <base/log.h>
+#include <base/parse.h>
+#include <common/signals.h>
+#include <common/supervisor.h>
+#include <common/terminal.h>
 #include <daemon.h>
-#include <error.h>
-#include <fd.h>
-#include <log.h>
-#include <loop.h>
+#include <loop/loop.h>
 #include <options.h>
-#include <parse.h>
-#include <region.h>
-#include <server.h>
-#include <signals.h>
+#include <region/region.h>
+#include <server/server.h>
 #include <sockets.h>
-#include <supervisor.h>
-#include <terminal.h>
 
 #include <ivshmem/abi.h>
 

@@ -4,8 +4,8 @@
 
 /* The command line of ivshmem-server: that of QEMU's program of the same name, and more. */
 
-#include <error.h>
-#include <region.h>
+#include <base/error.h>
+#include <region/region.h>
 
 #include <stdbool.h>
 #include <stdint.h>

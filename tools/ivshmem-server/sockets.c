@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <sockets.h>
 
-#include <parse.h>
-#include <supervisor.h>
+#include <base/parse.h>
+#include <common/supervisor.h>
 
 #include <ivshmem/abi.h>
 

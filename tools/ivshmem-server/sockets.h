@@ -7,9 +7,9 @@
  * member with a fixed id. A supervisor may have made any of them.
  */
 
-#include <listener.h>
 #include <options.h>
-#include <server.h>
+#include <server/listener.h>
+#include <server/server.h>
 
 struct sockets {
 	struct listener clients;

@@ -6,8 +6,8 @@
 
 #include <ivshmem/abi.h>
 
-#include <eventfd.h>
-#include <fd.h>
+#include <base/eventfd.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <pthread.h>

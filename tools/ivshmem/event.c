@@ -6,7 +6,7 @@
 #include "output.h"
 #include "session.h"
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <inttypes.h>
 #include <stdio.h>

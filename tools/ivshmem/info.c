@@ -4,7 +4,7 @@
 #include "json.h"
 #include "output.h"
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <ivshmem/abi.h>
 

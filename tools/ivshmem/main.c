@@ -7,8 +7,8 @@
 #include "output.h"
 #include "values.h"
 
-#include <clock.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <getopt.h>

@@ -6,7 +6,7 @@
 #include "output.h"
 #include "values.h"
 
-#include <parse.h>
+#include <base/parse.h>
 
 #include <errno.h>
 #include <inttypes.h>

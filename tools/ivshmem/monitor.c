@@ -3,7 +3,7 @@
 #include "session.h"
 #include "values.h"
 
-#include <clock.h>
+#include <base/clock.h>
 
 #include <stdio.h>
 

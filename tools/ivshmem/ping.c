@@ -5,7 +5,7 @@
 #include "output.h"
 #include "ring.h"
 
-#include <clock.h>
+#include <base/clock.h>
 
 #include <errno.h>
 #include <inttypes.h>

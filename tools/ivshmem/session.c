@@ -5,8 +5,8 @@
 #include "bus_error.h"
 #include "output.h"
 
-#include <clock.h>
-#include <fd.h>
+#include <base/clock.h>
+#include <base/fd.h>
 
 #include <errno.h>
 #include <poll.h>

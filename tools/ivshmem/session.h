@@ -20,8 +20,8 @@
 #include <ivshmem/abi.h>
 #include <ivshmem/client.h>
 
-#include <log.h>
-#include <pace.h>
+#include <base/log.h>
+#include <base/pace.h>
 
 #include <stdbool.h>
 #include <stdint.h>

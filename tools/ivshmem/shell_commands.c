@@ -12,7 +12,7 @@
 #include "values.h"
 #include "wait.h"
 
-#include <clock.h>
+#include <base/clock.h>
 
 #include <inttypes.h>
 #include <stdio.h>

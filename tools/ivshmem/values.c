@@ -3,8 +3,8 @@
 
 #include "output.h"
 
-#include <clock.h>
-#include <parse.h>
+#include <base/clock.h>
+#include <base/parse.h>
 
 #include <ivshmem/abi.h>
 
