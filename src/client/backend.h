@@ -46,7 +46,8 @@ struct backend {
 /* One of our own vectors: the eventfd we are interrupted through. */
 struct vector {
 	struct ivshmem_client *client;
-	struct loop_source source; /* source.fd is owned, -1 if none */
+	struct loop_source source; /* source.fd is -1 if there is none */
+	bool owned;                /* source.fd */
 	unsigned index;
 	uint64_t pending; /* rings that ivshmem_take() has not taken */
 };
@@ -83,10 +84,10 @@ struct ivshmem_client {
 };
 
 /*
- * Append an own vector with its eventfd, watch it and count its rings. Takes *fd over on success;
- * -1 makes a vector that never fires. -ENOMEM, -ENOSPC (already IVSHMEM_MAX_VECTORS).
+ * Append an own vector with its eventfd, watch it and count its rings. -1 makes a vector that never
+ * fires. `owned`: it is closed with the vector. -ENOMEM, -ENOSPC (already IVSHMEM_MAX_VECTORS).
  */
-int client_add_vector(struct ivshmem_client *client, int *fd);
+int client_add_vector(struct ivshmem_client *client, int fd, bool owned);
 
 /* Remove and close all own vectors: for a back end's close(). */
 void client_remove_vectors(struct ivshmem_client *client);

@@ -51,7 +51,7 @@ vector_rung(struct loop_source *source, uint32_t events)
 }
 
 int
-client_add_vector(struct ivshmem_client *client, int *fd)
+client_add_vector(struct ivshmem_client *client, int fd, bool owned)
 {
 	struct vector **vectors, *vector;
 	int r = 0;
@@ -67,14 +67,14 @@ client_add_vector(struct ivshmem_client *client, int *fd)
 		return -ENOMEM;
 	vector->client = client;
 	vector->index = client->n_vectors;
+	vector->owned = owned;
 	vector->source.fd = -1;
-	if (*fd >= 0)
-		r = loop_add(client->loop, &vector->source, *fd, EPOLLIN, vector_rung);
+	if (fd >= 0)
+		r = loop_add(client->loop, &vector->source, fd, EPOLLIN, vector_rung);
 	if (r < 0) {
 		free(vector);
 		return r;
 	}
-	*fd = -1;
 	client->vectors[client->n_vectors++] = vector;
 	return 0;
 }
@@ -84,7 +84,8 @@ client_remove_vectors(struct ivshmem_client *client)
 {
 	for (unsigned i = 0; i < client->n_vectors; i++) {
 		loop_del(&client->vectors[i]->source);
-		fd_close(client->vectors[i]->source.fd);
+		if (client->vectors[i]->owned)
+			fd_close(client->vectors[i]->source.fd);
 		free(client->vectors[i]);
 	}
 	free(client->vectors);

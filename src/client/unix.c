@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The back end of a host process: a connection to the server.
+ * The back ends of a host process: a member of a server's group, and an observer of it.
  *
  * Theory of operation
  *
- * open() connects, follows the greeting until the memory is mapped, and goes on listening for a
- * moment, because the peers there are and our own vectors come after the memory and no message says
- * which is the last. All this within the client's deadline. From then on the socket is a source of
- * the client's loop.
+ * open() connects, waits until the memory is mapped, and goes on listening for a moment, because the
+ * peers there are and our own vectors come after the memory. All this within the client's deadline.
+ * From then on the uplink (src/group) is served by the client's loop.
  *
  * The vectors of a peer come one message each. A peer is reported a moment after its first one, so
  * that the application mostly hears of it once, with all its vectors.
@@ -16,23 +15,13 @@
 #include <client/backend.h>
 
 #include <base/clock.h>
-#include <base/eventfd.h>
 #include <base/fd.h>
-#include <base/pace.h>
-#include <base/ringer.h>
-#include <client/peers.h>
-#include <client/uplink.h>
+#include <group/uplink.h>
 #include <region/region.h>
-
-#include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-
-/* Messages read before others have their turn. */
-#define RECEIVE_BATCH 256
 
 /* Silence that ends a burst of announcements once our own vectors have begun to come. */
 #define QUIET (20 * NSEC_PER_MSEC)
@@ -43,14 +32,9 @@
 struct connection {
 	struct ivshmem_client *client;
 	struct uplink uplink;
-	struct loop_source source; /* of uplink.socket */
 	struct loop_timer report_timer;
-	struct peers peers;
 	struct list unreported; /* remote::link: peers that the application has not been told of
 				   fully */
-	unsigned most_vectors;  /* of any other peer */
-	struct ringer ringer;
-	struct pace complaints; /* about what the server sends */
 };
 
 /* ---- reporting peers ------------------------------------------------------------------------- */
@@ -78,228 +62,147 @@ report_later(struct loop_timer *timer)
 	report(container_of(timer, struct connection, report_timer));
 }
 
-/* ---- messages -------------------------------------------------------------------------------- */
+/* ---- what the server says ---------------------------------------------------------------------- */
 
-static bool
-observes(const struct connection *connection)
+static struct connection *
+connection_of(struct uplink *uplink)
 {
-	return connection->uplink.follower.observes;
-}
-
-static int
-take_vector(struct connection *connection, uint16_t peer, int received)
-{
-	struct ivshmem_client *client = connection->client;
-	_fd_cleanup_ int fd = received;
-	struct remote *remote;
-	int r;
-
-	if (!eventfd_is(fd)) {
-		/* It keeps its number, or the vectors after it would get wrong ones. */
-		pace_printf(&connection->complaints,
-			"the server sent something else than an eventfd for peer %u", peer);
-		fd = fd_close(fd);
-	}
-	if (!observes(connection) && peer == connection->uplink.follower.id) {
-		r = client_add_vector(client, &fd);
-	} else {
-		r = peers_get(&connection->peers, peer, &remote);
-		if (r == 0)
-			r = remote_add_vector(remote, &fd);
-		if (r == 0) {
-			if (remote->n_vectors > connection->most_vectors)
-				connection->most_vectors = remote->n_vectors;
-			list_remove(&remote->link);
-			list_append(&connection->unreported, &remote->link);
-		}
-	}
-	if (r == -ENOSPC) {
-		pace_printf(&connection->complaints,
-			"the server sent more than %d vectors for peer %u; it is ignored",
-			IVSHMEM_MAX_VECTORS, peer);
-		return 0;
-	}
-	return r;
+	return container_of(uplink, struct connection, uplink);
 }
 
 static void
-take_left(struct connection *connection, uint16_t peer)
+identified(struct uplink *uplink)
 {
-	struct remote *remote = peers_find(&connection->peers, peer);
+	connection_of(uplink)->client->id = uplink->follower.id;
+}
+
+static int
+take_memory(struct uplink *uplink, int *fd, struct error *reterr)
+{
+	struct ivshmem_client *client = connection_of(uplink)->client;
+	int r;
+
+	client->n_group_vectors = uplink->follower.n_vectors;
+	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
+	client->doorbell = "eventfds";
+	r = region_map(*fd, &client->memory, &client->size, reterr);
+	if (r == 0)
+		client->memory_fd = fd_take(fd);
+	return r;
+}
+
+static int
+take_vector(struct uplink *uplink, struct remote *remote)
+{
+	struct connection *connection = connection_of(uplink);
+
+	if (uplink_is_self(uplink, remote->id))
+		return client_add_vector(
+			connection->client, remote->vectors[remote->n_vectors - 1], false);
+	list_remove(&remote->link);
+	list_append(&connection->unreported, &remote->link);
+	return 0;
+}
+
+static void
+take_left(struct uplink *uplink, struct remote *remote)
+{
+	struct connection *connection = connection_of(uplink);
+	uint16_t id = remote->id;
 	bool known;
 
-	if (!remote) {
-		pace_printf(&connection->complaints,
-			"the server said that unknown peer %u left; it is ignored", peer);
-		return;
-	}
 	/* Nothing that happened is kept back, except what was over before we had attached. */
 	if (connection->client->dispatching)
 		report(connection);
 	known = remote->reported > 0;
-	peers_remove(&connection->peers, remote);
+	peers_remove(&uplink->peers, remote);
 	if (known)
-		client_peer_left(connection->client, peer);
-}
-
-static int
-take_memory(struct connection *connection, int received, struct error *reterr)
-{
-	struct ivshmem_client *client = connection->client;
-	_fd_cleanup_ int fd = received;
-	int r;
-
-	client->id = connection->uplink.follower.id;
-	client->n_group_vectors = connection->uplink.follower.n_vectors;
-	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
-	client->doorbell = "eventfds";
-	r = region_map(fd, &client->memory, &client->size, reterr);
-	if (r == 0)
-		client->memory_fd = fd_take(&fd);
-	return r;
-}
-
-/* Act on a message. 0, or what makes the connection useless. */
-static int
-handle(void *data, const struct follower_event *event, struct error *reterr)
-{
-	struct connection *connection = data;
-	int r;
-
-	switch (event->type) {
-	case FOLLOWER_EVENT_MEMORY:
-		return take_memory(connection, event->fd, reterr);
-	case FOLLOWER_EVENT_VECTOR:
-		r = take_vector(connection, event->peer, event->fd);
-		if (r < 0)
-			return error_set(reterr, r, "cannot keep a vector of peer %u: %s",
-				event->peer, strerror(-r));
-		return 0;
-	case FOLLOWER_EVENT_LEFT:
-		take_left(connection, event->peer);
-		return 0;
-	case FOLLOWER_EVENT_NONSENSE:
-		pace_printf(&connection->complaints, "%s", reterr->message);
-		return 0;
-	case FOLLOWER_EVENT_NONE:
-		return 0;
-	}
-	return 0;
-}
-
-/* Receive and act on one message. 0, -EAGAIN, or what makes the connection useless. */
-static int
-receive(struct connection *connection, struct error *reterr)
-{
-	struct follower_event event;
-	int r = uplink_receive(&connection->uplink, &event, reterr);
-
-	return r < 0 ? r : handle(connection, &event, reterr);
+		client_peer_left(connection->client, id);
 }
 
 static void
-disconnect(struct connection *connection)
+handled(struct uplink *uplink)
 {
-	loop_del(&connection->source);
-	uplink_close(&connection->uplink);
-}
+	struct connection *connection = connection_of(uplink);
 
-static void
-readable(struct loop_source *source, uint32_t events)
-{
-	struct connection *connection = container_of(source, struct connection, source);
-	struct error error = {0};
-	int r = 0;
-
-	(void)events;
-	for (unsigned i = 0; i < RECEIVE_BATCH && r == 0; i++)
-		r = receive(connection, &error);
 	if (!list_empty(&connection->unreported) && !loop_timer_is_set(&connection->report_timer))
-		loop_timer_set(connection->client->loop, &connection->report_timer,
-			clock_now() + GATHER, report_later);
-	if (r < 0 && r != -EAGAIN) {
-		report(connection);
-		disconnect(connection);
-		client_lose(connection->client, r, error.message);
-	}
+		loop_timer_set(uplink->loop, &connection->report_timer, clock_now() + GATHER,
+			report_later);
 }
+
+static void
+lost(struct uplink *uplink, const struct error *error)
+{
+	struct connection *connection = connection_of(uplink);
+
+	report(connection);
+	client_lose(connection->client, error->code, error->message);
+}
+
+static const struct uplink_ops uplink_ops = {
+	.identified = identified,
+	.memory = take_memory,
+	.vector = take_vector,
+	.left = take_left,
+	.handled = handled,
+	.lost = lost,
+};
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /*
- * Listen on until all that is there has most likely been announced. A server that closes now did
- * its duty: what it gave us works on, and the application will be told.
+ * Wait until all that is there has most likely been announced. A server that closes now did its
+ * duty: what it gave us works on, and the application will be told.
  */
 static int
 settle(struct connection *connection, struct error *reterr)
 {
 	struct ivshmem_client *client = connection->client;
-	uint64_t heard = clock_now();
+	int r = uplink_settle(
+		&connection->uplink, 0, QUIET, client->settle_ns, client->deadline, reterr);
 
-	for (;;) {
-		bool ours = client->n_vectors > 0 && client->n_vectors >= connection->most_vectors;
-		uint64_t deadline = heard + (ours ? QUIET : client->settle_ns);
-		int r = receive(connection, reterr);
-
-		if (r == -ECONNRESET) {
-			disconnect(connection);
-			client_lose(client, r, reterr->message);
-			return 0;
-		}
-		if (r < 0 && r != -EAGAIN)
-			return r;
-		if (clock_now() >= client->deadline)
-			return 0;
-		if (r == 0) {
-			heard = clock_now();
-			continue;
-		}
-		if (uplink_wait(&connection->uplink,
-			    deadline < client->deadline ? deadline : client->deadline) == 0)
-			return 0;
-	}
-}
-
-/* As an observer: it is told when all that is there has been announced. */
-static int
-await_complete(struct connection *connection, struct error *reterr)
-{
-	uint64_t deadline = connection->client->deadline;
-
-	for (;;) {
-		int r = receive(connection, reterr);
-
-		if (r < 0 && r != -EAGAIN)
-			return r;
-		if (connection->uplink.follower.complete)
-			return 0;
-		if (clock_now() >= deadline)
-			return error_set(reterr, -ETIMEDOUT,
-				"the server did not say in time that we know all peers; is it "
-				"stuck?");
-		if (r == -EAGAIN)
-			uplink_wait(&connection->uplink, deadline);
-	}
+	if (r != -ECONNRESET)
+		return r;
+	uplink_disconnect(&connection->uplink);
+	client_lose(client, r, reterr->message);
+	return 0;
 }
 
 static void
 connection_free(struct connection *connection)
 {
-	pace_end(&connection->complaints);
+	struct ivshmem_client *client = connection->client;
+
 	loop_timer_cancel(&connection->report_timer);
-	disconnect(connection);
-	peers_done(&connection->peers);
-	client_remove_vectors(connection->client);
-	region_unmap(connection->client->memory, connection->client->size);
-	connection->client->memory = NULL;
-	connection->client->memory_fd = fd_close(connection->client->memory_fd);
-	ringer_done(&connection->ringer);
+	client_remove_vectors(client);
+	uplink_close(&connection->uplink);
+	region_unmap(client->memory, client->size);
+	client->memory = NULL;
+	client->memory_fd = fd_close(client->memory_fd);
 	free(connection);
 }
 
-/* On a socket for peers, or for observers. */
 static int
-open_socket(struct ivshmem_client *client, const char *path, bool observe, struct error *reterr)
+open_uplink(struct connection *connection, enum uplink_kind kind, const char *path,
+	struct error *reterr)
+{
+	struct uplink *uplink = &connection->uplink;
+	uint64_t deadline = connection->client->deadline;
+	int r = uplink_open(uplink, kind, path, deadline, reterr);
+
+	if (r == 0)
+		r = uplink_greet(uplink, deadline, reterr);
+	if (r == 0)
+		r = kind == UPLINK_OBSERVER ? uplink_await_complete(uplink, deadline, reterr)
+					    : settle(connection, reterr);
+	if (r == 0 && uplink->socket >= 0)
+		r = uplink_listen(uplink, reterr);
+	return r;
+}
+
+static int
+open_connection(struct ivshmem_client *client, enum uplink_kind kind, const char *path,
+	struct error *reterr)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int r;
@@ -307,23 +210,9 @@ open_socket(struct ivshmem_client *client, const char *path, bool observe, struc
 	if (!connection)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	connection->client = client;
-	connection->complaints = (struct pace){.log = &client->log, .level = LOG_LEVEL_WARNING};
-	ringer_init(&connection->ringer);
 	list_init(&connection->unreported);
-	uplink_init(&connection->uplink);
-	if (observe)
-		follower_init_observer(&connection->uplink.follower);
-	r = uplink_connect(&connection->uplink, path, client->deadline, reterr);
-	if (r == 0)
-		r = uplink_greet(&connection->uplink, client->deadline, handle, connection, reterr);
-	if (r == 0)
-		r = observe ? await_complete(connection, reterr) : settle(connection, reterr);
-	if (r == 0 && connection->uplink.socket >= 0) {
-		r = loop_add(client->loop, &connection->source, connection->uplink.socket, EPOLLIN,
-			readable);
-		if (r < 0)
-			error_set(reterr, r, "cannot watch the server's socket: %s", strerror(-r));
-	}
+	uplink_init(&connection->uplink, &uplink_ops, client->loop, &client->log, -1);
+	r = open_uplink(connection, kind, path, reterr);
 	if (r < 0) {
 		connection_free(connection);
 		return r;
@@ -337,13 +226,13 @@ open_socket(struct ivshmem_client *client, const char *path, bool observe, struc
 static int
 unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 {
-	return open_socket(client, path, false, reterr);
+	return open_connection(client, UPLINK_MEMBER, path, reterr);
 }
 
 static int
 observe_open(struct ivshmem_client *client, const char *path, struct error *reterr)
 {
-	return open_socket(client, path, true, reterr);
+	return open_connection(client, UPLINK_OBSERVER, path, reterr);
 }
 
 static void
@@ -360,14 +249,15 @@ unix_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max)
 {
 	const struct connection *connection = client->state;
 
-	return (int)peers_list(&connection->peers, ids, max);
+	return (int)peers_list(
+		&connection->uplink.peers, uplink_self(&connection->uplink), ids, max);
 }
 
 static int
 unix_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 {
 	const struct connection *connection = client->state;
-	const struct remote *remote = peers_find(&connection->peers, peer);
+	const struct remote *remote = peers_find(&connection->uplink.peers, peer);
 
 	return remote ? (int)remote->n_vectors : -ENOENT;
 }
@@ -376,20 +266,12 @@ static int
 unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	const struct connection *connection = client->state;
-	int fd = -1;
+	const struct uplink *uplink = &connection->uplink;
+	int fd = uplink_eventfd(uplink, peer, vector);
 
-	if (peer == client->id && !observes(connection)) {
-		if (vector < client->n_vectors)
-			fd = client->vectors[vector]->source.fd;
-	} else {
-		const struct remote *remote = peers_find(&connection->peers, peer);
-
-		if (!remote)
-			return -ENOENT;
-		if (vector < remote->n_vectors)
-			fd = remote->vectors[vector];
-	}
-	return fd < 0 ? -EINVAL : ringer_ring(&connection->ringer, fd);
+	if (fd >= 0)
+		return ringer_ring(&uplink->ringer, fd);
+	return peers_find(&uplink->peers, peer) || uplink_is_self(uplink, peer) ? -EINVAL : -ENOENT;
 }
 
 const struct backend backend_unix = {

@@ -171,10 +171,11 @@ arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct error *reterr)
 			"cannot receive the %u interrupt vectors of PCI device %s: %s", n,
 			vfio->pci.address, strerror(-r));
 	for (unsigned i = 0; i < n; i++) {
-		r = client_add_vector(vfio->client, &fds[i]);
+		r = client_add_vector(vfio->client, fds[i], true);
 		if (r < 0)
 			return error_set(
 				reterr, r, "cannot watch interrupt vector %u: %s", i, strerror(-r));
+		fds[i] = -1;
 	}
 	return 0;
 }

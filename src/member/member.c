@@ -141,19 +141,15 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 
 	if (!member)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	member->loop = loop;
 	member->log = log;
-	member->complaints = (struct pace){.log = log, .level = LOG_LEVEL_WARNING};
 	member->lost = config->lost;
 	member->joined = config->joined;
 	member->data = config->data;
 	member->has_server = config->server != NULL;
 	member->id = member->has_server ? IVSHMEM_DEVICE_NO_ID : 0;
 	member->memory_fd = -1;
-	uplink_init(&member->uplink);
-	ringer_init(&member->ringer);
-	if (config->cancel > 0)
-		member->uplink.cancel = config->cancel;
+	uplink_init(&member->uplink, &member_uplink_ops, loop, log,
+		config->cancel > 0 ? config->cancel : -1);
 	if (member->has_server)
 		r = messages_open(member, config,
 			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, reterr);
@@ -173,10 +169,8 @@ member_close(struct member *member)
 	if (!member)
 		return NULL;
 	member->device = NULL;
-	messages_close(member);
-	pace_end(&member->complaints);
 	vectors_close(member);
-	ringer_done(&member->ringer);
+	uplink_close(&member->uplink);
 	member_release_memory(member);
 	free(member);
 	return NULL;
@@ -258,5 +252,5 @@ member_memory_size(const struct member *member)
 size_t
 member_peers(const struct member *member, uint16_t *ids, size_t max)
 {
-	return peers_list(&member->peers, ids, max);
+	return peers_list(&member->uplink.peers, NULL, ids, max);
 }

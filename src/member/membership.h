@@ -7,29 +7,19 @@
  *
  * Theory of operation
  *
- * member.c opens and closes, and has the memory. messages.c follows the server. vectors.c keeps the
- * eventfds, ours among those of the others in one table, and the device's idea of them equal to the
- * table: as long as a device is attached, it has as many vectors of each peer as the table. What it
- * does not want is dropped from the table at once.
+ * member.c opens and closes, and has the memory. messages.c is told by the uplink (src/group) what the
+ * server says. vectors.c watches our own eventfds, and keeps the device's idea of everybody's equal
+ * to the uplink's table: as long as a device is attached, it has as many vectors of each peer as the
+ * table. What it does not want is dropped from the table at once.
  *
  * Our own eventfds are watched by the loop while a device is attached to be interrupted, and while
  * nobody else watches them instead.
- *
- * The server is not trusted. What it can make us keep is bounded by our limit of descriptors: what
- * is no eventfd is closed and only keeps its number, and too many of those end the connection. What
- * it can make us say is bounded by a pace.
  */
 
-#include <base/pace.h>
-#include <base/ringer.h>
-#include <client/peers.h>
-#include <client/uplink.h>
+#include <group/uplink.h>
 #include <member/member.h>
 
 #include <ivshmem/abi.h>
-
-/* Numbers of vectors that the server may waste with something else than an eventfd. */
-#define IMPOSTORS_MAX IVSHMEM_MAX_VECTORS
 
 /* When so long no message has come, the server has no more vectors for us. Much more than a busy
  * machine makes one of ours pause. */
@@ -45,7 +35,6 @@ struct own_vector {
 };
 
 struct member {
-	struct loop *loop;
 	const struct log *log;
 	void (*lost)(struct member *member, const struct error *error, void *data);
 	void (*joined)(struct member *member, void *data); /* NULL: was called, or nobody waits */
@@ -54,11 +43,8 @@ struct member {
 	struct ivshmem_device *device; /* NULL: none attached */
 
 	bool has_server;
-	struct uplink uplink;
-	struct loop_source source; /* of uplink.socket */
+	struct uplink uplink; /* empty without server */
 	int32_t id;
-	unsigned impostors;
-	struct pace complaints;    /* about what the server sends */
 	bool told_of_more_vectors; /* than the device has */
 
 	int memory_fd;
@@ -66,10 +52,8 @@ struct member {
 	uint64_t size;
 	bool guarded, failed; /* whether it may vanish; whether that was told */
 
-	struct peers peers;      /* with ourselves */
 	struct own_vector **own; /* n_own pointers: the loop knows their addresses */
 	unsigned n_own;
-	struct ringer ringer;
 };
 
 /* ---- member.c -------------------------------------------------------------------------------- */
@@ -85,24 +69,26 @@ int member_tell_device(struct member *member, struct error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
 
+extern const struct uplink_ops member_uplink_ops;
+
 /* Connect to config->server by `deadline` (clock_now()), wait as member_open() promises, then
  * listen. */
 int messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
 	struct error *reterr);
-void messages_close(struct member *member);
 
 /* ---- vectors.c ------------------------------------------------------------------------------- */
 
-/* The next vector of `peer`; takes *fd over on success. -1 only takes the number. */
-int vectors_add(struct member *member, uint16_t peer, int *fd);
+/* `remote` has a new vector. */
+int vectors_add(struct member *member, struct remote *remote);
 
-/* -ENOENT if there is no such peer. */
-int vectors_remove_peer(struct member *member, uint16_t peer);
+/* `remote` leaves the table. */
+void vectors_remove_peer(struct member *member, struct remote *remote);
 
 /* A device was attached, or detached. */
 void vectors_attach(struct member *member);
 void vectors_detach(struct member *member);
 
+/* Before the uplink closes our eventfds. */
 void vectors_close(struct member *member);
 
 #endif

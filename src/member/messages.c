@@ -1,69 +1,41 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the server says. */
+/* What the server says, and how to wait for it. */
 
 #include <member/membership.h>
 
 #include <base/clock.h>
-#include <base/eventfd.h>
 #include <base/fd.h>
 
 #include <errno.h>
-#include <string.h>
-#include <sys/epoll.h>
 
-/* Messages read before others have their turn. The lock of whoever dispatches is held meanwhile,
- * and the guest's accesses wait for it. */
-#define RECEIVE_BATCH 64
+/* ---- what the server says ---------------------------------------------------------------------- */
 
-static int
-take_vector(struct member *member, uint16_t peer, int received, struct error *reterr)
+static struct member *
+member_of(struct uplink *uplink)
 {
-	bool is_new = peer != member->id && !peers_find(&member->peers, peer);
-	_fd_cleanup_ int fd = received;
-	int r;
-
-	if (!eventfd_is(fd)) {
-		if (++member->impostors > IMPOSTORS_MAX)
-			return error_set(reterr, -EPROTO,
-				"the server sent %u descriptors that should be eventfds and are "
-				"not",
-				member->impostors);
-		pace_printf(&member->complaints,
-			"the server sent something else than an eventfd for peer %u", peer);
-		/* It keeps its number, or the vectors after it would get wrong ones. */
-		fd = fd_close(fd);
-	}
-	r = vectors_add(member, peer, &fd);
-	if (r == -ENOSPC) {
-		pace_printf(&member->complaints,
-			"the server sent more than %d vectors for peer %u; it is ignored",
-			IVSHMEM_MAX_VECTORS, peer);
-		return 0;
-	}
-	if (r == 0 && is_new)
-		log_debug(member->log, "peer %u joined", peer);
-	return r < 0 ? error_set(
-			       reterr, r, "cannot keep a vector of peer %u: %s", peer, strerror(-r))
-		     : 0;
+	return container_of(uplink, struct member, uplink);
 }
 
 static void
-take_left(struct member *member, uint16_t peer)
+identified(struct uplink *uplink)
 {
-	if (vectors_remove_peer(member, peer) == 0) {
-		log_debug(member->log, "peer %u left", peer);
-		return;
-	}
-	pace_printf(&member->complaints, "the server said that unknown peer %u left; it is ignored",
-		peer);
+	const struct follower *follower = &uplink->follower;
+	struct member *member = member_of(uplink);
+
+	member->id = follower->id;
+	log_debug(member->log, "our id is %u%s", follower->id,
+		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
+	/* The memory is told of when it comes, be it before or after. */
+	if (member->device)
+		ivshmem_device_set_id(member->device, follower->id);
 }
 
 static int
-take_memory(struct member *member, int received, struct error *reterr)
+take_memory(struct uplink *uplink, int *fd, struct error *reterr)
 {
-	_fd_cleanup_ int fd = received;
-	int r = member_take_memory(member, &fd, reterr);
+	struct member *member = member_of(uplink);
+	int r = member_take_memory(member, fd, reterr);
 
 	if (r < 0)
 		return r;
@@ -74,57 +46,29 @@ take_memory(struct member *member, int received, struct error *reterr)
 	return r;
 }
 
-static void
-take_id(struct member *member)
-{
-	const struct follower *follower = &member->uplink.follower;
-
-	if (member->id >= 0 || follower->state < FOLLOWER_MEMORY)
-		return;
-	member->id = follower->id;
-	log_debug(member->log, "our id is %u%s", follower->id,
-		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
-	/* The memory is told of when it comes, be it before or after. */
-	if (member->device)
-		ivshmem_device_set_id(member->device, follower->id);
-}
-
-/* Act on a message. 0, or what makes the connection useless. */
 static int
-handle(void *data, const struct follower_event *event, struct error *reterr)
+take_vector(struct uplink *uplink, struct remote *remote)
 {
-	struct member *member = data;
+	struct member *member = member_of(uplink);
 
-	/* The message may be the one that settles it. */
-	take_id(member);
-	switch (event->type) {
-	case FOLLOWER_EVENT_MEMORY:
-		return take_memory(member, event->fd, reterr);
-	case FOLLOWER_EVENT_VECTOR:
-		return take_vector(member, event->peer, event->fd, reterr);
-	case FOLLOWER_EVENT_LEFT:
-		take_left(member, event->peer);
-		return 0;
-	case FOLLOWER_EVENT_NONSENSE:
-		pace_printf(&member->complaints, "%s", reterr->message);
-		return 0;
-	case FOLLOWER_EVENT_NONE:
-		return 0;
-	}
-	return 0;
+	if (remote->n_vectors == 1 && !uplink_is_self(uplink, remote->id))
+		log_debug(member->log, "peer %u joined", remote->id);
+	return vectors_add(member, remote);
 }
 
-void
-messages_close(struct member *member)
-{
-	loop_del(&member->source);
-	uplink_close(&member->uplink);
-}
-
-/* The last thing that is done: the member may be closed by it. */
 static void
-tell_joined(struct member *member)
+take_left(struct uplink *uplink, struct remote *remote)
 {
+	struct member *member = member_of(uplink);
+
+	log_debug(member->log, "peer %u left", remote->id);
+	vectors_remove_peer(member, remote);
+}
+
+static void
+handled(struct uplink *uplink)
+{
+	struct member *member = member_of(uplink);
 	void (*joined)(struct member *, void *) = member->joined;
 
 	if (!joined || member->id < 0 || !member->memory)
@@ -134,60 +78,38 @@ tell_joined(struct member *member)
 }
 
 static void
-readable(struct loop_source *source, uint32_t events)
+lost(struct uplink *uplink, const struct error *error)
 {
-	struct member *member = container_of(source, struct member, source);
-	struct error error = {0};
-	int r = 0;
+	struct member *member = member_of(uplink);
 
-	(void)events;
-	for (unsigned i = 0; i < RECEIVE_BATCH && r == 0; i++) {
-		struct follower_event event;
-
-		r = uplink_receive(&member->uplink, &event, &error);
-		if (r == 0)
-			r = handle(member, &event, &error);
-	}
-	if (r == 0 || r == -EAGAIN) {
-		tell_joined(member);
-		return;
-	}
-	messages_close(member);
-	/* The last thing done here: the member may be closed by it. */
 	if (member->lost)
-		member->lost(member, &error, member->data);
+		member->lost(member, error, member->data);
 }
 
-/* Receive until our first `vectors` vectors are there, or until no more seem to come. */
+const struct uplink_ops member_uplink_ops = {
+	.identified = identified,
+	.memory = take_memory,
+	.vector = take_vector,
+	.left = take_left,
+	.handled = handled,
+	.lost = lost,
+};
+
+/* ---- joining --------------------------------------------------------------------------------- */
+
+/* Wait for our first `vectors` vectors, or until no more seem to come. */
 static int
 settle(struct member *member, uint64_t deadline, unsigned vectors, struct error *reterr)
 {
-	uint64_t silent = clock_now() + SETTLE;
+	int r = vectors == 0 ? 0
+			     : uplink_settle(&member->uplink, vectors, 0, SETTLE, deadline, reterr);
 
-	while (member->n_own < vectors) {
-		struct follower_event event;
-		int r = uplink_receive(&member->uplink, &event, reterr);
-
-		if (r == 0) {
-			r = handle(member, &event, reterr);
-			silent = clock_now() + SETTLE;
-		} else if (r == -EAGAIN) {
-			r = uplink_wait(&member->uplink, silent < deadline ? silent : deadline);
-			if (r == -ECANCELED)
-				return error_set(
-					reterr, r, "told to end while it waited for our vectors");
-		}
-		if (r < 0)
-			return r;
-		if (clock_now() >= (silent < deadline ? silent : deadline))
-			break;
-	}
-	if (member->n_own < vectors)
+	if (r == 0 && member->n_own < vectors)
 		log_warning(member->log,
 			"the server gave us %u vector%s, but the device has %u: nobody can ring "
 			"the others; give the device and the server the same number",
 			member->n_own, member->n_own == 1 ? "" : "s", vectors);
-	return 0;
+	return r;
 }
 
 /* Wait for the id, the memory and our vectors. */
@@ -199,7 +121,7 @@ greet(struct member *member, const struct member_config *config, uint64_t deadli
 
 	if (config->late)
 		deadline = clock_now() + config->late_ms * NSEC_PER_MSEC;
-	r = uplink_greet(&member->uplink, deadline, handle, member, reterr);
+	r = uplink_greet(&member->uplink, deadline, reterr);
 	if (config->late && r == -ETIMEDOUT) {
 		log_warning(member->log,
 			"the server has not sent %s yet: until it does, the guest reads -1 as its "
@@ -215,17 +137,10 @@ int
 messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
 	struct error *reterr)
 {
-	int r = uplink_connect(&member->uplink, config->server, deadline, reterr);
+	int r = uplink_open(&member->uplink, config->late ? UPLINK_EITHER : UPLINK_MEMBER,
+		config->server, deadline, reterr);
 
-	if (r < 0)
-		return r;
-	if (config->late)
-		follower_init_either(&member->uplink.follower);
-	if (!member->joined && (!config->late || config->late_ms > 0))
+	if (r == 0 && !member->joined && (!config->late || config->late_ms > 0))
 		r = greet(member, config, deadline, reterr);
-	if (r < 0)
-		return r;
-	r = loop_add(member->loop, &member->source, member->uplink.socket, EPOLLIN, readable);
-	return r < 0 ? error_set(reterr, r, "cannot watch the server's socket: %s", strerror(-r))
-		     : 0;
+	return r < 0 ? r : uplink_listen(&member->uplink, reterr);
 }

@@ -30,7 +30,7 @@ rung(struct loop_source *source, uint32_t events)
 		ivshmem_device_interrupt(own->member->device, own->vector);
 	} else if (r != -EAGAIN && r != -EINTR) {
 		/* It would be reported for ever. */
-		pace_printf(&own->member->complaints,
+		pace_printf(&own->member->uplink.complaints,
 			"our vector %u cannot be read: %s; it is ignored from now on", own->vector,
 			strerror(-r));
 		loop_del(source);
@@ -50,9 +50,9 @@ own_sync(struct own_vector *own)
 	}
 	if (own->source.loop)
 		return;
-	r = loop_add(own->member->loop, &own->source, own->fd, EPOLLIN, rung);
+	r = loop_add(own->member->uplink.loop, &own->source, own->fd, EPOLLIN, rung);
 	if (r < 0)
-		pace_printf(&own->member->complaints,
+		pace_printf(&own->member->uplink.complaints,
 			"our vector %u cannot be watched: %s; it is ignored", own->vector,
 			strerror(-r));
 }
@@ -94,11 +94,11 @@ own_truncate(struct member *member, unsigned n)
 static void
 truncate_vectors(struct member *member, struct remote *remote, unsigned n)
 {
-	if (remote->id == member->id)
+	if (uplink_is_self(&member->uplink, remote->id))
 		own_truncate(member, n);
 	remote_truncate(remote, n);
 	if (n == 0)
-		peers_remove(&member->peers, remote);
+		peers_remove(&member->uplink.peers, remote);
 }
 
 /* Announce the vectors of a peer from `first` on, and drop those that the device does not want. */
@@ -124,48 +124,32 @@ announce(struct member *member, struct remote *remote, unsigned first)
 }
 
 int
-vectors_add(struct member *member, uint16_t peer, int *fd)
+vectors_add(struct member *member, struct remote *remote)
 {
-	struct remote *remote;
-	int borrowed = *fd;
-	int r = peers_get(&member->peers, peer, &remote);
+	unsigned last = remote->n_vectors - 1;
+	int r = 0;
 
-	if (r < 0)
-		return r;
-	r = remote_add_vector(remote, fd);
-	if (r < 0)
-		return r;
-	if (peer == member->id) {
-		r = own_add(member, borrowed);
-		if (r < 0) {
-			truncate_vectors(member, remote, remote->n_vectors - 1);
-			return r;
-		}
-	}
-	if (member->device)
-		announce(member, remote, remote->n_vectors - 1);
-	return 0;
+	if (uplink_is_self(&member->uplink, remote->id))
+		r = own_add(member, remote->vectors[last]);
+	if (r == 0 && member->device)
+		announce(member, remote, last);
+	return r;
 }
 
-int
-vectors_remove_peer(struct member *member, uint16_t peer)
+void
+vectors_remove_peer(struct member *member, struct remote *remote)
 {
-	struct remote *remote = peers_find(&member->peers, peer);
-
-	if (!remote)
-		return -ENOENT;
 	/* Its triggers go before its eventfds are closed. */
 	if (member->device)
-		ivshmem_device_remove_peer(member->device, peer);
+		ivshmem_device_remove_peer(member->device, remote->id);
 	truncate_vectors(member, remote, 0);
-	return 0;
 }
 
 void
 vectors_attach(struct member *member)
 {
 	for (uint32_t id = 0; id <= IVSHMEM_MAX_ID; id++) {
-		struct remote *remote = peers_find(&member->peers, (uint16_t)id);
+		struct remote *remote = peers_find(&member->uplink.peers, (uint16_t)id);
 
 		if (remote)
 			announce(member, remote, 0);
@@ -189,7 +173,6 @@ vectors_close(struct member *member)
 	own_truncate(member, 0);
 	free(member->own);
 	member->own = NULL;
-	peers_done(&member->peers);
 }
 
 /* ---- for the ops of the device --------------------------------------------------------------- */
@@ -197,9 +180,7 @@ vectors_close(struct member *member)
 int
 member_eventfd(const struct member *member, uint16_t peer, unsigned vector)
 {
-	const struct remote *remote = peers_find(&member->peers, peer);
-
-	return remote && vector < remote->n_vectors ? remote->vectors[vector] : -1;
+	return uplink_eventfd(&member->uplink, peer, vector);
 }
 
 void
@@ -209,7 +190,7 @@ member_ring(struct member *member, uint16_t peer, unsigned vector)
 
 	/* Whatever is wrong with it, its owner is to blame, and nobody can be told. */
 	if (fd >= 0)
-		ringer_ring(&member->ringer, fd);
+		ringer_ring(&member->uplink.ringer, fd);
 }
 
 bool

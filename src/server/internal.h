@@ -11,9 +11,9 @@
 
 #include <base/list.h>
 #include <base/pace.h>
-#include <base/process.h>
 #include <server/ids.h>
 #include <server/roster.h>
+#include <socket/process.h>
 
 #include <stdbool.h>
 #include <stdint.h>

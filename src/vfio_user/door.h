@@ -22,8 +22,8 @@
  */
 
 #include <base/pace.h>
-#include <base/process.h>
 #include <loop/loop.h>
+#include <socket/process.h>
 
 #include <stdbool.h>
 #include <stdint.h>

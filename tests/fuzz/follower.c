@@ -12,7 +12,7 @@
 #include <fuzz.h>
 
 #include <base/fd.h>
-#include <client/follower.h>
+#include <group/follower.h>
 #include <wire/wire.h>
 
 #include <errno.h>

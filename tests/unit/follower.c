@@ -5,7 +5,7 @@
  * docs/protocol.md lists, as far as they need no socket.
  */
 
-#include <client/follower.h>
+#include <group/follower.h>
 
 #include <fdpass.h>
 #include <test.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <server/listener.h>
+#include <socket/listener.h>
 
 #include <test.h>
 

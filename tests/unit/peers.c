@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/peers.h>
+#include <group/peers.h>
 
 #include <fdpass.h>
 #include <test.h>
@@ -44,8 +44,8 @@ TEST(empty_table)
 
 	CHECK(!peers_find(&peers, 0));
 	CHECK(!peers_find(&peers, 65535));
-	CHECK_EQ(peers_list(&peers, ids, 4), 0);
-	CHECK_EQ(peers_list(&peers, NULL, 0), 0);
+	CHECK_EQ(peers_list(&peers, NULL, ids, 4), 0);
+	CHECK_EQ(peers_list(&peers, NULL, NULL, 0), 0);
 	peers_done(&peers);
 	peers_done(&peers);
 }
@@ -170,7 +170,7 @@ TEST(list_is_in_ascending_order_and_cut_at_its_room)
 		get(all[i]);
 	for (size_t room = 0; room <= 8; room++) {
 		memset(ids, 0x55, sizeof(ids));
-		CHECK_EQ(peers_list(&peers, ids, room), 8);
+		CHECK_EQ(peers_list(&peers, NULL, ids, room), 8);
 		CHECK_MEM(ids, sorted, room * sizeof(ids[0]));
 		CHECK_EQ(ids[room], 0x5555);
 	}
@@ -184,12 +184,12 @@ TEST(all_ids_at_once)
 	for (unsigned i = 0; i < 65536; i++)
 		get((uint16_t)(i * 40503)); /* odd: visits each once */
 	CHECK_EQ(peers.n, 65536);
-	CHECK_EQ(peers_list(&peers, ids, 65536), 65536);
+	CHECK_EQ(peers_list(&peers, NULL, ids, 65536), 65536);
 	for (unsigned i = 0; i < 65536; i++)
 		CHECK_EQ(ids[i], i);
 	for (unsigned i = 0; i < 65536; i += 2)
 		peers_remove(&peers, peers_find(&peers, (uint16_t)i));
-	CHECK_EQ(peers_list(&peers, ids, 65536), 32768);
+	CHECK_EQ(peers_list(&peers, NULL, ids, 65536), 32768);
 	for (unsigned i = 0; i < 32768; i++)
 		CHECK_EQ(ids[i], 2 * i + 1);
 	peers_done(&peers);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <base/process.h>
+#include <socket/process.h>
 
 #include <test.h>
 

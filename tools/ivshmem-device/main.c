@@ -13,7 +13,7 @@
 #include <loop/loop.h>
 #include <member/member.h>
 #include <options.h>
-#include <server/listener.h>
+#include <socket/listener.h>
 #include <vfio_user/vfio_user.h>
 
 #include <errno.h>

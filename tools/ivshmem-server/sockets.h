@@ -8,7 +8,7 @@
  */
 
 #include <options.h>
-#include <server/listener.h>
+#include <socket/listener.h>
 #include <server/server.h>
 
 struct sockets {

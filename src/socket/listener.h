@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef SERVER_LISTENER_H
-#define SERVER_LISTENER_H
+#ifndef SOCKET_LISTENER_H
+#define SOCKET_LISTENER_H
 
 /*
  * The listening UNIX socket: made safely beside a running server, over what a dead one left behind.

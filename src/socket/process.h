@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef BASE_PROCESS_H
-#define BASE_PROCESS_H
+#ifndef SOCKET_PROCESS_H
+#define SOCKET_PROCESS_H
 
 /*
  * Who is at the other end of a UNIX socket, for the log. Process and user are those who connected,

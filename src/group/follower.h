@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_FOLLOWER_H
-#define CLIENT_FOLLOWER_H
+#ifndef GROUP_FOLLOWER_H
+#define GROUP_FOLLOWER_H
 
 /*
  * Follows the server protocol: messages in, events out. A pure state machine without sockets, clock
@@ -58,7 +58,8 @@ enum follower_state {
 
 struct follower {
 	enum follower_state state;
-	uint16_t id;        /* ours, from FOLLOWER_MEMORY on, unless we observe */
+	bool identified;    /* the id is known; never if we observe */
+	uint16_t id;        /* ours */
 	unsigned n_vectors; /* of each peer, from FOLLOWER_MEMORY on, if we observe */
 	bool observes;
 	bool complete; /* we observe, and all who were there were announced */
@@ -77,7 +78,8 @@ enum follower_event_type {
 struct follower_event {
 	enum follower_event_type type;
 	uint16_t peer;
-	int fd; /* belongs to the receiver of the event; -1 if none */
+	bool identifies; /* with this message, whatever else it means, our id has become known */
+	int fd;          /* belongs to the receiver of the event; -1 if none */
 };
 
 /* For today's protocol only; for that and the dialect of 2010. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/follower.h>
+#include <group/follower.h>
 
 #include <base/fd.h>
 
@@ -33,8 +33,10 @@ follower_init_observer(struct follower *follower)
 
 /* Our id, in either dialect. */
 static void
-identify(struct follower *follower, int64_t id, bool is_2010)
+identify(struct follower *follower, int64_t id, bool is_2010, struct follower_event *event)
 {
+	event->identifies = true;
+	follower->identified = true;
 	follower->id = (uint16_t)id;
 	follower->is_2010 = is_2010;
 	follower->state = FOLLOWER_MEMORY;
@@ -141,7 +143,7 @@ step_n_vectors(const struct wire_message *message, struct error *reterr)
 static int
 nonsense(struct follower_event *event, struct error *reterr, const char *what)
 {
-	*event = (struct follower_event){.type = FOLLOWER_EVENT_NONSENSE, .fd = -1};
+	event->type = FOLLOWER_EVENT_NONSENSE;
 	error_set(reterr, -EPROTO, "%s; it is ignored", what);
 	return 0;
 }
@@ -172,19 +174,22 @@ step_running(struct follower *follower, const struct wire_message *message,
 			return error_set(reterr, -EPROTO,
 				"the server announced the shared memory without its descriptor");
 		follower->state = FOLLOWER_RUNNING;
-		*event = (struct follower_event){.type = FOLLOWER_EVENT_MEMORY, .fd = message->fd};
+		event->type = FOLLOWER_EVENT_MEMORY;
+		event->fd = message->fd;
 		*take = true;
 		return 0;
 	}
 	if (message->fd >= 0) {
-		*event = (struct follower_event){
-			FOLLOWER_EVENT_VECTOR, (uint16_t)number, message->fd};
+		event->type = FOLLOWER_EVENT_VECTOR;
+		event->peer = (uint16_t)number;
+		event->fd = message->fd;
 		*take = true;
 		return 0;
 	}
 	if (!follower->observes && number == follower->id)
 		return nonsense(event, reterr, "the server said that we left");
-	*event = (struct follower_event){FOLLOWER_EVENT_LEFT, (uint16_t)number, -1};
+	event->type = FOLLOWER_EVENT_LEFT;
+	event->peer = (uint16_t)number;
 	return 0;
 }
 
@@ -199,14 +204,14 @@ follower_step(struct follower *follower, const struct wire_message *message,
 	switch (follower->state) {
 	case FOLLOWER_VERSION:
 		if (is_id_of_2010(follower, message)) {
-			identify(follower, message->number, true);
+			identify(follower, message->number, true, &event);
 			r = 0;
 			break;
 		}
 		if (is_memory_of_2010(follower, message)) {
 			follower->state = FOLLOWER_ID_LAST;
-			event = (struct follower_event){
-				.type = FOLLOWER_EVENT_MEMORY, .fd = message->fd};
+			event.type = FOLLOWER_EVENT_MEMORY;
+			event.fd = message->fd;
 			take = true;
 			r = 0;
 			break;
@@ -217,7 +222,7 @@ follower_step(struct follower *follower, const struct wire_message *message,
 		break;
 	case FOLLOWER_ID:
 		if (follows_id_of_2010(follower, message)) {
-			identify(follower, IVSHMEM_WIRE_VERSION, true);
+			identify(follower, IVSHMEM_WIRE_VERSION, true, &event);
 			r = step_running(follower, message, &event, &take, reterr);
 			break;
 		}
@@ -231,12 +236,12 @@ follower_step(struct follower *follower, const struct wire_message *message,
 		}
 		r = step_id(message, reterr);
 		if (r == 0)
-			identify(follower, message->number, false);
+			identify(follower, message->number, false, &event);
 		break;
 	case FOLLOWER_ID_LAST:
 		r = step_id(message, reterr);
 		if (r == 0) {
-			identify(follower, message->number, true);
+			identify(follower, message->number, true, &event);
 			follower->state = FOLLOWER_RUNNING;
 		}
 		break;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_PEERS_H
-#define CLIENT_PEERS_H
+#ifndef GROUP_PEERS_H
+#define GROUP_PEERS_H
 
 /*
- * The other peers, by id, with the eventfds that ring them. Ids may be anything up to 65535, so the
+ * Peers by id, with the eventfds that ring them. Ids may be anything up to 65535, so the
  * table is of two levels and grows with the peers there are, not with their ids.
  */
 
@@ -16,8 +16,8 @@ struct remote {
 	uint16_t id;
 	unsigned n_vectors;
 	unsigned n_allocated;
-	unsigned reported; /* vectors the application was told of; 0: it does not know the peer */
-	struct list link;  /* free for the user of the table; a member of no list at first */
+	unsigned reported; /* for the user of the table: vectors that others were told of */
+	struct list link;  /* for the user of the table; a member of no list at first */
 	int *vectors;      /* eventfds, owned; -1 for one that cannot be rung */
 };
 
@@ -44,7 +44,9 @@ void remote_truncate(struct remote *remote, unsigned n);
 /* Close its vectors and take it off the table. */
 void peers_remove(struct peers *peers, struct remote *remote);
 
-/* Ids in ascending order, at most `max` of them; returns how many there are. */
-size_t peers_list(const struct peers *peers, uint16_t *ids, size_t max);
+/* Ids of all but `except` (NULL: of all) in ascending order, at most `max` of them; returns how many
+ * there are. */
+size_t peers_list(
+	const struct peers *peers, const struct remote *except, uint16_t *ids, size_t max);
 
 #endif

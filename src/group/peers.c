@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/peers.h>
+#include <group/peers.h>
 
 #include <base/fd.h>
 
@@ -88,13 +88,13 @@ peers_done(struct peers *peers)
 }
 
 size_t
-peers_list(const struct peers *peers, uint16_t *ids, size_t max)
+peers_list(const struct peers *peers, const struct remote *except, uint16_t *ids, size_t max)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < PAGE && n < max; i++)
 		for (size_t j = 0; peers->pages[i] && j < PAGE && n < max; j++)
-			if (peers->pages[i][j])
+			if (peers->pages[i][j] && peers->pages[i][j] != except)
 				ids[n++] = peers->pages[i][j]->id;
-	return peers->n;
+	return peers->n - (except ? 1 : 0);
 }

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef GROUP_UPLINK_H
+#define GROUP_UPLINK_H
+
+/*
+ * One side of the server protocol: the connection to a server, and the peers with their eventfds.
+ * libivshmem and the device use it; what the events mean for them is their business (uplink_ops).
+ *
+ * Theory of operation
+ *
+ * uplink_open() connects. uplink_greet() waits until the id and the memory are there, and
+ * uplink_settle() or uplink_await_complete() for what is announced after them; all three block, with a
+ * limit of time. From uplink_listen() on, the socket is a source of the loop. The one who opens the
+ * uplink may skip the waiting and listen at once.
+ *
+ * Messages come one at a time from the receiver (src/wire) through the follower, which knows the
+ * protocol, to the table of peers, and from there to the operations. Our own vectors are in the
+ * table, too, under our id; an observer has none.
+ *
+ * The server is not trusted. What is merely senseless is ignored and logged, at a limited pace. What
+ * breaks the protocol ends the connection: `lost`. The table, and so every eventfd, stays. What the
+ * server can make us keep is limited by our descriptors: what is no eventfd is closed and takes a
+ * vector's number only, and too many of those end the connection.
+ */
+
+#include <base/error.h>
+#include <base/log.h>
+#include <base/pace.h>
+#include <base/ringer.h>
+#include <group/follower.h>
+#include <group/peers.h>
+#include <loop/loop.h>
+#include <wire/wire.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct uplink;
+
+/* `vector`, `left` and `memory` may not close the uplink; `handled` and `lost` may. */
+struct uplink_ops {
+	/* Our id is known. May be NULL. */
+	void (*identified)(struct uplink *uplink);
+	/* The memory is there, for the first and only time. Takes *fd over on success; what fails
+	 * makes the connection useless. */
+	int (*memory)(struct uplink *uplink, int *fd, struct error *reterr);
+	/* `remote`, perhaps ourselves, has one vector more, the last of its table; -1 there cannot be
+	 * rung. May truncate the table. What fails takes it off again, and makes the connection
+	 * useless. */
+	int (*vector)(struct uplink *uplink, struct remote *remote);
+	/* `remote`, never ourselves, has left. May remove it from the table, which happens anyway
+	 * afterwards. */
+	void (*left)(struct uplink *uplink, struct remote *remote);
+	/* From the loop: some messages were handled, and others have their turn now. */
+	void (*handled)(struct uplink *uplink);
+	/* From the loop: the server closed the connection, or made it useless. It is closed. */
+	void (*lost)(struct uplink *uplink, const struct error *error);
+};
+
+enum uplink_kind {
+	UPLINK_MEMBER,
+	UPLINK_EITHER, /* the server may speak the dialect of 2010, too */
+	UPLINK_OBSERVER,
+};
+
+struct uplink {
+	const struct uplink_ops *ops;
+	struct loop *loop;
+	const struct log *log;
+	int socket; /* -1: not connected, or no longer */
+	int cancel; /* borrowed; -1: none */
+	struct loop_source source;
+	struct wire_receiver receiver;
+	struct follower follower;
+	struct peers peers;
+	unsigned most_vectors; /* that any other peer has had */
+	unsigned impostors;    /* descriptors that were no eventfds */
+	struct pace complaints;
+	struct ringer ringer;
+};
+
+/*
+ * An uplink that is not connected, and can be closed. `loop` and `log` are borrowed. If `cancel` (borrowed; -1: none)
+ * becomes readable, everything that blocks ends with -ECANCELED.
+ */
+void uplink_init(struct uplink *uplink, const struct uplink_ops *ops, struct loop *loop,
+	const struct log *log, int cancel);
+
+/* Connect to the server's socket `path` by `deadline` (clock_now()). */
+int uplink_open(struct uplink *uplink, enum uplink_kind kind, const char *path, uint64_t deadline,
+	struct error *reterr);
+
+/* Wait for the id and the memory: -ETIMEDOUT, or what makes the connection useless. */
+int uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr);
+
+/*
+ * No message says how many vectors we have. Wait for them: until `vectors` are there, or as many as
+ * any other peer has if that is 0, and then until the server is quiet for `quiet` ns; and in any case
+ * no longer than until it was silent for `silence` ns, or until `deadline`. 0, or what makes the
+ * connection useless; -ECONNRESET is for the caller to judge, since all that came works on.
+ */
+int uplink_settle(struct uplink *uplink, unsigned vectors, uint64_t quiet, uint64_t silence,
+	uint64_t deadline, struct error *reterr);
+
+/* As an observer: wait until the server says that all peers have been announced. */
+int uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct error *reterr);
+
+/* From now on messages are handled by the loop. */
+int uplink_listen(struct uplink *uplink, struct error *reterr);
+
+/* Close the connection only. */
+void uplink_disconnect(struct uplink *uplink);
+
+/* Close everything. Harmless if it is closed. */
+void uplink_close(struct uplink *uplink);
+
+/* Whether the peer is ourselves. */
+bool uplink_is_self(const struct uplink *uplink, uint16_t peer);
+
+/* Our own entry in the table, NULL if there is none (yet). */
+struct remote *uplink_self(const struct uplink *uplink);
+
+/* The eventfd of a vector, borrowed; -1 if there is none, or none that can be rung. */
+int uplink_eventfd(const struct uplink *uplink, uint16_t peer, unsigned vector);
+
+#endif

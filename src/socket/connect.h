@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SOCKET_CONNECT_H
+#define SOCKET_CONNECT_H
+
+/* Connecting to a UNIX stream socket, with a limit of time, and with words for what can be wrong. */
+
+#include <base/error.h>
+
+#include <stdint.h>
+
+/*
+ * Connect to the server that listens on `path`, by `deadline` (clock_now()). If `cancel`, a
+ * descriptor (-1: none), becomes readable meanwhile, this ends with -ECANCELED. Returns the socket,
+ * which blocks, or a negative errno and a sentence.
+ */
+int socket_connect(const char *path, uint64_t deadline, int cancel, struct error *reterr);
+
+#endif
