@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test bench install check-format format clean
+.PHONY: all run test check bench install format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -22,6 +22,10 @@ run:
 test:
 	@scripts/packages.sh build check vm
 	@/usr/bin/python3 scripts/test.py $(ARGS)
+
+# One test, without asking for packages: make check T=roster, make check T=test_cli ARGS="-k json".
+check: all
+	@scripts/one.py $(BUILD) "$(T)" $(ARGS)
 
 bench:
 	@scripts/packages.sh build vm

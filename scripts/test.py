@@ -28,6 +28,7 @@ LAYERS = {
     "harness": "the test harness catches what it promises to catch",
     "platform": "the kernel facts that the code relies on",
     "unit": "each module by itself",
+    "threads": "those of unit that have threads, with the thread sanitizer",
     "model": "random sequences against naive models",
     "fuzz": "the corpus of each fuzz target, and a few seconds of fuzzing",
     "protocol": "server, client and command line, byte by byte over the socket",
@@ -63,7 +64,7 @@ def arguments():
 
 def needed_builds(layers):
     needed = []
-    if {"build", "vm", "kvm", *PROGRAM_LAYERS} & layers:
+    if {"build", "threads", "vm", "kvm", *PROGRAM_LAYERS} & layers:
         needed.append(builds.PLAIN)
     if {"build", "style", "protocol", "interop", *PROGRAM_LAYERS} & layers:
         needed.append(builds.SANITIZED)
@@ -76,6 +77,8 @@ def run_layer(report, layer, made, kvm):
     build = builds.PLAIN if layer in ("vm", "kvm") else builds.SANITIZED
     if layer == "style":
         style.run_layer(report)
+    elif layer == "threads":
+        run_with_thread_sanitizer(report, layer, kvm)
     elif layer in PROGRAM_LAYERS:
         # Two processors of two guests are two busy threads.
         tap.run_layer(report, layer, made, 1 if layer == "vmm" else JOBS, kvm, lambda test: in_ci and needs_kvm(test))
@@ -89,6 +92,12 @@ def run_layer(report, layer, made, kvm):
         if layer == "vm":
             builds.share_guest_images()
         python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail)
+
+
+def run_with_thread_sanitizer(report, layer, kvm):
+    programs = [test["cmd"][0] for test in builds.PLAIN.tests() if tap.is_of(test, layer)]
+    if builds.THREADS.make(report, [os.path.relpath(program, builds.PLAIN.path) for program in programs]):
+        tap.run_layer(report, layer, [builds.THREADS], JOBS, kvm)
 
 
 def run_linux_under_kvm(report, layer, build, kvm):

@@ -76,6 +76,7 @@ SANITIZED = Build(
         "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     },
 )
+THREADS = Build("threads", "clang", ["-Db_sanitize=thread", "-Db_lundef=false"], {"TSAN_OPTIONS": "second_deadlock_stack=1"})
 # For 32-bit guests: the libraries and the command line. What else there is wants a 32-bit jansson.
 NARROW = Build("32-bit", "gcc -m32", ["-Dtests=false"])
 # For guests with 64-bit ARM processors: the same.

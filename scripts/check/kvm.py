@@ -83,7 +83,10 @@ for module in list(sys.modules.values()):
 
 
 class Kvm:
-    """Machines for the test programs of these builds, and for Linux guests, each when it is first needed."""
+    """
+    A machine for the test programs of some builds, or for Linux guests: one at a time, made when it is needed, because
+    all that is in it takes memory.
+    """
 
     def __init__(self, say):
         self.say = say
@@ -92,6 +95,7 @@ class Kvm:
 
     def _machine(self, name, files, memory):
         if name not in self.machines:
+            self.stop()
             share_guest_images()
             image = vm.build_image(os.path.join(ROOT, "build", "guest"), os.path.join(PLAIN.path, "ivshmem-static"), self.say)
             self.machines[name] = vm.KvmMachine(image, files, memory=memory, say=self.say)
@@ -102,7 +106,8 @@ class Kvm:
         if self.reason is None:
             return None
         self.say(f"programs that need KVM run in a machine that emulates it ({self.reason})")
-        return self._machine("programs", list(program_files(builds)), 2048)
+        name = "programs of " + ", ".join(build.name for build in builds)
+        return self._machine(name, list(program_files(builds)), 2048)
 
     def linux(self):
         return self._machine("linux", list(linux_files()), LINUX_MEMORY)

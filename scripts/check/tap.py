@@ -51,6 +51,10 @@ def run_program(test, env, machine, say):
     return results
 
 
+def is_of(test, suite):
+    return any(s.endswith(":" + suite) for s in test["suite"])
+
+
 def run_layer(report, layer, builds, jobs, kvm, never_skipped=lambda test: False):
     """The programs of a meson suite, from all builds."""
     machine = None
@@ -67,7 +71,7 @@ def run_layer(report, layer, builds, jobs, kvm, never_skipped=lambda test: False
 
     work = []
     for build in builds:
-        tests = [test for test in build.tests() if any(s.endswith(":" + layer) for s in test["suite"])]
+        tests = [test for test in build.tests() if is_of(test, layer)]
         if not tests:
             report.add(layer, build.name, 0, [Result("tests", FAILED, f"meson knows no suite '{layer}'")])
         work += [(build, test) for test in tests]
