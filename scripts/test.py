@@ -126,6 +126,9 @@ def main():
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         made = [build for build in needed_builds(layers) if build.make(report)]
+        if "build" in layers:
+            builds.GUEST_ONLY.make(report)
+            builds.WITHOUT_KVM.make(report)
         if "build" in layers and os.uname().machine == "x86_64":
             builds.NARROW.make(report, ["libraries"])
             if builds.ARM64.make(report, ["libraries"]):

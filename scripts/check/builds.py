@@ -16,12 +16,13 @@ SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
 
 
 class Build:
-    def __init__(self, name, compiler, options, env=None):
+    def __init__(self, name, compiler, options, env=None, setup_env=None):
         self.name = name
         self.compiler = compiler
         self.options = ["-Dwerror=true", *options]
         self.path = os.path.join(FOLDER, name)
         self.env = env or {}  # for programs of this build
+        self.setup_env = {"CC": compiler, **(setup_env or {})}
         self.done = None
 
     def make(self, report, targets=()):
@@ -39,7 +40,7 @@ class Build:
         setup = ["meson", "setup", self.path, ROOT, *self.options]
         if not self._is_configured(setup):
             shutil.rmtree(self.path, ignore_errors=True)
-            status, output = run(setup, timeout=300, env={"CC": self.compiler})
+            status, output = run(setup, timeout=300, env=self.setup_env)
             if status != 0:
                 return output
             with open(os.path.join(self.path, "setup.json"), "w", encoding="utf-8") as file:
@@ -81,6 +82,10 @@ THREADS = Build("threads", "clang", ["-Db_sanitize=thread", "-Db_lundef=false"],
 NARROW = Build("32-bit", "gcc -m32", ["-Dtests=false"])
 # For guests with 64-bit ARM processors: the same.
 ARM64 = Build("arm64", "clang", [f"--cross-file={ROOT}/scripts/check/arm64.ini", "-Dtests=false"])
+# Parts of the project; the first one on a machine without the library that others need.
+WITHOUT_JANSSON = {"PKG_CONFIG_LIBDIR": "/nonexistent"}
+GUEST_ONLY = Build("guest-only", "gcc", ["-Dguest_only=true"], setup_env=WITHOUT_JANSSON)
+WITHOUT_KVM = Build("without-kvm", "gcc", ["-Dkvm=false", "-Dvfio_user=false"], setup_env=WITHOUT_JANSSON)
 FUZZING = Build("fuzzing", "clang", ["-Dfuzzing=true", *SANITIZE], SANITIZED.env)
 
 
