@@ -137,9 +137,10 @@ struct ivshmem_device_ops {
 	/*
 	 * Add a trigger; remove it again. There is exactly one for each connected (peer, vector)
 	 * while the guest can reach BAR0, and, with doorbell_bar, another one while it can reach
-	 * BAR4. The device removes all triggers of a BAR before the BAR moves, and those of a peer
-	 * before ivshmem_device_remove_peer() returns. After a negative errno, the host goes on to
-	 * pass the guest's writes to ivshmem_device_write(). Either is NULL: the device asks for no
+	 * BAR4; with legacy_doorbell, vectors from 256 on have none at BAR0. The device removes all
+	 * triggers of a BAR before the BAR moves, and those of a peer before
+	 * ivshmem_device_remove_peer() returns. After a negative errno, the host goes on to pass
+	 * the guest's writes to ivshmem_device_write(). Either is NULL: the device asks for no
 	 * triggers.
 	 */
 	int (*add_ioeventfd)(struct ivshmem_device *device,
