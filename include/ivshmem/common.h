@@ -8,14 +8,15 @@
 extern "C" {
 #endif
 
-/* Why something failed: the negative errno, and one sentence for a human that names the remedy. */
+/* Why something failed: the negative errno, and one sentence for a human, which names the
+ * remedy. */
 struct ivshmem_error {
 	int code;
 	char message[512];
 };
 
 enum ivshmem_log_level {
-	IVSHMEM_LOG_WARNING, /* something is wrong but was survived */
+	IVSHMEM_LOG_WARNING, /* something is wrong, but the library goes on */
 	IVSHMEM_LOG_DEBUG
 };
 

@@ -6,22 +6,22 @@
  * libivshmem-device: the ivshmem PCI device, attached to a KVM virtual machine of this process.
  *
  * device.h is the device as a state machine, and leaves every effect to its user. This header is
- * for a VMM that uses KVM and wants the effects as well: it gives a VM file descriptor and the path
- * of an ivshmem server, passes on the guest's accesses, and the rest is done here, by the kernel
- * wherever it can:
+ * for a VMM that uses KVM and wants the effects as well. The VMM gives the library a VM file
+ * descriptor and the path of an ivshmem server, and passes on the guest's accesses. The library
+ * does the rest, and lets the kernel do whatever it can:
  *
  *	shared memory	BAR2 is a memory slot: the guest reads and writes it without an exit
- *	doorbell	one ioeventfd for every connected (peer, vector): ringing is a light exit
- *			that no program sees. With doorbell_bar each has a second one, at its word
- *	MSI-X		one irqfd and one route for every vector that the guest can be interrupted
- *			with: a ring goes from the peer into the guest, and no program sees it
+ *	doorbell	one ioeventfd for every connected (peer, vector): a ring is a light exit
+ *			that no program sees. With doorbell_bar there is a second one, at the word
+ *	MSI-X		one irqfd and one route for every vector that can interrupt the guest: a
+ *			ring goes from the peer into the guest, and no program sees it
  *	INTx		an irqfd with resampling (revision 0)
  *
  * All of these come and go as the guest moves BARs, switches decoding, masks and unmasks, and as
- * peers join and leave. What the kernel refuses (too many, too old, occupied) goes the long way
+ * peers join and leave. What the kernel refuses (too many, too old, occupied) takes the slow path
  * through this process instead, and the log says so, once for each kind.
  *
- * A VMM's part, in the order in which it is needed:
+ * What the VMM does, in this order:
  *
  *	struct ivshmem_device_config device;
  *	struct ivshmem_kvm_config config;
@@ -43,15 +43,16 @@
  *
  * docs/embedding.md walks through a whole VMM that does this.
  *
- * Threads: all functions but ivshmem_kvm_new() and ivshmem_kvm_free() may be called by any thread at
- * any time; a lock inside keeps them apart. The callbacks of the configuration are called by
- * whatever thread is inside a function of this header, and with that lock held: they must not call
- * functions of this header for the same device, nor wait for a thread that does. A lock of the VMM
- * that is held around calls of these functions must not be taken in the callbacks.
+ * Threads: any thread may call any function at any time, except ivshmem_kvm_new() and
+ * ivshmem_kvm_free(); the library has a lock of its own. It calls the callbacks of the
+ * configuration in whatever thread is inside a function of this header, and with its lock held. So
+ * a callback must not call functions of this header for the same device, nor wait for a thread that
+ * does. If the VMM holds a lock while it calls these functions, the callbacks must not take that
+ * lock.
  *
- * Errors: 0, or a negative errno. Output parameters (`ret_...`) are not touched on failure, and a
- * `reterr`, which may be NULL, is filled in on failure only. Whatever guest, server and peers do,
- * nothing asserts, aborts or blocks.
+ * Errors: functions return 0, or a negative errno. Output parameters (`ret_...`) are not touched on
+ * failure, and a `reterr`, which may be NULL, is filled in on failure only. Whatever the guest, the
+ * server and the peers do, nothing asserts, aborts or blocks.
  *
  * Sources: [KVM] the kernel's Documentation/virt/kvm/api.rst, [ours] a decision of this project;
  * device.h for everything that the guest can see.
@@ -75,10 +76,10 @@ struct ivshmem_kvm;
 /* No interrupt pin is wired. */
 #define IVSHMEM_KVM_NO_GSI (-1)
 
-/* Where the interrupts of a GSI go: into an MSI with this address and data, or nowhere. */
+/* Where the interrupts of a GSI go: to an MSI with this address and data, or nowhere. */
 struct ivshmem_kvm_route {
 	uint32_t gsi;
-	bool used;        /* false: the route is not needed any more; address and data are 0 */
+	bool used;        /* false: the route is no longer needed; address and data are 0 */
 	uint64_t address; /* bus address, as in the MSI-X table */
 	uint32_t data;
 };
@@ -88,26 +89,27 @@ struct ivshmem_kvm_config {
 
 	/*
 	 * The device: revision, vectors, msi, master, ioeventfd, legacy_doorbell, doorbell_bar,
-	 * memory_size. Copied. NULL: the defaults of revision 1. Filled in here, whatever they hold:
-	 * server, id, ops, data, and in revision 1 a memory_size of 0, which means as large as the
-	 * memory is. host_msix must be off.
+	 * memory_size. Copied. NULL: the defaults of revision 1. The library sets server, id, ops
+	 * and data itself, whatever they contain. In revision 1, a memory_size of 0 means the size
+	 * that the memory has. host_msix must be off.
 	 */
 	const struct ivshmem_device_config *device;
 
-	/* From KVM_CREATE_VM. Borrowed: must stay open until ivshmem_kvm_free(). The interrupt
-	 * controllers must exist already (KVM_CREATE_IRQCHIP). */
+	/* From KVM_CREATE_VM. It stays the VMM's, and must stay open until ivshmem_kvm_free(). The
+	 * interrupt controllers must exist already (KVM_CREATE_IRQCHIP). */
 	int vm_fd;
 
 	/*
-	 * Where the memory and the peers come from: one of these, and the first one that is not
-	 * NULL. Without server the device is a plain one.
+	 * Where the memory and the peers come from: the first of these that is not NULL. Without a
+	 * server, the device is plain.
 	 */
 	const char *server; /* path of a UNIX socket */
 	const char *shm;    /* name of a POSIX shared memory object, as shm_open() takes it */
 	const char *file;   /* path of a file to be mapped: on hugetlbfs, tmpfs, ... */
-	/* shm and file: created with device->memory_size bytes if there is none; never resized. */
+	/* shm and file: a missing one is created with device->memory_size bytes; an existing one is
+	 * never resized. */
 
-	/* Milliseconds within which the server must have answered; 0 means 5000. */
+	/* Milliseconds within which the server must answer; 0 means 5000. */
 	unsigned timeout_ms;
 
 	/*
@@ -117,30 +119,30 @@ struct ivshmem_kvm_config {
 	uint32_t memory_slot;
 
 	/*
-	 * MSI-X vector i uses GSI first_gsi + i; nothing else may use any of these. Default: 24, the
-	 * first one that is no pin of an x86 VM's I/O APIC.
+	 * MSI-X vector i uses GSI first_gsi + i; nothing else may use any of these GSIs. Default:
+	 * 24, the first GSI that is no pin of the I/O APIC of an x86 VM.
 	 */
 	uint32_t first_gsi;
 
 	/*
-	 * Revision 0: the GSI of the interrupt pin, or IVSHMEM_KVM_NO_GSI, the default. It may be
-	 * shared with other pins. As with every resampling irqfd, the line falls at the guest's end
-	 * of interrupt, if by then the device has no request any more, and with
-	 * ivshmem_kvm_reset().
+	 * Revision 0: the GSI of the interrupt pin, or IVSHMEM_KVM_NO_GSI, the default. Other pins
+	 * may share it. As with every resampling irqfd, the line falls at the guest's end of
+	 * interrupt, if the device has no request by then, and with ivshmem_kvm_reset().
 	 */
 	int32_t intx_gsi;
 
 	/*
-	 * KVM has one table of GSI routes for the whole VM, and it is only ever replaced as a whole
+	 * KVM has one table of GSI routes for the whole VM, which can only be replaced as a whole
 	 * (KVM_SET_GSI_ROUTING). So a VMM that has other MSI routes, or two of these devices, keeps
-	 * that table itself: this function is to put these `n` routes into it, all or none, and hand
-	 * it to KVM. It is called only if something changes, with as many routes as possible, and
-	 * at the end with all of them not used. Returns 0 or a negative errno: nothing changed, and
-	 * these interrupts take the long way, through KVM_SIGNAL_MSI.
+	 * the table itself. This function must put these `n` routes into the table, all or none,
+	 * and give the table to KVM. The library calls it only if something changes, with as many
+	 * routes at once as possible, and at the end with all of them unused. `routes` is valid
+	 * during the call. Return 0, or a negative errno if nothing changed; then these interrupts
+	 * take the slow path, through KVM_SIGNAL_MSI.
 	 *
 	 * NULL: the device owns the VM's table, which consists of what KVM_CREATE_IRQCHIP made and
-	 * its own routes (x86 with all interrupt controllers in the kernel only; otherwise such
-	 * routes are refused).
+	 * of its own routes. This works only on x86 with all interrupt controllers in the kernel;
+	 * otherwise such routes are refused.
 	 */
 	int (*set_routes)(const struct ivshmem_kvm_route *routes, size_t n, void *data);
 
@@ -148,7 +150,7 @@ struct ivshmem_kvm_config {
 	 * silence. */
 	void (*log)(enum ivshmem_log_level level, const char *message, void *data);
 
-	void *data; /* handed to both */
+	void *data; /* passed to both */
 };
 
 /* Fill in the defaults. vm_fd and memory_slot have none. */
@@ -157,25 +159,24 @@ void ivshmem_kvm_config_init(struct ivshmem_kvm_config *config);
 /* ---- life ------------------------------------------------------------------------------------ */
 
 /*
- * Connect to the server or open the memory, make a device as it is after power-on, and attach it to
- * the VM. In revision 1 its id and memory are there afterwards; in revision 0 they may come later.
- * Whether they still can is in the log: if the server goes, refuses, or has too small a memory, they
- * never will.
- * Blocks for config->timeout_ms at most. The configuration is copied. Release the device with
- * ivshmem_kvm_free().
+ * Connect to the server or open the memory, create a device in its state after power-on, and attach
+ * it to the VM. In revision 1, the id and the memory are there when this returns. In revision 0,
+ * they may come later. If the server goes, refuses us, or has too small a memory, they will never
+ * come; the log says so.
  *
- * Returns 0 or:
- *	-EINVAL		a configuration that cannot be: vm_fd is no virtual machine, neither server
- *			nor memory, host_msix, or what ivshmem_device_new() refuses
- *	-ENOMEM, -EMFILE  no memory, or descriptors, for what is always needed
- *	otherwise	as ivshmem_attach() in client.h, for the server; as open() and mmap() for
- *			the memory
+ * Blocks for at most config->timeout_ms. Copies the configuration. Release the device with
+ * ivshmem_kvm_free(). Returns 0 or:
+ *	-EINVAL		the configuration is not possible: vm_fd is no virtual machine, neither
+ *			server nor memory, host_msix, or what ivshmem_device_new() refuses
+ *	-ENOMEM, -EMFILE  not enough memory, or descriptors, for what is always needed
+ *	otherwise	for the server, as ivshmem_attach() in client.h; for the memory, as open()
+ *			and mmap()
  */
 int ivshmem_kvm_new(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *config,
 	struct ivshmem_error *reterr);
 
 /*
- * Take the device off the VM (slot, ioeventfds, irqfds, routes), leave the group, release
+ * Detach the device from the VM (slot, ioeventfds, irqfds, routes), leave the group, and release
  * everything. Virtual CPUs may run meanwhile, but no thread may be inside another function of this
  * header for this device. NULL is allowed. Returns NULL.
  */
@@ -184,17 +185,17 @@ struct ivshmem_kvm *ivshmem_kvm_free(struct ivshmem_kvm *kvm);
 /* ---- events ---------------------------------------------------------------------------------- */
 
 /*
- * A descriptor that polls readable (POLLIN) when there is something to dispatch: peers join and
- * leave, the server went away, a ring came for a vector that no irqfd serves, INTx has to be looked
- * at again. It belongs to the device and stays the same.
+ * A descriptor that polls readable (POLLIN) when there is something to dispatch: peers joined or
+ * left, the server went away, a ring came for a vector that no irqfd serves, or INTx has to be
+ * checked again. It stays the same for the life of the device and belongs to the device: do not
+ * read or close it.
  */
 int ivshmem_kvm_fd(const struct ivshmem_kvm *kvm);
 
 /*
- * Handle what there is, without waiting; also harmless if there is nothing. Has to be called
- * whenever the descriptor is readable, soon: until then new peers cannot be rung, and masked
- * vectors and INTx wait for their interrupts. Returns 0 or a negative errno, which no peer or guest
- * can cause.
+ * Handle what is there, without waiting; harmless if there is nothing. Call it soon after the
+ * descriptor becomes readable: until then, new peers cannot be rung, and masked vectors and INTx
+ * wait for their interrupts. Returns 0, or a negative errno, which no peer or guest can cause.
  */
 int ivshmem_kvm_dispatch(struct ivshmem_kvm *kvm);
 
@@ -206,10 +207,10 @@ void ivshmem_kvm_config_write(
 	struct ivshmem_kvm *kvm, unsigned offset, const void *buffer, size_t length);
 
 /*
- * An access to guest physical memory that KVM handed to user space: `length` bytes of `data` as they
- * are in struct kvm_run (mmio.phys_addr, .data, .len, .is_write). The device looks whether one of
- * its BARs is there now, with decoding on. Returns false if not: then nothing has happened, and
- * nothing was stored.
+ * An access to guest physical memory that KVM passed to user space: `length` bytes of `data`, as in
+ * struct kvm_run (mmio.phys_addr, .data, .len, .is_write). The device checks whether one of its
+ * BARs is at `address` now, with decoding on. If not, it returns false; then nothing has happened,
+ * and nothing was stored in `data`.
  */
 bool ivshmem_kvm_mmio(
 	struct ivshmem_kvm *kvm, uint64_t address, void *data, unsigned length, bool is_write);
@@ -219,18 +220,19 @@ uint64_t ivshmem_kvm_read(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset
 void ivshmem_kvm_write(
 	struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned size, uint64_t value);
 
-/* A reset of the function or of the VM, as ivshmem_device_reset(); the pin of INTx falls. */
+/* Reset the function, as ivshmem_device_reset() does, when the guest resets it or the VM is reset.
+ * The INTx pin falls. */
 void ivshmem_kvm_reset(struct ivshmem_kvm *kvm);
 
 /* ---- save and load --------------------------------------------------------------------------- */
 
 /*
  * As ivshmem_device_state_size(), ivshmem_device_save() and ivshmem_device_load(), for the master
- * only. The contents of the memory (ivshmem_kvm_memory()) are carried by the VMM.
+ * only. The VMM transfers the contents of the memory (ivshmem_kvm_memory()).
  *
- * Order: stop the virtual CPUs, save the device, then the interrupt controllers, which until then
- * may still be given interrupts by irqfds. At the other end load the interrupt controllers, then
- * the device, which gives them what is pending.
+ * Order: stop the virtual CPUs, save the device, then save the interrupt controllers, to which
+ * irqfds may still send interrupts until then. At the other end, load the interrupt controllers,
+ * then the device, which sends them what is pending.
  */
 size_t ivshmem_kvm_state_size(struct ivshmem_kvm *kvm, enum ivshmem_device_format format);
 int ivshmem_kvm_save(struct ivshmem_kvm *kvm, enum ivshmem_device_format format, void *buffer,
@@ -240,20 +242,23 @@ int ivshmem_kvm_load(struct ivshmem_kvm *kvm, enum ivshmem_device_format format,
 
 /* ---- questions ------------------------------------------------------------------------------- */
 
-/* The shared memory in this process, and its size in bytes: all of it, while BAR2 may be smaller in
- * revision 0. NULL and 0 as long as there is none; once there, it stays. */
+/* The address of the shared memory in this process, and its size in bytes. The size is that of the
+ * whole memory; in revision 0, BAR2 may be smaller. NULL and 0 as long as there is no memory. Once
+ * there, the memory stays until ivshmem_kvm_free(). */
 void *ivshmem_kvm_memory(struct ivshmem_kvm *kvm);
 uint64_t ivshmem_kvm_memory_size(struct ivshmem_kvm *kvm);
 
 /*
- * Memory that is not sealed, such as an object with a name, can be shrunk by whoever may write it.
- * A virtual CPU that then uses what is gone leaves KVM_RUN with EFAULT: that is the kernel's, and
- * the VMM's to handle. Accesses that come through this library read as all ones, and the log says
- * so once. For that, the library handles SIGBUS as long as there is a device with such memory; a
- * handler that was there before gets every SIGBUS that is not ours, and is put back at the end.
+ * Anybody who may write to memory that is not sealed, such as an object with a name, can shrink it.
+ * If a virtual CPU then uses what is gone, KVM_RUN fails with EFAULT; the kernel does this, and the
+ * VMM must handle it. Accesses that come through this library read as all ones, and the log says so
+ * once. For this, the library handles SIGBUS as long as there is a device with such memory. A
+ * handler that was there before gets every SIGBUS that is not the library's, and is restored at the
+ * end.
  *
- * A VMM that installs one later calls this function in it, first of all: it does not return if the
- * SIGBUS is ours. Async-signal-safe. Accesses of the VMM's own to ivshmem_kvm_memory() are not ours.
+ * A VMM that installs a handler later must call this function first in it. The function does not
+ * return if the SIGBUS is the library's. It is async-signal-safe. A SIGBUS from the VMM's own
+ * accesses to ivshmem_kvm_memory() is not the library's.
  */
 void ivshmem_kvm_sigbus(void);
 
@@ -264,19 +269,19 @@ int32_t ivshmem_kvm_id(struct ivshmem_kvm *kvm);
 unsigned ivshmem_kvm_peer_vectors(struct ivshmem_kvm *kvm, uint16_t peer);
 bool ivshmem_kvm_is_master(struct ivshmem_kvm *kvm);
 
-/* What is done by the kernel, and what had to be done here. */
+/* What the kernel does, and what the library had to do itself. */
 struct ivshmem_kvm_status {
 	size_t struct_size;     /* sizeof(struct ivshmem_kvm_status), set by the caller */
 	bool connected;         /* to the server */
 	bool memory_mapped;     /* BAR2 is a memory slot now */
-	unsigned ioeventfds;    /* in force: doorbells that the kernel takes now */
+	unsigned ioeventfds;    /* in force: doorbells that the kernel handles now */
 	unsigned irqfds;        /* MSI-X vectors that the kernel delivers now */
-	uint64_t rings;         /* doorbell writes that came here, since the beginning */
-	uint64_t messages;      /* MSI-X messages sent from here */
-	uint64_t route_changes; /* times that the VM's routes had to be replaced */
+	uint64_t rings;         /* doorbell writes that came to the library, since the start */
+	uint64_t messages;      /* MSI-X messages that the library sent, since the start */
+	uint64_t route_changes; /* how often the VM's routes had to be replaced */
 };
 
-/* -EINVAL if struct_size is not set. */
+/* Fill in `status`. Returns 0, or -EINVAL if struct_size is not set. */
 int ivshmem_kvm_get_status(struct ivshmem_kvm *kvm, struct ivshmem_kvm_status *status);
 
 #ifdef __cplusplus
