@@ -7,7 +7,7 @@
  * kernel does for its devices, and as there, a feature that does not exist is -ENOTTY. A device that
  * is not the master has none.
  */
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* What the function has: regions and interrupts. */
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <errno.h>
@@ -34,7 +34,7 @@ handle_device_info(struct session *session, struct request *request, struct repl
 		.argsz = sizeof(info),
 		.flags = VFIO_USER_DEVICE_PCI | VFIO_USER_DEVICE_RESETS,
 		.num_regions = VFIO_USER_N_REGIONS,
-		.num_irqs = VFIO_USER_N_IRQS,
+		.num_irqs = VFIO_PCI_NUM_IRQS,
 	};
 	reply_add(reply, &info, sizeof(info));
 	return 0;
@@ -93,7 +93,7 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 	r = check_argsz(session, info.argsz, sizeof(info));
 	if (r < 0)
 		return r;
-	if (index >= VFIO_USER_N_IRQS)
+	if (index >= VFIO_PCI_NUM_IRQS)
 		return session_refuse(session, -EINVAL, "there is no interrupt index %u", index);
 	info = (struct vfio_user_irq_info){
 		.argsz = sizeof(info),
@@ -103,7 +103,7 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 	/* Not NORESIZE: with it, QEMU turns all of MSI-X off and on for every vector newly used. */
 	if (info.count > 0)
 		info.flags = VFIO_USER_IRQ_EVENTFD;
-	if (index == VFIO_USER_IRQ_INTX && info.count > 0)
+	if (index == VFIO_PCI_INTX_IRQ_INDEX && info.count > 0)
 		info.flags |= VFIO_USER_IRQ_MASKABLE | VFIO_USER_IRQ_AUTOMASKED;
 	reply_add(reply, &info, sizeof(info));
 	return 0;

@@ -10,7 +10,7 @@
  * the first ones. argsz in the reply is what all entries from that one on would need: a client goes
  * on asking while it got fewer.
  */
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <ivshmem/abi.h>

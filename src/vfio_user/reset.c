@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 /* Eventfds and DMA mappings stay: QEMU resets before the guest runs, and with each guest. */

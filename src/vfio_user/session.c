@@ -2,7 +2,7 @@
 #include <vfio_user/session.h>
 
 #include <base/fd.h>
-#include <vfio_user/function.h>
+#include <function/function.h>
 
 #include <errno.h>
 #include <stdarg.h>

@@ -16,7 +16,7 @@
  */
 
 #include <base/error.h>
-#include <vfio_user/migration.h>
+#include <function/migration.h>
 #include <vfio_user/protocol.h>
 
 #include <stdbool.h>

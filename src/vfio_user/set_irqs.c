@@ -5,7 +5,7 @@
  * VFIO_DEVICE_SET_IRQS is the model; everything is checked before anything is done.
  */
 #include <base/eventfd.h>
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <errno.h>
@@ -35,7 +35,7 @@ check(const struct irqs *irqs, const struct vfio_user_irq_set *set, const struct
 		return "argsz is smaller than the structure";
 	if (set->flags & ~(DATA_BITS | ACTION_BITS) || !is_one_bit(data) || !is_one_bit(action))
 		return "its flags are not exactly one kind of data and one action";
-	if (set->index >= VFIO_USER_N_IRQS)
+	if (set->index >= VFIO_PCI_NUM_IRQS)
 		return "there is no such interrupt index";
 	available = irqs->index[set->index].count;
 	if (set->start > available || set->count > available - set->start)
@@ -44,7 +44,7 @@ check(const struct irqs *irqs, const struct vfio_user_irq_set *set, const struct
 		!(set->flags == (VFIO_USER_IRQ_SET_DATA_NONE | VFIO_USER_IRQ_SET_ACTION_TRIGGER) &&
 			set->start == 0))
 		return "its count is 0";
-	if (action != VFIO_USER_IRQ_SET_ACTION_TRIGGER && set->index != VFIO_USER_IRQ_INTX)
+	if (action != VFIO_USER_IRQ_SET_ACTION_TRIGGER && set->index != VFIO_PCI_INTX_IRQ_INDEX)
 		return "only INTx can be masked";
 	if (data == VFIO_USER_IRQ_SET_DATA_EVENTFD) {
 		if (action == VFIO_USER_IRQ_SET_ACTION_MASK)

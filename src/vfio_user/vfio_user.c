@@ -5,9 +5,9 @@
 #include <base/fd.h>
 #include <base/list.h>
 #include <base/pace.h>
+#include <function/function.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
-#include <vfio_user/function.h>
 #include <vfio_user/rejoin.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>

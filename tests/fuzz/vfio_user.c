@@ -27,8 +27,8 @@
 #include <fuzz.h>
 
 #include <base/fd.h>
+#include <function/function.h>
 #include <vfio_user/channel.h>
-#include <vfio_user/function.h>
 #include <vfio_user/session.h>
 
 #include <ivshmem/abi.h>
@@ -375,8 +375,8 @@ check_state(void)
 	DEMAND(irqs->intx_level == ivshmem_device_intx(function.device));
 	DEMAND(irqs->stopped == !migration_is_running(&session.migration));
 	/* A level that is high has fired if it could, and masked itself. */
-	if (irqs->index[VFIO_USER_IRQ_INTX].count > 0 &&
-		irqs->index[VFIO_USER_IRQ_INTX].fds[0] >= 0)
+	if (irqs->index[VFIO_PCI_INTX_IRQ_INDEX].count > 0 &&
+		irqs->index[VFIO_PCI_INTX_IRQ_INDEX].fds[0] >= 0)
 		DEMAND(!irqs->intx_level || irqs->intx_masked || irqs->stopped);
 }
 

@@ -7,7 +7,7 @@
  * out of it. What every reply has in common is checked here.
  */
 
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <test.h>

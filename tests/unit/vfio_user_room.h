@@ -7,7 +7,7 @@
  * VMM with it, without a socket between them.
  */
 
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <member_stage.h>

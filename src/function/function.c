@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/function.h>
+#include <function/function.h>
 
 #include <base/eventfd.h>
 
@@ -29,8 +29,8 @@ op_send_message(
 	struct function *function = data;
 
 	(void)device;
-	/* If it has no eventfd yet, it stays pending until SET_IRQS brings one. */
-	return irqs_fire(&function->irqs, VFIO_USER_IRQ_MSIX, message->vector);
+	/* If it has no eventfd yet, it stays pending until the VMM brings one. */
+	return irqs_fire(&function->irqs, VFIO_PCI_MSIX_IRQ_INDEX, message->vector);
 }
 
 static void
@@ -142,7 +142,7 @@ function_done(struct function *function)
 void
 function_assign(struct function *function, unsigned index, unsigned number, int *fd)
 {
-	if (index == VFIO_USER_IRQ_MSIX) {
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX) {
 		int32_t id = member_id(function->member);
 		int own = id >= 0 ? member_eventfd(function->member, (uint16_t)id, number) : -1;
 
@@ -151,7 +151,7 @@ function_assign(struct function *function, unsigned index, unsigned number, int 
 	}
 	irqs_assign(&function->irqs, index, number, fd);
 	/* What came before there was an eventfd. */
-	if (index == VFIO_USER_IRQ_MSIX)
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX)
 		ivshmem_device_retry(function->device, number);
 }
 
@@ -159,15 +159,15 @@ void
 function_disable(struct function *function, unsigned index)
 {
 	irqs_disable(&function->irqs, index);
-	for (unsigned i = 0; index == VFIO_USER_IRQ_MSIX && i < function->irqs.index[index].count;
-		i++)
+	for (unsigned i = 0;
+		index == VFIO_PCI_MSIX_IRQ_INDEX && i < function->irqs.index[index].count; i++)
 		member_watch(function->member, i, true);
 }
 
 void
 function_restart(struct function *function)
 {
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
 		function_disable(function, i);
 	function_set_stopped(function, false);
 	ivshmem_device_reset(function->device);
@@ -180,6 +180,6 @@ function_set_stopped(struct function *function, bool stopped)
 
 	irqs_set_stopped(&function->irqs, stopped);
 	if (was && !stopped)
-		for (unsigned i = 0; i < function->irqs.index[VFIO_USER_IRQ_MSIX].count; i++)
+		for (unsigned i = 0; i < function->irqs.index[VFIO_PCI_MSIX_IRQ_INDEX].count; i++)
 			ivshmem_device_retry(function->device, i);
 }

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef VFIO_USER_FUNCTION_H
-#define VFIO_USER_FUNCTION_H
+#ifndef FUNCTION_FUNCTION_H
+#define FUNCTION_FUNCTION_H
 
 /*
  * The PCI function that VMMs are given: the device model, its membership of the group, and the
- * eventfds that the VMM wants to be interrupted with. It outlives every VMM. Nothing here locks
- * (vfio_user.h says who does).
+ * eventfds that the VMM wants to be interrupted with. It outlives every VMM, and knows nothing of the
+ * messages of one. Nothing here locks: calls, and the dispatching of the loop, must not overlap.
  */
 
 #include <base/log.h>
 #include <base/pace.h>
+#include <function/irqs.h>
 #include <loop/loop.h>
 #include <member/member.h>
-#include <vfio_user/irqs.h>
 
 #include <ivshmem/device.h>
 
@@ -24,7 +24,8 @@ struct function {
 	struct member *member;
 	struct ivshmem_device *device;
 	struct irqs irqs;
-	/* Of each peer, how many GET_REGION_IO_FDS gives at most: for the register, for the words. */
+	/* How many eventfds of each peer a VMM may have at most, to ring them without us: in place of
+	 * writes to the doorbell register, and to the doorbell words. */
 	unsigned io_vectors, io_words;
 };
 
@@ -41,8 +42,8 @@ void function_restart(struct function *function);
 
 /*
  * The VMM's eventfd of an interrupt (taken over), -1: none. If it is the one by which the peers ring
- * that vector of ours, which GET_REGION_IO_FDS tells, the VMM takes the rings from it without us:
- * then we do not look at it, until the vector is given another one.
+ * that vector of ours, which the VMM may have got from us, it takes the rings from it without us: then
+ * we do not look at it, until the vector is given another one.
  */
 void function_assign(struct function *function, unsigned index, unsigned number, int *fd);
 void function_disable(struct function *function, unsigned index);
