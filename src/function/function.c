@@ -100,12 +100,12 @@ int
 function_init(struct function *function, struct loop *loop, struct member *member,
 	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr)
 {
+	struct migration_subject subject;
 	struct ivshmem_device *device;
 	int r;
 
 	*function = (struct function){
 		.log = log,
-		.complaints = {.log = log, .level = LOG_LEVEL_WARNING},
 		.member = member,
 	};
 	/* An exact match is only right for what the device does not fold. */
@@ -118,6 +118,14 @@ function_init(struct function *function, struct loop *loop, struct member *membe
 	if (r < 0)
 		return r;
 	device = function->device;
+	subject = (struct migration_subject){
+		.device = device,
+		.memory = member_memory(member),
+		.member = member,
+		.memory_size = ivshmem_device_bar_size(device, IVSHMEM_BAR_MEMORY),
+		.log = log,
+	};
+	migration_init(&function->migration, &subject);
 	r = irqs_init(&function->irqs, loop, ivshmem_device_has_intx(device),
 		ivshmem_device_msix_vectors(device));
 	if (r < 0)
@@ -135,6 +143,7 @@ function_done(struct function *function)
 	if (!function->device)
 		return;
 	member_detach(function->member);
+	migration_done(&function->migration);
 	function->device = ivshmem_device_free(function->device);
 	irqs_done(&function->irqs);
 }
@@ -164,17 +173,9 @@ function_disable(struct function *function, unsigned index)
 		member_watch(function->member, i, true);
 }
 
-void
-function_restart(struct function *function)
-{
-	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
-		function_disable(function, i);
-	function_set_stopped(function, false);
-	ivshmem_device_reset(function->device);
-}
-
-void
-function_set_stopped(struct function *function, bool stopped)
+/* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
+static void
+set_stopped(struct function *function, bool stopped)
 {
 	bool was = function->irqs.stopped;
 
@@ -182,4 +183,35 @@ function_set_stopped(struct function *function, bool stopped)
 	if (was && !stopped)
 		for (unsigned i = 0; i < function->irqs.index[VFIO_PCI_MSIX_IRQ_INDEX].count; i++)
 			ivshmem_device_retry(function->device, i);
+}
+
+void
+function_reset(struct function *function)
+{
+	ivshmem_device_reset(function->device);
+	migration_reset(&function->migration);
+	set_stopped(function, false);
+}
+
+void
+function_restart(struct function *function)
+{
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
+		function_disable(function, i);
+	function_reset(function);
+}
+
+int
+function_set_state(struct function *function, uint32_t state, struct error *reterr)
+{
+	struct migration *migration = &function->migration;
+	int r;
+
+	/* It may have arrived meanwhile. */
+	migration_set_memory(migration, member_memory(function->member));
+	/* Rings that nobody has looked at are found when the state is saved. They belong to it. */
+	set_stopped(function, true);
+	r = migration_set_state(migration, state, reterr);
+	set_stopped(function, !migration_is_running(migration));
+	return r;
 }

@@ -3,27 +3,27 @@
 #define FUNCTION_FUNCTION_H
 
 /*
- * The PCI function that VMMs are given: the device model, its membership of the group, and the
- * eventfds that the VMM wants to be interrupted with. It outlives every VMM, and knows nothing of the
- * messages of one. Nothing here locks: calls, and the dispatching of the loop, must not overlap.
+ * The PCI function that VMMs are given: the device model, its membership of the group, the eventfds
+ * that the VMM wants to be interrupted with, and migration. It outlives every VMM, and knows nothing of
+ * the messages of one. Nothing here locks: calls, and the dispatching of the loop, must not overlap.
  */
 
 #include <base/log.h>
-#include <base/pace.h>
 #include <function/irqs.h>
+#include <function/migration.h>
 #include <loop/loop.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
 
-#include <stdbool.h>
+#include <stdint.h>
 
 struct function {
 	const struct log *log;
-	struct pace complaints; /* of what VMMs do */
 	struct member *member;
 	struct ivshmem_device *device;
 	struct irqs irqs;
+	struct migration migration;
 	/* How many eventfds of each peer a VMM may have at most, to ring them without us: in place of
 	 * writes to the doorbell register, and to the doorbell words. */
 	unsigned io_vectors, io_words;
@@ -37,6 +37,10 @@ int function_init(struct function *function, struct loop *loop, struct member *m
 	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr);
 void function_done(struct function *function);
 
+/* A reset device that runs, whatever it did before. The eventfds stay: QEMU resets before the guest
+ * runs, and with each guest. */
+void function_reset(struct function *function);
+
 /* Power-on for a new VMM: no eventfds, a reset device. */
 void function_restart(struct function *function);
 
@@ -48,7 +52,8 @@ void function_restart(struct function *function);
 void function_assign(struct function *function, unsigned index, unsigned number, int *fd);
 void function_disable(struct function *function, unsigned index);
 
-/* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
-void function_set_stopped(struct function *function, bool stopped);
+/* migration_set_state(). Interrupts are delivered in states that run; what came meanwhile is delivered
+ * then. */
+int function_set_state(struct function *function, uint32_t state, struct error *reterr);
 
 #endif

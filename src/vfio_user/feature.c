@@ -29,7 +29,7 @@ get_migration(struct session *session, struct reply *reply)
 static int
 get_state(struct session *session, struct reply *reply)
 {
-	struct vfio_user_device_state state = {.device_state = session->migration.state};
+	struct vfio_user_device_state state = {.device_state = session->function->migration.state};
 
 	reply_add(reply, &state, sizeof(state));
 	return 0;
@@ -42,12 +42,7 @@ set_state(struct session *session, const void *data, struct reply *reply)
 	int r;
 
 	memcpy(&state, data, sizeof(state));
-	/* It may have arrived meanwhile. */
-	migration_set_memory(&session->migration, member_memory(session->function->member));
-	/* Rings that nobody has looked at are found when the state is saved. They belong to it. */
-	function_set_stopped(session->function, true);
-	r = migration_set_state(&session->migration, state.device_state, &session->error);
-	function_set_stopped(session->function, !migration_is_running(&session->migration));
+	r = function_set_state(session->function, state.device_state, &session->error);
 	if (r < 0)
 		return r;
 	reply_add(reply, &state, sizeof(state));
@@ -77,7 +72,7 @@ find_feature(struct session *session, uint32_t flags)
 		session_refuse(session, -ENOTTY, "there is no feature %u", number);
 		return NULL;
 	}
-	if (!migration_supported(&session->migration)) {
+	if (!migration_supported(&session->function->migration)) {
 		session_refuse(session, -ENOTTY,
 			"only the master is migrated, and this device is a peer (role=peer, "
 			"master=off)");
@@ -161,8 +156,8 @@ handle_mig_data_read(struct session *session, struct request *request, struct re
 	r = check_size(session, &head);
 	if (r < 0)
 		return r;
-	r = migration_read(
-		&session->migration, reply->body + sizeof(head), head.size, &n, &session->error);
+	r = migration_read(&session->function->migration, reply->body + sizeof(head), head.size, &n,
+		&session->error);
 	if (r < 0)
 		return r;
 	head.size = (uint32_t)n;
@@ -186,6 +181,6 @@ handle_mig_data_write(struct session *session, struct request *request, struct r
 	if (request->length - sizeof(head) != head.size)
 		return session_refuse(session, -EINVAL, "it has %zu bytes of data, but says %u",
 			request->length - sizeof(head), head.size);
-	return migration_write(
-		&session->migration, request->body + sizeof(head), head.size, &session->error);
+	return migration_write(&session->function->migration, request->body + sizeof(head),
+		head.size, &session->error);
 }

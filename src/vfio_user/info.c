@@ -69,7 +69,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 		int fd = fcntl(memory_fd, F_DUPFD_CLOEXEC, 0);
 
 		if (fd < 0) {
-			pace_printf(&session->function->complaints,
+			pace_printf(session->complaints,
 				"no file descriptor is left to give the VMM the shared memory, "
 				"which will be slow: raise the limit (ulimit -n)");
 		} else {

@@ -2,7 +2,6 @@
 #include <vfio_user/session.h>
 
 #include <base/fd.h>
-#include <function/function.h>
 
 #include <errno.h>
 #include <stdarg.h>
@@ -46,28 +45,14 @@ static const struct command {
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 void
-session_init(struct session *session, struct function *function)
+session_init(struct session *session, struct function *function, struct pace *complaints)
 {
-	struct migration_subject subject = {
-		.device = function->device,
-		.memory = member_memory(function->member),
-		.member = function->member,
-		.memory_size = ivshmem_device_bar_size(function->device, 2),
-		.log = function->log,
-	};
-
 	*session = (struct session){
 		.function = function,
+		.complaints = complaints,
 		.max_fds = VFIO_USER_DEFAULT_FDS,
 		.max_transfer = VFIO_USER_MAX_TRANSFER,
 	};
-	migration_init(&session->migration, &subject);
-}
-
-void
-session_done(struct session *session)
-{
-	migration_done(&session->migration);
 }
 
 int
@@ -152,8 +137,8 @@ complain_of(const struct session *session, const struct vfio_user_header *header
 
 	if (header->command < N_COMMANDS && commands[header->command].name)
 		name = commands[header->command].name;
-	pace_printf(&session->function->complaints, "the VMM's %s (%u) is refused: %s", name,
-		header->command, session->error.message);
+	pace_printf(session->complaints, "the VMM's %s (%u) is refused: %s", name, header->command,
+		session->error.message);
 }
 
 bool

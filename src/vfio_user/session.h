@@ -16,7 +16,7 @@
  */
 
 #include <base/error.h>
-#include <function/migration.h>
+#include <base/pace.h>
 #include <vfio_user/protocol.h>
 
 #include <stdbool.h>
@@ -43,21 +43,19 @@ struct reply {
 
 struct session {
 	struct function *function;
+	struct pace *complaints;
 	bool negotiated;
 	struct error error; /* why the last request was refused */
 
 	/* what the client said it takes */
 	unsigned max_fds;
 	uint32_t max_transfer;
-
-	struct migration migration;
 };
 
 /* The largest body in either direction: data, and the structure before it. */
 #define SESSION_MAX_BODY ((size_t)VFIO_USER_MAX_TRANSFER + 64)
 
-void session_init(struct session *session, struct function *function);
-void session_done(struct session *session);
+void session_init(struct session *session, struct function *function, struct pace *complaints);
 
 /*
  * Handle a request and make the reply: its header and, if that says no error, its body. Returns

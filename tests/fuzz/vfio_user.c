@@ -107,6 +107,7 @@ static unsigned n_own;
 
 static struct function function;
 static struct session session;
+static struct pace complaints;
 static struct channel channel;
 static struct reply reply;
 static int vmm, ours; /* the ends of the socket; -1: the connection has ended */
@@ -373,7 +374,7 @@ check_state(void)
 	const struct irqs *irqs = &function.irqs;
 
 	DEMAND(irqs->intx_level == ivshmem_device_intx(function.device));
-	DEMAND(irqs->stopped == !migration_is_running(&session.migration));
+	DEMAND(irqs->stopped == !migration_is_running(&function.migration));
 	/* A level that is high has fired if it could, and masked itself. */
 	if (irqs->index[VFIO_PCI_INTX_IRQ_INDEX].count > 0 &&
 		irqs->index[VFIO_PCI_INTX_IRQ_INDEX].fds[0] >= 0)
@@ -391,7 +392,7 @@ connect_vmm(void)
 	vmm = pair[0];
 	ours = pair[1];
 	negotiated = false;
-	session_init(&session, &function);
+	session_init(&session, &function, &complaints);
 	DEMAND(channel_init(&channel, ours, 0) == 0);
 }
 
@@ -402,7 +403,6 @@ disconnect_vmm(void)
 	ssize_t n;
 
 	channel_done(&channel);
-	session_done(&session);
 	function_restart(&function);
 	if (ours >= 0) {
 		channel_shut(ours);
@@ -672,6 +672,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input = data;
 	input_left = size;
 	fuzz_log = (struct log){LOG_LEVEL_DEBUG, write_log, NULL};
+	complaints = (struct pace){.log = &fuzz_log, .level = LOG_LEVEL_WARNING};
 	greeted = false;
 	n_own = 0;
 	DEMAND(loop_new(&loop) == 0);

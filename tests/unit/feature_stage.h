@@ -35,6 +35,7 @@ struct stage {
 	struct member *member;
 	struct function function;
 	struct session session;
+	struct pace complaints;
 
 	/* what the VMM gets */
 	struct vfio_user_header header;

@@ -15,6 +15,7 @@
 struct room {
 	struct function function;
 	struct session session;
+	struct pace complaints;
 
 	/* the last reply */
 	struct vfio_user_header header;
