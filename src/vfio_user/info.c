@@ -2,7 +2,7 @@
 
 /* What the function has: regions and interrupts. */
 #include <function/function.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +15,8 @@ static int
 check_argsz(struct session *session, uint32_t argsz, size_t size)
 {
 	if (argsz < size)
-		return session_refuse(
-			session, -EINVAL, "argsz is %u, but the answer has %zu bytes", argsz, size);
+		return error_set(&session->error, -EINVAL,
+			"argsz is %u, but the answer has %zu bytes", argsz, size);
 	return 0;
 }
 
@@ -54,7 +54,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 	if (r < 0)
 		return r;
 	if (index >= VFIO_USER_N_REGIONS)
-		return session_refuse(session, -EINVAL, "there is no region %u", index);
+		return error_set(&session->error, -EINVAL, "there is no region %u", index);
 	info = (struct vfio_user_region_info){.argsz = sizeof(info), .index = index};
 	if (index == VFIO_USER_REGION_CONFIG)
 		info.size = CONFIG_SIZE;
@@ -94,7 +94,7 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 	if (r < 0)
 		return r;
 	if (index >= VFIO_PCI_NUM_IRQS)
-		return session_refuse(session, -EINVAL, "there is no interrupt index %u", index);
+		return error_set(&session->error, -EINVAL, "there is no interrupt index %u", index);
 	info = (struct vfio_user_irq_info){
 		.argsz = sizeof(info),
 		.index = index,

@@ -6,7 +6,7 @@
  */
 #include <base/eventfd.h>
 #include <function/function.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <string.h>
@@ -70,8 +70,8 @@ set_resample(struct session *session, struct request *request)
 		&session->function->irqs, request->n_fds > 0 ? &request->fds[0] : &none);
 
 	if (r < 0)
-		return session_refuse(
-			session, r, "the resample eventfd cannot be watched: %s", strerror(-r));
+		return error_set(&session->error, r, "the resample eventfd cannot be watched: %s",
+			strerror(-r));
 	return 0;
 }
 
@@ -99,7 +99,7 @@ handle_set_irqs(struct session *session, struct request *request, struct reply *
 	memcpy(&set, request->body, sizeof(set));
 	wrong = check(irqs, &set, request);
 	if (wrong)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"%s (flags 0x%x, index %u, start %u, count %u, %u descriptors)", wrong,
 			set.flags, set.index, set.start, set.count, request->n_fds);
 	if (set.flags & VFIO_USER_IRQ_SET_DATA_EVENTFD) {

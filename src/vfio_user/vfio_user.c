@@ -84,7 +84,7 @@ end_of_stream(struct vfio_user *vfio_user, int code, const struct request *reque
 			"the VMM is disconnected: it sent a message of %u bytes, which must be "
 			"between %zu and %zu",
 			request->header.size, sizeof(request->header),
-			sizeof(request->header) + SESSION_MAX_BODY);
+			sizeof(request->header) + MESSAGE_MAX_BODY);
 	else if (code == -EPROTO)
 		pace_printf(complaints, "the VMM is disconnected: it sent more descriptors than a "
 					"message may have");

@@ -474,7 +474,7 @@ handle(struct request *request)
 	DEMAND(asked.size == HEADER + request->length);
 	end = session_handle(&session, request, &header, &reply);
 	DEMAND(header.id == asked.id && header.command == asked.command);
-	DEMAND(header.size == HEADER + reply.length && reply.length <= SESSION_MAX_BODY);
+	DEMAND(header.size == HEADER + reply.length && reply.length <= MESSAGE_MAX_BODY);
 	if (header.flags & VFIO_USER_ERROR) {
 		DEMAND(header.flags == (VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR));
 		DEMAND(header.error > 0 && header.error < 4096);

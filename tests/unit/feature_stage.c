@@ -79,7 +79,7 @@ stage_join(struct stage *stage, struct ivshmem_device_config *config, bool late)
 	stage->complaints = (struct pace){.log = &stage->log, .level = LOG_LEVEL_WARNING};
 	session_init(&stage->session, &stage->function, &stage->complaints);
 	stage->session.negotiated = true;
-	stage->reply.body = malloc(SESSION_MAX_BODY);
+	stage->reply.body = malloc(MESSAGE_MAX_BODY);
 	CHECK(stage->reply.body);
 }
 
