@@ -7,10 +7,11 @@
  *
  * Theory of operation
  *
- * member.c opens and closes, and has the memory. messages.c is told by the uplink (src/group) what the
- * server says. vectors.c watches our own eventfds, and keeps the device's idea of everybody's equal
- * to the uplink's table: as long as a device is attached, it has as many vectors of each peer as the
- * table. What it does not want is dropped from the table at once.
+ * member.c opens and closes, and calls the others, which do not call it. messages.c is told by the
+ * uplink (src/group) what the server says. memory.c maps the memory. vectors.c watches our own
+ * eventfds, and keeps the device's idea of everybody's equal to the uplink's table: as long as a device
+ * is attached, it has as many vectors of each peer as the table. What it does not want is dropped from
+ * the table at once.
  *
  * Our own eventfds are watched by the loop while a device is attached to be interrupted, and while
  * nobody else watches them instead.
@@ -56,16 +57,17 @@ struct member {
 	unsigned n_own;
 };
 
-/* ---- member.c -------------------------------------------------------------------------------- */
+/* ---- memory.c -------------------------------------------------------------------------------- */
+
+/* Open what config->shm or config->file names. */
+int memory_open(struct member *member, const struct member_config *config, struct error *reterr);
 
 /* Map the memory and keep it; takes *fd over on success. */
-int member_take_memory(struct member *member, int *fd, struct error *reterr);
+int memory_take(struct member *member, int *fd, struct error *reterr);
+void memory_release(struct member *member);
 
-void member_release_memory(struct member *member);
-
-/* Tell the attached device of our id and the memory, if they are there. The memory must be new to
- * it. */
-int member_tell_device(struct member *member, struct error *reterr);
+/* Tell the attached device of the memory, which is new to it, if both are there. */
+int memory_tell_device(struct member *member, struct error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
 

@@ -35,14 +35,14 @@ static int
 take_memory(struct uplink *uplink, int *fd, struct error *reterr)
 {
 	struct member *member = member_of(uplink);
-	int r = member_take_memory(member, fd, reterr);
+	int r = memory_take(member, fd, reterr);
 
 	if (r < 0)
 		return r;
-	r = member_tell_device(member, reterr);
+	r = memory_tell_device(member, reterr);
 	/* Nobody must be given what the device has refused, and has not seen. */
 	if (r < 0)
-		member_release_memory(member);
+		memory_release(member);
 	return r;
 }
 

@@ -4,8 +4,8 @@
  * Accesses of the guest to BARs and config space. All of them succeed: what is not there reads as
  * all ones and takes no writes.
  */
-#include <vfio_user/function.h>
-#include <vfio_user/session.h>
+#include <function/function.h>
+#include <vfio_user/handlers.h>
 
 #include <endian.h>
 #include <errno.h>
@@ -126,7 +126,7 @@ handle_region_read(struct session *session, struct request *request, struct repl
 
 	memcpy(&access, request->body, sizeof(access));
 	if (access.count > VFIO_USER_MAX_TRANSFER)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"%u bytes are more than the %u of one message", access.count,
 			VFIO_USER_MAX_TRANSFER);
 	reply_add(reply, &access, sizeof(access));
@@ -142,7 +142,7 @@ handle_region_write(struct session *session, struct request *request, struct rep
 
 	memcpy(&access, request->body, sizeof(access));
 	if (request->length - sizeof(access) != access.count)
-		return session_refuse(session, -EINVAL, "it has %zu bytes of data, but says %u",
+		return error_set(&session->error, -EINVAL, "it has %zu bytes of data, but says %u",
 			request->length - sizeof(access), access.count);
 	do_access(session->function, &access, NULL, request->body + sizeof(access));
 	reply_add(reply, &access, sizeof(access));
@@ -160,13 +160,13 @@ handle_write_multi(struct session *session, struct request *request, struct repl
 
 	memcpy(&multi, request->body, sizeof(multi));
 	if (multi.count != n || request->length != sizeof(multi) + n * sizeof(one))
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"its %zu bytes do not hold the %llu writes it announces", request->length,
 			(unsigned long long)multi.count);
 	for (size_t i = 0; i < n; i++) {
 		memcpy(&one, next + i * sizeof(one), sizeof(one));
 		if (one.count > sizeof(one.data))
-			return session_refuse(session, -EINVAL,
+			return error_set(&session->error, -EINVAL,
 				"write %zu of it has %u bytes, but 8 is the most", i, one.count);
 	}
 	for (size_t i = 0; i < n; i++) {

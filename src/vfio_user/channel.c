@@ -5,6 +5,7 @@
 #include <base/fd.h>
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,7 +18,7 @@ int
 channel_init(struct channel *channel, int socket, uint64_t spin_ns)
 {
 	*channel = (struct channel){.socket = socket, .spin_ns = spin_ns};
-	channel->capacity = sizeof(struct vfio_user_header) + SESSION_MAX_BODY + READ_SIZE;
+	channel->capacity = sizeof(struct vfio_user_header) + MESSAGE_MAX_BODY + READ_SIZE;
 	channel->buffer = malloc(channel->capacity);
 	return channel->buffer ? 0 : -ENOMEM;
 }
@@ -167,7 +168,7 @@ channel_receive(struct channel *channel, struct request *ret_request)
 		if (channel->have >= sizeof(header)) {
 			memcpy(&header, channel->buffer, sizeof(header));
 			if (header.size < sizeof(header) ||
-				header.size > sizeof(header) + SESSION_MAX_BODY) {
+				header.size > sizeof(header) + MESSAGE_MAX_BODY) {
 				ret_request->header = header;
 				return -EMSGSIZE;
 			}

@@ -11,8 +11,7 @@
  * message that the last byte of the read is in.
  */
 
-#include <vfio_user/protocol.h>
-#include <vfio_user/session.h>
+#include <vfio_user/message.h>
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
  * ivshmem device has no DMA, so it says yes to everything and keeps nothing: the descriptors are
  * closed with the request.
  */
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 int
 handle_dma_map(struct session *session, struct request *request, struct reply *reply)

@@ -5,7 +5,7 @@
 #include <base/fd.h>
 #include <base/list.h>
 #include <vfio_user/channel.h>
-#include <vfio_user/protocol.h>
+#include <vfio_user/message.h>
 
 #include <errno.h>
 #include <string.h>
@@ -115,7 +115,7 @@ listen_to(int fd)
 	if (n < (ssize_t)sizeof(header))
 		return SPEECH_NONE;
 	/* The session refuses what is no message. */
-	if (header.size < sizeof(header) || header.size > sizeof(header) + SESSION_MAX_BODY)
+	if (header.size < sizeof(header) || header.size > sizeof(header) + MESSAGE_MAX_BODY)
 		return SPEECH_COMPLETE;
 	if (header.size > FIRST_MESSAGE_MAX)
 		return SPEECH_TOO_LONG;

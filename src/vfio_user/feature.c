@@ -7,8 +7,8 @@
  * kernel does for its devices, and as there, a feature that does not exist is -ENOTTY. A device that
  * is not the master has none.
  */
-#include <vfio_user/function.h>
-#include <vfio_user/session.h>
+#include <function/function.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <string.h>
@@ -29,7 +29,7 @@ get_migration(struct session *session, struct reply *reply)
 static int
 get_state(struct session *session, struct reply *reply)
 {
-	struct vfio_user_device_state state = {.device_state = session->migration.state};
+	struct vfio_user_device_state state = {.device_state = session->function->migration.state};
 
 	reply_add(reply, &state, sizeof(state));
 	return 0;
@@ -42,12 +42,7 @@ set_state(struct session *session, const void *data, struct reply *reply)
 	int r;
 
 	memcpy(&state, data, sizeof(state));
-	/* It may have arrived meanwhile. */
-	migration_set_memory(&session->migration, member_memory(session->function->member));
-	/* Rings that nobody has looked at are found when the state is saved. They belong to it. */
-	function_set_stopped(session->function, true);
-	r = migration_set_state(&session->migration, state.device_state, &session->error);
-	function_set_stopped(session->function, !migration_is_running(&session->migration));
+	r = function_set_state(session->function, state.device_state, &session->error);
 	if (r < 0)
 		return r;
 	reply_add(reply, &state, sizeof(state));
@@ -74,18 +69,18 @@ find_feature(struct session *session, uint32_t flags)
 	const struct feature *feature;
 
 	if (number >= N_FEATURES || features[number].size == 0) {
-		session_refuse(session, -ENOTTY, "there is no feature %u", number);
+		error_set(&session->error, -ENOTTY, "there is no feature %u", number);
 		return NULL;
 	}
-	if (!migration_supported(&session->migration)) {
-		session_refuse(session, -ENOTTY,
+	if (!migration_supported(&session->function->migration)) {
+		error_set(&session->error, -ENOTTY,
 			"only the master is migrated, and this device is a peer (role=peer, "
 			"master=off)");
 		return NULL;
 	}
 	feature = &features[number];
 	if ((flags & VFIO_USER_FEATURE_SET) && !feature->set) {
-		session_refuse(session, -EINVAL, "feature %u cannot be set", number);
+		error_set(&session->error, -EINVAL, "feature %u cannot be set", number);
 		return NULL;
 	}
 	return feature;
@@ -102,12 +97,12 @@ handle_feature(struct session *session, struct request *request, struct reply *r
 	memcpy(&head, request->body, sizeof(head));
 	operation = head.flags & OPERATIONS;
 	if (head.argsz < sizeof(head) || (head.flags & ~ALL_FLAGS) != 0)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"argsz %u must be at least %zu, and flags 0x%x must be known", head.argsz,
 			sizeof(head), head.flags);
 	if (!(head.flags & VFIO_USER_FEATURE_PROBE) && operation != VFIO_USER_FEATURE_GET &&
 		operation != VFIO_USER_FEATURE_SET)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"flags 0x%x must have exactly one of GET and SET, or PROBE", head.flags);
 	feature = find_feature(session, head.flags);
 	if (!feature)
@@ -120,7 +115,7 @@ handle_feature(struct session *session, struct request *request, struct reply *r
 	}
 	need = sizeof(head) + feature->size;
 	if (head.argsz < need || (operation == VFIO_USER_FEATURE_SET && request->length < need))
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"argsz %u and body of %zu bytes must have room for %zu bytes", head.argsz,
 			request->length, need);
 	head.argsz = (uint32_t)need;
@@ -141,10 +136,10 @@ check_size(struct session *session, const struct vfio_user_mig_data *head)
 	if (most > VFIO_USER_MAX_TRANSFER)
 		most = VFIO_USER_MAX_TRANSFER;
 	if (head->size > most)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"%u bytes are more than the %u of one message", head->size, most);
 	if (head->argsz < sizeof(*head) + head->size)
-		return session_refuse(session, -EINVAL, "argsz %u has no room for %u bytes",
+		return error_set(&session->error, -EINVAL, "argsz %u has no room for %u bytes",
 			head->argsz, head->size);
 	return 0;
 }
@@ -161,8 +156,8 @@ handle_mig_data_read(struct session *session, struct request *request, struct re
 	r = check_size(session, &head);
 	if (r < 0)
 		return r;
-	r = migration_read(
-		&session->migration, reply->body + sizeof(head), head.size, &n, &session->error);
+	r = migration_read(&session->function->migration, reply->body + sizeof(head), head.size, &n,
+		&session->error);
 	if (r < 0)
 		return r;
 	head.size = (uint32_t)n;
@@ -184,8 +179,8 @@ handle_mig_data_write(struct session *session, struct request *request, struct r
 	if (r < 0)
 		return r;
 	if (request->length - sizeof(head) != head.size)
-		return session_refuse(session, -EINVAL, "it has %zu bytes of data, but says %u",
+		return error_set(&session->error, -EINVAL, "it has %zu bytes of data, but says %u",
 			request->length - sizeof(head), head.size);
-	return migration_write(
-		&session->migration, request->body + sizeof(head), head.size, &session->error);
+	return migration_write(&session->function->migration, request->body + sizeof(head),
+		head.size, &session->error);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* What the function has: regions and interrupts. */
-#include <vfio_user/function.h>
-#include <vfio_user/session.h>
+#include <function/function.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +15,8 @@ static int
 check_argsz(struct session *session, uint32_t argsz, size_t size)
 {
 	if (argsz < size)
-		return session_refuse(
-			session, -EINVAL, "argsz is %u, but the answer has %zu bytes", argsz, size);
+		return error_set(&session->error, -EINVAL,
+			"argsz is %u, but the answer has %zu bytes", argsz, size);
 	return 0;
 }
 
@@ -34,7 +34,7 @@ handle_device_info(struct session *session, struct request *request, struct repl
 		.argsz = sizeof(info),
 		.flags = VFIO_USER_DEVICE_PCI | VFIO_USER_DEVICE_RESETS,
 		.num_regions = VFIO_USER_N_REGIONS,
-		.num_irqs = VFIO_USER_N_IRQS,
+		.num_irqs = VFIO_PCI_NUM_IRQS,
 	};
 	reply_add(reply, &info, sizeof(info));
 	return 0;
@@ -54,7 +54,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 	if (r < 0)
 		return r;
 	if (index >= VFIO_USER_N_REGIONS)
-		return session_refuse(session, -EINVAL, "there is no region %u", index);
+		return error_set(&session->error, -EINVAL, "there is no region %u", index);
 	info = (struct vfio_user_region_info){.argsz = sizeof(info), .index = index};
 	if (index == VFIO_USER_REGION_CONFIG)
 		info.size = CONFIG_SIZE;
@@ -69,7 +69,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 		int fd = fcntl(memory_fd, F_DUPFD_CLOEXEC, 0);
 
 		if (fd < 0) {
-			pace_printf(&session->function->complaints,
+			pace_printf(session->complaints,
 				"no file descriptor is left to give the VMM the shared memory, "
 				"which will be slow: raise the limit (ulimit -n)");
 		} else {
@@ -93,8 +93,8 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 	r = check_argsz(session, info.argsz, sizeof(info));
 	if (r < 0)
 		return r;
-	if (index >= VFIO_USER_N_IRQS)
-		return session_refuse(session, -EINVAL, "there is no interrupt index %u", index);
+	if (index >= VFIO_PCI_NUM_IRQS)
+		return error_set(&session->error, -EINVAL, "there is no interrupt index %u", index);
 	info = (struct vfio_user_irq_info){
 		.argsz = sizeof(info),
 		.index = index,
@@ -103,7 +103,7 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 	/* Not NORESIZE: with it, QEMU turns all of MSI-X off and on for every vector newly used. */
 	if (info.count > 0)
 		info.flags = VFIO_USER_IRQ_EVENTFD;
-	if (index == VFIO_USER_IRQ_INTX && info.count > 0)
+	if (index == VFIO_PCI_INTX_IRQ_INDEX && info.count > 0)
 		info.flags |= VFIO_USER_IRQ_MASKABLE | VFIO_USER_IRQ_AUTOMASKED;
 	reply_add(reply, &info, sizeof(info));
 	return 0;

@@ -10,8 +10,8 @@
  * the first ones. argsz in the reply is what all entries from that one on would need: a client goes
  * on asking while it got fewer.
  */
-#include <vfio_user/function.h>
-#include <vfio_user/session.h>
+#include <function/function.h>
+#include <vfio_user/handlers.h>
 
 #include <ivshmem/abi.h>
 
@@ -122,7 +122,7 @@ handle_io_fds(struct session *session, struct request *request, struct reply *re
 
 	memcpy(&head, request->body, sizeof(head));
 	if (head.argsz < sizeof(head) || head.flags != 0 || head.index >= VFIO_USER_N_REGIONS)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"argsz %u must be at least %zu, flags 0x%x must be 0, and there must be a "
 			"region %u",
 			head.argsz, sizeof(head), head.flags, head.index);
@@ -137,7 +137,7 @@ handle_io_fds(struct session *session, struct request *request, struct reply *re
 	if (listing.vectors > 0) {
 		r = list_all(&listing, reply);
 		if (r < 0)
-			return session_refuse(session, r,
+			return error_set(&session->error, r,
 				"the eventfds cannot be copied: %s (raise the "
 				"limit of file descriptors, ulimit -n)",
 				strerror(-r));

@@ -8,6 +8,7 @@
  * structures and numbers it takes over.
  */
 
+#include <linux/vfio.h>
 #include <stdint.h>
 
 enum {
@@ -94,15 +95,7 @@ struct vfio_user_region_info {
 #define VFIO_USER_REGION_WRITABLE 2U
 #define VFIO_USER_REGION_MMAP     4U
 
-enum {
-	VFIO_USER_IRQ_INTX,
-	VFIO_USER_IRQ_MSI,
-	VFIO_USER_IRQ_MSIX,
-	VFIO_USER_IRQ_ERR,
-	VFIO_USER_IRQ_REQ,
-	VFIO_USER_N_IRQS
-};
-
+/* `index` is the kernel's: VFIO_PCI_INTX_IRQ_INDEX and so on. */
 struct vfio_user_irq_info {
 	uint32_t argsz, flags, index, count;
 };

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/session.h>
 
-#include <base/fd.h>
-#include <vfio_user/function.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static const struct command {
 	const char *name;
-	session_handler *handle;
+	request_handler *handle;
 	size_t min_length; /* of the body */
 } commands[] = {
 	[VFIO_USER_VERSION] = {"VERSION", handle_version, sizeof(struct vfio_user_version)},
@@ -46,74 +41,14 @@ static const struct command {
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 void
-session_init(struct session *session, struct function *function)
+session_init(struct session *session, struct function *function, struct pace *complaints)
 {
-	struct migration_subject subject = {
-		.device = function->device,
-		.memory = member_memory(function->member),
-		.member = function->member,
-		.memory_size = ivshmem_device_bar_size(function->device, 2),
-		.log = function->log,
-	};
-
 	*session = (struct session){
 		.function = function,
+		.complaints = complaints,
 		.max_fds = VFIO_USER_DEFAULT_FDS,
 		.max_transfer = VFIO_USER_MAX_TRANSFER,
 	};
-	migration_init(&session->migration, &subject);
-}
-
-void
-session_done(struct session *session)
-{
-	migration_done(&session->migration);
-}
-
-int
-session_refuse(struct session *session, int code, const char *format, ...)
-{
-	va_list args;
-
-	session->error.code = code;
-	va_start(args, format);
-	vsnprintf(session->error.message, sizeof(session->error.message), format, args);
-	va_end(args);
-	return code;
-}
-
-int
-reply_init(struct reply *reply)
-{
-	*reply = (struct reply){
-		.message = malloc(sizeof(struct vfio_user_header) + SESSION_MAX_BODY)};
-	if (!reply->message)
-		return -ENOMEM;
-	reply->body = reply->message + sizeof(struct vfio_user_header);
-	return 0;
-}
-
-void
-reply_done(struct reply *reply)
-{
-	reply_drop(reply);
-	free(reply->message);
-	*reply = (struct reply){0};
-}
-
-void
-reply_add(struct reply *reply, const void *data, size_t length)
-{
-	memcpy(reply->body + reply->length, data, length);
-	reply->length += length;
-}
-
-void
-reply_drop(struct reply *reply)
-{
-	reply->length = 0;
-	while (reply->n_fds > 0)
-		fd_close(reply->fds[--reply->n_fds]);
 }
 
 static int
@@ -125,20 +60,20 @@ dispatch(struct session *session, struct request *request, struct reply *reply)
 	int malformed = session->negotiated ? -EINVAL : -EPROTO;
 
 	if ((header->flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
-		return session_refuse(session, -EPROTO,
+		return error_set(&session->error, -EPROTO,
 			"it is not a command (flags 0x%x), and we never asked for a reply",
 			header->flags);
 	if (!session->negotiated && header->command != VFIO_USER_VERSION)
-		return session_refuse(session, -EPROTO, "VERSION must come first");
+		return error_set(&session->error, -EPROTO, "VERSION must come first");
 	if (header->command >= N_COMMANDS || !commands[header->command].handle)
-		return session_refuse(session, -ENOSYS, "there is no such command");
+		return error_set(&session->error, -ENOSYS, "there is no such command");
 	if (request->n_fds > VFIO_USER_MAX_FDS)
-		return session_refuse(session, malformed,
+		return error_set(&session->error, malformed,
 			"it has %u descriptors, but %d are the most", request->n_fds,
 			VFIO_USER_MAX_FDS);
 	command = &commands[header->command];
 	if (request->length < command->min_length)
-		return session_refuse(session, malformed,
+		return error_set(&session->error, malformed,
 			"its body has %zu bytes, but %zu are needed", request->length,
 			command->min_length);
 	return command->handle(session, request, reply);
@@ -152,8 +87,8 @@ complain_of(const struct session *session, const struct vfio_user_header *header
 
 	if (header->command < N_COMMANDS && commands[header->command].name)
 		name = commands[header->command].name;
-	pace_printf(&session->function->complaints, "the VMM's %s (%u) is refused: %s", name,
-		header->command, session->error.message);
+	pace_printf(session->complaints, "the VMM's %s (%u) is refused: %s", name, header->command,
+		session->error.message);
 }
 
 bool

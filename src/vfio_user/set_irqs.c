@@ -5,8 +5,8 @@
  * VFIO_DEVICE_SET_IRQS is the model; everything is checked before anything is done.
  */
 #include <base/eventfd.h>
-#include <vfio_user/function.h>
-#include <vfio_user/session.h>
+#include <function/function.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <string.h>
@@ -35,7 +35,7 @@ check(const struct irqs *irqs, const struct vfio_user_irq_set *set, const struct
 		return "argsz is smaller than the structure";
 	if (set->flags & ~(DATA_BITS | ACTION_BITS) || !is_one_bit(data) || !is_one_bit(action))
 		return "its flags are not exactly one kind of data and one action";
-	if (set->index >= VFIO_USER_N_IRQS)
+	if (set->index >= VFIO_PCI_NUM_IRQS)
 		return "there is no such interrupt index";
 	available = irqs->index[set->index].count;
 	if (set->start > available || set->count > available - set->start)
@@ -44,7 +44,7 @@ check(const struct irqs *irqs, const struct vfio_user_irq_set *set, const struct
 		!(set->flags == (VFIO_USER_IRQ_SET_DATA_NONE | VFIO_USER_IRQ_SET_ACTION_TRIGGER) &&
 			set->start == 0))
 		return "its count is 0";
-	if (action != VFIO_USER_IRQ_SET_ACTION_TRIGGER && set->index != VFIO_USER_IRQ_INTX)
+	if (action != VFIO_USER_IRQ_SET_ACTION_TRIGGER && set->index != VFIO_PCI_INTX_IRQ_INDEX)
 		return "only INTx can be masked";
 	if (data == VFIO_USER_IRQ_SET_DATA_EVENTFD) {
 		if (action == VFIO_USER_IRQ_SET_ACTION_MASK)
@@ -70,8 +70,8 @@ set_resample(struct session *session, struct request *request)
 		&session->function->irqs, request->n_fds > 0 ? &request->fds[0] : &none);
 
 	if (r < 0)
-		return session_refuse(
-			session, r, "the resample eventfd cannot be watched: %s", strerror(-r));
+		return error_set(&session->error, r, "the resample eventfd cannot be watched: %s",
+			strerror(-r));
 	return 0;
 }
 
@@ -99,7 +99,7 @@ handle_set_irqs(struct session *session, struct request *request, struct reply *
 	memcpy(&set, request->body, sizeof(set));
 	wrong = check(irqs, &set, request);
 	if (wrong)
-		return session_refuse(session, -EINVAL,
+		return error_set(&session->error, -EINVAL,
 			"%s (flags 0x%x, index %u, start %u, count %u, %u descriptors)", wrong,
 			set.flags, set.index, set.start, set.count, request->n_fds);
 	if (set.flags & VFIO_USER_IRQ_SET_DATA_EVENTFD) {

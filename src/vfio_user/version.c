@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* VERSION: the first message, and what both sides can take. */
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <errno.h>
 #include <jansson.h>
@@ -32,7 +32,7 @@ take_limit(struct session *session, const json_t *client, const char *name, uint
 		return 0;
 	limit = json_integer_value(number);
 	if (!json_is_integer(number) || limit < 0)
-		return session_refuse(session, -EPROTO,
+		return error_set(&session->error, -EPROTO,
 			"%s in its JSON must be a whole number, and not negative", name);
 	*value = limit < max ? (uint32_t)limit : max;
 	return 0;
@@ -46,8 +46,8 @@ check_migration(struct session *session, const json_t *client)
 	uint32_t page_size;
 
 	if (migration && !json_is_object(migration))
-		return session_refuse(
-			session, -EPROTO, "`migration` in its JSON must be an object");
+		return error_set(
+			&session->error, -EPROTO, "`migration` in its JSON must be an object");
 	return take_limit(session, migration, "pgsize", UINT32_MAX, &page_size);
 }
 
@@ -59,7 +59,7 @@ take_capabilities(struct session *session, const json_t *root)
 	int r;
 
 	if (!json_is_object(root) || (client && !json_is_object(client)))
-		return session_refuse(session, -EPROTO,
+		return error_set(&session->error, -EPROTO,
 			"its JSON must be an object, as must `capabilities` in it");
 	r = take_limit(session, client, "max_msg_fds", VFIO_USER_MAX_REPLY_FDS, &max_fds);
 	if (r == 0)
@@ -85,14 +85,15 @@ take_json(struct session *session, const char *text, size_t length)
 	if (length == 0)
 		return 0;
 	if (length > MAX_JSON || memchr(text, '\0', length) != text + length - 1)
-		return session_refuse(session, -EPROTO,
+		return error_set(&session->error, -EPROTO,
 			"its JSON must be one string that ends in a NUL, of %d bytes at most",
 			MAX_JSON);
 	if (length == 1)
 		return 0;
 	root = json_loadb(text, length - 1, JSON_REJECT_DUPLICATES, &error);
 	if (!root)
-		return session_refuse(session, -EPROTO, "its JSON does not parse: %s", error.text);
+		return error_set(
+			&session->error, -EPROTO, "its JSON does not parse: %s", error.text);
 	r = take_capabilities(session, root);
 	json_decref(root);
 	return r;
@@ -105,10 +106,10 @@ handle_version(struct session *session, struct request *request, struct reply *r
 	int r;
 
 	if (session->negotiated)
-		return session_refuse(session, -EINVAL, "the version was negotiated before");
+		return error_set(&session->error, -EINVAL, "the version was negotiated before");
 	memcpy(&version, request->body, sizeof(version));
 	if (version.major != VFIO_USER_MAJOR)
-		return session_refuse(session, -EPROTO,
+		return error_set(&session->error, -EPROTO,
 			"it speaks version %u.%u of vfio-user, but we speak %d.%d", version.major,
 			version.minor, VFIO_USER_MAJOR, VFIO_USER_MINOR);
 	r = take_json(session, (const char *)request->body + sizeof(version),

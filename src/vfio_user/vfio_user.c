@@ -5,9 +5,9 @@
 #include <base/fd.h>
 #include <base/list.h>
 #include <base/pace.h>
+#include <function/function.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
-#include <vfio_user/function.h>
 #include <vfio_user/rejoin.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>
@@ -39,7 +39,8 @@ struct vfio_user {
 	bool quit;
 	bool only_one; /* no other VMM can come */
 
-	struct pace visits; /* who came and went */
+	struct pace visits;     /* who came and went */
+	struct pace complaints; /* of what VMMs do */
 	struct door door;
 	struct rejoin rejoin;
 
@@ -71,7 +72,7 @@ unlock(struct vfio_user *vfio_user)
 static void
 end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
 {
-	struct pace *complaints = &vfio_user->function->complaints;
+	struct pace *complaints = &vfio_user->complaints;
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&vfio_user->vmm, who);
@@ -83,7 +84,7 @@ end_of_stream(struct vfio_user *vfio_user, int code, const struct request *reque
 			"the VMM is disconnected: it sent a message of %u bytes, which must be "
 			"between %zu and %zu",
 			request->header.size, sizeof(request->header),
-			sizeof(request->header) + SESSION_MAX_BODY);
+			sizeof(request->header) + MESSAGE_MAX_BODY);
 	else if (code == -EPROTO)
 		pace_printf(complaints, "the VMM is disconnected: it sent more descriptors than a "
 					"message may have");
@@ -165,7 +166,6 @@ release(struct vfio_user *vfio_user)
 {
 	channel_done(&vfio_user->channel);
 	reply_done(&vfio_user->reply);
-	session_done(&vfio_user->session);
 	function_restart(vfio_user->function);
 	channel_shut(vfio_user->socket);
 	vfio_user->socket = fd_close(vfio_user->socket);
@@ -199,7 +199,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 
 	rejoin_allow(&vfio_user->rejoin, false);
 	function_restart(vfio_user->function);
-	session_init(&vfio_user->session, vfio_user->function);
+	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
 	vfio_user->vmm = *who;
 	vfio_user->socket = fd_take(socket);
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
@@ -243,11 +243,11 @@ enter(int *socket, const struct process *who, void *data)
 	int r = begin(vfio_user, socket, who);
 
 	if (r < 0)
-		pace_printf(&vfio_user->function->complaints, "process %d cannot be served: %s",
+		pace_printf(&vfio_user->complaints, "process %d cannot be served: %s",
 			(int)who->pid, strerror(-r));
 	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
 		return;
-	pace_printf(&vfio_user->function->complaints,
+	pace_printf(&vfio_user->complaints,
 		"the server is gone: the VM gets the memory and the peers that it left behind, and "
 		"hears of no others");
 }
@@ -329,9 +329,7 @@ replace(struct member *next, void *data, struct error *reterr)
 
 	if (r < 0)
 		return r;
-	function->complaints = previous->complaints;
 	vfio_user->function = function;
-	vfio_user->door.complaints = &function->complaints;
 	free_function(previous);
 	member_close(member);
 	if (vfio_user->rejoined)
@@ -352,6 +350,7 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 {
 	vfio_user->door = (struct door){
 		.loop = config->loop,
+		.complaints = &vfio_user->complaints,
 		.grace_ns = config->grace_ns,
 		.listener_lasts = config->listener_lasts,
 		.state = place,
@@ -384,6 +383,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	vfio_user->loop = config->loop;
 	vfio_user->log = config->log;
 	vfio_user->visits = (struct pace){.log = config->log, .level = LOG_LEVEL_INFO};
+	vfio_user->complaints = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
 	vfio_user->device = *config->device;
 	vfio_user->rejoined = config->rejoined;
 	vfio_user->data = config->data;
@@ -393,7 +393,6 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	init_parts(vfio_user, config);
 	r = make_function(&vfio_user->function, vfio_user, config->member, reterr);
 	if (r == 0) {
-		vfio_user->door.complaints = &vfio_user->function->complaints;
 		r = watch_done(vfio_user);
 		if (r < 0)
 			error_set(reterr, r, "cannot make an eventfd: %s", strerror(-r));

@@ -11,7 +11,7 @@
 
 #include <fuzz.h>
 
-#include <vfio_user/migration.h>
+#include <function/migration.h>
 
 #include <errno.h>
 #include <stdbool.h>

@@ -27,8 +27,8 @@
 #include <fuzz.h>
 
 #include <base/fd.h>
+#include <function/function.h>
 #include <vfio_user/channel.h>
-#include <vfio_user/function.h>
 #include <vfio_user/session.h>
 
 #include <ivshmem/abi.h>
@@ -107,6 +107,7 @@ static unsigned n_own;
 
 static struct function function;
 static struct session session;
+static struct pace complaints;
 static struct channel channel;
 static struct reply reply;
 static int vmm, ours; /* the ends of the socket; -1: the connection has ended */
@@ -373,10 +374,10 @@ check_state(void)
 	const struct irqs *irqs = &function.irqs;
 
 	DEMAND(irqs->intx_level == ivshmem_device_intx(function.device));
-	DEMAND(irqs->stopped == !migration_is_running(&session.migration));
+	DEMAND(irqs->stopped == !migration_is_running(&function.migration));
 	/* A level that is high has fired if it could, and masked itself. */
-	if (irqs->index[VFIO_USER_IRQ_INTX].count > 0 &&
-		irqs->index[VFIO_USER_IRQ_INTX].fds[0] >= 0)
+	if (irqs->index[VFIO_PCI_INTX_IRQ_INDEX].count > 0 &&
+		irqs->index[VFIO_PCI_INTX_IRQ_INDEX].fds[0] >= 0)
 		DEMAND(!irqs->intx_level || irqs->intx_masked || irqs->stopped);
 }
 
@@ -391,7 +392,7 @@ connect_vmm(void)
 	vmm = pair[0];
 	ours = pair[1];
 	negotiated = false;
-	session_init(&session, &function);
+	session_init(&session, &function, &complaints);
 	DEMAND(channel_init(&channel, ours, 0) == 0);
 }
 
@@ -402,7 +403,6 @@ disconnect_vmm(void)
 	ssize_t n;
 
 	channel_done(&channel);
-	session_done(&session);
 	function_restart(&function);
 	if (ours >= 0) {
 		channel_shut(ours);
@@ -474,7 +474,7 @@ handle(struct request *request)
 	DEMAND(asked.size == HEADER + request->length);
 	end = session_handle(&session, request, &header, &reply);
 	DEMAND(header.id == asked.id && header.command == asked.command);
-	DEMAND(header.size == HEADER + reply.length && reply.length <= SESSION_MAX_BODY);
+	DEMAND(header.size == HEADER + reply.length && reply.length <= MESSAGE_MAX_BODY);
 	if (header.flags & VFIO_USER_ERROR) {
 		DEMAND(header.flags == (VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR));
 		DEMAND(header.error > 0 && header.error < 4096);
@@ -672,6 +672,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input = data;
 	input_left = size;
 	fuzz_log = (struct log){LOG_LEVEL_DEBUG, write_log, NULL};
+	complaints = (struct pace){.log = &fuzz_log, .level = LOG_LEVEL_WARNING};
 	greeted = false;
 	n_own = 0;
 	DEMAND(loop_new(&loop) == 0);

@@ -75,7 +75,7 @@ TEST(stopped_means_no_interrupts)
 	};
 
 	stage_open(&a, 1, IVSHMEM_DEVICE_MASTER_ON);
-	set_irqs(&a, VFIO_USER_IRQ_MSIX, VECTORS);
+	set_irqs(&a, VFIO_PCI_MSIX_IRQ_INDEX, VECTORS);
 	ring_self(&a, 3, true);
 	CHECK(fired(&a, 3));
 	for (size_t i = 0; i < LENGTH(states); i++) {
@@ -112,8 +112,8 @@ TEST(waiting_rings_travel)
 
 	stage_open(&a, 1, IVSHMEM_DEVICE_MASTER_ON);
 	stage_open(&b, 1, IVSHMEM_DEVICE_MASTER_ON);
-	set_irqs(&a, VFIO_USER_IRQ_MSIX, VECTORS);
-	set_irqs(&b, VFIO_USER_IRQ_MSIX, VECTORS);
+	set_irqs(&a, VFIO_PCI_MSIX_IRQ_INDEX, VECTORS);
+	set_irqs(&b, VFIO_PCI_MSIX_IRQ_INDEX, VECTORS);
 	ring_self(&a, 2, false);
 	go(&a, MIGRATION_STOP_COPY);
 	CHECK(!fired(&a, 2));
@@ -148,7 +148,7 @@ TEST(intx_travels)
 		loop_until_vectors(stage, VECTORS);
 		for (unsigned k = 0; k < VECTORS; k++)
 			stage->eventfds[k] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-		set_irqs(stage, VFIO_USER_IRQ_INTX, 1);
+		set_irqs(stage, VFIO_PCI_INTX_IRQ_INDEX, 1);
 	}
 	region_write(&a, 0, IVSHMEM_REG_INTR_MASK, 1);
 	go(&a, MIGRATION_STOP);
@@ -193,7 +193,7 @@ TEST(a_peer_has_no_migration)
 		CHECK_EQ(write_data(&a, 16, 8, "ivshmig", 8), EINVAL);
 		/* and still interrupts */
 		if (revision == 1) {
-			set_irqs(&a, VFIO_USER_IRQ_MSIX, VECTORS);
+			set_irqs(&a, VFIO_PCI_MSIX_IRQ_INDEX, VECTORS);
 			ring_self(&a, 3, true);
 			CHECK(fired(&a, 3));
 		}

@@ -76,9 +76,10 @@ stage_join(struct stage *stage, struct ivshmem_device_config *config, bool late)
 	if (function_init(
 		    &stage->function, stage->loop, stage->member, config, &stage->log, &error) < 0)
 		FAIL("%s", error.message);
-	session_init(&stage->session, &stage->function);
+	stage->complaints = (struct pace){.log = &stage->log, .level = LOG_LEVEL_WARNING};
+	session_init(&stage->session, &stage->function, &stage->complaints);
 	stage->session.negotiated = true;
-	stage->reply.body = malloc(SESSION_MAX_BODY);
+	stage->reply.body = malloc(MESSAGE_MAX_BODY);
 	CHECK(stage->reply.body);
 }
 
@@ -118,7 +119,6 @@ stage_open(struct stage *stage, unsigned revision, enum ivshmem_device_master ma
 void
 stage_close(struct stage *stage)
 {
-	session_done(&stage->session);
 	function_done(&stage->function);
 	member_close(stage->member);
 	loop_free(stage->loop);

@@ -7,7 +7,7 @@
  * out of it. What every reply has in common is checked here.
  */
 
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <test.h>
@@ -35,6 +35,7 @@ struct stage {
 	struct member *member;
 	struct function function;
 	struct session session;
+	struct pace complaints;
 
 	/* what the VMM gets */
 	struct vfio_user_header header;

@@ -7,8 +7,8 @@
  * between them.
  */
 
+#include <function/migration.h>
 #include <test.h>
-#include <vfio_user/migration.h>
 
 #define NATIVE      IVSHMEM_DEVICE_FORMAT_NATIVE
 #define HEADER      24

@@ -11,7 +11,7 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
-static uint8_t body[SESSION_MAX_BODY];
+static uint8_t body[MESSAGE_MAX_BODY];
 
 /* The data of a read of any size, which must succeed. */
 static const uint8_t *

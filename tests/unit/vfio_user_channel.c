@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define HEADER       sizeof(struct vfio_user_header)
-#define MAX_SIZE     (HEADER + SESSION_MAX_BODY)
+#define MAX_SIZE     (HEADER + MESSAGE_MAX_BODY)
 #define MAX_MESSAGES 64
 
 /* The VMM's end, and ours. */

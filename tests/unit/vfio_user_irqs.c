@@ -5,7 +5,7 @@
  * the same from the register to the eventfd, with a device of revision 0 and one of revision 1.
  */
 
-#include <vfio_user/irqs.h>
+#include <function/irqs.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>
@@ -15,9 +15,9 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define INTX VFIO_USER_IRQ_INTX
-#define MSIX VFIO_USER_IRQ_MSIX
-#define ERR  VFIO_USER_IRQ_ERR
+#define INTX VFIO_PCI_INTX_IRQ_INDEX
+#define MSIX VFIO_PCI_MSIX_IRQ_INDEX
+#define ERR  VFIO_PCI_ERR_IRQ_INDEX
 
 #define NONE    VFIO_USER_IRQ_SET_DATA_NONE
 #define TRIGGER VFIO_USER_IRQ_SET_ACTION_TRIGGER
@@ -86,11 +86,11 @@ dispatch(void)
 TEST(what_there_is)
 {
 	open_irqs(true, 7);
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
 		CHECK_EQ(irqs.index[i].count, ((const unsigned[]){1, 0, 7, 1, 0})[i]);
 	close_irqs();
 	open_irqs(false, 0);
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
 		CHECK_EQ(irqs.index[i].count, ((const unsigned[]){0, 0, 0, 1, 0})[i]);
 	/* There is no pin, whatever the level. */
 	irqs_set_intx(&irqs, true);

@@ -34,11 +34,11 @@ room_open(const struct ivshmem_device_config *config)
 	} else {
 		stage_join_simple();
 	}
-	room = (struct room){0};
+	room = (struct room){.complaints = {.log = &stage.log, .level = LOG_LEVEL_WARNING}};
 	CHECK_EQ(reply_init(&room.reply), 0);
 	if (function_init(&room.function, stage.loop, stage.member, config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);
-	session_init(&room.session, &room.function);
+	session_init(&room.session, &room.function, &room.complaints);
 }
 
 void
@@ -53,7 +53,6 @@ room_open_simple(unsigned revision, unsigned vectors)
 void
 room_close(void)
 {
-	session_done(&room.session);
 	reply_done(&room.reply);
 	function_done(&room.function);
 	stage_close();
@@ -62,9 +61,8 @@ room_close(void)
 void
 room_change_vmm(void)
 {
-	session_done(&room.session);
 	function_restart(&room.function);
-	session_init(&room.session, &room.function);
+	session_init(&room.session, &room.function, &room.complaints);
 }
 
 uint32_t

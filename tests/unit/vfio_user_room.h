@@ -7,7 +7,7 @@
  * VMM with it, without a socket between them.
  */
 
-#include <vfio_user/function.h>
+#include <function/function.h>
 #include <vfio_user/session.h>
 
 #include <member_stage.h>
@@ -15,6 +15,7 @@
 struct room {
 	struct function function;
 	struct session session;
+	struct pace complaints;
 
 	/* the last reply */
 	struct vfio_user_header header;

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define HEADER   sizeof(struct vfio_user_header)
-#define MAX_SIZE (HEADER + SESSION_MAX_BODY)
+#define MAX_SIZE (HEADER + MESSAGE_MAX_BODY)
 
 /* The VMM's end, and ours. */
 static int pair[2];
@@ -115,7 +115,7 @@ TEST(a_reply_is_sent_in_one_go)
  */
 TEST_WITH(a_large_reply_through_a_small_buffer, .timeout_s = 120)
 {
-	const size_t length = SESSION_MAX_BODY;
+	const size_t length = MESSAGE_MAX_BODY;
 	struct vfio_user_header header = reply_header(length);
 	const uint64_t marks[] = {3, 4, 5};
 	struct sigaction action = {.sa_handler = on_alarm};

@@ -155,7 +155,7 @@ TEST(complaints_are_few)
 	CHECK_EQ(stage.n_warnings, PACE_LINES);
 	stage_check_words(stage.warning, "no more of this is told");
 	/* Time goes by. */
-	room.function.complaints.since -= PACE_WHILE + 1;
+	room.complaints.since -= PACE_WHILE + 1;
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, NULL, 0, NULL, 0), EINVAL);
 	CHECK_EQ(stage.n_warnings, PACE_LINES + 2);
 	stage_check_words(stage.warning, "the VMM's REGION_READ (9) is refused: its body");

@@ -58,9 +58,12 @@ TEST(nothing_is_left_of_a_vmm)
 		vmm = vmm_connect();
 		CHECK_EQ(vmm_negotiate(vmm), 0);
 		fd = new_eventfd();
-		vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_INTX, 0, fd);
-		vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK, VFIO_USER_IRQ_INTX, 0, fd);
-		vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_ERR, 0, fd);
+		vmm_set_eventfd(
+			vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_INTX_IRQ_INDEX, 0, fd);
+		vmm_set_eventfd(
+			vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, fd);
+		vmm_set_eventfd(
+			vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_ERR_IRQ_INDEX, 0, fd);
 		CHECK_EQ(test_open_fds(), before + 6);
 		close(fd);
 		close(vmm);
@@ -200,7 +203,7 @@ TEST(rings_in_both_directions)
 	peer = give_vector(7);
 	vmm = vmm_connect();
 	CHECK_EQ(vmm_negotiate(vmm), 0);
-	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_MSIX, 0, guest);
+	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, 0, guest);
 	for (unsigned i = 0; i < 300; i++) {
 		CHECK_SYS(eventfd_write(own, 1));
 		wait_for_event(guest);
@@ -232,8 +235,8 @@ TEST(pin)
 	own = give_vector(5);
 	vmm = vmm_connect();
 	CHECK_EQ(vmm_negotiate(vmm), 0);
-	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_INTX, 0, guest);
-	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK, VFIO_USER_IRQ_INTX, 0, resample);
+	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_INTX_IRQ_INDEX, 0, guest);
+	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK, VFIO_PCI_INTX_IRQ_INDEX, 0, resample);
 	vmm_write(vmm, 0, 0, IVSHMEM_REG_INTR_MASK, 1);
 	for (unsigned i = 0; i < 300; i++) {
 		CHECK_SYS(eventfd_write(own, 1));
@@ -243,8 +246,8 @@ TEST(pin)
 		wait_for_event(guest);
 		CHECK_EQ(vmm_read(vmm, 0, IVSHMEM_REG_INTR_STATUS), 1);
 		if (i % 2)
-			vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK, VFIO_USER_IRQ_INTX, 0,
-				resample);
+			vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_UNMASK,
+				VFIO_PCI_INTX_IRQ_INDEX, 0, resample);
 		CHECK_SYS(eventfd_write(resample, 1));
 	}
 	close(vmm);
@@ -306,7 +309,7 @@ check_flood(bool want_replies, uint64_t spin_ns)
 	own = give_vector(5);
 	vmm = vmm_connect();
 	CHECK_EQ(vmm_negotiate(vmm), 0);
-	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_MSIX, 0, guest);
+	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, 0, guest);
 	flood = begin_flood(vmm, want_replies);
 	for (unsigned i = 0; i < 100; i++) {
 		int second;
@@ -350,7 +353,7 @@ TEST_WITH(flood_of_rings, .timeout_s = 120)
 	own = give_vector(5);
 	vmm = vmm_connect();
 	CHECK_EQ(vmm_negotiate(vmm), 0);
-	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_USER_IRQ_MSIX, 0, guest);
+	vmm_set_eventfd(vmm, VFIO_USER_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_MSIX_IRQ_INDEX, 0, guest);
 	pid = test_fork();
 	if (pid == 0)
 		for (;;)

@@ -131,7 +131,7 @@ assign(void *data, unsigned vector, int eventfd)
 {
 	struct remote *remote = data;
 
-	vfio_client_set_irqs(&remote->client, VFIO_USER_IRQ_MSIX, vector, &eventfd, 1);
+	vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, vector, &eventfd, 1);
 }
 
 /* Reading the pending bits makes the device look at all its eventfds first. */
@@ -429,7 +429,7 @@ static int
 set_up_msix(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_USER_IRQ_MSIX, &n);
+	int r = vfio_client_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, &n);
 
 	if (r == 0)
 		r = msix_init(&remote->msix, remote->attachment.vm,
@@ -438,7 +438,7 @@ set_up_msix(struct remote *remote)
 	remote->msix.flush = flush;
 	remote->msix.data = remote;
 	for (uint32_t i = 0; i < remote->msix.n && r == 0; i++)
-		r = vfio_client_set_irqs(&remote->client, VFIO_USER_IRQ_MSIX, i,
+		r = vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, i,
 			&remote->msix.vectors[i].eventfd, 1);
 	return r;
 }
@@ -449,7 +449,7 @@ static int
 set_up_intx(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_USER_IRQ_INTX, &n);
+	int r = vfio_client_irqs(&remote->client, VFIO_PCI_INTX_IRQ_INDEX, &n);
 
 	if (r < 0 || n == 0)
 		return r;
@@ -459,7 +459,8 @@ set_up_intx(struct remote *remote)
 		return -errno;
 	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample);
 	if (r == 0)
-		r = vfio_client_set_irqs(&remote->client, VFIO_USER_IRQ_INTX, 0, &remote->intx, 1);
+		r = vfio_client_set_irqs(
+			&remote->client, VFIO_PCI_INTX_IRQ_INDEX, 0, &remote->intx, 1);
 	if (r == 0)
 		r = vfio_client_set_resample(&remote->client, remote->resample);
 	return r;

@@ -358,7 +358,7 @@ int
 vfio_client_set_resample(struct vfio_client *client, int eventfd)
 {
 	return set_irqs(client, VFIO_USER_IRQ_SET_DATA_EVENTFD | VFIO_USER_IRQ_SET_ACTION_UNMASK,
-		VFIO_USER_IRQ_INTX, 0, &eventfd, 1);
+		VFIO_PCI_INTX_IRQ_INDEX, 0, &eventfd, 1);
 }
 
 /* ---- migration -------------------------------------------------------------------------------- */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef VFIO_USER_MIGRATION_H
-#define VFIO_USER_MIGRATION_H
+#ifndef FUNCTION_MIGRATION_H
+#define FUNCTION_MIGRATION_H
 
 /*
  * Migration of the device, state and memory, as VFIO (version 2) has it: the VMM moves the device

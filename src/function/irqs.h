@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef VFIO_USER_IRQS_H
-#define VFIO_USER_IRQS_H
+#ifndef FUNCTION_IRQS_H
+#define FUNCTION_IRQS_H
 
 /*
  * The eventfds through which the VMM wants to be interrupted, by index and number within it as VFIO
@@ -14,8 +14,8 @@
 
 #include <base/ringer.h>
 #include <loop/loop.h>
-#include <vfio_user/protocol.h>
 
+#include <linux/vfio.h>
 #include <stdbool.h>
 
 struct irqs {
@@ -24,7 +24,7 @@ struct irqs {
 	struct irq_index {
 		int *fds; /* owned; -1: none */
 		unsigned count;
-	} index[VFIO_USER_N_IRQS];
+	} index[VFIO_PCI_NUM_IRQS];
 
 	bool stopped; /* fire nothing */
 	bool intx_level, intx_masked;

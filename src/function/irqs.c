@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/irqs.h>
+#include <function/irqs.h>
 
 #include <base/eventfd.h>
 #include <base/fd.h>
@@ -13,15 +13,15 @@
 int
 irqs_init(struct irqs *irqs, struct loop *loop, bool has_intx, unsigned msix_vectors)
 {
-	const unsigned counts[VFIO_USER_N_IRQS] = {
-		[VFIO_USER_IRQ_INTX] = has_intx ? 1 : 0,
-		[VFIO_USER_IRQ_MSIX] = msix_vectors,
-		[VFIO_USER_IRQ_ERR] = 1,
+	const unsigned counts[VFIO_PCI_NUM_IRQS] = {
+		[VFIO_PCI_INTX_IRQ_INDEX] = has_intx ? 1 : 0,
+		[VFIO_PCI_MSIX_IRQ_INDEX] = msix_vectors,
+		[VFIO_PCI_ERR_IRQ_INDEX] = 1,
 	};
 
 	*irqs = (struct irqs){.loop = loop, .resample.fd = -1};
 	ringer_init(&irqs->ringer);
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++) {
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
 		struct irq_index *index = &irqs->index[i];
 
 		if (counts[i] == 0)
@@ -41,7 +41,7 @@ irqs_init(struct irqs *irqs, struct loop *loop, bool has_intx, unsigned msix_vec
 void
 irqs_clear(struct irqs *irqs)
 {
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
 		irqs_disable(irqs, i);
 }
 
@@ -49,7 +49,7 @@ void
 irqs_done(struct irqs *irqs)
 {
 	irqs_clear(irqs);
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++) {
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
 		free(irqs->index[i].fds);
 		irqs->index[i] = (struct irq_index){0};
 	}
@@ -72,7 +72,8 @@ irqs_fire(struct irqs *irqs, unsigned index, unsigned number)
 static void
 fire_intx(struct irqs *irqs)
 {
-	if (irqs->intx_level && !irqs->intx_masked && irqs_fire(irqs, VFIO_USER_IRQ_INTX, 0) == 0)
+	if (irqs->intx_level && !irqs->intx_masked &&
+		irqs_fire(irqs, VFIO_PCI_INTX_IRQ_INDEX, 0) == 0)
 		irqs->intx_masked = true;
 }
 
@@ -80,7 +81,7 @@ void
 irqs_set_intx(struct irqs *irqs, bool level)
 {
 	irqs->intx_level = level;
-	if (irqs->index[VFIO_USER_IRQ_INTX].count > 0)
+	if (irqs->index[VFIO_PCI_INTX_IRQ_INDEX].count > 0)
 		fire_intx(irqs);
 }
 
@@ -100,7 +101,7 @@ irqs_assign(struct irqs *irqs, unsigned index, unsigned number, int *fd)
 
 	fd_close(*place);
 	*place = fd_take(fd);
-	if (index == VFIO_USER_IRQ_INTX)
+	if (index == VFIO_PCI_INTX_IRQ_INDEX)
 		fire_intx(irqs);
 }
 
@@ -118,7 +119,7 @@ irqs_disable(struct irqs *irqs, unsigned index)
 
 	for (unsigned i = 0; fds && i < irqs->index[index].count; i++)
 		fds[i] = fd_close(fds[i]);
-	if (index == VFIO_USER_IRQ_INTX) {
+	if (index == VFIO_PCI_INTX_IRQ_INDEX) {
 		irqs->intx_masked = false;
 		drop_resample(irqs);
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/migration.h>
+#include <function/migration.h>
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/function.h>
+#include <function/function.h>
 
 #include <base/eventfd.h>
 
@@ -29,8 +29,8 @@ op_send_message(
 	struct function *function = data;
 
 	(void)device;
-	/* If it has no eventfd yet, it stays pending until SET_IRQS brings one. */
-	return irqs_fire(&function->irqs, VFIO_USER_IRQ_MSIX, message->vector);
+	/* If it has no eventfd yet, it stays pending until the VMM brings one. */
+	return irqs_fire(&function->irqs, VFIO_PCI_MSIX_IRQ_INDEX, message->vector);
 }
 
 static void
@@ -100,12 +100,12 @@ int
 function_init(struct function *function, struct loop *loop, struct member *member,
 	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr)
 {
+	struct migration_subject subject;
 	struct ivshmem_device *device;
 	int r;
 
 	*function = (struct function){
 		.log = log,
-		.complaints = {.log = log, .level = LOG_LEVEL_WARNING},
 		.member = member,
 	};
 	/* An exact match is only right for what the device does not fold. */
@@ -118,6 +118,14 @@ function_init(struct function *function, struct loop *loop, struct member *membe
 	if (r < 0)
 		return r;
 	device = function->device;
+	subject = (struct migration_subject){
+		.device = device,
+		.memory = member_memory(member),
+		.member = member,
+		.memory_size = ivshmem_device_bar_size(device, IVSHMEM_BAR_MEMORY),
+		.log = log,
+	};
+	migration_init(&function->migration, &subject);
 	r = irqs_init(&function->irqs, loop, ivshmem_device_has_intx(device),
 		ivshmem_device_msix_vectors(device));
 	if (r < 0)
@@ -135,6 +143,7 @@ function_done(struct function *function)
 	if (!function->device)
 		return;
 	member_detach(function->member);
+	migration_done(&function->migration);
 	function->device = ivshmem_device_free(function->device);
 	irqs_done(&function->irqs);
 }
@@ -142,7 +151,7 @@ function_done(struct function *function)
 void
 function_assign(struct function *function, unsigned index, unsigned number, int *fd)
 {
-	if (index == VFIO_USER_IRQ_MSIX) {
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX) {
 		int32_t id = member_id(function->member);
 		int own = id >= 0 ? member_eventfd(function->member, (uint16_t)id, number) : -1;
 
@@ -151,7 +160,7 @@ function_assign(struct function *function, unsigned index, unsigned number, int 
 	}
 	irqs_assign(&function->irqs, index, number, fd);
 	/* What came before there was an eventfd. */
-	if (index == VFIO_USER_IRQ_MSIX)
+	if (index == VFIO_PCI_MSIX_IRQ_INDEX)
 		ivshmem_device_retry(function->device, number);
 }
 
@@ -159,27 +168,50 @@ void
 function_disable(struct function *function, unsigned index)
 {
 	irqs_disable(&function->irqs, index);
-	for (unsigned i = 0; index == VFIO_USER_IRQ_MSIX && i < function->irqs.index[index].count;
-		i++)
+	for (unsigned i = 0;
+		index == VFIO_PCI_MSIX_IRQ_INDEX && i < function->irqs.index[index].count; i++)
 		member_watch(function->member, i, true);
 }
 
-void
-function_restart(struct function *function)
-{
-	for (unsigned i = 0; i < VFIO_USER_N_IRQS; i++)
-		function_disable(function, i);
-	function_set_stopped(function, false);
-	ivshmem_device_reset(function->device);
-}
-
-void
-function_set_stopped(struct function *function, bool stopped)
+/* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
+static void
+set_stopped(struct function *function, bool stopped)
 {
 	bool was = function->irqs.stopped;
 
 	irqs_set_stopped(&function->irqs, stopped);
 	if (was && !stopped)
-		for (unsigned i = 0; i < function->irqs.index[VFIO_USER_IRQ_MSIX].count; i++)
+		for (unsigned i = 0; i < function->irqs.index[VFIO_PCI_MSIX_IRQ_INDEX].count; i++)
 			ivshmem_device_retry(function->device, i);
+}
+
+void
+function_reset(struct function *function)
+{
+	ivshmem_device_reset(function->device);
+	migration_reset(&function->migration);
+	set_stopped(function, false);
+}
+
+void
+function_restart(struct function *function)
+{
+	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++)
+		function_disable(function, i);
+	function_reset(function);
+}
+
+int
+function_set_state(struct function *function, uint32_t state, struct error *reterr)
+{
+	struct migration *migration = &function->migration;
+	int r;
+
+	/* It may have arrived meanwhile. */
+	migration_set_memory(migration, member_memory(function->member));
+	/* Rings that nobody has looked at are found when the state is saved. They belong to it. */
+	set_stopped(function, true);
+	r = migration_set_state(migration, state, reterr);
+	set_stopped(function, !migration_is_running(migration));
+	return r;
 }

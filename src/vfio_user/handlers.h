@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef VFIO_USER_HANDLERS_H
+#define VFIO_USER_HANDLERS_H
+
+/*
+ * A handler either fills in the reply, or returns a negative errno with a sentence in session->error,
+ * which become an error reply and a line in the log. -EPROTO ends the session: nothing sensible can
+ * follow. The body of the request is at least as long as the structure that it begins with.
+ *
+ * A request that has the right form never gets an error if a VMM would not survive that: accesses
+ * to what is not there read as all ones, as on a bus (the client of Cloud Hypervisor waits for the
+ * payload of such a reply for ever).
+ */
+
+#include <vfio_user/message.h>
+#include <vfio_user/session.h>
+
+typedef int request_handler(struct session *session, struct request *request, struct reply *reply);
+
+request_handler handle_version; /* version.c */
+
+request_handler handle_device_info, handle_region_info, handle_irq_info; /* info.c */
+
+request_handler handle_dma_map, handle_dma_unmap; /* dma.c */
+
+request_handler handle_reset; /* reset.c */
+
+request_handler handle_region_read, handle_region_write, handle_write_multi; /* access.c */
+
+request_handler handle_set_irqs; /* set_irqs.c */
+
+request_handler handle_io_fds; /* io_fds.c */
+
+request_handler handle_feature, handle_mig_data_read, handle_mig_data_write; /* feature.c */
+
+#endif
