@@ -13,35 +13,45 @@ ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
 	return bar < N_BARS ? device->bar_sizes[bar] : 0;
 }
 
+static void
+mapping_sync(struct ivshmem_device *device)
+{
+	uint64_t size = device->config.memory_size, wanted = 0;
+	int r;
+
+	/* One without the other is useless. */
+	if (!device->ops.map_memory || !device->ops.unmap_memory)
+		return;
+	if (device->has_memory)
+		wanted = config_bar_address(device, IVSHMEM_BAR_MEMORY);
+	if (wanted == device->memory_wanted_at)
+		return;
+	if (device->memory_mapped)
+		device->ops.unmap_memory(
+			device, device->memory_wanted_at, size, device->config.data);
+	device->memory_mapped = false;
+	device->memory_wanted_at = wanted;
+	if (!wanted)
+		return;
+	r = device->ops.map_memory(device, wanted, size, device->config.data);
+	device->memory_mapped = r >= 0;
+	if (r < 0)
+		report_warning(device, WARNING_MAPPING,
+			"the host does not map the shared memory (error %d): every access to it "
+			"goes through this process, which is slower",
+			-r);
+}
+
 void
 bars_sync(struct ivshmem_device *device)
 {
-	uint64_t size = device->config.memory_size;
-	uint64_t registers = config_bar_address(device, IVSHMEM_BAR_REGISTERS), wanted = 0;
+	uint64_t registers = config_bar_address(device, IVSHMEM_BAR_REGISTERS);
 	const uint64_t doorbells[N_DOORBELLS] = {
 		[DOORBELL_REGISTER] = registers ? registers + IVSHMEM_REG_DOORBELL : 0,
 		[DOORBELL_WORDS] = config_bar_address(device, IVSHMEM_BAR_DOORBELL),
 	};
 
-	if (device->has_memory)
-		wanted = config_bar_address(device, IVSHMEM_BAR_MEMORY);
-	if (wanted != device->memory_wanted_at) {
-		if (device->memory_mapped)
-			device->ops.unmap_memory(
-				device, device->memory_wanted_at, size, device->config.data);
-		device->memory_mapped = false;
-		device->memory_wanted_at = wanted;
-		if (wanted) {
-			int r = device->ops.map_memory(device, wanted, size, device->config.data);
-
-			device->memory_mapped = r >= 0;
-			if (r < 0)
-				report_warning(device, WARNING_MAPPING,
-					"the host does not map the shared memory (error %d): every "
-					"access to it goes through this process, which is slower",
-					-r);
-		}
-	}
+	mapping_sync(device);
 	triggers_sync(device, doorbells);
 }
 

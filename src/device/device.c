@@ -9,81 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- ops that the host does not have --------------------------------------------------------- */
-
-static int
-no_map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	(void)device, (void)address, (void)size, (void)data;
-	return 0;
-}
-
-static void
-no_unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	(void)device, (void)address, (void)size, (void)data;
-}
-
-static void
-no_set_intx(struct ivshmem_device *device, bool level, void *data)
-{
-	(void)device, (void)level, (void)data;
-}
-
-static int
-no_send_message(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	(void)device, (void)message, (void)data;
-	return -EOPNOTSUPP;
-}
-
-static void
-no_ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
-{
-	(void)device, (void)peer, (void)vector, (void)data;
-}
-
-static bool
-no_take_ring(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	(void)device, (void)vector, (void)data;
-	return false;
-}
-
-static void
-no_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message, void *data)
-{
-	(void)device, (void)level, (void)message, (void)data;
-}
-
-static void
-ops_init(struct ivshmem_device *device)
-{
-	struct ivshmem_device_ops *ops = &device->ops;
-
-	if (device->config.ops)
-		*ops = *device->config.ops;
-	/* One without the other is useless. */
-	device->can_ioeventfd =
-		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
-	device->can_irqfd = !device->config.host_msix && ops->attach_irqfd && ops->detach_irqfd;
-	if (!ops->map_memory || !ops->unmap_memory) {
-		ops->map_memory = no_map_memory;
-		ops->unmap_memory = no_unmap_memory;
-	}
-	if (!ops->set_intx)
-		ops->set_intx = no_set_intx;
-	if (!ops->send_message)
-		ops->send_message = no_send_message;
-	if (!ops->ring)
-		ops->ring = no_ring;
-	if (!ops->take_ring)
-		ops->take_ring = no_take_ring;
-	if (!ops->log)
-		ops->log = no_log;
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void
@@ -110,16 +35,14 @@ static int
 check_server(const struct ivshmem_device_config *config, const struct revision *revision,
 	struct ivshmem_error *reterr)
 {
+	int r;
+
 	if (config->vectors < 1 || config->vectors > IVSHMEM_MAX_VECTORS)
 		return report_error(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
 			IVSHMEM_MAX_VECTORS, config->vectors);
-	if (!config->msi && !revision->allows_intx)
-		return report_error(reterr, -EINVAL,
-			"revision %u has no INTx, so msi cannot be off; use revision 0",
-			revision->number);
-	if (config->ioeventfd && !config->msi)
-		return report_error(reterr, -EINVAL,
-			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	r = revision_check_interrupts(revision, config, reterr);
+	if (r < 0)
+		return r;
 	if (config->doorbell_bar && !revision->allows_words)
 		return report_error(reterr, -EINVAL,
 			"revision %u has no doorbell-bar: switch it off, or use revision 1",
@@ -172,6 +95,19 @@ make_plain(struct ivshmem_device_config *config)
 	config->vectors = 0;
 	config->ioeventfd = false;
 	config->doorbell_bar = false;
+}
+
+static void
+ops_init(struct ivshmem_device *device)
+{
+	struct ivshmem_device_ops *ops = &device->ops;
+
+	if (device->config.ops)
+		*ops = *device->config.ops;
+	/* One without the other is useless. */
+	device->can_ioeventfd =
+		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
+	device->can_irqfd = !device->config.host_msix && ops->attach_irqfd && ops->detach_irqfd;
 }
 
 int
@@ -252,7 +188,7 @@ ivshmem_device_reset(struct ivshmem_device *device)
 		return;
 	}
 	for (unsigned i = 0; i < routing_own_vectors(device); i++)
-		device->ops.take_ring(device, i, device->config.data);
+		routing_take_ring(device, i);
 }
 
 /* ---- events ---------------------------------------------------------------------------------- */

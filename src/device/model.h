@@ -100,6 +100,10 @@ struct revision {
 /* NULL if there is no such revision. */
 const struct revision *revision_find(unsigned number);
 
+/* Whether interrupts can be as `config` says: 0, or -EINVAL and the reason. */
+int revision_check_interrupts(const struct revision *revision,
+	const struct ivshmem_device_config *config, struct ivshmem_error *reterr);
+
 /* ---- the device ------------------------------------------------------------------------------ */
 
 /* Dwords of a table entry. */
@@ -132,7 +136,7 @@ struct triggers {
 struct ivshmem_device {
 	const struct revision *revision;
 	struct ivshmem_device_config config;
-	struct ivshmem_device_ops ops; /* with stubs for the missing ones */
+	struct ivshmem_device_ops ops; /* any may be NULL */
 
 	/* config.c: contents, and which bits a guest may write */
 	uint8_t space[CONFIG_SIZE];
@@ -231,6 +235,8 @@ void routing_done(struct ivshmem_device *device);
 
 /* How many of our own vectors the server has announced. */
 unsigned routing_own_vectors(const struct ivshmem_device *device);
+/* Take a ring of our `vector` that the host has not seen yet; whether there was one. */
+bool routing_take_ring(struct ivshmem_device *device, unsigned vector);
 void routing_doorbell(struct ivshmem_device *device, uint32_t value);
 /* Somebody wrote to BAR4. */
 void routing_words_write(struct ivshmem_device *device, uint64_t offset, unsigned size);

@@ -102,7 +102,7 @@ attach(struct ivshmem_device *device, struct vector *vector,
 {
 	int r;
 
-	if (device->ops.take_ring(device, message->vector, device->config.data))
+	if (routing_take_ring(device, message->vector))
 		vector->pending = true;
 	r = device->ops.attach_irqfd(device, message, device->config.data);
 	vector->attached = r >= 0;
@@ -126,12 +126,8 @@ static void
 send(struct ivshmem_device *device, struct vector *vector,
 	const struct ivshmem_device_message *message)
 {
-	int r;
-
-	vector->pending = false;
-	r = device->ops.send_message(device, message, device->config.data);
-	if (r < 0)
-		vector->pending = true;
+	vector->pending = !device->ops.send_message ||
+			  device->ops.send_message(device, message, device->config.data) < 0;
 }
 
 void
@@ -238,8 +234,7 @@ pba_dword(struct ivshmem_device *device, unsigned first)
 		unsigned index = first + i;
 		struct vector *vector = &device->vectors[index];
 
-		if (!vector->attached && index < routing_own_vectors(device) &&
-			device->ops.take_ring(device, index, device->config.data))
+		if (!vector->attached && routing_take_ring(device, index))
 			msix_interrupt(device, index);
 		bits |= (uint32_t)vector->pending << i;
 	}

@@ -333,13 +333,10 @@ static int
 check_values(const struct ivshmem_device_properties *given, const struct revision *revision,
 	const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
-	if (!config->msi && !revision->allows_intx)
-		return report_error(reterr, -EINVAL,
-			"revision %u has no INTx, so msi cannot be off; use revision 0",
-			revision->number);
-	if (config->ioeventfd && !config->msi)
-		return report_error(reterr, -EINVAL,
-			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	int r = revision_check_interrupts(revision, config, reterr);
+
+	if (r < 0)
+		return r;
 	if (config->doorbell_bar && !given->chardev)
 		return report_error(reterr, -EINVAL,
 			"doorbell-bar needs a server: without one there is nobody to ring");

@@ -32,7 +32,8 @@ intx_sync(struct ivshmem_device *device)
 	if (level == device->intx)
 		return;
 	device->intx = level;
-	device->ops.set_intx(device, level, device->config.data);
+	if (device->ops.set_intx)
+		device->ops.set_intx(device, level, device->config.data);
 }
 
 /* A bit of its own: what the guest stored into the others stays. */

@@ -4,6 +4,8 @@
 
 #include <device/model.h>
 
+#include <errno.h>
+
 static const struct revision revisions[] = {
 	{
 		/* the 2010 device */
@@ -50,4 +52,18 @@ revision_find(unsigned number)
 		if (revisions[i].number == number)
 			return &revisions[i];
 	return NULL;
+}
+
+int
+revision_check_interrupts(const struct revision *revision,
+	const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
+{
+	if (!config->msi && !revision->allows_intx)
+		return report_error(reterr, -EINVAL,
+			"revision %u has no INTx, so msi cannot be off; use revision 0",
+			revision->number);
+	if (config->ioeventfd && !config->msi)
+		return report_error(reterr, -EINVAL,
+			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	return 0;
 }

@@ -55,17 +55,30 @@ routing_own_vectors(const struct ivshmem_device *device)
 	return device->id < 0 ? 0 : ivshmem_device_peer_vectors(device, (uint16_t)device->id);
 }
 
+bool
+routing_take_ring(struct ivshmem_device *device, unsigned vector)
+{
+	return vector < routing_own_vectors(device) && device->ops.take_ring &&
+	       device->ops.take_ring(device, vector, device->config.data);
+}
+
 /* ---- doorbells ------------------------------------------------------------------------------- */
 
 /* Ringing nobody is no error: a peer may have left while the guest was writing. */
+static void
+ring(struct ivshmem_device *device, uint16_t peer, unsigned vector)
+{
+	if (vector < ivshmem_device_peer_vectors(device, peer) && device->ops.ring)
+		device->ops.ring(device, peer, vector, device->config.data);
+}
+
 void
 routing_doorbell(struct ivshmem_device *device, uint32_t value)
 {
 	uint16_t peer = (uint16_t)(value >> 16);
 	unsigned vector = value & (device->config.legacy_doorbell ? 0xff : 0xffff);
 
-	if (vector < ivshmem_device_peer_vectors(device, peer))
-		device->ops.ring(device, peer, vector, device->config.data);
+	ring(device, peer, vector);
 }
 
 unsigned
@@ -97,8 +110,8 @@ routing_words_write(struct ivshmem_device *device, uint64_t offset, unsigned siz
 		 vector = (unsigned)word & ((1u << shift) - 1);
 	uint16_t peer = (uint16_t)(word >> shift);
 
-	if (size == 4 && offset % 4 == 0 && vector < ivshmem_device_peer_vectors(device, peer))
-		device->ops.ring(device, peer, vector, device->config.data);
+	if (size == 4 && offset % 4 == 0)
+		ring(device, peer, vector);
 }
 
 /* ---- triggers -------------------------------------------------------------------------------- */

@@ -179,7 +179,7 @@ take_rings(struct ivshmem_device *device)
 	for (unsigned i = 0; i < routing_own_vectors(device); i++) {
 		if (device->msix_vectors && device->vectors[i].attached)
 			continue;
-		if (device->ops.take_ring(device, i, device->config.data))
+		if (routing_take_ring(device, i))
 			ivshmem_device_interrupt(device, i);
 	}
 }
