@@ -5,13 +5,6 @@
 #include <device/model.h>
 
 #include <endian.h>
-#include <string.h>
-
-uint64_t
-ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
-{
-	return bar < N_BARS ? device->bar_sizes[bar] : 0;
-}
 
 static void
 mapping_sync(struct ivshmem_device *device)
@@ -23,7 +16,7 @@ mapping_sync(struct ivshmem_device *device)
 	if (!device->ops.map_memory || !device->ops.unmap_memory)
 		return;
 	if (device->has_memory)
-		wanted = config_bar_address(device, IVSHMEM_BAR_MEMORY);
+		wanted = ivshmem_device_bar_address(device, IVSHMEM_BAR_MEMORY);
 	if (wanted == device->memory_wanted_at)
 		return;
 	if (device->memory_mapped)
@@ -45,28 +38,31 @@ mapping_sync(struct ivshmem_device *device)
 void
 bars_sync(struct ivshmem_device *device)
 {
-	uint64_t registers = config_bar_address(device, IVSHMEM_BAR_REGISTERS);
-	const uint64_t doorbells[N_DOORBELLS] = {
-		[DOORBELL_REGISTER] = registers ? registers + IVSHMEM_REG_DOORBELL : 0,
-		[DOORBELL_WORDS] = config_bar_address(device, IVSHMEM_BAR_DOORBELL),
-	};
-
 	mapping_sync(device);
-	triggers_sync(device, doorbells);
+	triggers_sync(device);
 }
 
 /* ---- the shared memory ----------------------------------------------------------------------- */
+
+static uint64_t
+memory_size(const struct ivshmem_device *device)
+{
+	return device->config.memory_size;
+}
 
 /*
  * Other processes change this memory at any moment, so an aligned access is one load or store of
  * the processor; what is not aligned promises nothing and goes byte by byte.
  */
 static uint64_t
-memory_read(const struct ivshmem_device *device, uint64_t offset, unsigned size)
+memory_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 {
-	uint8_t *at = (uint8_t *)device->memory + offset;
+	uint8_t *at = device->memory;
 	uint64_t value = 0;
 
+	if (!at)
+		return UINT64_MAX;
+	at += offset;
 	if ((uintptr_t)at % size == 0) {
 		switch (size) {
 		case 1:
@@ -85,10 +81,13 @@ memory_read(const struct ivshmem_device *device, uint64_t offset, unsigned size)
 }
 
 static void
-memory_write(const struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
+memory_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-	uint8_t *at = (uint8_t *)device->memory + offset;
+	uint8_t *at = device->memory;
 
+	if (!at)
+		return;
+	at += offset;
 	if ((uintptr_t)at % size == 0) {
 		switch (size) {
 		case 1:
@@ -111,18 +110,37 @@ memory_write(const struct ivshmem_device *device, uint64_t offset, unsigned size
 		__atomic_store_n(at + i, (uint8_t)(value >> (8 * i)), __ATOMIC_RELAXED);
 }
 
+const struct bar memory_bar_32 = {
+	.size = memory_size,
+	.read = memory_read,
+	.write = memory_write,
+};
+
+const struct bar memory_bar_64 = {
+	.size = memory_size,
+	.type = BAR_TYPE_64 | BAR_PREFETCHABLE,
+	.read = memory_read,
+	.write = memory_write,
+};
+
 /* ---- accesses -------------------------------------------------------------------------------- */
 
-static bool
-is_there(const struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size)
+static const struct bar *
+bar_at(const struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size)
 {
 	uint64_t bar_size = ivshmem_device_bar_size(device, bar);
 
 	if (size != 1 && size != 2 && size != 4 && size != 8)
-		return false;
+		return NULL;
 	if (bar_size < size || offset > bar_size - size)
-		return false;
-	return bar != IVSHMEM_BAR_MEMORY || (device->has_memory && device->memory);
+		return NULL;
+	return device->personality->bars[bar];
+}
+
+static bool
+acts(const struct bar *bar, uint64_t offset, unsigned size)
+{
+	return bar->widths == 0 || ((bar->widths & size) && offset % size == 0);
 }
 
 static uint64_t
@@ -132,31 +150,24 @@ all_ones(unsigned size)
 }
 
 uint64_t
-ivshmem_device_read(struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size)
+ivshmem_device_read(struct ivshmem_device *device, unsigned number, uint64_t offset, unsigned size)
 {
-	if (!is_there(device, bar, offset, size))
+	const struct bar *bar = bar_at(device, number, offset, size);
+
+	if (!bar)
 		return all_ones(size);
-	if (bar == IVSHMEM_BAR_REGISTERS)
-		return registers_read(device, offset, size);
-	if (bar == IVSHMEM_BAR_MSIX)
-		return msix_read(device, offset, size);
-	if (bar == IVSHMEM_BAR_DOORBELL)
+	if (!bar->read || !acts(bar, offset, size))
 		return 0;
-	return memory_read(device, offset, size);
+	return bar->read(device, offset, size) & all_ones(size);
 }
 
 void
-ivshmem_device_write(
-	struct ivshmem_device *device, unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+ivshmem_device_write(struct ivshmem_device *device, unsigned number, uint64_t offset, unsigned size,
+	uint64_t value)
 {
-	if (!is_there(device, bar, offset, size))
+	const struct bar *bar = bar_at(device, number, offset, size);
+
+	if (!bar || !acts(bar, offset, size))
 		return;
-	if (bar == IVSHMEM_BAR_REGISTERS)
-		registers_write(device, offset, size, (uint32_t)value);
-	else if (bar == IVSHMEM_BAR_MSIX)
-		msix_write(device, offset, size, value);
-	else if (bar == IVSHMEM_BAR_DOORBELL)
-		routing_words_write(device, offset, size);
-	else
-		memory_write(device, offset, size, value);
+	bar->write(device, offset, size, value);
 }

@@ -14,7 +14,7 @@
 void
 ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision)
 {
-	const struct revision *known = revision_find(revision);
+	const struct personality *known = personality_find(revision);
 
 	*config = (struct ivshmem_device_config){
 		.struct_size = sizeof(*config),
@@ -32,7 +32,7 @@ ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revisi
 }
 
 static int
-check_server(const struct ivshmem_device_config *config, const struct revision *revision,
+check_server(const struct ivshmem_device_config *config, const struct personality *personality,
 	struct ivshmem_error *reterr)
 {
 	int r;
@@ -40,21 +40,21 @@ check_server(const struct ivshmem_device_config *config, const struct revision *
 	if (config->vectors < 1 || config->vectors > IVSHMEM_MAX_VECTORS)
 		return report_error(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
 			IVSHMEM_MAX_VECTORS, config->vectors);
-	r = revision_check_interrupts(revision, config, reterr);
+	r = personality_check_interrupts(personality, config, reterr);
 	if (r < 0)
 		return r;
-	if (config->doorbell_bar && !revision->allows_words)
+	if (config->doorbell_bar && !personality->bars[IVSHMEM_BAR_DOORBELL])
 		return report_error(reterr, -EINVAL,
 			"revision %u has no doorbell-bar: switch it off, or use revision 1",
-			revision->number);
+			personality->number);
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
 		return report_error(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
-	if (config->id == IVSHMEM_DEVICE_NO_ID && !revision->allows_late)
+	if (config->id == IVSHMEM_DEVICE_NO_ID && !personality->allows_late)
 		return report_error(reterr, -EINVAL,
 			"revision %u cannot be created before the server told its id",
-			revision->number);
-	if (config->master == IVSHMEM_DEVICE_MASTER_ON && revision->master_is_id_0 &&
+			personality->number);
+	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->master_is_id_0 &&
 		config->id != 0)
 		return report_error(reterr, -EINVAL,
 			"master must connect before any peer: the id is %" PRId32
@@ -64,7 +64,7 @@ check_server(const struct ivshmem_device_config *config, const struct revision *
 }
 
 static int
-check_config(const struct ivshmem_device_config *config, const struct revision *revision,
+check_config(const struct ivshmem_device_config *config, const struct personality *personality,
 	struct ivshmem_error *reterr)
 {
 	uint64_t size = config->memory_size;
@@ -72,15 +72,16 @@ check_config(const struct ivshmem_device_config *config, const struct revision *
 	if (size == 0 || (size & (size - 1)) != 0)
 		return report_error(reterr, -EINVAL,
 			"memory size must be a power of two, which %" PRIu64 " bytes is not", size);
-	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > revision->max_memory)
+	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > personality->max_memory)
 		return report_error(reterr, -EINVAL,
 			"memory size must be %" PRIu64 " to %" PRIu64
 			" bytes in revision %u, not %" PRIu64,
-			IVSHMEM_DEVICE_MIN_MEMORY, revision->max_memory, revision->number, size);
+			IVSHMEM_DEVICE_MIN_MEMORY, personality->max_memory, personality->number,
+			size);
 	if ((unsigned)config->master >= IVSHMEM_DEVICE_MASTER_COUNT)
 		return report_error(reterr, -EINVAL, "master must be on, off or auto, not %u",
 			(unsigned)config->master);
-	return config->server ? check_server(config, revision, reterr) : 0;
+	return config->server ? check_server(config, personality, reterr) : 0;
 }
 
 /*
@@ -114,7 +115,7 @@ int
 ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_device_config *config,
 	struct ivshmem_error *reterr)
 {
-	const struct revision *revision;
+	const struct personality *personality;
 	struct ivshmem_device *device;
 	int r;
 
@@ -123,18 +124,18 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		 * one's size. */
 		return report_error(reterr, -EINVAL,
 			"ivshmem_device_config.struct_size is not set to the size of the struct");
-	revision = revision_find(config->revision);
-	if (!revision)
+	personality = personality_find(config->revision);
+	if (!personality)
 		return report_error(
 			reterr, -EINVAL, "revision must be 0 or 1, not %u", config->revision);
-	r = check_config(config, revision, reterr);
+	r = check_config(config, personality, reterr);
 	if (r < 0)
 		return r;
 
 	device = calloc(1, sizeof(*device));
 	if (!device)
 		return report_error(reterr, -ENOMEM, "out of memory");
-	device->revision = revision;
+	device->personality = personality;
 	device->config = *config;
 	if (!config->server)
 		make_plain(&device->config);
@@ -143,11 +144,13 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 	r = routing_init(device);
 	if (r >= 0)
 		r = msix_init(device);
+	config_init(device);
+	if (r >= 0)
+		r = triggers_init(device);
 	if (r < 0) {
 		ivshmem_device_free(device);
 		return report_error(reterr, r, "out of memory");
 	}
-	config_init(device);
 	*ret_device = device;
 	return 0;
 }
@@ -172,6 +175,7 @@ ivshmem_device_free(struct ivshmem_device *device)
 		return NULL;
 	power_on(device);
 	msix_done(device);
+	triggers_done(device);
 	routing_done(device);
 	free(device);
 	return NULL;
@@ -220,11 +224,11 @@ ivshmem_device_set_memory(
 			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
 			": give the device a smaller size, or the server a larger memory",
 			size, wanted);
-	if (size > wanted && !device->revision->allows_larger)
+	if (size > wanted && !device->personality->allows_larger)
 		return report_error(reterr, -EINVAL,
 			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
 			"; in revision %u they must be equal",
-			size, wanted, device->revision->number);
+			size, wanted, device->personality->number);
 	device->has_memory = true;
 	device->memory = memory;
 	bars_sync(device);
@@ -239,7 +243,7 @@ ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 	if (device->msix_vectors)
 		msix_interrupt(device, vector);
 	else
-		intx_interrupt(device);
+		device->personality->pin->interrupt(device);
 	return 0;
 }
 
@@ -248,7 +252,7 @@ ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 bool
 ivshmem_device_has_intx(const struct ivshmem_device *device)
 {
-	return device->revision->interrupt_pin != 0;
+	return device->personality->pin != NULL;
 }
 
 bool

@@ -19,18 +19,13 @@
  *
  * Only two ops are events rather than effects: send_message() and ring().
  *
- * Files: revision.c the differences of the revisions; device.c life and server events; config.c
+ * Files: personality.c the differences of the revisions; device.c life and server events; config.c
  * config space; bars.c accesses, placement, mapping; registers.c BAR0 and INTx; msix.c BAR1,
  * delivery, irqfds; routing.c both doorbells, triggers; state.c save and load; properties.c text;
  * report.c sentences for humans.
  */
 
-#include <ivshmem/abi.h>
-
-/* The rest of the library is compiled with hidden symbols. */
-#pragma GCC visibility push(default)
-#include <ivshmem/device.h>
-#pragma GCC visibility pop
+#include <device/personality.h>
 
 /* ---- PCI ------------------------------------------------------------------------------------- */
 
@@ -70,40 +65,6 @@
 #define MSIX_CONTROL_MASK_ALL 0x4000
 #define MSIX_CONTROL_ENABLE   0x8000
 
-#define BAR_TYPE_64      0x4
-#define BAR_PREFETCHABLE 0x8
-
-#define N_BARS 6
-
-/* ---- what differs between the revisions: nothing else may look at a revision's number -------- */
-
-struct revision {
-	uint8_t number;
-	uint8_t interrupt_pin;   /* 1: INTA; drives INTx by IntrStatus and IntrMask. 0: none */
-	uint8_t memory_bar_type; /* low bits of BAR2 */
-	bool allows_intx;        /* msi=off is possible */
-	bool allows_late;        /* id and memory may come late; IVPosition -1 until then */
-	bool allows_larger;      /* the memory may be larger than BAR2 */
-	bool master_is_id_0;     /* master=on demands id 0 */
-	bool allows_2010_format; /* of the saved state */
-	bool has_role;           /* the properties of 2010: role and no master, shm and no memdev */
-	bool allows_words;       /* doorbell_bar is possible */
-	uint64_t max_memory;
-
-	/* defaults */
-	uint64_t default_memory;
-	int32_t default_id;
-	enum ivshmem_device_master default_master;
-	bool default_ioeventfd;
-};
-
-/* NULL if there is no such revision. */
-const struct revision *revision_find(unsigned number);
-
-/* Whether interrupts can be as `config` says: 0, or -EINVAL and the reason. */
-int revision_check_interrupts(const struct revision *revision,
-	const struct ivshmem_device_config *config, struct ivshmem_error *reterr);
-
 /* ---- the device ------------------------------------------------------------------------------ */
 
 /* Dwords of a table entry. */
@@ -121,20 +82,16 @@ struct vector {
 	struct ivshmem_device_message attached_message;
 };
 
-/*
- * The doorbells, each with triggers of its own: the words in BAR4, the register in BAR0. In this
- * order they get triggers as long as the host has room: a guest that knows the words uses no other.
- */
-enum doorbell { DOORBELL_WORDS, DOORBELL_REGISTER, N_DOORBELLS };
-
+/* Those of one doorbell. */
 struct triggers {
-	uint64_t at;      /* bus address of the doorbell they are for; 0: none */
+	const struct doorbell *doorbell;
+	uint64_t at;      /* bus address of the BAR they are for; 0: none */
 	uint16_t *counts; /* for how many vectors of each peer, from 0 on; NULL: no such doorbell */
 	bool refused;     /* the host did not take one; it is not asked until it may have room */
 };
 
 struct ivshmem_device {
-	const struct revision *revision;
+	const struct personality *personality;
 	struct ivshmem_device_config config;
 	struct ivshmem_device_ops ops; /* any may be NULL */
 
@@ -189,34 +146,22 @@ void config_init(struct ivshmem_device *device);
 void config_reset(struct ivshmem_device *device);
 uint16_t config_word(const struct ivshmem_device *device, unsigned offset);
 
-/* Where a BAR is on the bus, or 0 if it is not placed or memory decoding is off. */
-uint64_t config_bar_address(const struct ivshmem_device *device, unsigned bar);
-
 /* ---- bars.c ---------------------------------------------------------------------------------- */
 
 void bars_sync(struct ivshmem_device *device);
 
 /* ---- registers.c ----------------------------------------------------------------------------- */
 
-uint32_t registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
-void registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint32_t value);
-
-/* A peer rang and there is no MSI-X. */
-void intx_interrupt(struct ivshmem_device *device);
 /* Whether the device asks for INTx, be the pin disabled or not. */
 bool intx_requested(const struct ivshmem_device *device);
 void intx_sync(struct ivshmem_device *device);
 
 /* ---- msix.c ---------------------------------------------------------------------------------- */
 
-uint32_t msix_pba_offset(unsigned vectors);
-uint64_t msix_bar_size(unsigned vectors);
 int msix_init(struct ivshmem_device *device);
 void msix_done(struct ivshmem_device *device);
 void msix_reset(struct ivshmem_device *device);
 bool msix_enabled(const struct ivshmem_device *device);
-uint64_t msix_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
-void msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value);
 
 /* `vector` is to be delivered, now or when it may. */
 void msix_interrupt(struct ivshmem_device *device, unsigned vector);
@@ -228,23 +173,24 @@ void msix_sync(struct ivshmem_device *device);
 /* Config space may have changed. */
 void msix_sync_gate(struct ivshmem_device *device);
 
-/* ---- routing.c --------------------------------------------------------------------------------- */
+/* ---- routing.c ------------------------------------------------------------------------------ */
 
 int routing_init(struct ivshmem_device *device);
 void routing_done(struct ivshmem_device *device);
 
 /* How many of our own vectors the server has announced. */
 unsigned routing_own_vectors(const struct ivshmem_device *device);
+
 /* Take a ring of our `vector` that the host has not seen yet; whether there was one. */
 bool routing_take_ring(struct ivshmem_device *device, unsigned vector);
+
+/* `value` was written to the register. */
 void routing_doorbell(struct ivshmem_device *device, uint32_t value);
-/* Somebody wrote to BAR4. */
-void routing_words_write(struct ivshmem_device *device, uint64_t offset, unsigned size);
 
-/* The size of BAR4; 0 without it. */
-uint64_t words_bar_size(const struct ivshmem_device *device);
-
-/* Where the doorbells are on the bus; 0: nowhere. */
-void triggers_sync(struct ivshmem_device *device, const uint64_t at[N_DOORBELLS]);
+/* After config_init(), which knows what BARs there are. */
+int triggers_init(struct ivshmem_device *device);
+void triggers_done(struct ivshmem_device *device);
+/* BARs may have moved. */
+void triggers_sync(struct ivshmem_device *device);
 
 #endif

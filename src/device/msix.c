@@ -32,19 +32,21 @@ pba_bytes(unsigned vectors)
 	return (vectors + 63) / 64 * 8;
 }
 
-uint32_t
-msix_pba_offset(unsigned vectors)
+static uint32_t
+pba_offset(unsigned vectors)
 {
 	uint32_t table = vectors * ENTRY_SIZE;
 
 	return table > MIN_PBA_OFFSET ? table : MIN_PBA_OFFSET;
 }
 
-uint64_t
-msix_bar_size(unsigned vectors)
+static uint64_t
+msix_size(const struct ivshmem_device *device)
 {
-	uint64_t need = msix_pba_offset(vectors) + pba_bytes(vectors), size = MIN_BAR_SIZE;
+	uint64_t need = device->pba_offset + pba_bytes(device->msix_vectors), size = MIN_BAR_SIZE;
 
+	if (device->msix_vectors == 0)
+		return 0;
 	while (size < need)
 		size *= 2;
 	return size;
@@ -190,7 +192,7 @@ msix_init(struct ivshmem_device *device)
 	if (!device->vectors)
 		return -ENOMEM;
 	device->msix_vectors = vectors;
-	device->pba_offset = msix_pba_offset(vectors);
+	device->pba_offset = pba_offset(vectors);
 	msix_reset(device);
 	return 0;
 }
@@ -253,25 +255,20 @@ read_dword(struct ivshmem_device *device, uint64_t offset)
 	return 0;
 }
 
-uint64_t
+static uint64_t
 msix_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 {
-	uint64_t value;
+	uint64_t value = read_dword(device, offset);
 
-	if ((size != 4 && size != 8) || offset % size != 0)
-		return 0;
-	value = read_dword(device, offset);
 	if (size == 8)
 		value |= (uint64_t)read_dword(device, offset + 4) << 32;
 	return value;
 }
 
 /* The pending bits cannot be written. */
-void
+static void
 msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-	if ((size != 4 && size != 8) || offset % size != 0)
-		return;
 	if (offset >= (uint64_t)device->msix_vectors * ENTRY_SIZE)
 		return;
 	*table_dword(device, offset) = (uint32_t)value;
@@ -279,6 +276,13 @@ msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64
 		*table_dword(device, offset + 4) = (uint32_t)(value >> 32);
 	msix_sync_vector(device, (unsigned)(offset / ENTRY_SIZE));
 }
+
+const struct bar msix_bar = {
+	.size = msix_size,
+	.widths = 4 | 8,
+	.read = msix_read,
+	.write = msix_write,
+};
 
 uint32_t
 ivshmem_device_pba_offset(const struct ivshmem_device *device)

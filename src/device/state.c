@@ -123,7 +123,7 @@ ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_devi
 	case IVSHMEM_DEVICE_FORMAT_NATIVE:
 		return HEADER_SIZE + size;
 	case IVSHMEM_DEVICE_FORMAT_2010:
-		if (!device->revision->allows_2010_format)
+		if (!device->personality->allows_2010_format)
 			return 0;
 		return 4 + size + PCI_PINS * 4;
 	case IVSHMEM_DEVICE_FORMAT_COUNT:
@@ -145,7 +145,7 @@ check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format fo
 {
 	if (ivshmem_device_state_size(device, format) == 0)
 		return report_error(reterr, -EINVAL, "revision %u has no saved state of format %d",
-			device->revision->number, (int)format);
+			device->personality->number, (int)format);
 	if (!ivshmem_device_is_master(device))
 		return report_error(reterr, -EPERM,
 			"cannot %s the device: migration is disabled because of peer mode; only "
@@ -202,7 +202,7 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format fo
 		put_bytes(&at, magic, MAGIC_SIZE);
 		put_be32(&at, STATE_VERSION);
 		put_be32(&at, (uint32_t)need);
-		put_be32(&at, device->revision->number);
+		put_be32(&at, device->personality->number);
 		put_be32(&at, kind_of(device));
 		put_be32(&at, device->config.vectors);
 		put_be32(&at, 0);
@@ -254,10 +254,10 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 		return report_error(reterr, -EINVAL,
 			"saved state has %zu bytes instead of the %" PRIu32 " it should have", size,
 			length);
-	if (revision != device->revision->number)
+	if (revision != device->personality->number)
 		return report_error(reterr, -EINVAL,
 			"saved state is of revision %" PRIu32 ", the device is of revision %u",
-			revision, device->revision->number);
+			revision, device->personality->number);
 	if (kind != kind_of(device) || reserved != 0)
 		return report_error(reterr, -EINVAL,
 			"saved state is of another kind of device (server, msi, doorbell-bar): "

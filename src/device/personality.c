@@ -6,19 +6,23 @@
 
 #include <errno.h>
 
-static const struct revision revisions[] = {
+static const struct personality personalities[] = {
 	{
 		/* the 2010 device */
 		.number = 0,
-		.interrupt_pin = 1,
-		.memory_bar_type = 0,
-		.allows_intx = true,
+		.bars =
+			{
+				[IVSHMEM_BAR_REGISTERS] = &registers_bar_2010,
+				[IVSHMEM_BAR_MSIX] = &msix_bar,
+				[IVSHMEM_BAR_MEMORY] = &memory_bar_32,
+			},
+		.doorbells = {&doorbell_register},
+		.pin = &registers_pin,
 		.allows_late = true,
 		.allows_larger = true,
 		.master_is_id_0 = false,
 		.allows_2010_format = true,
 		.has_role = true,
-		.allows_words = false,
 		.max_memory = IVSHMEM_DEVICE_MAX_MEMORY_0,
 		.default_memory = UINT64_C(4) << 20,
 		.default_id = IVSHMEM_DEVICE_NO_ID,
@@ -28,15 +32,21 @@ static const struct revision revisions[] = {
 	{
 		/* QEMU's ivshmem-plain and ivshmem-doorbell */
 		.number = 1,
-		.interrupt_pin = 0,
-		.memory_bar_type = BAR_TYPE_64 | BAR_PREFETCHABLE,
-		.allows_intx = false,
+		.bars =
+			{
+				[IVSHMEM_BAR_REGISTERS] = &registers_bar,
+				[IVSHMEM_BAR_MSIX] = &msix_bar,
+				[IVSHMEM_BAR_MEMORY] = &memory_bar_64,
+				[IVSHMEM_BAR_DOORBELL] = &words_bar,
+			},
+		/* A guest that knows the words uses nothing else. */
+		.doorbells = {&doorbell_words, &doorbell_register},
+		.pin = NULL,
 		.allows_late = false,
 		.allows_larger = false,
 		.master_is_id_0 = true,
 		.allows_2010_format = false,
 		.has_role = false,
-		.allows_words = true,
 		.max_memory = IVSHMEM_DEVICE_MAX_MEMORY,
 		.default_memory = 0,
 		.default_id = 0,
@@ -45,23 +55,23 @@ static const struct revision revisions[] = {
 	},
 };
 
-const struct revision *
-revision_find(unsigned number)
+const struct personality *
+personality_find(unsigned revision)
 {
-	for (size_t i = 0; i < sizeof(revisions) / sizeof(revisions[0]); i++)
-		if (revisions[i].number == number)
-			return &revisions[i];
+	for (size_t i = 0; i < sizeof(personalities) / sizeof(personalities[0]); i++)
+		if (personalities[i].number == revision)
+			return &personalities[i];
 	return NULL;
 }
 
 int
-revision_check_interrupts(const struct revision *revision,
+personality_check_interrupts(const struct personality *personality,
 	const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
-	if (!config->msi && !revision->allows_intx)
+	if (!config->msi && !personality->pin)
 		return report_error(reterr, -EINVAL,
 			"revision %u has no INTx, so msi cannot be off; use revision 0",
-			revision->number);
+			personality->number);
 	if (config->ioeventfd && !config->msi)
 		return report_error(reterr, -EINVAL,
 			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
