@@ -6,7 +6,7 @@
  * command register means is looked up when it is needed.
  */
 
-#include <device/model.h>
+#include <device/config.h>
 
 static void
 put_word(uint8_t *bytes, unsigned offset, unsigned value)
@@ -158,21 +158,13 @@ ivshmem_device_config_read(
 								       : 0xff;
 }
 
-/* The bytes of one write take effect together, so that a guest may write both halves of BAR2 at
- * once. */
 void
-ivshmem_device_config_write(
-	struct ivshmem_device *device, unsigned offset, const void *buffer, size_t length)
+config_store(struct ivshmem_device *device, unsigned offset, const uint8_t *bytes, size_t length)
 {
-	const uint8_t *bytes = buffer;
-
 	for (size_t i = 0; i < length && i < CONFIG_SIZE && offset < CONFIG_SIZE - i; i++) {
 		uint8_t mask = device->writable[offset + i];
 		uint8_t *byte = &device->space[offset + i];
 
 		*byte = (uint8_t)((*byte & ~mask) | (bytes[i] & mask));
 	}
-	bars_sync(device);
-	msix_sync_gate(device);
-	intx_sync(device);
 }

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The life of a device, and what it is told about itself. Peers are in routing.c. */
+/* The life of a device, what the server and the host tell it, and questions about it. */
 
-#include <device/model.h>
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/effects.h>
+#include <device/msix.h>
+#include <device/report.h>
+#include <device/triggers.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -141,7 +146,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		make_plain(&device->config);
 	device->id = device->config.id;
 	ops_init(device);
-	r = routing_init(device);
+	r = doorbells_init(device);
 	if (r >= 0)
 		r = msix_init(device);
 	config_init(device);
@@ -155,17 +160,14 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 	return 0;
 }
 
-/* Power-on state: nothing in it asks for an effect, so the syncs undo all there are. */
+/* Power-on state: nothing in it asks for an effect, so the sync undoes all there are. */
 static void
 power_on(struct ivshmem_device *device)
 {
 	config_reset(device);
 	msix_reset(device);
-	device->intr_mask = 0;
-	device->intr_status = 0;
-	msix_sync(device);
-	bars_sync(device);
-	intx_sync(device);
+	device->intr_mask = device->intr_status = 0;
+	effects_sync(device);
 }
 
 struct ivshmem_device *
@@ -176,7 +178,7 @@ ivshmem_device_free(struct ivshmem_device *device)
 	power_on(device);
 	msix_done(device);
 	triggers_done(device);
-	routing_done(device);
+	doorbells_done(device);
 	free(device);
 	return NULL;
 }
@@ -191,11 +193,11 @@ ivshmem_device_reset(struct ivshmem_device *device)
 		device->ops.drop_rings(device, device->config.data);
 		return;
 	}
-	for (unsigned i = 0; i < routing_own_vectors(device); i++)
-		routing_take_ring(device, i);
+	for (unsigned i = 0; i < doorbells_own_vectors(device); i++)
+		doorbells_take_ring(device, i);
 }
 
-/* ---- events ---------------------------------------------------------------------------------- */
+/* ---- what the server and the host tell ------------------------------------------------------- */
 
 int
 ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
@@ -206,7 +208,8 @@ ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
 		return -EALREADY;
 	device->id = id;
 	/* Vectors of this id may have been announced before. */
-	msix_sync(device);
+	device->vectors_changed = true;
+	effects_sync(device);
 	return 0;
 }
 
@@ -231,20 +234,61 @@ ivshmem_device_set_memory(
 			size, wanted, device->personality->number);
 	device->has_memory = true;
 	device->memory = memory;
-	bars_sync(device);
+	effects_sync(device);
+	return 0;
+}
+
+int
+ivshmem_device_add_vector(struct ivshmem_device *device, uint16_t peer)
+{
+	int vector;
+
+	if (!device->config.server)
+		return -EINVAL;
+	vector = doorbells_add_vector(device, peer);
+	if (vector < 0)
+		return vector;
+	triggers_add(device, peer);
+	if (peer == device->id && device->msix_vectors)
+		msix_sync_vector(device, (unsigned)vector);
+	return vector;
+}
+
+/* Room that a peer's triggers leave behind goes to those that found none. */
+int
+ivshmem_device_remove_peer(struct ivshmem_device *device, uint16_t peer)
+{
+	bool made_room;
+
+	if (!device->config.server || peer == device->id)
+		return -EINVAL;
+	if (device->peer_vectors[peer] == 0)
+		return -ENOENT;
+	made_room = triggers_remove(device, peer);
+	device->peer_vectors[peer] = 0;
+	if (made_room)
+		triggers_fill(device);
 	return 0;
 }
 
 int
 ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 {
-	if (vector >= routing_own_vectors(device))
+	if (vector >= doorbells_own_vectors(device))
 		return -EINVAL;
 	if (device->msix_vectors)
 		msix_interrupt(device, vector);
 	else
 		device->personality->pin->interrupt(device);
+	effects_sync(device);
 	return 0;
+}
+
+void
+ivshmem_device_retry(struct ivshmem_device *device, unsigned vector)
+{
+	if (vector < device->msix_vectors)
+		msix_sync_vector(device, vector);
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */

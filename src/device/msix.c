@@ -14,7 +14,11 @@
  * before attaching and sent after it, and what arrives in between the eventfd keeps for the irqfd.
  */
 
-#include <device/model.h>
+#include <device/msix.h>
+
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/report.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -104,7 +108,7 @@ attach(struct ivshmem_device *device, struct vector *vector,
 {
 	int r;
 
-	if (routing_take_ring(device, message->vector))
+	if (doorbells_take_ring(device, message->vector))
 		vector->pending = true;
 	r = device->ops.attach_irqfd(device, message, device->config.data);
 	vector->attached = r >= 0;
@@ -138,7 +142,7 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 	struct vector *vector = &device->vectors[index];
 	struct ivshmem_device_message message = message_of(device, index);
 	bool open = is_open(device, vector);
-	bool want = open && device->can_irqfd && index < routing_own_vectors(device);
+	bool want = open && device->can_irqfd && index < doorbells_own_vectors(device);
 
 	if (vector->wanted && (!want || !same_message(&vector->attached_message, &message))) {
 		detach(device, vector, index);
@@ -155,16 +159,14 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 void
 msix_sync(struct ivshmem_device *device)
 {
-	device->gate = gate(device);
+	bool now = gate(device);
+
+	if (now == device->gate && !device->vectors_changed)
+		return;
+	device->gate = now;
+	device->vectors_changed = false;
 	for (unsigned i = 0; i < device->msix_vectors; i++)
 		msix_sync_vector(device, i);
-}
-
-void
-msix_sync_gate(struct ivshmem_device *device)
-{
-	if (device->gate != gate(device))
-		msix_sync(device);
 }
 
 void
@@ -172,13 +174,6 @@ msix_interrupt(struct ivshmem_device *device, unsigned vector)
 {
 	device->vectors[vector].pending = true;
 	msix_sync_vector(device, vector);
-}
-
-void
-ivshmem_device_retry(struct ivshmem_device *device, unsigned vector)
-{
-	if (vector < device->msix_vectors)
-		msix_sync_vector(device, vector);
 }
 
 int
@@ -236,7 +231,7 @@ pba_dword(struct ivshmem_device *device, unsigned first)
 		unsigned index = first + i;
 		struct vector *vector = &device->vectors[index];
 
-		if (!vector->attached && routing_take_ring(device, index))
+		if (!vector->attached && doorbells_take_ring(device, index))
 			msix_interrupt(device, index);
 		bits |= (uint32_t)vector->pending << i;
 	}

@@ -2,7 +2,9 @@
 
 /* The two revisions, side by side. */
 
-#include <device/model.h>
+#include <device/personality.h>
+
+#include <device/report.h>
 
 #include <errno.h>
 

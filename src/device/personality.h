@@ -84,9 +84,9 @@ extern const struct bar registers_bar, registers_bar_2010;
 extern const struct pin registers_pin;
 
 extern const struct bar msix_bar;                     /* msix.c */
-extern const struct bar memory_bar_32, memory_bar_64; /* bars.c */
+extern const struct bar memory_bar_32, memory_bar_64; /* memory.c */
 
-/* routing.c */
+/* doorbells.c */
 extern const struct bar words_bar;
 extern const struct doorbell doorbell_register, doorbell_words;
 

@@ -2,7 +2,8 @@
 
 /* The properties as text: the 2010 device's and today's. Nothing here touches a device. */
 
-#include <device/model.h>
+#include <device/personality.h>
+#include <device/report.h>
 
 #include <base/parse.h>
 

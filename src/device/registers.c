@@ -1,41 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * BAR0 and INTx. Only aligned 32-bit accesses act: that is the specification's rule and the 2010
- * device's. It keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value
- * from ringing peer 0.
+ * BAR0. Only aligned 32-bit accesses act: that is the specification's rule and the 2010 device's. It
+ * keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value from ringing
+ * peer 0.
  */
 
-#include <device/model.h>
-
-/* ---- INTx ------------------------------------------------------------------------------------ */
-
-/* A function whose MSI-X is enabled must not use its pin at all. */
-bool
-intx_requested(const struct ivshmem_device *device)
-{
-	const struct pin *pin = device->personality->pin;
-
-	return pin && !msix_enabled(device) && pin->is_requested(device);
-}
-
-/* The status bit in config space shows the request even when the command register keeps it from the
- * pin. */
-void
-intx_sync(struct ivshmem_device *device)
-{
-	bool request = intx_requested(device);
-	bool disabled = (config_word(device, CONFIG_COMMAND) & COMMAND_INTX_DISABLE) != 0;
-	uint8_t *status = &device->space[CONFIG_STATUS];
-	bool level = request && !disabled;
-
-	*status = (uint8_t)((*status & ~STATUS_INTERRUPT) | (request ? STATUS_INTERRUPT : 0));
-	if (level == device->intx)
-		return;
-	device->intx = level;
-	if (device->ops.set_intx)
-		device->ops.set_intx(device, level, device->config.data);
-}
+#include <device/doorbells.h>
 
 static bool
 is_requested(const struct ivshmem_device *device)
@@ -48,12 +19,9 @@ static void
 interrupt(struct ivshmem_device *device)
 {
 	device->intr_status |= 1;
-	intx_sync(device);
 }
 
 const struct pin registers_pin = {is_requested, interrupt};
-
-/* ---- registers ------------------------------------------------------------------------------- */
 
 static uint64_t
 registers_size(const struct ivshmem_device *device)
@@ -74,7 +42,6 @@ registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 	case IVSHMEM_REG_INTR_STATUS:
 		value = device->intr_status;
 		device->intr_status = 0;
-		intx_sync(device);
 		return value;
 	case IVSHMEM_REG_IV_POSITION:
 		return (uint32_t)device->id;
@@ -99,14 +66,12 @@ registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, u
 	switch (offset) {
 	case IVSHMEM_REG_INTR_MASK:
 		device->intr_mask = (uint32_t)value;
-		intx_sync(device);
 		break;
 	case IVSHMEM_REG_INTR_STATUS:
 		device->intr_status = (uint32_t)value;
-		intx_sync(device);
 		break;
 	case IVSHMEM_REG_DOORBELL:
-		routing_doorbell(device, (uint32_t)value);
+		doorbells_register_write(device, (uint32_t)value);
 		break;
 	default:
 		break;

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <device/report.h>
+
 #include <device/model.h>
 
 #include <stdarg.h>

@@ -27,7 +27,11 @@
  * config space, whose status register does not show it, and the pin may be disabled.
  */
 
-#include <device/model.h>
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/effects.h>
+#include <device/msix.h>
+#include <device/report.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -176,10 +180,10 @@ save_msix(const struct ivshmem_device *device, uint8_t **at)
 static void
 take_rings(struct ivshmem_device *device)
 {
-	for (unsigned i = 0; i < routing_own_vectors(device); i++) {
+	for (unsigned i = 0; i < doorbells_own_vectors(device); i++) {
 		if (device->msix_vectors && device->vectors[i].attached)
 			continue;
-		if (routing_take_ring(device, i))
+		if (doorbells_take_ring(device, i))
 			ivshmem_device_interrupt(device, i);
 	}
 }
@@ -341,16 +345,7 @@ load_msix(struct ivshmem_device *device, const uint8_t *table, const uint8_t *pe
 			vector->entry[dword] = get_le32(&table);
 		vector->pending = pending[i / 8] >> i % 8 & 1;
 	}
-}
-
-static void
-load_space(struct ivshmem_device *device, const uint8_t *space)
-{
-	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
-		uint8_t mask = device->writable[i];
-
-		device->space[i] = (uint8_t)((device->space[i] & ~mask) | (space[i] & mask));
-	}
+	device->vectors_changed = true;
 }
 
 int
@@ -395,15 +390,13 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 	if (r < 0)
 		return r;
 
-	load_space(device, space);
+	config_store(device, 0, space, CONFIG_SIZE);
 	load_msix(device, table, pending);
 	device->intr_status = device->intr_mask = 0;
 	if (has_registers(device, format)) {
 		device->intr_status = get_be32(&at);
 		device->intr_mask = get_be32(&at);
 	}
-	bars_sync(device);
-	msix_sync(device);
-	intx_sync(device);
+	effects_sync(device);
 	return 0;
 }
