@@ -6,9 +6,7 @@
  * command register means is looked up when it is needed.
  */
 
-#include <device/model.h>
-
-#include <string.h>
+#include <device/config.h>
 
 static void
 put_word(uint8_t *bytes, unsigned offset, unsigned value)
@@ -44,17 +42,17 @@ bar_offset(unsigned bar)
 }
 
 static void
-bar_init(struct ivshmem_device *device, unsigned bar, uint64_t size, uint8_t type)
+bar_init(struct ivshmem_device *device, unsigned number, const struct bar *bar)
 {
-	unsigned offset = bar_offset(bar);
-	uint64_t mask = ~(size - 1);
+	unsigned offset = bar_offset(number);
+	uint64_t size = bar->size(device), mask = ~(size - 1);
 
-	device->bar_sizes[bar] = size;
+	device->bar_sizes[number] = size;
 	if (size == 0)
 		return;
-	device->space[offset] = type;
+	device->space[offset] = bar->type;
 	put_dword(device->writable, offset, (uint32_t)mask);
-	if (type & BAR_TYPE_64)
+	if (bar->type & BAR_TYPE_64)
 		put_dword(device->writable, offset + 4, (uint32_t)(mask >> 32));
 }
 
@@ -98,23 +96,18 @@ config_init(struct ivshmem_device *device)
 	put_word(device->writable, CONFIG_COMMAND,
 		COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_PARITY | COMMAND_SERR |
 			COMMAND_INTX_DISABLE);
-	space[CONFIG_REVISION] = device->revision->number;
+	space[CONFIG_REVISION] = device->personality->number;
 	space[CONFIG_CLASS] = 0x05; /* memory controller; its subclass 0 is RAM */
 	device->writable[CONFIG_CACHE_LINE] = 0xff;
 	device->writable[CONFIG_LATENCY] = 0xff;
 	put_word(space, CONFIG_SUBSYSTEM_VENDOR, IVSHMEM_PCI_VENDOR);
 	put_word(space, CONFIG_SUBSYSTEM, 0x1100);
 	device->writable[CONFIG_INTERRUPT_LINE] = 0xff;
-	space[CONFIG_INTERRUPT_PIN] = device->revision->interrupt_pin;
+	space[CONFIG_INTERRUPT_PIN] = device->personality->pin ? 1 : 0; /* INTA */
 
-	bar_init(device, IVSHMEM_BAR_REGISTERS, IVSHMEM_BAR_REGISTERS_SIZE, 0);
-	bar_init(device, IVSHMEM_BAR_MSIX,
-		device->msix_vectors ? msix_bar_size(device->msix_vectors) : 0, 0);
-	bar_init(device, IVSHMEM_BAR_MEMORY, device->config.memory_size,
-		device->revision->memory_bar_type);
-	/* Reading it has no effect, and there is no other kind of 64-bit window behind a bridge. */
-	bar_init(device, IVSHMEM_BAR_DOORBELL, words_bar_size(device),
-		BAR_TYPE_64 | BAR_PREFETCHABLE);
+	for (unsigned i = 0; i < N_BARS; i++)
+		if (device->personality->bars[i])
+			bar_init(device, i, device->personality->bars[i]);
 	capabilities_init(device);
 }
 
@@ -126,15 +119,21 @@ config_reset(struct ivshmem_device *device)
 		device->space[i] = (uint8_t)(device->space[i] & ~device->writable[i]);
 }
 
+uint64_t
+ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
+{
+	return bar < N_BARS ? device->bar_sizes[bar] : 0;
+}
+
 /*
  * An address of 0 means that nobody placed the BAR yet, and one that ends at the very top is what
  * sizing leaves behind. A guest should turn decoding off around both, but few do.
  */
 uint64_t
-config_bar_address(const struct ivshmem_device *device, unsigned bar)
+ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
 {
 	unsigned offset = bar_offset(bar);
-	uint64_t size = device->bar_sizes[bar], address, top = UINT32_MAX;
+	uint64_t size = ivshmem_device_bar_size(device, bar), address, top = UINT32_MAX;
 
 	if (size == 0 || !(config_word(device, CONFIG_COMMAND) & COMMAND_MEMORY))
 		return 0;
@@ -148,12 +147,6 @@ config_bar_address(const struct ivshmem_device *device, unsigned bar)
 	return address + (size - 1) < top ? address : 0;
 }
 
-uint64_t
-ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
-{
-	return bar < N_BARS ? config_bar_address(device, bar) : 0;
-}
-
 void
 ivshmem_device_config_read(
 	const struct ivshmem_device *device, unsigned offset, void *buffer, size_t length)
@@ -165,21 +158,13 @@ ivshmem_device_config_read(
 								       : 0xff;
 }
 
-/* The bytes of one write take effect together, so that a guest may write both halves of BAR2 at
- * once. */
 void
-ivshmem_device_config_write(
-	struct ivshmem_device *device, unsigned offset, const void *buffer, size_t length)
+config_store(struct ivshmem_device *device, unsigned offset, const uint8_t *bytes, size_t length)
 {
-	const uint8_t *bytes = buffer;
-
 	for (size_t i = 0; i < length && i < CONFIG_SIZE && offset < CONFIG_SIZE - i; i++) {
 		uint8_t mask = device->writable[offset + i];
 		uint8_t *byte = &device->space[offset + i];
 
 		*byte = (uint8_t)((*byte & ~mask) | (bytes[i] & mask));
 	}
-	bars_sync(device);
-	msix_sync_gate(device);
-	intx_sync(device);
 }

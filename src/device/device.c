@@ -1,95 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The life of a device, and what it is told about itself. Peers are in routing.c. */
+/* The life of a device, what the server and the host tell it, and questions about it. */
 
-#include <device/model.h>
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/effects.h>
+#include <device/msix.h>
+#include <device/report.h>
+#include <device/triggers.h>
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- ops that the host does not have --------------------------------------------------------- */
-
-static int
-no_map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	(void)device, (void)address, (void)size, (void)data;
-	return 0;
-}
-
-static void
-no_unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	(void)device, (void)address, (void)size, (void)data;
-}
-
-static void
-no_set_intx(struct ivshmem_device *device, bool level, void *data)
-{
-	(void)device, (void)level, (void)data;
-}
-
-static int
-no_send_message(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	(void)device, (void)message, (void)data;
-	return -EOPNOTSUPP;
-}
-
-static void
-no_ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
-{
-	(void)device, (void)peer, (void)vector, (void)data;
-}
-
-static bool
-no_take_ring(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	(void)device, (void)vector, (void)data;
-	return false;
-}
-
-static void
-no_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message, void *data)
-{
-	(void)device, (void)level, (void)message, (void)data;
-}
-
-static void
-ops_init(struct ivshmem_device *device)
-{
-	struct ivshmem_device_ops *ops = &device->ops;
-
-	if (device->config.ops)
-		*ops = *device->config.ops;
-	/* One without the other is useless. */
-	device->can_ioeventfd =
-		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
-	device->can_irqfd = !device->config.host_msix && ops->attach_irqfd && ops->detach_irqfd;
-	if (!ops->map_memory || !ops->unmap_memory) {
-		ops->map_memory = no_map_memory;
-		ops->unmap_memory = no_unmap_memory;
-	}
-	if (!ops->set_intx)
-		ops->set_intx = no_set_intx;
-	if (!ops->send_message)
-		ops->send_message = no_send_message;
-	if (!ops->ring)
-		ops->ring = no_ring;
-	if (!ops->take_ring)
-		ops->take_ring = no_take_ring;
-	if (!ops->log)
-		ops->log = no_log;
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void
 ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision)
 {
-	const struct revision *known = revision_find(revision);
+	const struct personality *known = personality_find(revision);
 
 	*config = (struct ivshmem_device_config){
 		.struct_size = sizeof(*config),
@@ -107,31 +37,29 @@ ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revisi
 }
 
 static int
-check_server(const struct ivshmem_device_config *config, const struct revision *revision,
+check_server(const struct ivshmem_device_config *config, const struct personality *personality,
 	struct ivshmem_error *reterr)
 {
+	int r;
+
 	if (config->vectors < 1 || config->vectors > IVSHMEM_MAX_VECTORS)
 		return report_error(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
 			IVSHMEM_MAX_VECTORS, config->vectors);
-	if (!config->msi && !revision->allows_intx)
-		return report_error(reterr, -EINVAL,
-			"revision %u has no INTx, so msi cannot be off; use revision 0",
-			revision->number);
-	if (config->ioeventfd && !config->msi)
-		return report_error(reterr, -EINVAL,
-			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
-	if (config->doorbell_bar && !revision->allows_words)
+	r = personality_check_interrupts(personality, config, reterr);
+	if (r < 0)
+		return r;
+	if (config->doorbell_bar && !personality->bars[IVSHMEM_BAR_DOORBELL])
 		return report_error(reterr, -EINVAL,
 			"revision %u has no doorbell-bar: switch it off, or use revision 1",
-			revision->number);
+			personality->number);
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
 		return report_error(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
-	if (config->id == IVSHMEM_DEVICE_NO_ID && !revision->allows_late)
+	if (config->id == IVSHMEM_DEVICE_NO_ID && !personality->allows_late)
 		return report_error(reterr, -EINVAL,
 			"revision %u cannot be created before the server told its id",
-			revision->number);
-	if (config->master == IVSHMEM_DEVICE_MASTER_ON && revision->master_is_id_0 &&
+			personality->number);
+	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->master_is_id_0 &&
 		config->id != 0)
 		return report_error(reterr, -EINVAL,
 			"master must connect before any peer: the id is %" PRId32
@@ -141,7 +69,7 @@ check_server(const struct ivshmem_device_config *config, const struct revision *
 }
 
 static int
-check_config(const struct ivshmem_device_config *config, const struct revision *revision,
+check_config(const struct ivshmem_device_config *config, const struct personality *personality,
 	struct ivshmem_error *reterr)
 {
 	uint64_t size = config->memory_size;
@@ -149,15 +77,16 @@ check_config(const struct ivshmem_device_config *config, const struct revision *
 	if (size == 0 || (size & (size - 1)) != 0)
 		return report_error(reterr, -EINVAL,
 			"memory size must be a power of two, which %" PRIu64 " bytes is not", size);
-	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > revision->max_memory)
+	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > personality->max_memory)
 		return report_error(reterr, -EINVAL,
 			"memory size must be %" PRIu64 " to %" PRIu64
 			" bytes in revision %u, not %" PRIu64,
-			IVSHMEM_DEVICE_MIN_MEMORY, revision->max_memory, revision->number, size);
+			IVSHMEM_DEVICE_MIN_MEMORY, personality->max_memory, personality->number,
+			size);
 	if ((unsigned)config->master >= IVSHMEM_DEVICE_MASTER_COUNT)
 		return report_error(reterr, -EINVAL, "master must be on, off or auto, not %u",
 			(unsigned)config->master);
-	return config->server ? check_server(config, revision, reterr) : 0;
+	return config->server ? check_server(config, personality, reterr) : 0;
 }
 
 /*
@@ -174,11 +103,24 @@ make_plain(struct ivshmem_device_config *config)
 	config->doorbell_bar = false;
 }
 
+static void
+ops_init(struct ivshmem_device *device)
+{
+	struct ivshmem_device_ops *ops = &device->ops;
+
+	if (device->config.ops)
+		*ops = *device->config.ops;
+	/* One without the other is useless. */
+	device->can_ioeventfd =
+		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
+	device->can_irqfd = !device->config.host_msix && ops->attach_irqfd && ops->detach_irqfd;
+}
+
 int
 ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_device_config *config,
 	struct ivshmem_error *reterr)
 {
-	const struct revision *revision;
+	const struct personality *personality;
 	struct ivshmem_device *device;
 	int r;
 
@@ -187,46 +129,45 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		 * one's size. */
 		return report_error(reterr, -EINVAL,
 			"ivshmem_device_config.struct_size is not set to the size of the struct");
-	revision = revision_find(config->revision);
-	if (!revision)
+	personality = personality_find(config->revision);
+	if (!personality)
 		return report_error(
 			reterr, -EINVAL, "revision must be 0 or 1, not %u", config->revision);
-	r = check_config(config, revision, reterr);
+	r = check_config(config, personality, reterr);
 	if (r < 0)
 		return r;
 
 	device = calloc(1, sizeof(*device));
 	if (!device)
 		return report_error(reterr, -ENOMEM, "out of memory");
-	device->revision = revision;
+	device->personality = personality;
 	device->config = *config;
 	if (!config->server)
 		make_plain(&device->config);
 	device->id = device->config.id;
 	ops_init(device);
-	r = routing_init(device);
+	r = doorbells_init(device);
 	if (r >= 0)
 		r = msix_init(device);
+	config_init(device);
+	if (r >= 0)
+		r = triggers_init(device);
 	if (r < 0) {
 		ivshmem_device_free(device);
 		return report_error(reterr, r, "out of memory");
 	}
-	config_init(device);
 	*ret_device = device;
 	return 0;
 }
 
-/* Power-on state: nothing in it asks for an effect, so the syncs undo all there are. */
+/* Power-on state: nothing in it asks for an effect, so the sync undoes all there are. */
 static void
 power_on(struct ivshmem_device *device)
 {
 	config_reset(device);
 	msix_reset(device);
-	device->intr_mask = 0;
-	device->intr_status = 0;
-	msix_sync(device);
-	bars_sync(device);
-	intx_sync(device);
+	device->intr_mask = device->intr_status = 0;
+	effects_sync(device);
 }
 
 struct ivshmem_device *
@@ -236,7 +177,8 @@ ivshmem_device_free(struct ivshmem_device *device)
 		return NULL;
 	power_on(device);
 	msix_done(device);
-	routing_done(device);
+	triggers_done(device);
+	doorbells_done(device);
 	free(device);
 	return NULL;
 }
@@ -251,11 +193,11 @@ ivshmem_device_reset(struct ivshmem_device *device)
 		device->ops.drop_rings(device, device->config.data);
 		return;
 	}
-	for (unsigned i = 0; i < routing_own_vectors(device); i++)
-		device->ops.take_ring(device, i, device->config.data);
+	for (unsigned i = 0; i < doorbells_own_vectors(device); i++)
+		doorbells_take_ring(device, i);
 }
 
-/* ---- events ---------------------------------------------------------------------------------- */
+/* ---- what the server and the host tell ------------------------------------------------------- */
 
 int
 ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
@@ -266,7 +208,8 @@ ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
 		return -EALREADY;
 	device->id = id;
 	/* Vectors of this id may have been announced before. */
-	msix_sync(device);
+	device->vectors_changed = true;
+	effects_sync(device);
 	return 0;
 }
 
@@ -284,27 +227,68 @@ ivshmem_device_set_memory(
 			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
 			": give the device a smaller size, or the server a larger memory",
 			size, wanted);
-	if (size > wanted && !device->revision->allows_larger)
+	if (size > wanted && !device->personality->allows_larger)
 		return report_error(reterr, -EINVAL,
 			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
 			"; in revision %u they must be equal",
-			size, wanted, device->revision->number);
+			size, wanted, device->personality->number);
 	device->has_memory = true;
 	device->memory = memory;
-	bars_sync(device);
+	effects_sync(device);
+	return 0;
+}
+
+int
+ivshmem_device_add_vector(struct ivshmem_device *device, uint16_t peer)
+{
+	int vector;
+
+	if (!device->config.server)
+		return -EINVAL;
+	vector = doorbells_add_vector(device, peer);
+	if (vector < 0)
+		return vector;
+	triggers_add(device, peer);
+	if (peer == device->id && device->msix_vectors)
+		msix_sync_vector(device, (unsigned)vector);
+	return vector;
+}
+
+/* Room that a peer's triggers leave behind goes to those that found none. */
+int
+ivshmem_device_remove_peer(struct ivshmem_device *device, uint16_t peer)
+{
+	bool made_room;
+
+	if (!device->config.server || peer == device->id)
+		return -EINVAL;
+	if (device->peer_vectors[peer] == 0)
+		return -ENOENT;
+	made_room = triggers_remove(device, peer);
+	device->peer_vectors[peer] = 0;
+	if (made_room)
+		triggers_fill(device);
 	return 0;
 }
 
 int
 ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 {
-	if (vector >= routing_own_vectors(device))
+	if (vector >= doorbells_own_vectors(device))
 		return -EINVAL;
 	if (device->msix_vectors)
 		msix_interrupt(device, vector);
 	else
-		intx_interrupt(device);
+		device->personality->pin->interrupt(device);
+	effects_sync(device);
 	return 0;
+}
+
+void
+ivshmem_device_retry(struct ivshmem_device *device, unsigned vector)
+{
+	if (vector < device->msix_vectors)
+		msix_sync_vector(device, vector);
 }
 
 /* ---- questions ------------------------------------------------------------------------------- */
@@ -312,7 +296,7 @@ ivshmem_device_interrupt(struct ivshmem_device *device, unsigned vector)
 bool
 ivshmem_device_has_intx(const struct ivshmem_device *device)
 {
-	return device->revision->interrupt_pin != 0;
+	return device->personality->pin != NULL;
 }
 
 bool

@@ -3,110 +3,50 @@
 #define DEVICE_MODEL_H
 
 /*
- * The inside of the device model.
+ * The state of a device.
  *
  * Theory of operation. The state has two halves. The first is what the guest and the server made:
  * config space, registers, MSI-X table, pending bits, peers, memory. The second is what the host
  * was asked to do and has not been asked to undo: the mapping of the memory, the triggers
  * (ioeventfds), the attached vectors (irqfds), the level of INTx. What the second half should be
- * follows from the first alone. So every function changes the first half and then calls the
- * `..._sync()` functions of what could be concerned; each compares what should be with what is, and
- * calls ops until they agree. Nothing else calls those ops, which is why no sequence of accesses
- * can leave an effect behind or ask for one twice. Reset, load and free are no special cases.
+ * follows from the first alone. So every entry of the library changes the first half and then calls
+ * effects_sync(), which compares what should be with what is, and calls ops until they agree. So no
+ * sequence of accesses can leave an effect behind or ask for one twice. Reset, load and free are no
+ * special cases.
+ *
+ * Of vectors and of triggers there are thousands, too many to compare after each access. Whatever
+ * concerns a single vector or peer syncs just that one (msix.h, triggers.h); effects_sync() looks at
+ * the others only if something moved that concerns them all. A peer's triggers go before the peer
+ * does, because the host is promised that.
  *
  * What the host refuses is remembered as asked for, so that it is not asked again until the guest
  * changes something that could make the answer another one.
  *
  * Only two ops are events rather than effects: send_message() and ring().
  *
- * Files: revision.c the differences of the revisions; device.c life and server events; config.c
- * config space; bars.c accesses, placement, mapping; registers.c BAR0 and INTx; msix.c BAR1,
- * delivery, irqfds; routing.c both doorbells, triggers; state.c save and load; properties.c text;
- * report.c sentences for humans.
+ * Files, each of which knows only those above it:
+ *
+ *	report.c		sentences for humans
+ *	doorbells.c		peers, both doorbells, BAR4
+ *	config.c		config space
+ *	registers.c		BAR0
+ *	memory.c		BAR2
+ *	msix.c			BAR1, delivery, irqfds
+ *	personality.c		what the revisions differ in
+ *	triggers.c		ioeventfds
+ *	effects.c		mapping, INTx, and all effects together
+ *	device.c		entries of the library: life, what the server and the host tell
+ *	access.c		accesses of the guest
+ *	state.c			save and load
+ *	properties.c		properties as text
  */
 
-#include <ivshmem/abi.h>
-
-/* The rest of the library is compiled with hidden symbols. */
-#pragma GCC visibility push(default)
-#include <ivshmem/device.h>
-#pragma GCC visibility pop
-
-/* ---- PCI ------------------------------------------------------------------------------------- */
+#include <device/personality.h>
 
 #define CONFIG_SIZE 256
 
-#define CONFIG_VENDOR           0x00
-#define CONFIG_DEVICE           0x02
-#define CONFIG_COMMAND          0x04
-#define CONFIG_STATUS           0x06
-#define CONFIG_REVISION         0x08
-#define CONFIG_SUBCLASS         0x0a
-#define CONFIG_CLASS            0x0b
-#define CONFIG_CACHE_LINE       0x0c
-#define CONFIG_LATENCY          0x0d
-#define CONFIG_HEADER_TYPE      0x0e
-#define CONFIG_BAR              0x10
-#define CONFIG_SUBSYSTEM_VENDOR 0x2c
-#define CONFIG_SUBSYSTEM        0x2e
-#define CONFIG_CAPABILITIES     0x34
-#define CONFIG_INTERRUPT_LINE   0x3c
-#define CONFIG_INTERRUPT_PIN    0x3d
-#define CONFIG_MSIX             0x40 /* the only capability, but for the next */
-#define CONFIG_MSIX_CONTROL     (CONFIG_MSIX + 2)
-#define CONFIG_MSIX_END         (CONFIG_MSIX + 12)
-#define CONFIG_DOORBELL         CONFIG_MSIX_END /* with doorbell_bar */
-
-#define COMMAND_IO           0x0001
-#define COMMAND_MEMORY       0x0002
-#define COMMAND_MASTER       0x0004
-#define COMMAND_PARITY       0x0040
-#define COMMAND_SERR         0x0100
-#define COMMAND_INTX_DISABLE 0x0400
-
-#define STATUS_INTERRUPT    0x0008
-#define STATUS_CAPABILITIES 0x0010
-
-#define MSIX_CONTROL_MASK_ALL 0x4000
-#define MSIX_CONTROL_ENABLE   0x8000
-
-#define BAR_TYPE_64      0x4
-#define BAR_PREFETCHABLE 0x8
-
-#define N_BARS 6
-
-/* ---- what differs between the revisions: nothing else may look at a revision's number -------- */
-
-struct revision {
-	uint8_t number;
-	uint8_t interrupt_pin;   /* 1: INTA; drives INTx by IntrStatus and IntrMask. 0: none */
-	uint8_t memory_bar_type; /* low bits of BAR2 */
-	bool allows_intx;        /* msi=off is possible */
-	bool allows_late;        /* id and memory may come late; IVPosition -1 until then */
-	bool allows_larger;      /* the memory may be larger than BAR2 */
-	bool master_is_id_0;     /* master=on demands id 0 */
-	bool allows_2010_format; /* of the saved state */
-	bool has_role;           /* the properties of 2010: role and no master, shm and no memdev */
-	bool allows_words;       /* doorbell_bar is possible */
-	uint64_t max_memory;
-
-	/* defaults */
-	uint64_t default_memory;
-	int32_t default_id;
-	enum ivshmem_device_master default_master;
-	bool default_ioeventfd;
-};
-
-/* NULL if there is no such revision. */
-const struct revision *revision_find(unsigned number);
-
-/* ---- the device ------------------------------------------------------------------------------ */
-
 /* Dwords of a table entry. */
 enum { ENTRY_ADDRESS, ENTRY_ADDRESS_HIGH, ENTRY_DATA, ENTRY_CONTROL, ENTRY_DWORDS };
-
-#define ENTRY_SIZE           16
-#define ENTRY_CONTROL_MASKED 0x1
 
 struct vector {
 	uint32_t entry[ENTRY_DWORDS];
@@ -117,22 +57,18 @@ struct vector {
 	struct ivshmem_device_message attached_message;
 };
 
-/*
- * The doorbells, each with triggers of its own: the words in BAR4, the register in BAR0. In this
- * order they get triggers as long as the host has room: a guest that knows the words uses no other.
- */
-enum doorbell { DOORBELL_WORDS, DOORBELL_REGISTER, N_DOORBELLS };
-
+/* Those of one doorbell. */
 struct triggers {
-	uint64_t at;      /* bus address of the doorbell they are for; 0: none */
+	const struct doorbell *doorbell;
+	uint64_t at;      /* bus address of the BAR they are for; 0: none */
 	uint16_t *counts; /* for how many vectors of each peer, from 0 on; NULL: no such doorbell */
 	bool refused;     /* the host did not take one; it is not asked until it may have room */
 };
 
 struct ivshmem_device {
-	const struct revision *revision;
+	const struct personality *personality;
 	struct ivshmem_device_config config;
-	struct ivshmem_device_ops ops; /* with stubs for the missing ones */
+	struct ivshmem_device_ops ops; /* any may be NULL */
 
 	/* config.c: contents, and which bits a guest may write */
 	uint8_t space[CONFIG_SIZE];
@@ -141,13 +77,10 @@ struct ivshmem_device {
 
 	/* registers.c */
 	uint32_t intr_mask, intr_status;
-	bool intx; /* effect */
 
-	/* bars.c */
+	/* memory.c */
 	bool has_memory;
 	void *memory;
-	uint64_t memory_wanted_at; /* effect asked for; 0: none */
-	bool memory_mapped;        /* and granted */
 
 	/* msix.c */
 	unsigned msix_vectors; /* 0: no MSI-X */
@@ -155,90 +88,24 @@ struct ivshmem_device {
 	struct vector *vectors;
 	bool can_irqfd;
 	bool gate; /* what was last synced for: enabled, not masked as a whole, bus master */
+	bool vectors_changed; /* all of them are to be synced, wherever the gate is */
 
-	/* routing.c; all arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
+	/* doorbells.c; arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
 	int32_t id;
 	uint16_t *peer_vectors; /* how many vectors each peer has */
 	uint32_t peer_limit;    /* no peer has an id from here on */
+
+	/* triggers.c */
 	bool can_ioeventfd;
 	struct triggers triggers[N_DOORBELLS];
+
+	/* effects.c */
+	bool intx;
+	uint64_t memory_wanted_at; /* asked for; 0: nowhere */
+	bool memory_mapped;        /* and granted */
 
 	/* report.c: what the log was already told */
 	unsigned warned;
 };
-
-/* ---- report.c -------------------------------------------------------------------------------- */
-
-enum warning { WARNING_IOEVENTFD = 1u << 0, WARNING_IRQFD = 1u << 1, WARNING_MAPPING = 1u << 2 };
-
-/* Fill in `reterr` and return `code`. */
-int report_error(struct ivshmem_error *reterr, int code, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* Once per kind and device, because a guest could repeat what leads to it. */
-void report_warning(struct ivshmem_device *device, enum warning kind, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-
-/* ---- config.c -------------------------------------------------------------------------------- */
-
-void config_init(struct ivshmem_device *device);
-void config_reset(struct ivshmem_device *device);
-uint16_t config_word(const struct ivshmem_device *device, unsigned offset);
-
-/* Where a BAR is on the bus, or 0 if it is not placed or memory decoding is off. */
-uint64_t config_bar_address(const struct ivshmem_device *device, unsigned bar);
-
-/* ---- bars.c ---------------------------------------------------------------------------------- */
-
-void bars_sync(struct ivshmem_device *device);
-
-/* ---- registers.c ----------------------------------------------------------------------------- */
-
-uint32_t registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
-void registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint32_t value);
-
-/* A peer rang and there is no MSI-X. */
-void intx_interrupt(struct ivshmem_device *device);
-/* Whether the device asks for INTx, be the pin disabled or not. */
-bool intx_requested(const struct ivshmem_device *device);
-void intx_sync(struct ivshmem_device *device);
-
-/* ---- msix.c ---------------------------------------------------------------------------------- */
-
-uint32_t msix_pba_offset(unsigned vectors);
-uint64_t msix_bar_size(unsigned vectors);
-int msix_init(struct ivshmem_device *device);
-void msix_done(struct ivshmem_device *device);
-void msix_reset(struct ivshmem_device *device);
-bool msix_enabled(const struct ivshmem_device *device);
-uint64_t msix_read(struct ivshmem_device *device, uint64_t offset, unsigned size);
-void msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value);
-
-/* `vector` is to be delivered, now or when it may. */
-void msix_interrupt(struct ivshmem_device *device, unsigned vector);
-
-/* One vector's entry, connection or pending bit may have changed. */
-void msix_sync_vector(struct ivshmem_device *device, unsigned vector);
-/* The same for all of them. */
-void msix_sync(struct ivshmem_device *device);
-/* Config space may have changed. */
-void msix_sync_gate(struct ivshmem_device *device);
-
-/* ---- routing.c --------------------------------------------------------------------------------- */
-
-int routing_init(struct ivshmem_device *device);
-void routing_done(struct ivshmem_device *device);
-
-/* How many of our own vectors the server has announced. */
-unsigned routing_own_vectors(const struct ivshmem_device *device);
-void routing_doorbell(struct ivshmem_device *device, uint32_t value);
-/* Somebody wrote to BAR4. */
-void routing_words_write(struct ivshmem_device *device, uint64_t offset, unsigned size);
-
-/* The size of BAR4; 0 without it. */
-uint64_t words_bar_size(const struct ivshmem_device *device);
-
-/* Where the doorbells are on the bus; 0: nowhere. */
-void triggers_sync(struct ivshmem_device *device, const uint64_t at[N_DOORBELLS]);
 
 #endif

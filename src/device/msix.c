@@ -14,7 +14,11 @@
  * before attaching and sent after it, and what arrives in between the eventfd keeps for the irqfd.
  */
 
-#include <device/model.h>
+#include <device/msix.h>
+
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/report.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,19 +36,21 @@ pba_bytes(unsigned vectors)
 	return (vectors + 63) / 64 * 8;
 }
 
-uint32_t
-msix_pba_offset(unsigned vectors)
+static uint32_t
+pba_offset(unsigned vectors)
 {
 	uint32_t table = vectors * ENTRY_SIZE;
 
 	return table > MIN_PBA_OFFSET ? table : MIN_PBA_OFFSET;
 }
 
-uint64_t
-msix_bar_size(unsigned vectors)
+static uint64_t
+msix_size(const struct ivshmem_device *device)
 {
-	uint64_t need = msix_pba_offset(vectors) + pba_bytes(vectors), size = MIN_BAR_SIZE;
+	uint64_t need = device->pba_offset + pba_bytes(device->msix_vectors), size = MIN_BAR_SIZE;
 
+	if (device->msix_vectors == 0)
+		return 0;
 	while (size < need)
 		size *= 2;
 	return size;
@@ -102,7 +108,7 @@ attach(struct ivshmem_device *device, struct vector *vector,
 {
 	int r;
 
-	if (device->ops.take_ring(device, message->vector, device->config.data))
+	if (doorbells_take_ring(device, message->vector))
 		vector->pending = true;
 	r = device->ops.attach_irqfd(device, message, device->config.data);
 	vector->attached = r >= 0;
@@ -126,12 +132,8 @@ static void
 send(struct ivshmem_device *device, struct vector *vector,
 	const struct ivshmem_device_message *message)
 {
-	int r;
-
-	vector->pending = false;
-	r = device->ops.send_message(device, message, device->config.data);
-	if (r < 0)
-		vector->pending = true;
+	vector->pending = !device->ops.send_message ||
+			  device->ops.send_message(device, message, device->config.data) < 0;
 }
 
 void
@@ -140,7 +142,7 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 	struct vector *vector = &device->vectors[index];
 	struct ivshmem_device_message message = message_of(device, index);
 	bool open = is_open(device, vector);
-	bool want = open && device->can_irqfd && index < routing_own_vectors(device);
+	bool want = open && device->can_irqfd && index < doorbells_own_vectors(device);
 
 	if (vector->wanted && (!want || !same_message(&vector->attached_message, &message))) {
 		detach(device, vector, index);
@@ -157,16 +159,14 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 void
 msix_sync(struct ivshmem_device *device)
 {
-	device->gate = gate(device);
+	bool now = gate(device);
+
+	if (now == device->gate && !device->vectors_changed)
+		return;
+	device->gate = now;
+	device->vectors_changed = false;
 	for (unsigned i = 0; i < device->msix_vectors; i++)
 		msix_sync_vector(device, i);
-}
-
-void
-msix_sync_gate(struct ivshmem_device *device)
-{
-	if (device->gate != gate(device))
-		msix_sync(device);
 }
 
 void
@@ -174,13 +174,6 @@ msix_interrupt(struct ivshmem_device *device, unsigned vector)
 {
 	device->vectors[vector].pending = true;
 	msix_sync_vector(device, vector);
-}
-
-void
-ivshmem_device_retry(struct ivshmem_device *device, unsigned vector)
-{
-	if (vector < device->msix_vectors)
-		msix_sync_vector(device, vector);
 }
 
 int
@@ -194,7 +187,7 @@ msix_init(struct ivshmem_device *device)
 	if (!device->vectors)
 		return -ENOMEM;
 	device->msix_vectors = vectors;
-	device->pba_offset = msix_pba_offset(vectors);
+	device->pba_offset = pba_offset(vectors);
 	msix_reset(device);
 	return 0;
 }
@@ -238,8 +231,7 @@ pba_dword(struct ivshmem_device *device, unsigned first)
 		unsigned index = first + i;
 		struct vector *vector = &device->vectors[index];
 
-		if (!vector->attached && index < routing_own_vectors(device) &&
-			device->ops.take_ring(device, index, device->config.data))
+		if (!vector->attached && doorbells_take_ring(device, index))
 			msix_interrupt(device, index);
 		bits |= (uint32_t)vector->pending << i;
 	}
@@ -258,25 +250,20 @@ read_dword(struct ivshmem_device *device, uint64_t offset)
 	return 0;
 }
 
-uint64_t
+static uint64_t
 msix_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 {
-	uint64_t value;
+	uint64_t value = read_dword(device, offset);
 
-	if ((size != 4 && size != 8) || offset % size != 0)
-		return 0;
-	value = read_dword(device, offset);
 	if (size == 8)
 		value |= (uint64_t)read_dword(device, offset + 4) << 32;
 	return value;
 }
 
 /* The pending bits cannot be written. */
-void
+static void
 msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
-	if ((size != 4 && size != 8) || offset % size != 0)
-		return;
 	if (offset >= (uint64_t)device->msix_vectors * ENTRY_SIZE)
 		return;
 	*table_dword(device, offset) = (uint32_t)value;
@@ -284,6 +271,13 @@ msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64
 		*table_dword(device, offset + 4) = (uint32_t)(value >> 32);
 	msix_sync_vector(device, (unsigned)(offset / ENTRY_SIZE));
 }
+
+const struct bar msix_bar = {
+	.size = msix_size,
+	.widths = 4 | 8,
+	.read = msix_read,
+	.write = msix_write,
+};
 
 uint32_t
 ivshmem_device_pba_offset(const struct ivshmem_device *device)

@@ -2,7 +2,8 @@
 
 /* The properties as text: the 2010 device's and today's. Nothing here touches a device. */
 
-#include <device/model.h>
+#include <device/personality.h>
+#include <device/report.h>
 
 #include <base/parse.h>
 
@@ -278,36 +279,36 @@ check_chardev(const char *text, struct ivshmem_error *reterr)
 
 static int
 check_revision_properties(const struct ivshmem_device_properties *given,
-	const struct revision *revision, struct ivshmem_error *reterr)
+	const struct personality *personality, struct ivshmem_error *reterr)
 {
-	if (revision->has_role) {
+	if (personality->has_role) {
 		if (given->memdev)
 			return report_error(reterr, -EINVAL,
 				"revision %u has no memdev: use shm, or revision 1",
-				revision->number);
+				personality->number);
 		if (given->master)
 			return report_error(reterr, -EINVAL,
 				"revision %u has no master=%s: use role=master or role=peer",
-				revision->number, given->master);
+				personality->number, given->master);
 		if (given->doorbell_bar)
 			return report_error(reterr, -EINVAL,
 				"revision %u has no doorbell-bar: use revision 1",
-				revision->number);
+				personality->number);
 	} else if (given->role) {
 		return report_error(reterr, -EINVAL,
-			"revision %u has no role=%s: use master=on, off or auto", revision->number,
-			given->role);
+			"revision %u has no role=%s: use master=on, off or auto",
+			personality->number, given->role);
 	}
 	return 0;
 }
 
 static int
-parse_values(const struct ivshmem_device_properties *given, const struct revision *revision,
+parse_values(const struct ivshmem_device_properties *given, const struct personality *personality,
 	struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
 	int r = 0;
 
-	if (given->size && revision->has_role)
+	if (given->size && personality->has_role)
 		r = parse_memory_size(given->size, &config->memory_size, reterr);
 	else if (given->size)
 		r = parse_todays_size(given->size, &config->memory_size, reterr);
@@ -330,28 +331,25 @@ parse_values(const struct ivshmem_device_properties *given, const struct revisio
 }
 
 static int
-check_values(const struct ivshmem_device_properties *given, const struct revision *revision,
+check_values(const struct ivshmem_device_properties *given, const struct personality *personality,
 	const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
-	if (!config->msi && !revision->allows_intx)
-		return report_error(reterr, -EINVAL,
-			"revision %u has no INTx, so msi cannot be off; use revision 0",
-			revision->number);
-	if (config->ioeventfd && !config->msi)
-		return report_error(reterr, -EINVAL,
-			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
+	int r = personality_check_interrupts(personality, config, reterr);
+
+	if (r < 0)
+		return r;
 	if (config->doorbell_bar && !given->chardev)
 		return report_error(reterr, -EINVAL,
 			"doorbell-bar needs a server: without one there is nobody to ring");
-	if (given->size && config->memory_size > revision->max_memory)
+	if (given->size && config->memory_size > personality->max_memory)
 		return report_error(reterr, -ERANGE,
 			"size '%s' is more than revision %u allows: at most %" PRIu64 " MiB",
-			given->size, revision->number, revision->max_memory >> 20);
+			given->size, personality->number, personality->max_memory >> 20);
 	return 0;
 }
 
 static int
-check_source(const struct ivshmem_device_properties *given, const struct revision *revision,
+check_source(const struct ivshmem_device_properties *given, const struct personality *personality,
 	const char **ret_warning, struct ivshmem_error *reterr)
 {
 	unsigned n =
@@ -360,12 +358,12 @@ check_source(const struct ivshmem_device_properties *given, const struct revisio
 	*ret_warning = NULL;
 	if (n == 0)
 		return report_error(reterr, -EINVAL, "must give chardev or %s",
-			revision->has_role ? "shm" : "memdev (or shm)");
+			personality->has_role ? "shm" : "memdev (or shm)");
 	if (given->shm && !given->chardev && *given->shm == '\0')
 		return report_error(reterr, -EINVAL, "shm must name an object");
 	if (n == 1)
 		return 0;
-	if (!revision->has_role)
+	if (!personality->has_role)
 		return report_error(reterr, -EINVAL,
 			"the memory can come from one place only: give one of chardev, shm and "
 			"memdev");
@@ -379,7 +377,7 @@ ivshmem_device_configure(const struct ivshmem_device_properties *given, unsigned
 	struct ivshmem_device_config *ret_config, const char **ret_warning,
 	struct ivshmem_error *reterr)
 {
-	const struct revision *revision = revision_find(number);
+	const struct personality *personality = personality_find(number);
 	struct ivshmem_device_config config;
 	const char *warning;
 	int r;
@@ -388,16 +386,16 @@ ivshmem_device_configure(const struct ivshmem_device_properties *given, unsigned
 		return report_error(reterr, -EINVAL,
 			"ivshmem_device_properties.struct_size is not set to the size of the "
 			"struct");
-	if (!revision)
+	if (!personality)
 		return report_error(reterr, -EINVAL, "revision must be 0 or 1, not %u", number);
 	ivshmem_device_config_init(&config, number);
-	r = check_revision_properties(given, revision, reterr);
+	r = check_revision_properties(given, personality, reterr);
 	if (r >= 0)
-		r = parse_values(given, revision, &config, reterr);
+		r = parse_values(given, personality, &config, reterr);
 	if (r >= 0)
-		r = check_values(given, revision, &config, reterr);
+		r = check_values(given, personality, &config, reterr);
 	if (r >= 0)
-		r = check_source(given, revision, &warning, reterr);
+		r = check_source(given, personality, &warning, reterr);
 	if (r < 0)
 		return r;
 	config.server = given->chardev != NULL;

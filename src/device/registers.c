@@ -1,107 +1,93 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * BAR0 and INTx. Only aligned 32-bit accesses act: that is the specification's rule and the 2010
- * device's. It keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value
- * from ringing peer 0.
+ * BAR0. Only aligned 32-bit accesses act: that is the specification's rule and the 2010 device's. It
+ * keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value from ringing
+ * peer 0.
  */
 
-#include <device/model.h>
+#include <device/doorbells.h>
 
-/* ---- INTx ------------------------------------------------------------------------------------ */
-
-/* A function whose MSI-X is enabled must not use its pin at all. */
-bool
-intx_requested(const struct ivshmem_device *device)
+static bool
+is_requested(const struct ivshmem_device *device)
 {
-	return device->revision->interrupt_pin != 0 && !msix_enabled(device) &&
-	       (device->intr_status & device->intr_mask) != 0;
-}
-
-/* The status bit in config space shows the request even when the command register keeps it from the
- * pin. */
-void
-intx_sync(struct ivshmem_device *device)
-{
-	bool request = intx_requested(device);
-	bool disabled = (config_word(device, CONFIG_COMMAND) & COMMAND_INTX_DISABLE) != 0;
-	uint8_t *status = &device->space[CONFIG_STATUS];
-	bool level = request && !disabled;
-
-	*status = (uint8_t)((*status & ~STATUS_INTERRUPT) | (request ? STATUS_INTERRUPT : 0));
-	if (level == device->intx)
-		return;
-	device->intx = level;
-	device->ops.set_intx(device, level, device->config.data);
+	return (device->intr_status & device->intr_mask) != 0;
 }
 
 /* A bit of its own: what the guest stored into the others stays. */
-void
-intx_interrupt(struct ivshmem_device *device)
+static void
+interrupt(struct ivshmem_device *device)
 {
 	device->intr_status |= 1;
-	intx_sync(device);
 }
 
-/* ---- registers ------------------------------------------------------------------------------- */
+const struct pin registers_pin = {is_requested, interrupt};
 
-static uint32_t
-take_status(struct ivshmem_device *device)
+static uint64_t
+registers_size(const struct ivshmem_device *device)
 {
-	uint32_t status = device->intr_status;
-
-	device->intr_status = 0;
-	intx_sync(device);
-	return status;
+	(void)device;
+	return IVSHMEM_BAR_REGISTERS_SIZE;
 }
 
-/*
- * Guests of revision 0 wait for a number that is not negative before they touch BAR2, so the id is
- * withheld until the memory is there, too.
- */
-static uint32_t
-position(const struct ivshmem_device *device)
-{
-	if (device->revision->allows_late && !device->has_memory)
-		return (uint32_t)IVSHMEM_DEVICE_NO_ID;
-	return (uint32_t)device->id;
-}
-
-uint32_t
+static uint64_t
 registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 {
-	if (size != 4 || offset % 4 != 0)
-		return 0;
+	uint32_t value;
+
+	(void)size;
 	switch (offset) {
 	case IVSHMEM_REG_INTR_MASK:
 		return device->intr_mask;
 	case IVSHMEM_REG_INTR_STATUS:
-		return take_status(device);
+		value = device->intr_status;
+		device->intr_status = 0;
+		return value;
 	case IVSHMEM_REG_IV_POSITION:
-		return position(device);
+		return (uint32_t)device->id;
 	default:
 		return 0;
 	}
 }
 
-void
-registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint32_t value)
+/* Guests of 2010 wait for a number that is not negative before they touch BAR2. */
+static uint64_t
+registers_read_2010(struct ivshmem_device *device, uint64_t offset, unsigned size)
 {
-	if (size != 4 || offset % 4 != 0)
-		return;
+	if (offset == IVSHMEM_REG_IV_POSITION && !device->has_memory)
+		return (uint32_t)IVSHMEM_DEVICE_NO_ID;
+	return registers_read(device, offset, size);
+}
+
+static void
+registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
+{
+	(void)size;
 	switch (offset) {
 	case IVSHMEM_REG_INTR_MASK:
-		device->intr_mask = value;
-		intx_sync(device);
+		device->intr_mask = (uint32_t)value;
 		break;
 	case IVSHMEM_REG_INTR_STATUS:
-		device->intr_status = value;
-		intx_sync(device);
+		device->intr_status = (uint32_t)value;
 		break;
 	case IVSHMEM_REG_DOORBELL:
-		routing_doorbell(device, value);
+		doorbells_register_write(device, (uint32_t)value);
 		break;
 	default:
 		break;
 	}
 }
+
+const struct bar registers_bar = {
+	.size = registers_size,
+	.widths = 4,
+	.read = registers_read,
+	.write = registers_write,
+};
+
+const struct bar registers_bar_2010 = {
+	.size = registers_size,
+	.widths = 4,
+	.read = registers_read_2010,
+	.write = registers_write,
+};

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <device/report.h>
+
 #include <device/model.h>
 
 #include <stdarg.h>
@@ -24,7 +26,7 @@ report_warning(struct ivshmem_device *device, enum warning kind, const char *for
 	char message[256];
 	va_list args;
 
-	if (device->warned & kind)
+	if (!device->ops.log || (device->warned & kind))
 		return;
 	device->warned |= kind;
 	va_start(args, format);

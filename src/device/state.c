@@ -27,7 +27,11 @@
  * config space, whose status register does not show it, and the pin may be disabled.
  */
 
-#include <device/model.h>
+#include <device/config.h>
+#include <device/doorbells.h>
+#include <device/effects.h>
+#include <device/msix.h>
+#include <device/report.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -123,7 +127,7 @@ ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_devi
 	case IVSHMEM_DEVICE_FORMAT_NATIVE:
 		return HEADER_SIZE + size;
 	case IVSHMEM_DEVICE_FORMAT_2010:
-		if (!device->revision->allows_2010_format)
+		if (!device->personality->allows_2010_format)
 			return 0;
 		return 4 + size + PCI_PINS * 4;
 	case IVSHMEM_DEVICE_FORMAT_COUNT:
@@ -145,7 +149,7 @@ check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format fo
 {
 	if (ivshmem_device_state_size(device, format) == 0)
 		return report_error(reterr, -EINVAL, "revision %u has no saved state of format %d",
-			device->revision->number, (int)format);
+			device->personality->number, (int)format);
 	if (!ivshmem_device_is_master(device))
 		return report_error(reterr, -EPERM,
 			"cannot %s the device: migration is disabled because of peer mode; only "
@@ -176,10 +180,10 @@ save_msix(const struct ivshmem_device *device, uint8_t **at)
 static void
 take_rings(struct ivshmem_device *device)
 {
-	for (unsigned i = 0; i < routing_own_vectors(device); i++) {
+	for (unsigned i = 0; i < doorbells_own_vectors(device); i++) {
 		if (device->msix_vectors && device->vectors[i].attached)
 			continue;
-		if (device->ops.take_ring(device, i, device->config.data))
+		if (doorbells_take_ring(device, i))
 			ivshmem_device_interrupt(device, i);
 	}
 }
@@ -202,7 +206,7 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format fo
 		put_bytes(&at, magic, MAGIC_SIZE);
 		put_be32(&at, STATE_VERSION);
 		put_be32(&at, (uint32_t)need);
-		put_be32(&at, device->revision->number);
+		put_be32(&at, device->personality->number);
 		put_be32(&at, kind_of(device));
 		put_be32(&at, device->config.vectors);
 		put_be32(&at, 0);
@@ -254,10 +258,10 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 		return report_error(reterr, -EINVAL,
 			"saved state has %zu bytes instead of the %" PRIu32 " it should have", size,
 			length);
-	if (revision != device->revision->number)
+	if (revision != device->personality->number)
 		return report_error(reterr, -EINVAL,
 			"saved state is of revision %" PRIu32 ", the device is of revision %u",
-			revision, device->revision->number);
+			revision, device->personality->number);
 	if (kind != kind_of(device) || reserved != 0)
 		return report_error(reterr, -EINVAL,
 			"saved state is of another kind of device (server, msi, doorbell-bar): "
@@ -341,16 +345,7 @@ load_msix(struct ivshmem_device *device, const uint8_t *table, const uint8_t *pe
 			vector->entry[dword] = get_le32(&table);
 		vector->pending = pending[i / 8] >> i % 8 & 1;
 	}
-}
-
-static void
-load_space(struct ivshmem_device *device, const uint8_t *space)
-{
-	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
-		uint8_t mask = device->writable[i];
-
-		device->space[i] = (uint8_t)((device->space[i] & ~mask) | (space[i] & mask));
-	}
+	device->vectors_changed = true;
 }
 
 int
@@ -395,15 +390,13 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 	if (r < 0)
 		return r;
 
-	load_space(device, space);
+	config_store(device, 0, space, CONFIG_SIZE);
 	load_msix(device, table, pending);
 	device->intr_status = device->intr_mask = 0;
 	if (has_registers(device, format)) {
 		device->intr_status = get_be32(&at);
 		device->intr_mask = get_be32(&at);
 	}
-	bars_sync(device);
-	msix_sync(device);
-	intx_sync(device);
+	effects_sync(device);
 	return 0;
 }
