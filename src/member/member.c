@@ -96,8 +96,7 @@ warn_of_memory(const struct member *member, const struct region *region, const c
 			name, (unsigned)region->owner, (unsigned)region->mode);
 	if (region->room < region->size)
 		log_warning(member->log,
-			"'%s' has %s, but its file system has room for %s only: whoever uses more "
-			"is killed by SIGBUS",
+			"'%s' has %s, but its file system has room for %s only: whoever uses more is killed by SIGBUS",
 			name, format_size(region->size, size), format_size(region->room, room));
 }
 

@@ -124,9 +124,8 @@ greet(struct member *member, const struct member_config *config, uint64_t deadli
 	r = uplink_greet(&member->uplink, deadline, reterr);
 	if (config->late && r == -ETIMEDOUT) {
 		log_warning(member->log,
-			"the server has not sent %s yet: until it does, the guest reads -1 as its "
-			"id, and a VMM that comes before reaches the memory by messages only, "
-			"which is slow",
+			"the server has not sent %s yet: until it does, the guest reads -1 as its id, and "
+			"a VMM that comes before reaches the memory by messages only, which is slow",
 			member->memory ? "our id" : "the memory");
 		return 0;
 	}

@@ -79,8 +79,7 @@ find_feature(struct session *session, uint32_t flags)
 	}
 	if (!migration_supported(&session->migration)) {
 		session_refuse(session, -ENOTTY,
-			"only the master is migrated, and this device is a peer (role=peer, "
-			"master=off)");
+			"only the master is migrated, and this device is a peer (role=peer, master=off)");
 		return NULL;
 	}
 	feature = &features[number];

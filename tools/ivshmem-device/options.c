@@ -317,8 +317,7 @@ check_source(struct given *given, struct error *reterr)
 			"the memory can come from one place only: give --server or %s", memory);
 	if (options->server && options->preallocate)
 		return error_set(reterr, -EINVAL,
-			"--preallocate: the memory is the server's: leave it out here, and give it "
-			"to ivshmem-server");
+			"--preallocate: the memory is the server's: leave it out here, and give it to ivshmem-server");
 	/* The device of 2010 knows one kind of memory that is not a server's. */
 	if (given->revision == 0)
 		properties->shm = options->shm ? options->shm : options->file;
@@ -348,8 +347,7 @@ check_kind(const struct given *given, struct error *reterr)
 			"out here, and give it to ivshmem-server");
 	if (!given->options.server && missing)
 		return error_set(reterr, -EINVAL,
-			"--%s: without a server, revision 1 has no interrupts: leave it out, or "
-			"give --server",
+			"--%s: without a server, revision 1 has no interrupts: leave it out, or give --server",
 			missing);
 	return 0;
 }

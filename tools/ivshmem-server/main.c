@@ -93,9 +93,8 @@ warn_of_memory(const struct program *program, bool existing)
 			region->name, (unsigned)region->owner, (unsigned)region->mode);
 	if (region->room < region->size)
 		log_warning(&program->log,
-			"the shared memory has %s, but its file system has room for %s only: "
-			"whoever uses more is killed by SIGBUS; make room, or find out at the "
-			"start (--preallocate)",
+			"the shared memory has %s, but its file system has room for %s only: whoever uses "
+			"more is killed by SIGBUS; make room, or find out at the start (--preallocate)",
 			format_size(region->size, size), format_size(region->room, room));
 }
 
@@ -142,8 +141,7 @@ static int
 fail_limit(const struct program *program, unsigned long limit)
 {
 	log_error(&program->log,
-		"the limit of %lu file descriptors is too low for a client with %u vector%s; "
-		"raise it (ulimit -n)",
+		"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
 		limit, program->options.n_vectors, program->options.n_vectors == 1 ? "" : "s");
 	return -EMFILE;
 }

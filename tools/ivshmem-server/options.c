@@ -21,55 +21,42 @@
 const char options_usage[] =
 	"Usage: ivshmem-server [OPTION]...\n"
 	"Give virtual machines a piece of memory to share and let them interrupt each other.\n"
-	"Clients (QEMU's ivshmem-doorbell device, the ivshmem program, libivshmem) connect to a "
-	"UNIX socket.\n"
+	"Clients (QEMU's ivshmem-doorbell device, the ivshmem program, libivshmem) connect to a UNIX socket.\n"
 	"\n"
 	"  -h, --help                  show this and exit\n"
 	"      --version               show the version and exit\n"
-	"  -F, --foreground            stay in the foreground; otherwise run as a daemon, logging "
-	"to syslog\n"
-	"  -v, --verbose               tell of observers, too, and leave nothing out (only with "
-	"-F)\n"
+	"  -F, --foreground            stay in the foreground; otherwise run as a daemon, logging to syslog\n"
+	"  -v, --verbose               tell of observers, too, and leave nothing out (only with -F)\n"
 	"  -p, --pidfile FILE          of the daemon (" DEFAULT_PID_FILE ")\n"
 	"\n"
 	"Socket:\n"
 	"  -S, --socket PATH           where to listen (" DEFAULT_SOCKET ")\n"
-	"      --observer-socket PATH  where programs look in that take no id (the socket's path "
-	"and " IVSHMEM_OBSERVER_SUFFIX ")\n"
+	"      --observer-socket PATH  where programs look in that take no id (the socket's path and " IVSHMEM_OBSERVER_SUFFIX
+	")\n"
 	"      --no-observer-socket    let nobody look in: all who connect take an id\n"
-	"      --member ID=PATH        keep ID for one client at a time, who connects to PATH; can "
-	"be repeated\n"
-	"      --socket-mode MODE      octal permissions of all these; who may write may connect "
-	"(0660)\n"
+	"      --member ID=PATH        keep ID for one client at a time, who connects to PATH; can be repeated\n"
+	"      --socket-mode MODE      octal permissions of all these; who may write may connect (0660)\n"
 	"      --socket-owner USER     name or number of their owner\n"
 	"      --socket-group GROUP    name or number of their group\n"
 	"\n"
-	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is given (the "
-	"last one counts):\n"
-	"  -l, --size SIZE             in bytes, or with suffix K, M, G, T; rounded up to a power "
-	"of two of at least\n"
+	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is given (the last one counts):\n"
+	"  -l, --size SIZE             in bytes, or with suffix K, M, G, T; rounded up to a power of two of at least\n"
 	"                              4 KiB (4M)\n"
 	"      --hugetlb 2M|1G         take it from the reserved huge pages of that size\n"
-	"  -M, --shm NAME              use the POSIX shared memory object NAME; an existing one "
-	"keeps its contents\n"
+	"  -M, --shm NAME              use the POSIX shared memory object NAME; an existing one keeps its contents\n"
 	"                              and is never shrunk; removed at exit if it was created\n"
 	"      --memory-mode MODE      octal permissions of the object if it is created (0600)\n"
 	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs mount\n"
-	"      --preallocate           allocate it all now: what cannot be had is an error, and "
-	"nobody's end later\n"
+	"      --preallocate           allocate it all now: what cannot be had is an error, and nobody's end later\n"
 	"\n"
 	"Clients:\n"
 	"  -n, --vectors N             interrupt vectors of each client, 0 to 2048 (1)\n"
-	"      --max-peers N           refuse more clients than N, each --member counting always "
-	"(65536)\n"
-	"      --max-observers N       refuse more observers than N, 1 to 65536 (64, less if "
-	"descriptors are few)\n"
-	"      --stall-timeout SECONDS disconnect a client that does not read for so long; 0: "
-	"never (300)\n"
+	"      --max-peers N           refuse more clients than N, each --member counting always (65536)\n"
+	"      --max-observers N       refuse more observers than N, 1 to 65536 (64, less if descriptors are few)\n"
+	"      --stall-timeout SECONDS disconnect a client that does not read for so long; 0: never (300)\n"
 	"\n"
 	"SIGTERM and SIGINT end it and remove what it created; SIGHUP does nothing.\n"
-	"Exit status: 0 if it was asked to end (or, as a daemon, once it serves), 1 if it cannot "
-	"start.\n"
+	"Exit status: 0 if it was asked to end (or, as a daemon, once it serves), 1 if it cannot start.\n"
 	"\n"
 	"Example, and a QEMU that joins:\n"
 	"  ivshmem-server -F -S /run/ivshmem/demo.sock -l 64M -n 4\n"
@@ -126,8 +113,7 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
 
 	if (r == -EINVAL)
 		return error_set(reterr, -EINVAL,
-			"-l: '%.100s' is not a size: write a number of bytes, or a number with "
-			"suffix K, M, G, T, P or E",
+			"-l: '%.100s' is not a size: write a number of bytes, or a number with suffix K, M, G, T, P or E",
 			text);
 	if (r == 0)
 		r = region_round_size(size, &rounded);
@@ -150,8 +136,7 @@ add_member(struct options *options, const char *text, struct error *reterr)
 
 	if (!equals || !equals[1] || (size_t)(equals - text) >= sizeof(number))
 		return error_set(reterr, -EINVAL,
-			"--member: '%.100s' is not an id and a path: write such as "
-			"0=/run/group-0.sock",
+			"--member: '%.100s' is not an id and a path: write such as 0=/run/group-0.sock",
 			text);
 	memcpy(number, text, (size_t)(equals - text));
 	r = argument_number("--member", number, 0, IVSHMEM_MAX_ID, &id, reterr);
@@ -187,13 +172,11 @@ parse_stall(const char *text, uint64_t *ret_ms, struct error *reterr)
 
 	if (r == -ERANGE)
 		return error_set(reterr, -EINVAL,
-			"--stall-timeout: '%.100s' is not between 0.001 seconds and a year; 0 is "
-			"for never",
+			"--stall-timeout: '%.100s' is not between 0.001 seconds and a year; 0 is for never",
 			text);
 	if (r < 0)
 		return error_set(reterr, -EINVAL,
-			"--stall-timeout: '%.100s' is not a time: write seconds, like 30 or 0.5, "
-			"or 0 for never",
+			"--stall-timeout: '%.100s' is not a time: write seconds, like 30 or 0.5, or 0 for never",
 			text);
 	return 0;
 }
@@ -260,8 +243,7 @@ parse_option(struct options *options, int option, const char *value, struct erro
 	case OPTION_OBSERVER_SOCKET:
 		if (!value[0])
 			return error_set(reterr, -EINVAL,
-				"--observer-socket: the path is empty; --no-observer-socket makes "
-				"none");
+				"--observer-socket: the path is empty; --no-observer-socket makes none");
 		options->observer_socket = value;
 		return 0;
 	case OPTION_NO_OBSERVER_SOCKET:
@@ -311,8 +293,7 @@ options_parse(
 	if (options.action == ACTION_SERVE) {
 		if (options.verbose && !options.foreground)
 			return error_set(reterr, -EINVAL,
-				"-v needs -F: a daemon logs to syslog, and has nobody to be "
-				"verbose to");
+				"-v needs -F: a daemon logs to syslog, and has nobody to be verbose to");
 		if (options.memory.huge_page && options.memory.kind != REGION_MEMFD)
 			return error_set(
 				reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");

@@ -54,9 +54,7 @@ static const struct cli_option global_options[N_GLOBAL] = {
 	[GLOBAL_JSON] = {'j', "json", NULL,
 		"print results as JSON, one document per line; messages stay text on stderr"},
 	[GLOBAL_BACKEND] = {0, "backend", "NAME",
-		"for a PCI device: vfio (interrupts) or sysfs (none); default: by the driver it is "
-		"bound "
-		"to"},
+		"for a PCI device: vfio (interrupts) or sysfs (none); default: by the driver it is bound to"},
 	[GLOBAL_CONNECT_TIMEOUT] = {0, "connect-timeout", "SECONDS",
 		"how long the server may take to greet us (default: 5)"},
 	[GLOBAL_WAIT] = {0, "wait", "SECONDS",

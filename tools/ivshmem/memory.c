@@ -25,8 +25,8 @@ memory_fail_range(const struct session *session, uint64_t offset, uint64_t lengt
 
 	format_size(size, text);
 	if (offset > size)
-		return fail("offset %" PRIu64 " is beyond the end of the memory, which has %s "
-			    "(%" PRIu64 " bytes)",
+		return fail("offset %" PRIu64
+			    " is beyond the end of the memory, which has %s (%" PRIu64 " bytes)",
 			offset, text, size);
 	return fail("%" PRIu64 " bytes at offset %" PRIu64
 		    " do not fit: the memory has %s (%" PRIu64 " bytes), %" PRIu64
@@ -191,8 +191,7 @@ enum { READ_HEX, READ_TEXT, READ_RAW };
 
 static const struct cli_option read_options[] = {
 	[READ_HEX] = {'x', "hex", NULL,
-		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a "
-		"terminal)"},
+		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)"},
 	[READ_TEXT] = {'s', "text", NULL, "print the text up to the first NUL, and a newline"},
 	[READ_RAW] = {'r', "raw", NULL, "write the bytes as they are (default otherwise)"},
 };
@@ -242,24 +241,17 @@ const struct command command_read = {
 	.min_operands = 1,
 	.max_operands = 2,
 	.summary = "print a part of the shared memory",
-	.description = "Prints LENGTH bytes of the shared memory from OFFSET on. Without LENGTH it "
-		       "goes to "
-		       "the end of the memory, or, when it prints a dump on a terminal, 256 bytes "
-		       "far. With "
-		       "--text, LENGTH is the most it looks at.\n"
-		       "OFFSET and LENGTH are decimal or 0x hexadecimal and may end in K, M, G, T "
-		       "(powers of "
-		       "1024).\n"
-		       "With --text on a terminal, control characters are shown as \\xNN, because "
-		       "any peer "
-		       "can have put them there. Memory that others write meanwhile may show "
-		       "halves of their "
-		       "writes.",
+	.description =
+		"Prints LENGTH bytes of the shared memory from OFFSET on. Without LENGTH it goes "
+		"to the end of the memory, or, when it prints a dump on a terminal, 256 bytes "
+		"far. With --text, LENGTH is the most it looks at.\n"
+		"OFFSET and LENGTH are decimal or 0x hexadecimal and may end in K, M, G, T (powers of 1024).\n"
+		"With --text on a terminal, control characters are shown as \\xNN, because any "
+		"peer can have put them there. Memory that others write meanwhile may show halves "
+		"of their writes.",
 	CLI_OPTIONS(read_options),
 	.json = "{\"offset\":O,\"length\":L,\"hex\":\"00ff...\"}\n"
-		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}; bytes that are not UTF-8 "
-		"are "
-		"replaced by U+FFFD.",
+		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}; bytes that are not UTF-8 are replaced by U+FFFD.",
 	.statuses = "1 also if the memory ends before OFFSET + LENGTH; nothing is printed then.",
 	.examples = "ivshmem read 0x100 64 --hex\n"
 		    "ivshmem read 4K --text",
@@ -274,8 +266,8 @@ write_check(const struct session *session)
 	if (session_check_attached(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (ivshmem_read_only(session->client))
-		return fail("cannot write to %s: it is for reading only; leave out the ,ro at its "
-			    "end",
+		return fail(
+			"cannot write to %s: it is for reading only; leave out the ,ro at its end",
 			session->target);
 	return STATUS_OK;
 }
@@ -425,18 +417,15 @@ const struct command command_write = {
 	.summary = "store into the shared memory",
 	.description =
 		"Stores the bytes of TEXT into the shared memory from OFFSET on, or what stdin "
-		"gives "
-		"if there is no TEXT. The other peers see the bytes when the command has ended. "
-		"Nobody "
-		"is interrupted: follow it with ring.\n"
+		"gives if there is no TEXT. The other peers see the bytes when the command has "
+		"ended. Nobody is interrupted: follow it with ring.\n"
 		"OFFSET and N are decimal or 0x hexadecimal and may end in K, M, G, T (powers of "
 		"1024). A TEXT of several words needs quotes, and one that begins with a dash "
-		"needs "
-		"-- in front of OFFSET.",
+		"needs -- in front of OFFSET.",
 	CLI_OPTIONS(write_options),
 	.json = "{\"offset\":O,\"length\":BYTES-WRITTEN}",
-	.statuses = "1 also if it does not fit: of a TEXT nothing is written then, of stdin what "
-		    "does fit.",
+	.statuses =
+		"1 also if it does not fit: of a TEXT nothing is written then, of stdin what does fit.",
 	.examples = "ivshmem write 0 --nul 'hello, guest'\n"
 		    "ivshmem write 1M --length 64K < picture.raw",
 	.run = write_run,

@@ -76,19 +76,17 @@ const struct command command_monitor = {
 		"  peer 3 left\n"
 		"  interrupt vector 1 count 2\n"
 		"  server lost: it closed the connection\n"
-		"Peers that were there before us are reported as joined, too. A peer's vectors are "
-		"announced one by one, so it may join with fewer than it has in the end. Rings "
-		"that "
-		"came since the last look are one event with their number.\n"
-		"When the server is lost, the command attaches again as soon as a server is there, "
-		"under a new id. Until then the old connections to other peers live on. A PCI "
-		"device "
-		"that is unplugged ends the command with exit code 1.",
+		"Peers that were there before us are reported as joined, too. A peer's vectors "
+		"are announced one by one, so it may join with fewer than it has in the end. "
+		"Rings that came since the last look are one event with their number.\n"
+		"When the server is lost, the command attaches again as soon as a server is "
+		"there, under a new id. Until then the old connections to other peers live on. A "
+		"PCI device that is unplugged ends the command with exit code 1.",
 	CLI_OPTIONS(monitor_options),
 	.json = EVENT_JSON_HELP,
-	.statuses = "0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect given, "
-		    "or the "
-		    "PCI device unplugged.",
+	.statuses =
+		"0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect given, or "
+		"the PCI device unplugged.",
 	.examples = "ivshmem monitor --time\n"
 		    "ivshmem --target /run/vm.sock monitor --json --no-reconnect",
 	.run = monitor_run,

@@ -66,8 +66,7 @@ print_times(const struct session *session, const struct bell *bell, uint64_t sen
 		json_finish(&json);
 	} else if (n > 0) {
 		print_line("peer %u vector %u: %" PRIu64
-			   " round trips, min %.1f us, median %.1f us, "
-			   "p99 %.1f us, max %.1f us",
+			   " round trips, min %.1f us, median %.1f us, p99 %.1f us, max %.1f us",
 			bell->peer, bell->vector, n, min, median, p99, max);
 	}
 }
@@ -130,9 +129,7 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	free(times);
 	session_unmute(session);
 	if (end == PING_TIMED_OUT) {
-		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo "
-		     "%u:%u\" "
-		     "there",
+		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo %u:%u\" there",
 			bell->peer, bell->vector, ivshmem_id(session->client), bell->vector);
 		return STATUS_TIMEOUT;
 	}
@@ -150,8 +147,7 @@ static const struct cli_option ping_options[] = {
 	[PING_OPTION_COUNT] = {'c', "count", "N", "make N round trips (default: 100)"},
 	[PING_OPTION_INTERVAL] = {'i', "interval", "SECONDS",
 		"ring not more often than every so many seconds, a fraction is allowed (default: "
-		"0, as "
-		"fast as the answers come)"},
+		"0, as fast as the answers come)"},
 	[PING_OPTION_TIMEOUT] = {'w', "timeout", "SECONDS",
 		"give up when an answer takes longer (default: 5)"},
 };
@@ -191,16 +187,14 @@ const struct command command_ping = {
 	.summary = "measure round trips to a peer that runs echo",
 	.description =
 		"Rings VECTOR (default: 0) of PEER, waits until our own vector of the same number "
-		"is "
-		"rung, and again; then prints the shortest, the median, the 99th percentile and "
-		"the "
-		"longest time in microseconds. The peer must run the command echo with our id.\n"
+		"is rung, and again; then prints the shortest, the median, the 99th percentile "
+		"and the longest time in microseconds. The peer must run the command echo with "
+		"our id.\n"
 		"As a ring does not tell who rang, any ring on that vector counts as the answer. "
 		"Pinging our own id is possible and measures this process and its kernel alone.\n"
 		"SIGINT and SIGTERM end it: what was measured is printed, and the exit code is 1.",
 	CLI_OPTIONS(ping_options),
-	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,"
-		"\"p99_us\":T,\"max_us\":T}\n"
+	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T}\n"
 		"The times are null if nothing was received.",
 	.statuses = "3 if an answer did not come in time; what was measured was printed.",
 	.examples = "ivshmem ping 1:1 --count 1000\n"
@@ -357,13 +351,10 @@ const struct command command_echo = {
 	.summary = "ring back for each interrupt, the other end of ping",
 	.description =
 		"For each interrupt on our own vector VECTOR (default: 0), rings VECTOR of PEER: "
-		"once "
-		"for each ring, also if several came together. Then prints how many there were.\n"
-		"PEER need not be connected yet: it is rung as soon as it is there, which lets the "
-		"echo be started before the ping.\n"
-		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than "
-		"--count "
-		"asks for.",
+		"once for each ring, also if several came together. Then prints how many there "
+		"were.\n"
+		"PEER need not be connected yet: it is rung as soon as it is there, which lets the echo be started before the ping.\n"
+		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than --count asks for.",
 	CLI_OPTIONS(echo_options),
 	.json = "{\"peer\":P,\"vector\":V,\"echoed\":N}",
 	.statuses = "3 if nothing came for the time of --timeout.",

@@ -160,19 +160,16 @@ const struct command command_shell = {
 	.name = "shell",
 	.operands = "",
 	.summary = "commands from stdin, by hand or from a script",
-	.description = "Attaches once and executes commands from stdin, separated by newline, "
-		       "carriage return "
-		       "or semicolon, and meanwhile prints events as the command monitor does. It "
-		       "understands "
-		       "the commands of QEMU's ivshmem-client, and more, see below. The prompt "
-		       "appears only "
-		       "if stdin is a terminal. The end of the input ends the shell.\n"
-		       "When the server is lost, the shell attaches again as soon as one is there, "
-		       "under a "
-		       "new id; until then, what is known of the old group goes on working.\n"
-		       "SIGTERM ends the shell at once, also in the middle of wait, ping or echo, "
-		       "and so does "
-		       "SIGINT; but on a terminal, SIGINT only ends the command that is running.",
+	.description =
+		"Attaches once and executes commands from stdin, separated by newline, carriage "
+		"return or semicolon, and meanwhile prints events as the command monitor does. It "
+		"understands the commands of QEMU's ivshmem-client, and more, see below. The "
+		"prompt appears only if stdin is a terminal. The end of the input ends the "
+		"shell.\n"
+		"When the server is lost, the shell attaches again as soon as one is there, under "
+		"a new id; until then, what is known of the old group goes on working.\n"
+		"SIGTERM ends the shell at once, also in the middle of wait, ping or echo, and so "
+		"does SIGINT; but on a terminal, SIGINT only ends the command that is running.",
 	.print_more = shell_print_commands,
 	CLI_OPTIONS(shell_options),
 	.json = EVENT_JSON_HELP
@@ -181,9 +178,8 @@ const struct command command_shell = {
 	"text: {\"offset\":O,\"length\":L,\"text\":TEXT}\n"
 	"counts: {\"received\":[COUNT-OF-VECTOR-0,...]}\n"
 	"say: {\"say\":TEXT}",
-	.statuses = "0 at the end of the input, after quit and after a signal, even if commands "
-		    "failed, "
-		    "unless -e was given.",
+	.statuses =
+		"0 at the end of the input, after quit and after a signal, even if commands failed, unless -e was given.",
 	.examples =
 		"ivshmem shell\n"
 		"printf 'write 0 hello\\nint all\\nwait any 1 10\\ntext 64\\n' | ivshmem shell -e",

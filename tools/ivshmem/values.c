@@ -57,8 +57,7 @@ value_duration(const char *what, const char *text, uint64_t *ret_ns)
 	if (!text)
 		return 0;
 	if (parse_duration_ms(text, DURATION_MAX_MS, &ms) < 0) {
-		fail("%s '%s' is not a time in seconds, such as 5 or 0.25, of at least 1 ms and at "
-		     "most a year",
+		fail("%s '%s' is not a time in seconds, such as 5 or 0.25, of at least 1 ms and at most a year",
 			what, text);
 		return -EINVAL;
 	}

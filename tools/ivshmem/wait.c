@@ -134,17 +134,15 @@ const struct command command_wait = {
 	.summary = "wait for interrupts",
 	.description =
 		"Waits until as many interrupts came as were asked for, then prints a line "
-		"\"vector V "
-		"count C\" for each vector that got some. The counts add up to what was asked for; "
-		"rings beyond that are left alone.\n"
-		"As a host process is a new peer each time it attaches, the id to ring is noted on "
-		"stderr before the wait begins.\n"
+		"\"vector V count C\" for each vector that got some. The counts add up to what "
+		"was asked for; rings beyond that are left alone.\n"
+		"As a host process is a new peer each time it attaches, the id to ring is noted on stderr before the wait begins.\n"
 		"A server announces our vectors one by one. If vector V is not there yet, the "
-		"command waits for it as long as more come, and for 2 seconds after the last one.\n"
-		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. If "
-		"the server goes away, the wait goes on, because peers that are connected can "
-		"still "
-		"ring.",
+		"command waits for it as long as more come, and for 2 seconds after the last "
+		"one.\n"
+		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. "
+		"If the server goes away, the wait goes on, because peers that are connected can "
+		"still ring.",
 	CLI_OPTIONS(wait_options),
 	.json = "{\"vectors\":[{\"vector\":V,\"count\":C},...],\"timed_out\":BOOL}",
 	.statuses = "3 if it timed out; what came until then was printed.",
