@@ -2,7 +2,6 @@
 
 /* ivshmem-server: options in, a server out, and everything removed again at the end. */
 
-#include <base/clock.h>
 #include <base/error.h>
 #include <base/fd.h>
 #include <base/log.h>
@@ -176,7 +175,7 @@ start_server(struct program *program, unsigned long limit)
 		.max_observers = max_observers(program, limit),
 		.seats = program->sockets.seats,
 		.n_seats = options->n_members,
-		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
+		.stall_limit_ns = options->stall_limit_ns,
 	};
 	unsigned used, capacity;
 	int r = server_new(&program->server, &config);
