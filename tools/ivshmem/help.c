@@ -69,7 +69,7 @@ print_indented(const char *text)
 }
 
 static void
-print_options(const struct cli_option *options, unsigned n)
+print_options(const struct argument *options, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		char left[64], letter[] = "    ";
@@ -80,8 +80,7 @@ print_options(const struct cli_option *options, unsigned n)
 			letter[2] = ',';
 		}
 		snprintf(left, sizeof(left), "  %s--%s%s%s", letter, options[i].name,
-			options[i].argument ? " " : "",
-			options[i].argument ? options[i].argument : "");
+			options[i].takes ? " " : "", options[i].takes ? options[i].takes : "");
 		if (strlen(left) < OPTION_INDENT)
 			printf("%-*s", OPTION_INDENT, left);
 		else
@@ -104,7 +103,7 @@ print_statuses(const char *statuses)
 
 void
 help_program(const struct command *const *commands, size_t n_commands,
-	const struct cli_option *options, unsigned n_options)
+	const struct argument *options, unsigned n_options)
 {
 	puts("usage: ivshmem [OPTION]... COMMAND [OPTION]... [OPERAND]...\n"
 	     "\n"
@@ -144,7 +143,7 @@ help_program(const struct command *const *commands, size_t n_commands,
 
 void
 help_command(
-	const struct command *command, const struct cli_option *global_options, unsigned n_global)
+	const struct command *command, const struct argument *global_options, unsigned n_global)
 {
 	printf("usage: ivshmem [OPTION]... %s [OPTION]...%s%s\n\n", command->name,
 		command->operands[0] ? " " : "", command->operands);
@@ -160,8 +159,8 @@ help_command(
 	puts("\nGlobal options, described by \"ivshmem --help\":");
 	for (unsigned i = 0; i < n_global; i++) {
 		printf("%s--%s%s%s", i % 4 == 0 ? "  " : ", ", global_options[i].name,
-			global_options[i].argument ? " " : "",
-			global_options[i].argument ? global_options[i].argument : "");
+			global_options[i].takes ? " " : "",
+			global_options[i].takes ? global_options[i].takes : "");
 		if (i % 4 == 3 || i + 1 == n_global)
 			putchar('\n');
 	}

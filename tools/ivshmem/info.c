@@ -173,16 +173,16 @@ run_with(const struct cli *cli, enum status (*show)(const struct session *sessio
 }
 
 static enum status
-info_run(const struct cli *cli, const struct cli_arguments *arguments)
+info_run(const struct cli *cli, char *const *operands)
 {
-	(void)arguments;
+	(void)operands;
 	return run_with(cli, info_show);
 }
 
 static enum status
-peers_run(const struct cli *cli, const struct cli_arguments *arguments)
+peers_run(const struct cli *cli, char *const *operands)
 {
-	(void)arguments;
+	(void)operands;
 	return run_with(cli, peers_show);
 }
 

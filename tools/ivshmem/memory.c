@@ -3,8 +3,8 @@
 
 #include "hexdump.h"
 #include "json.h"
+#include "operands.h"
 #include "output.h"
-#include "values.h"
 
 #include <base/parse.h>
 
@@ -187,21 +187,25 @@ memory_text(struct session *session, uint64_t offset, uint64_t length)
 	return status;
 }
 
-enum { READ_HEX, READ_TEXT, READ_RAW };
+static struct {
+	bool hex, text, raw;
+} read_given;
 
-static const struct cli_option read_options[] = {
-	[READ_HEX] = {'x', "hex", NULL,
-		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)"},
-	[READ_TEXT] = {'s', "text", NULL, "print the text up to the first NUL, and a newline"},
-	[READ_RAW] = {'r', "raw", NULL, "write the bytes as they are (default otherwise)"},
+static const struct argument read_options[] = {
+	{"hex", 'x', NULL,
+		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)",
+		.flag = &read_given.hex},
+	{"text", 's', NULL, "print the text up to the first NUL, and a newline",
+		.flag = &read_given.text},
+	{"raw", 'r', NULL, "write the bytes as they are (default otherwise)",
+		.flag = &read_given.raw},
 };
 
 static enum status
-read_run(const struct cli *cli, const struct cli_arguments *arguments)
+read_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool hex = arguments->option[READ_HEX], text = arguments->option[READ_TEXT];
-	bool raw = arguments->option[READ_RAW];
+	bool hex = read_given.hex, text = read_given.text, raw = read_given.raw;
 	uint64_t offset = 0, length = MEMORY_TO_END;
 	enum status status;
 
@@ -211,9 +215,8 @@ read_run(const struct cli *cli, const struct cli_arguments *arguments)
 		fail("--hex, --text and --raw exclude each other, and --raw excludes --json");
 		return STATUS_USAGE;
 	}
-	if (value_size("OFFSET", arguments->operand[0], &offset) < 0 ||
-		(arguments->n_operands > 1 &&
-			value_size("LENGTH", arguments->operand[1], &length) < 0))
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, operands[0]) < 0 ||
+		operand_take(&(struct argument){"LENGTH", .size = &length}, operands[1]) < 0)
 		return STATUS_USAGE;
 
 	session->looks = true;
@@ -222,7 +225,7 @@ read_run(const struct cli *cli, const struct cli_arguments *arguments)
 		return status;
 	if (text)
 		return memory_text(session, offset, length);
-	if (arguments->n_operands < 2 && !raw && isatty(STDOUT_FILENO)) {
+	if (!operands[1] && !raw && isatty(STDOUT_FILENO)) {
 		/* Nobody wants megabytes on the screen; near the end, there may be less than this.
 		 */
 		uint64_t size = ivshmem_size(session->client);
@@ -372,26 +375,29 @@ write_stdin(const struct session *session, uint64_t offset, bool nul, uint64_t l
 	return STATUS_OK;
 }
 
-enum { WRITE_NUL, WRITE_LENGTH };
+static struct {
+	bool nul;
+	uint64_t limit;
+} write_given = {.limit = UINT64_MAX};
 
-static const struct cli_option write_options[] = {
-	[WRITE_NUL] = {'0', "nul", NULL, "append a NUL, so that the text can be read with --text"},
-	[WRITE_LENGTH] = {'n', "length", "N",
-		"write at most N bytes, the NUL included (default: everything)"},
+static const struct argument write_options[] = {
+	{"nul", '0', NULL, "append a NUL, so that the text can be read with --text",
+		.flag = &write_given.nul},
+	{"length", 'n', "N", "write at most N bytes, the NUL included (default: everything)",
+		.size = &write_given.limit},
 };
 
 static enum status
-write_run(const struct cli *cli, const struct cli_arguments *arguments)
+write_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool nul = arguments->option[WRITE_NUL];
-	uint64_t offset = 0, limit = UINT64_MAX;
+	uint64_t offset = 0, limit = write_given.limit;
+	bool nul = write_given.nul;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_size("OFFSET", arguments->operand[0], &offset) < 0 ||
-		value_size("--length", arguments->option[WRITE_LENGTH], &limit) < 0)
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, operands[0]) < 0)
 		return STATUS_USAGE;
 	if (limit < nul) {
 		fail("--length 0 leaves no room for the NUL of --nul");
@@ -404,8 +410,8 @@ write_run(const struct cli *cli, const struct cli_arguments *arguments)
 		status = write_check(session);
 	if (status != STATUS_OK)
 		return status;
-	if (arguments->n_operands > 1)
-		return write_text(session, offset, arguments->operand[1], nul, limit);
+	if (operands[1])
+		return write_text(session, offset, operands[1], nul, limit);
 	return write_stdin(session, offset, nul, limit);
 }
 

@@ -141,33 +141,31 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	return status;
 }
 
-enum { PING_OPTION_COUNT, PING_OPTION_INTERVAL, PING_OPTION_TIMEOUT };
+static struct {
+	uint64_t count, interval, timeout;
+} ping_given = {PING_COUNT, 0, PING_TIMEOUT_NS};
 
-static const struct cli_option ping_options[] = {
-	[PING_OPTION_COUNT] = {'c', "count", "N", "make N round trips (default: 100)"},
-	[PING_OPTION_INTERVAL] = {'i', "interval", "SECONDS",
+static const struct argument ping_options[] = {
+	{"count", 'c', "N", "make N round trips (default: 100)", .count = &ping_given.count,
+		.min = 1, .max = PING_COUNT_MAX},
+	{"interval", 'i', "SECONDS",
 		"ring not more often than every so many seconds, a fraction is allowed (default: "
-		"0, as fast as the answers come)"},
-	[PING_OPTION_TIMEOUT] = {'w', "timeout", "SECONDS",
-		"give up when an answer takes longer (default: 5)"},
+		"0, as fast as the answers come)",
+		.ns = &ping_given.interval, .max = TIME_YEAR},
+	{"timeout", 'w', "SECONDS", "give up when an answer takes longer (default: 5)",
+		.ns = &ping_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
-ping_run(const struct cli *cli, const struct cli_arguments *arguments)
+ping_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = PING_COUNT, interval = 0, timeout = PING_TIMEOUT_NS;
 	struct bell bell;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
-		value_u64("--count", arguments->option[PING_OPTION_COUNT], 1, PING_COUNT_MAX,
-			&count) < 0 ||
-		value_duration("--interval", arguments->option[PING_OPTION_INTERVAL], &interval) <
-			0 ||
-		value_duration("--timeout", arguments->option[PING_OPTION_TIMEOUT], &timeout) < 0)
+	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
@@ -176,7 +174,7 @@ ping_run(const struct cli *cli, const struct cli_arguments *arguments)
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "ringing as peer %u", ivshmem_id(session->client));
-	return ping_peer(session, &bell, count, interval, timeout);
+	return ping_peer(session, &bell, ping_given.count, ping_given.interval, ping_given.timeout);
 }
 
 const struct command command_ping = {
@@ -310,37 +308,38 @@ echo_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	return STATUS_TIMEOUT;
 }
 
-enum { ECHO_COUNT, ECHO_TIMEOUT };
+static struct {
+	uint64_t count, timeout;
+} echo_given = {UINT64_MAX, SESSION_FOREVER};
 
-static const struct cli_option echo_options[] = {
-	[ECHO_COUNT] = {'c', "count", "N", "end after N rings back (default: go on for ever)"},
-	[ECHO_TIMEOUT] = {'w', "timeout", "SECONDS",
-		"give up when no interrupt came for SECONDS (default: never)"},
+static const struct argument echo_options[] = {
+	{"count", 'c', "N", "end after N rings back (default: go on for ever)",
+		.count = &echo_given.count, .min = 1},
+	{"timeout", 'w', "SECONDS", "give up when no interrupt came for SECONDS (default: never)",
+		.ns = &echo_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
-echo_run(const struct cli *cli, const struct cli_arguments *arguments)
+echo_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = UINT64_MAX, timeout = SESSION_FOREVER;
 	struct bell bell;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
-		value_u64("--count", arguments->option[ECHO_COUNT], 1, UINT64_MAX, &count) < 0 ||
-		value_duration("--timeout", arguments->option[ECHO_TIMEOUT], &timeout) < 0)
+	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true,
-		count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
+		echo_given.count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
 	if (status == STATUS_OK)
-		status = session_await_vector(session, (int)bell.vector, session_deadline(timeout));
+		status = session_await_vector(
+			session, (int)bell.vector, session_deadline(echo_given.timeout));
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "echoing as peer %u", ivshmem_id(session->client));
-	return echo_peer(session, &bell, count, timeout);
+	return echo_peer(session, &bell, echo_given.count, echo_given.timeout);
 }
 
 const struct command command_echo = {

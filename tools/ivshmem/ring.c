@@ -176,30 +176,30 @@ ring_bells(struct session *session, const struct bell *bells, unsigned n_bells, 
 	return ringing.status;
 }
 
-enum { RING_COUNT };
+static uint64_t given_count = 1;
 
-static const struct cli_option ring_options[] = {
-	[RING_COUNT] = {'c', "count", "N", "ring each of them N times (default: 1)"},
+static const struct argument ring_options[] = {
+	{"count", 'c', "N", "ring each of them N times (default: 1)", .count = &given_count,
+		.min = 1},
 };
 
 static enum status
-ring_run(const struct cli *cli, const struct cli_arguments *arguments)
+ring_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	unsigned n_bells = (unsigned)arguments->n_operands;
-	struct bell *bells;
-	uint64_t count = 1;
 	enum status status = STATUS_OK;
+	unsigned n_bells = 1;
+	struct bell *bells;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_u64("--count", arguments->option[RING_COUNT], 1, UINT64_MAX, &count) < 0)
-		return STATUS_USAGE;
+	while (operands[n_bells])
+		n_bells++;
 	bells = calloc(n_bells, sizeof(*bells));
 	if (!bells)
 		return fail("out of memory");
 	for (unsigned i = 0; i < n_bells && status == STATUS_OK; i++) {
-		if (value_bell(arguments->operand[i], &bells[i]) < 0)
+		if (operand_bell(operands[i], &bells[i]) < 0)
 			status = STATUS_USAGE;
 	}
 	session->looks = true;
@@ -207,7 +207,7 @@ ring_run(const struct cli *cli, const struct cli_arguments *arguments)
 	if (status == STATUS_OK)
 		status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status == STATUS_OK)
-		status = ring_bells(session, bells, n_bells, count);
+		status = ring_bells(session, bells, n_bells, given_count);
 	free(bells);
 	return status;
 }
