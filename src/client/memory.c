@@ -36,9 +36,7 @@ split_address(const char *address, char name[PATH_MAX], bool *ret_read_only, str
 		length -= 3;
 	if (length == 0)
 		return error_set(reterr, -EINVAL,
-			"the target names no memory: write shm:NAME or file:PATH, and ,ro behind "
-			"it "
-			"for reading only");
+			"the target names no memory: write shm:NAME or file:PATH, and ,ro behind it for reading only");
 	if (length >= PATH_MAX)
 		return error_set(reterr, -ENAMETOOLONG,
 			"the name of the memory is too long: '%.300s'", address);
@@ -69,8 +67,7 @@ open_failed(const struct object *object, int code, struct error *reterr)
 				"reading only, or let its owner change its mode (chmod)",
 				what);
 		return error_set(reterr, code,
-			"no permission to open %s: run as its owner, or let them change its mode "
-			"(chmod)",
+			"no permission to open %s: run as its owner, or let them change its mode (chmod)",
 			what);
 	case -EROFS:
 		return error_set(reterr, code,
@@ -105,9 +102,8 @@ check_memory(const struct object *object, int fd, struct error *reterr)
 			object->what);
 	if (st.st_size == 0)
 		return error_set(reterr, -ENODATA,
-			"%s has a size of 0: start what gives it its size first, the virtual "
-			"machine "
-			"or ivshmem-device with --size",
+			"%s has a size of 0: start what gives it its size first, the virtual machine or "
+			"ivshmem-device with --size",
 			object->what);
 	if (st.st_size % page != 0)
 		return error_set(reterr, -EINVAL,

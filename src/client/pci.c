@@ -312,8 +312,7 @@ find_only_device(struct pci_device *ret_device, struct error *reterr)
 		r = error_no_device(reterr);
 	else if (n > 1)
 		r = error_set(reterr, -EINVAL,
-			"this machine has %zu ivshmem devices, so pci:auto is ambiguous: %s; name "
-			"one of them, such as pci:%s",
+			"this machine has %zu ivshmem devices, so pci:auto is ambiguous: %s; name one of them, such as pci:%s",
 			n, format_devices(devices, n, text), devices[0].address);
 	else
 		*ret_device = devices[0];
@@ -353,8 +352,7 @@ pci_find(const char *address, struct pci_device *ret_device, struct error *reter
 		return find_only_device(ret_device, reterr);
 	if (parse_address(address, device.address) < 0)
 		return error_set(reterr, -EINVAL,
-			"'%.64s' is not a PCI address: write pci:0000:00:05.0, pci:00:05.0 or "
-			"pci:auto",
+			"'%.64s' is not a PCI address: write pci:0000:00:05.0, pci:00:05.0 or pci:auto",
 			address);
 	r = read_device(&device, &vendor, &model);
 	if (r == -ENOENT) {
@@ -423,8 +421,7 @@ pci_check_id(
 	if (position > IVSHMEM_MAX_ID)
 		return error_set(reterr, -ENODEV,
 			"PCI device %s has no id (it reads 0x%08" PRIx32
-			"): it is being unplugged, or its VMM has not reached the ivshmem server "
-			"yet",
+			"): it is being unplugged, or its VMM has not reached the ivshmem server yet",
 			device->address, position);
 	*ret_id = (uint16_t)position;
 	return 0;
@@ -461,8 +458,7 @@ pci_choose_backend(const struct pci_device *device, const char *name,
 		*ret_backend = &backend_sysfs;
 	else
 		return error_set(reterr, -ENODEV,
-			"PCI device %s is bound to driver %s, which is of no use here; bind "
-			"vfio-pci instead, as root: %s",
+			"PCI device %s is bound to driver %s, which is of no use here; bind vfio-pci instead, as root: %s",
 			device->address, device->driver, pci_bind_commands(device, commands));
 	return 0;
 }

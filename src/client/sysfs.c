@@ -162,15 +162,13 @@ error_cannot_map(const struct sysfs *sysfs, int code, const char *path, struct e
 {
 	if (code == -EPERM)
 		return error_set(reterr, code,
-			"this kernel is locked down (Secure Boot) and does not let anybody map %s: "
-			"use vfio, which it allows (the VM needs `-device "
-			"intel-iommu,intremap=on`)",
+			"this kernel is locked down (Secure Boot) and does not let anybody map %s: use "
+			"vfio, which it allows (the VM needs `-device intel-iommu,intremap=on`)",
 			path);
 	/* This is how the kernel refuses what a driver has claimed (CONFIG_IO_STRICT_DEVMEM). */
 	if (code == -EINVAL && strcmp(sysfs->pci.driver, "vfio-pci") == 0)
 		return error_set(reterr, -EBUSY,
-			"cannot map %s: a process is using the device through vfio, which lets "
-			"nobody else have it",
+			"cannot map %s: a process is using the device through vfio, which lets nobody else have it",
 			path);
 	if (code == -EINVAL)
 		return error_set(reterr, -EBUSY,
@@ -194,8 +192,7 @@ map_resource(const struct sysfs *sysfs, const char *name, size_t size, void **re
 		r = -errno;
 		if (r == -EACCES || r == -EPERM)
 			return error_set(reterr, r,
-				"no permission to open %s; as root: chown USER "
-				"/sys/bus/pci/devices/%s/resource[02]*",
+				"no permission to open %s; as root: chown USER /sys/bus/pci/devices/%s/resource[02]*",
 				path, sysfs->pci.address);
 		return error_set(reterr, r, "cannot open %s: %s", path, strerror(-r));
 	}
@@ -244,8 +241,7 @@ map_words(struct sysfs *sysfs)
 		sysfs->pci.bar_start[words.bar] % sysfs->page != 0 ||
 		words.bar_size > SIZE_MAX / 2) {
 		log_debug(&sysfs->client->log,
-			"PCI device %s has doorbell words, but the guest found no place for them: "
-			"rings take the register",
+			"PCI device %s has doorbell words, but the guest found no place for them: rings take the register",
 			sysfs->pci.address);
 		return;
 	}
@@ -325,8 +321,7 @@ attach(struct sysfs *sysfs, const char *address, uint16_t *ret_id,
 		return r;
 	if (sysfs->uevents.fd < 0) {
 		log_debug(&sysfs->client->log,
-			"uevents cannot be received: if PCI device %s is unplugged, its memory "
-			"will read as zeros without notice",
+			"uevents cannot be received: if PCI device %s is unplugged, its memory will read as zeros without notice",
 			sysfs->pci.address);
 		return 0;
 	}

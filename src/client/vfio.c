@@ -67,8 +67,7 @@ enable_device(const struct vfio *vfio, struct error *reterr)
 	return 0;
 failed:
 	return error_set(reterr, -EIO,
-		"cannot switch on memory decoding and bus mastering of PCI device %s through its "
-		"configuration space",
+		"cannot switch on memory decoding and bus mastering of PCI device %s through its configuration space",
 		vfio->pci.address);
 }
 
@@ -97,8 +96,7 @@ map_registers(struct vfio *vfio, struct error *reterr)
 	vfio->page = (size_t)sysconf(_SC_PAGESIZE);
 	if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP)) {
 		log_debug(&vfio->client->log,
-			"the registers of PCI device %s share their page with another device's: a "
-			"ring will be a system call",
+			"the registers of PCI device %s share their page with another device's: a ring will be a system call",
 			vfio->pci.address);
 		return 0;
 	}
@@ -171,8 +169,7 @@ find_words(struct vfio *vfio)
 		return;
 	if (vfio_get_region(vfio, words.bar, &info, NULL) < 0 || info.size < words.bar_size) {
 		log_debug(&vfio->client->log,
-			"PCI device %s has doorbell words, but the guest found no place for them: "
-			"rings take the register",
+			"PCI device %s has doorbell words, but the guest found no place for them: rings take the register",
 			vfio->pci.address);
 		return;
 	}
@@ -181,8 +178,7 @@ find_words(struct vfio *vfio)
 	if (words.bar_size > SIZE_MAX / 2 || !(info.flags & VFIO_REGION_INFO_FLAG_MMAP) ||
 		vfio_map_region(vfio, &info, (size_t)words.bar_size, &vfio->words_area) < 0)
 		log_debug(&vfio->client->log,
-			"the doorbell words of PCI device %s cannot be mapped: a ring will be a "
-			"system call",
+			"the doorbell words of PCI device %s cannot be mapped: a ring will be a system call",
 			vfio->pci.address);
 }
 

@@ -54,8 +54,7 @@ error_no_group(const struct pci_device *pci, struct error *reterr)
 
 	if (no_iommu_mode() == 0)
 		return error_set(reterr, -ENODEV,
-			"PCI device %s is in no IOMMU group, and this kernel's vfio cannot do "
-			"without: %s",
+			"PCI device %s is in no IOMMU group, and this kernel's vfio cannot do without: %s",
 			pci->address, remedy);
 	return error_set(reterr, -ENODEV,
 		"PCI device %s is in no IOMMU group: %s, or, if the guest trusts this program, do "
@@ -160,8 +159,7 @@ open_container(struct vfio *vfio, struct error *reterr)
 		r = -errno;
 		if (r == -EACCES || r == -EPERM)
 			return error_set(reterr, r,
-				"no permission to open /dev/vfio/vfio; as root: chmod 666 "
-				"/dev/vfio/vfio");
+				"no permission to open /dev/vfio/vfio; as root: chmod 666 /dev/vfio/vfio");
 		return error_set(reterr, r,
 			"cannot open /dev/vfio/vfio: %s; is module vfio loaded (modprobe vfio)?",
 			strerror(-r));
@@ -210,9 +208,8 @@ error_not_viable(const struct vfio *vfio, struct error *reterr)
 		closedir(folder);
 	if (!other.driver[0])
 		return error_set(reterr, -ENODEV,
-			"PCI device %s shares IOMMU group %s with a device that a driver is using: "
-			"unbind that one, or give each device a root port of its own (-device "
-			"pcie-root-port)",
+			"PCI device %s shares IOMMU group %s with a device that a driver is using: unbind "
+			"that one, or give each device a root port of its own (-device pcie-root-port)",
 			vfio->pci.address, vfio->group_name);
 	return error_set(reterr, -ENODEV,
 		"PCI device %s shares IOMMU group %s with %s, which driver %s is using: unbind "
@@ -251,17 +248,15 @@ join_group_and_container(struct vfio *vfio, struct error *reterr)
 		type = VFIO_TYPE1_IOMMU;
 	else
 		return error_set(reterr, -ENODEV,
-			"the kernel's vfio has no driver for type 1 IOMMUs; as root: modprobe "
-			"vfio_iommu_type1");
+			"the kernel's vfio has no driver for type 1 IOMMUs; as root: modprobe vfio_iommu_type1");
 	if (ioctl(vfio->container, VFIO_SET_IOMMU, type) < 0) {
 		r = -errno;
 		if (r == -EPERM && vfio->no_iommu)
 			return error_no_iommu_right(vfio, reterr);
 		if (r == -EPERM)
 			return error_set(reterr, r,
-				"the IOMMU of PCI device %s cannot remap interrupts, which vfio "
-				"insists on: start the VM with `-device intel-iommu,intremap=on`, "
-				"or accept it; as root: echo 1 > "
+				"the IOMMU of PCI device %s cannot remap interrupts, which vfio insists on: start "
+				"the VM with `-device intel-iommu,intremap=on`, or accept it; as root: echo 1 > "
 				"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
 				vfio->pci.address);
 		return error_set(reterr, r, "cannot set up the IOMMU for VFIO group %s: %s",

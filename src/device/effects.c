@@ -30,8 +30,7 @@ mapping_sync(struct ivshmem_device *device)
 	device->memory_mapped = r >= 0;
 	if (r < 0)
 		report_warning(device, WARNING_MAPPING,
-			"the host does not map the shared memory (error %d): every access to it "
-			"goes through this process, which is slower",
+			"the host does not map the shared memory (error %d): every access to it goes through this process, which is slower",
 			-r);
 }
 

@@ -115,8 +115,7 @@ attach(struct ivshmem_device *device, struct vector *vector,
 	vector->attached_message = *message;
 	if (r < 0)
 		report_warning(device, WARNING_IRQFD,
-			"the host does not attach an irqfd to vector %u: interrupts take the way "
-			"through this process, which is slower",
+			"the host does not attach an irqfd to vector %u: interrupts take the way through this process, which is slower",
 			message->vector);
 }
 

@@ -158,9 +158,9 @@ parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 
 	if (r < 0)
 		return report_error(reterr, r,
-			r == -ERANGE ? "size '%s' is too large"
-				     : "'%s' is not a size: write a number of bytes, or a number "
-				       "with K, M, G or T behind it",
+			r == -ERANGE
+				? "size '%s' is too large"
+				: "'%s' is not a size: write a number of bytes, or a number with K, M, G or T behind it",
 			text);
 	if (size == 0 || (size & (size - 1)) != 0)
 		return report_error(
@@ -191,8 +191,7 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 		digits = 0;
 	if (digits == 0 || (text[digits] != '\0' && text[digits + 1] != '\0'))
 		return report_error(reterr, -EINVAL,
-			"invalid RAM size: '%s'; give a number of MiB, or one with M or G behind "
-			"it",
+			"invalid RAM size: '%s'; give a number of MiB, or one with M or G behind it",
 			text);
 	if (!fits || number >> (63 - shift) != 0)
 		return report_error(reterr, -ERANGE, "invalid RAM size: '%s' is too large", text);
@@ -365,10 +364,9 @@ check_source(const struct ivshmem_device_properties *given, const struct persona
 		return 0;
 	if (!personality->has_role)
 		return report_error(reterr, -EINVAL,
-			"the memory can come from one place only: give one of chardev, shm and "
-			"memdev");
-	*ret_warning = "both chardev and shm were given: shm is ignored, the memory comes from the "
-		       "server";
+			"the memory can come from one place only: give one of chardev, shm and memdev");
+	*ret_warning =
+		"both chardev and shm were given: shm is ignored, the memory comes from the server";
 	return 0;
 }
 
@@ -384,8 +382,7 @@ ivshmem_device_configure(const struct ivshmem_device_properties *given, unsigned
 
 	if (given->struct_size != sizeof(*given))
 		return report_error(reterr, -EINVAL,
-			"ivshmem_device_properties.struct_size is not set to the size of the "
-			"struct");
+			"ivshmem_device_properties.struct_size is not set to the size of the struct");
 	if (!personality)
 		return report_error(reterr, -EINVAL, "revision must be 0 or 1, not %u", number);
 	ivshmem_device_config_init(&config, number);

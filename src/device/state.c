@@ -152,8 +152,7 @@ check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format fo
 			device->personality->number, (int)format);
 	if (!ivshmem_device_is_master(device))
 		return report_error(reterr, -EPERM,
-			"cannot %s the device: migration is disabled because of peer mode; only "
-			"the master (role=master, master=on) can",
+			"cannot %s the device: migration is disabled because of peer mode; only the master (role=master, master=on) can",
 			what);
 	return 0;
 }
@@ -264,8 +263,8 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 			revision, device->personality->number);
 	if (kind != kind_of(device) || reserved != 0)
 		return report_error(reterr, -EINVAL,
-			"saved state is of another kind of device (server, msi, doorbell-bar): "
-			"%#" PRIx32 " instead of %#" PRIx32,
+			"saved state is of another kind of device (server, msi, doorbell-bar): %#" PRIx32
+			" instead of %#" PRIx32,
 			kind, kind_of(device));
 	if (vectors != device->config.vectors)
 		return report_error(reterr, -EINVAL,
@@ -299,8 +298,7 @@ check_space(const struct ivshmem_device *device, enum ivshmem_device_format form
 			mask = 0;
 		if ((space[i] ^ device->space[i]) & mask)
 			return report_error(reterr, -EINVAL,
-				"saved state has another config space: at %#x it holds %#04x "
-				"instead of %#04x",
+				"saved state has another config space: at %#x it holds %#04x instead of %#04x",
 				i, space[i], device->space[i]);
 	}
 	return 0;

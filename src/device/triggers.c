@@ -66,8 +66,7 @@ add(struct ivshmem_device *device, struct triggers *triggers, uint16_t peer)
 		/* Most likely there is no room for more; do not ask until there may be. */
 		triggers->refused = true;
 		report_warning(device, WARNING_IOEVENTFD,
-			"the host does not add an ioeventfd for vector %u of peer %u (error %d): "
-			"rings that have none take the way through this process, which is slower",
+			"the host does not add an ioeventfd for vector %u of peer %u (error %d): rings that have none take the way through this process, which is slower",
 			trigger.vector, peer, -r);
 	}
 }

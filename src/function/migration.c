@@ -249,8 +249,7 @@ check_header(const struct migration *migration, struct error *reterr)
 	if (state != state_size(migration))
 		return error_set(reterr, -EINVAL,
 			"the state in the stream has %" PRIu64
-			" bytes instead of %zu; its device has other vectors, or is of another "
-			"kind",
+			" bytes instead of %zu; its device has other vectors, or is of another kind",
 			state, state_size(migration));
 	return 0;
 }

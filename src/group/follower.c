@@ -77,10 +77,10 @@ step_version(
 		if (version == -ENOSPC)
 			reason = "no peer id can be used at the moment";
 		else if (version == -EUSERS)
-			reason = follower->observes
-					 ? "it has as many observers as it may have "
-					   "(--max-observers)"
-					 : "it has as many peers as it may have (--max-peers)";
+			reason =
+				follower->observes
+					? "it has as many observers as it may have (--max-observers)"
+					: "it has as many peers as it may have (--max-peers)";
 		else if (version == -EBUSY)
 			reason = "another member has this place (--member)";
 		else if (version == -EMFILE)
@@ -97,8 +97,7 @@ step_version(
 			"this is a server's socket for peers, not for observers: write unix:PATH");
 	if (!follower->observes && version == IVSHMEM_WIRE_OBSERVER)
 		return error_set(reterr, -EPROTONOSUPPORT,
-			"this is a server's socket for observers, who get no id: name the one for "
-			"peers, or write observe:PATH");
+			"this is a server's socket for observers, who get no id: name the one for peers, or write observe:PATH");
 	if (version != expected)
 		return error_set(reterr, -EPROTONOSUPPORT,
 			"the server speaks version %" PRId64
@@ -120,8 +119,7 @@ step_id(const struct wire_message *message, struct error *reterr)
 			message->number, IVSHMEM_MAX_ID);
 	if (message->fd >= 0)
 		return error_set(reterr, -EPROTO,
-			"the server attached a descriptor to our id (a server from before QEMU "
-			"2.5?)");
+			"the server attached a descriptor to our id (a server from before QEMU 2.5?)");
 	return 0;
 }
 

@@ -107,8 +107,7 @@ take_vector(struct uplink *uplink, uint16_t peer, int received, struct error *re
 	if (!eventfd_is(fd)) {
 		if (++uplink->impostors > IMPOSTORS_MAX)
 			return error_set(reterr, -EPROTO,
-				"the server sent %u descriptors that should be eventfds and are "
-				"not",
+				"the server sent %u descriptors that should be eventfds and are not",
 				uplink->impostors);
 		pace_printf(&uplink->complaints,
 			"the server sent something else than an eventfd for peer %u", peer);
@@ -165,9 +164,7 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct error *r
 		return error_set(reterr, r, "the server closed the connection");
 	if (r == -EMFILE)
 		return error_set(reterr, r,
-			"the peers' eventfds cannot be received: no file descriptors are left "
-			"(raise the limit, ulimit -n, above peers times vectors), or a security "
-			"policy forbids it");
+			"the peers' eventfds cannot be received: no file descriptors are left (raise the limit, ulimit -n, above peers times vectors), or a security policy forbids it");
 	if (r == -EPROTO)
 		return error_set(
 			reterr, r, "the server sent more descriptors than one with a message");
@@ -284,8 +281,7 @@ uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr)
 		/* On every turn: a server may send senseless messages without end. */
 		if (uplink->follower.state != FOLLOWER_RUNNING && clock_now() >= deadline)
 			return error_set(reterr, -ETIMEDOUT,
-				"the server accepted us but did not send its %s in time; is it "
-				"stuck?",
+				"the server accepted us but did not send its %s in time; is it stuck?",
 				missing[uplink->follower.state]);
 	}
 	return 0;
@@ -330,8 +326,7 @@ uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct error *re
 			return r;
 		if (!uplink->follower.complete && clock_now() >= deadline)
 			return error_set(reterr, -ETIMEDOUT,
-				"the server did not say in time that we know all peers; is it "
-				"stuck?");
+				"the server did not say in time that we know all peers; is it stuck?");
 	}
 	return 0;
 }

@@ -51,8 +51,7 @@ assign(struct intx *intx)
 	intx->by_line = true;
 	log_warning(intx->log,
 		"the kernel does not attach a resampling irqfd to GSI %u, the interrupt pin: %s; "
-		"it "
-		"is set by KVM_IRQ_LINE, and must not be shared with another pin",
+		"it is set by KVM_IRQ_LINE, and must not be shared with another pin",
 		intx->gsi, strerror(-r));
 	set_line(intx);
 }

@@ -14,8 +14,7 @@ kvm_check_vm(int vm_fd, struct error *reterr)
 	if (ioctl(vm_fd, KVM_CHECK_EXTENSION, (long)KVM_CAP_USER_MEMORY) < 0 ||
 		ioctl(vm_fd, KVM_GET_API_VERSION, 0L) >= 0)
 		return error_set(reterr, -EINVAL,
-			"descriptor %d (vm_fd) is no virtual machine; give what KVM_CREATE_VM "
-			"returned",
+			"descriptor %d (vm_fd) is no virtual machine; give what KVM_CREATE_VM returned",
 			vm_fd);
 	return 0;
 }

@@ -55,8 +55,7 @@ check_config(const struct ivshmem_kvm_config *config, const struct ivshmem_devic
 			"ivshmem_device_config.struct_size is not set to the size of the struct");
 	if (device->host_msix)
 		return error_set(reterr, -EINVAL,
-			"host_msix is for hosts that have an MSI-X table of their own; switch it "
-			"off");
+			"host_msix is for hosts that have an MSI-X table of their own; switch it off");
 	if (!config->server && !config->shm && !config->file)
 		return error_set(reterr, -EINVAL,
 			"neither a server nor memory: give the path of a server's socket, the name "
@@ -106,9 +105,7 @@ lost(struct member *member, const struct error *error, void *data)
 	log_warning(&kvm->log, "%s; %s", error->message,
 		member_id(member) >= 0 && member_memory(member)
 			? "the VM goes on with the memory and the peers it has"
-			: "the guest will never get its id and its memory: free the device and "
-			  "make "
-			  "it again");
+			: "the guest will never get its id and its memory: free the device and make it again");
 }
 
 static int

@@ -29,9 +29,7 @@ memory_take(struct member *member, int *fd, struct error *reterr)
 	/* Of one that the user has named, warn_of_memory() knows more. */
 	if (member->has_server && !region_is_sealed(member->memory_fd))
 		log_warning(member->log,
-			"the server's memory is not sealed: every member of the group can shrink "
-			"it, which stops the VMs that use what is gone; give ivshmem-server no "
-			"name for it (neither -M nor -m), and it is sealed");
+			"the server's memory is not sealed: every member of the group can shrink it, which stops the VMs that use what is gone; give ivshmem-server no name for it (neither -M nor -m), and it is sealed");
 	return 0;
 }
 
@@ -56,13 +54,11 @@ warn_of_memory(const struct member *member, const struct region *region, const c
 	if (!region->sealed &&
 		((region->owner != geteuid() && region->owner != 0) || region->mode & 022))
 		log_warning(member->log,
-			"'%s' belongs to user %u and has mode %04o: who may write it can shrink "
-			"it, and so kill everybody who maps it",
+			"'%s' belongs to user %u and has mode %04o: who may write it can shrink it, and so kill everybody who maps it",
 			name, (unsigned)region->owner, (unsigned)region->mode);
 	if (region->room < region->size)
 		log_warning(member->log,
-			"'%s' has %s, but its file system has room for %s only: whoever uses more "
-			"is killed by SIGBUS",
+			"'%s' has %s, but its file system has room for %s only: whoever uses more is killed by SIGBUS",
 			name, format_size(region->size, size), format_size(region->room, room));
 }
 
@@ -121,13 +117,11 @@ member_access(struct member *member, void (*access)(void *data), void *data)
 	member->failed = true;
 	if (fstat(member->memory_fd, &st) == 0 && (uint64_t)st.st_size < member->size)
 		log_error(member->log,
-			"somebody has shrunk the shared memory, from %s to %s: what is gone reads "
-			"as all ones, and a VM that has it mapped is stopped when it uses it",
+			"somebody has shrunk the shared memory, from %s to %s: what is gone reads as all ones, and a VM that has it mapped is stopped when it uses it",
 			format_size(member->size, was), format_size((uint64_t)st.st_size, is));
 	else
 		log_error(member->log,
-			"a part of the shared memory cannot be used, and reads as all ones: its "
-			"file system is full, or the memory is broken");
+			"a part of the shared memory cannot be used, and reads as all ones: its file system is full, or the memory is broken");
 	return r;
 }
 

@@ -106,8 +106,7 @@ settle(struct member *member, uint64_t deadline, unsigned vectors, struct error 
 
 	if (r == 0 && member->n_own < vectors)
 		log_warning(member->log,
-			"the server gave us %u vector%s, but the device has %u: nobody can ring "
-			"the others; give the device and the server the same number",
+			"the server gave us %u vector%s, but the device has %u: nobody can ring the others; give the device and the server the same number",
 			member->n_own, member->n_own == 1 ? "" : "s", vectors);
 	return r;
 }
@@ -124,9 +123,7 @@ greet(struct member *member, const struct member_config *config, uint64_t deadli
 	r = uplink_greet(&member->uplink, deadline, reterr);
 	if (config->late && r == -ETIMEDOUT) {
 		log_warning(member->log,
-			"the server has not sent %s yet: until it does, the guest reads -1 as its "
-			"id, and a VMM that comes before reaches the memory by messages only, "
-			"which is slow",
+			"the server has not sent %s yet: until it does, the guest reads -1 as its id, and a VMM that comes before reaches the memory by messages only, which is slow",
 			member->memory ? "our id" : "the memory");
 		return 0;
 	}

@@ -110,9 +110,7 @@ announce(struct member *member, struct remote *remote, unsigned first)
 			continue;
 		if (remote->id == member->id && !member->told_of_more_vectors) {
 			log_warning(member->log,
-				"the server gives us more vectors than the %u that the device has: "
-				"a ring of another one is lost; give the device and the server the "
-				"same number",
+				"the server gives us more vectors than the %u that the device has: a ring of another one is lost; give the device and the server the same number",
 				i);
 			member->told_of_more_vectors = true;
 		}

@@ -250,9 +250,8 @@ adopt_existing(struct region *region, const struct region_config *config, int fd
 	if (existing > region->size) {
 		if ((existing & (existing - 1)) != 0)
 			return error_set(reterr, -EINVAL,
-				"shared memory object '%s' exists with %s, which is not a power of "
-				"two, and is never "
-				"shrunk: choose another name, or remove it if nobody uses it",
+				"shared memory object '%s' exists with %s, which is not a power of two, and is "
+				"never shrunk: choose another name, or remove it if nobody uses it",
 				region->name, format_size(existing, have));
 		region->size = existing;
 	}
@@ -268,8 +267,7 @@ set_name(struct region *region, const char *name, struct error *reterr)
 
 	if (bare[0] == '\0' || strchr(bare, '/') || strlen(bare) > NAME_MAX)
 		return error_set(reterr, -EINVAL,
-			"'%s' is not a name for a shared memory object: it must be one "
-			"file name without slashes",
+			"'%s' is not a name for a shared memory object: it must be one file name without slashes",
 			name);
 	snprintf(region->name, sizeof(region->name), "/%s", bare);
 	return 0;
@@ -523,8 +521,7 @@ open_or_make(const char *path, const struct region_config *config, const char *w
 			return fd;
 	}
 	return error_set(reterr, -EEXIST,
-		"cannot create %s: the name is taken, but cannot be opened (a link that leads "
-		"nowhere?)",
+		"cannot create %s: the name is taken, but cannot be opened (a link that leads nowhere?)",
 		what);
 }
 
@@ -639,8 +636,7 @@ map(int fd, int protection, void **ret_address, uint64_t *ret_size, struct error
 			reterr, -EINVAL, "what was sent as shared memory is not a memory object");
 	if (st.st_size <= 0 || (uint64_t)st.st_size % page != 0)
 		return error_set(reterr, -EINVAL,
-			"the shared memory has %lld bytes, which is not a positive multiple of the "
-			"page size, %" PRIu64,
+			"the shared memory has %lld bytes, which is not a positive multiple of the page size, %" PRIu64,
 			(long long)st.st_size, page);
 	if ((uint64_t)st.st_size > SIZE_MAX)
 		return error_set(reterr, -EFBIG, "the shared memory is too large for this machine");

@@ -36,8 +36,7 @@ refusal(const struct door *door, int reason)
 			       ? "there are as many observers as allowed (--max-observers)"
 			       : "there are as many peers as allowed (--max-peers)";
 	case -EMFILE:
-		return "this process has no file descriptors left (raise its limit, or use fewer "
-		       "vectors)";
+		return "this process has no file descriptors left (raise its limit, or use fewer vectors)";
 	case -ETOOMANYREFS:
 		return "too many descriptors that were sent to clients are unread (raise this "
 		       "process's limit on file descriptors, or give it CAP_SYS_RESOURCE)";

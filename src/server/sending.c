@@ -128,12 +128,11 @@ client_starved(struct client *client, int error)
 
 	if (!server->starving_since) {
 		pace_printf(&server->warnings,
-			"the kernel takes no more messages for now (%s); going on as soon as it "
-			"does%s",
+			"the kernel takes no more messages for now (%s); going on as soon as it does%s",
 			strerror(-error),
-			error == -ETOOMANYREFS ? ": clients leave unread the descriptors sent to "
-						 "them"
-					       : "");
+			error == -ETOOMANYREFS
+				? ": clients leave unread the descriptors sent to them"
+				: "");
 		server->starving_since = clock_now();
 	}
 	client_move(client, &server->starved);
@@ -235,8 +234,8 @@ server_retry(struct loop_timer *timer)
 		struct client *hoarder = server_find_hoarder(server);
 
 		if (hoarder)
-			client_cut(hoarder, "it read nothing for longer than the stall time-out, "
-					    "while the others waited for it");
+			client_cut(hoarder,
+				"it read nothing for longer than the stall time-out, while the others waited for it");
 	}
 	list_splice(&server->ready, &server->starved);
 	server_send_later(server);

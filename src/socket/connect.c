@@ -24,8 +24,7 @@ connect_error(const char *path, int code, struct error *reterr)
 	switch (code) {
 	case -ENOENT:
 		return error_set(reterr, code,
-			"there is no socket '%s': start the server (ivshmem-server -S %s), or "
-			"name the socket of the one that runs",
+			"there is no socket '%s': start the server (ivshmem-server -S %s), or name the socket of the one that runs",
 			path, path);
 	case -ECONNREFUSED:
 		if (stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
@@ -37,8 +36,7 @@ connect_error(const char *path, int code, struct error *reterr)
 	case -EACCES:
 	case -EPERM:
 		return error_set(reterr, code,
-			"no permission to connect to '%s': become a member of its group, or let "
-			"the server set other rights (--socket-group, --socket-mode)",
+			"no permission to connect to '%s': become a member of its group, or let the server set other rights (--socket-group, --socket-mode)",
 			path);
 	case -EAGAIN: /* The time-out of SO_SNDTIMEO. */
 		return error_set(reterr, -ETIMEDOUT,

@@ -68,19 +68,16 @@ remove_stale(const struct sockaddr_un *address, struct error *reterr)
 						 strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return error_set(reterr, -EEXIST,
-			"cannot listen on '%s': it exists and is not a socket; choose another path "
-			"with -S",
+			"cannot listen on '%s': it exists and is not a socket; choose another path with -S",
 			path);
 	r = probe(address);
 	if (r < 0)
 		return error_set(reterr, r,
-			"cannot listen on '%s': it exists, and finding out whether a server "
-			"uses it failed: %s",
+			"cannot listen on '%s': it exists, and finding out whether a server uses it failed: %s",
 			path, strerror(-r));
 	if (r > 0)
 		return error_set(reterr, -EADDRINUSE,
-			"cannot listen on '%s': a server is running there; stop it, or "
-			"choose another path with -S",
+			"cannot listen on '%s': a server is running there; stop it, or choose another path with -S",
 			path);
 	if (unlink(path) < 0 && errno != ENOENT)
 		return error_set(reterr, -errno, "cannot remove the stale socket '%s': %s", path,

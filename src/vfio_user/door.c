@@ -54,8 +54,7 @@ static void
 refuse_busy(struct visitor *visitor)
 {
 	pace_printf(visitor->door->complaints,
-		"process %d is refused: another VMM has the device; start one ivshmem-device for "
-		"each VM",
+		"process %d is refused: another VMM has the device; start one ivshmem-device for each VM",
 		(int)visitor->who.pid);
 	refuse(visitor, EBUSY);
 }

@@ -74,8 +74,7 @@ find_feature(struct session *session, uint32_t flags)
 	}
 	if (!migration_supported(&session->function->migration)) {
 		error_set(&session->error, -ENOTTY,
-			"only the master is migrated, and this device is a peer (role=peer, "
-			"master=off)");
+			"only the master is migrated, and this device is a peer (role=peer, master=off)");
 		return NULL;
 	}
 	feature = &features[number];

@@ -70,8 +70,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 
 		if (fd < 0) {
 			pace_printf(session->complaints,
-				"no file descriptor is left to give the VMM the shared memory, "
-				"which will be slow: raise the limit (ulimit -n)");
+				"no file descriptor is left to give the VMM the shared memory, which will be slow: raise the limit (ulimit -n)");
 		} else {
 			info.flags |= VFIO_USER_REGION_MMAP;
 			reply->fds[reply->n_fds++] = fd;

@@ -123,8 +123,7 @@ handle_io_fds(struct session *session, struct request *request, struct reply *re
 	memcpy(&head, request->body, sizeof(head));
 	if (head.argsz < sizeof(head) || head.flags != 0 || head.index >= VFIO_USER_N_REGIONS)
 		return error_set(&session->error, -EINVAL,
-			"argsz %u must be at least %zu, flags 0x%x must be 0, and there must be a "
-			"region %u",
+			"argsz %u must be at least %zu, flags 0x%x must be 0, and there must be a region %u",
 			head.argsz, sizeof(head), head.flags, head.index);
 	listing.region = head.index;
 	listing.vectors = offered_vectors(session->function, head.index);
@@ -138,8 +137,7 @@ handle_io_fds(struct session *session, struct request *request, struct reply *re
 		r = list_all(&listing, reply);
 		if (r < 0)
 			return error_set(&session->error, r,
-				"the eventfds cannot be copied: %s (raise the "
-				"limit of file descriptors, ulimit -n)",
+				"the eventfds cannot be copied: %s (raise the limit of file descriptors, ulimit -n)",
 				strerror(-r));
 	}
 	need = sizeof(head) + listing.total * sizeof(struct vfio_user_io_fd);

@@ -81,17 +81,15 @@ end_of_stream(struct vfio_user *vfio_user, int code, const struct request *reque
 		pace_printf(&vfio_user->visits, "the VMM disconnected (%s)", who);
 	else if (code == -EMSGSIZE)
 		pace_printf(complaints,
-			"the VMM is disconnected: it sent a message of %u bytes, which must be "
-			"between %zu and %zu",
+			"the VMM is disconnected: it sent a message of %u bytes, which must be between %zu and %zu",
 			request->header.size, sizeof(request->header),
 			sizeof(request->header) + MESSAGE_MAX_BODY);
 	else if (code == -EPROTO)
-		pace_printf(complaints, "the VMM is disconnected: it sent more descriptors than a "
-					"message may have");
+		pace_printf(complaints,
+			"the VMM is disconnected: it sent more descriptors than a message may have");
 	else if (code == -EMFILE)
 		pace_printf(complaints,
-			"the VMM is disconnected: no file descriptors are left for what it sent "
-			"(raise the limit, ulimit -n)");
+			"the VMM is disconnected: no file descriptors are left for what it sent (raise the limit, ulimit -n)");
 	else
 		pace_printf(complaints, "the VMM is disconnected: %s", strerror(-code));
 	unlock(vfio_user);
@@ -248,8 +246,7 @@ enter(int *socket, const struct process *who, void *data)
 	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
 		return;
 	pace_printf(&vfio_user->complaints,
-		"the server is gone: the VM gets the memory and the peers that it left behind, and "
-		"hears of no others");
+		"the server is gone: the VM gets the memory and the peers that it left behind, and hears of no others");
 }
 
 static void

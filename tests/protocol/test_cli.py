@@ -477,3 +477,10 @@ def test_116_ring_errors(server, run):
     process = run("ring", "9", "0:1", "--json", status=FAILURE)
     assert json.loads(process.stdout) == {"rung": [{"peer": 0, "vector": 1, "count": 1}]}
     assert counts(*first.peers[0]) == [0, 1]
+
+
+@pytest.mark.parametrize("program", ["ivshmem", "ivshmem-server", "ivshmem-device"])
+def test_help_fits_a_terminal(program):
+    text = subprocess.run([wire.program(program), "--help"], capture_output=True, text=True, check=True).stdout
+    assert text.count("\n") > 20
+    assert [line for line in text.splitlines() if len(line) > 80] == []

@@ -369,14 +369,6 @@ TEST(what_is_too_long_is_cut_off)
 
 /* ---- the usage --------------------------------------------------------------------------------- */
 
-TEST(usage_fits_a_terminal)
-{
-	for (const char *line = device_options_usage; *line; line += strcspn(line, "\n") + 1)
-		if (strcspn(line, "\n") > 80)
-			FAIL("longer than 80 columns: %.*s", (int)strcspn(line, "\n"), line);
-}
-
-/* Every option that stands at the beginning of a line is one that is known. */
 TEST(usage_tells_the_truth)
 {
 	unsigned n = 0;

@@ -1,126 +1,211 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/arguments.h>
 
+#include <base/clock.h>
 #include <base/parse.h>
 
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
-#include <stdint.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
-int
-argument_number(const char *option, const char *text, unsigned min, unsigned max,
-	unsigned *ret_value, struct error *reterr)
-{
-	int r = parse_uint(text, min, max, ret_value);
+/* What getopt_long() returns for the first option of the table, if it is written out. */
+#define FIRST_LONG 256
 
-	if (r < 0)
-		return error_set(reterr, -EINVAL, "%s: '%.100s' is not a number from %u to %u",
-			option, text, min, max);
+/* ---- values ---------------------------------------------------------------------------------- */
+
+static bool
+is_choice(const char *choices, const char *text)
+{
+	size_t length = strlen(text);
+
+	for (const char *word = choices;; word++) {
+		size_t end = strcspn(word, "|");
+
+		if (end == length && strncmp(word, text, length) == 0)
+			return true;
+		word += end;
+		if (*word == '\0')
+			return false;
+	}
+}
+
+static int
+take_text(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+{
+	if (text[0] == '\0' && argument->min > 0)
+		return error_set(reterr, -EINVAL, "%s: the name is empty", what);
+	if (argument->choices && !is_choice(argument->choices, text))
+		return error_set(reterr, -EINVAL, "%s: '%.100s' is not one of %s", what, text,
+			argument->choices);
+	*argument->text = text;
 	return 0;
 }
 
-int
-argument_mode(const char *option, const char *text, mode_t *ret_mode, struct error *reterr)
+static int
+take_number(
+	const struct argument *argument, const char *what, const char *text, struct error *reterr)
+{
+	uint64_t max = argument->max ? argument->max : UINT64_MAX, value;
+
+	if (parse_u64(text, argument->min, max, &value) < 0 && argument->max)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not a number from %" PRIu64 " to %" PRIu64, what, text,
+			argument->min, max);
+	if (parse_u64(text, argument->min, max, &value) < 0)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not a number of at least %" PRIu64, what, text,
+			argument->min);
+	if (argument->number)
+		*argument->number = (unsigned)value;
+	else
+		*argument->count = value;
+	return 0;
+}
+
+static int
+take_size(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+{
+	uint64_t max = argument->max ? argument->max : UINT64_MAX, size;
+	char bound[SIZE_TEXT_MAX];
+	int r = parse_size(text, &size);
+
+	if (r == -EINVAL)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not a size: write a number of bytes, or a number with suffix K, M, G, T, P or E",
+			what, text);
+	if (r < 0 || size > max)
+		return error_set(reterr, -EINVAL, "%s: '%.100s' is too large: at most %s", what,
+			text, format_size(max, bound));
+	if (size < argument->min)
+		return error_set(reterr, -EINVAL, "%s: '%.100s' is too small: at least %s", what,
+			text, format_size(argument->min, bound));
+	*argument->size = size;
+	return 0;
+}
+
+static int
+take_mode(const struct argument *argument, const char *what, const char *text, struct error *reterr)
 {
 	unsigned mode;
 
 	if (parse_mode(text, &mode) < 0)
 		return error_set(reterr, -EINVAL,
 			"%s: '%.100s' is not a set of permissions: write octal digits like 0660",
-			option, text);
-	*ret_mode = mode;
+			what, text);
+	*argument->mode = mode;
 	return 0;
 }
 
-/* The largest number is no id, but stands for "leave it". */
 static int
-parse_id(const char *text, unsigned *ret_id)
+take_time(const struct argument *argument, const char *what, const char *text, struct error *reterr)
 {
-	return parse_uint(text, 0, UINT32_MAX - 1, ret_id);
+	const char *longest = argument->max == TIME_HOUR  ? "an hour"
+			      : argument->max == TIME_DAY ? "a day"
+							  : "a year";
+	uint64_t ms;
+	int r = parse_duration_ms(text, argument->max, &ms);
+
+	if (r == -EINVAL)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not a time: write seconds, like 30 or 0.5", what, text);
+	if ((r < 0 || ms < argument->min) && argument->min > 0)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not between 0.001 seconds and %s", what, text, longest);
+	if (r < 0)
+		return error_set(reterr, -EINVAL,
+			"%s: '%.100s' is not between 0 seconds and %s, where the least above 0 is 0.001",
+			what, text, longest);
+	if (argument->ms)
+		*argument->ms = (unsigned)ms;
+	else
+		*argument->ns = ms * NSEC_PER_MSEC;
+	return 0;
 }
 
-/* No such name is no error to the C library; it has several errnos for it. */
+int
+argument_take(
+	const struct argument *argument, const char *what, const char *text, struct error *reterr)
+{
+	if (argument->take)
+		return argument->take(argument->to, what, text, reterr);
+	if (argument->text)
+		return take_text(argument, what, text, reterr);
+	if (argument->number || argument->count)
+		return take_number(argument, what, text, reterr);
+	if (argument->size)
+		return take_size(argument, what, text, reterr);
+	if (argument->mode)
+		return take_mode(argument, what, text, reterr);
+	if (argument->ms || argument->ns)
+		return take_time(argument, what, text, reterr);
+	*argument->flag = true;
+	return 0;
+}
+
+/* ---- options --------------------------------------------------------------------------------- */
+
+/* getopt_long() returned `result`, '?' or ':': say what it did not like. */
 static int
-refuse_name(const char *option, const char *kind, const char *text, int error, struct error *reterr)
+refuse(int result, const char *given, const struct option *longs, struct error *reterr)
 {
-	switch (error) {
-	case EIO:
-	case EMFILE:
-	case ENFILE:
-	case ENOMEM:
-	case EINTR:
-	case ERANGE:
-		return error_set(reterr, -error, "%s: cannot look up the %s '%.100s': %s", option,
-			kind, text, strerror(error));
-	default:
-		return error_set(
-			reterr, -EINVAL, "%s: there is no %s '%.100s'", option, kind, text);
-	}
-}
-
-int
-argument_user(const char *option, const char *text, uid_t *ret_uid, struct error *reterr)
-{
-	const struct passwd *user;
-	unsigned number;
-	int error;
-
-	errno = 0;
-	user = getpwnam(text);
-	error = errno;
-	if (user)
-		*ret_uid = user->pw_uid;
-	else if (parse_id(text, &number) == 0)
-		*ret_uid = number;
-	else
-		return refuse_name(option, "user", text, error, reterr);
-	return 0;
-}
-
-int
-argument_group(const char *option, const char *text, gid_t *ret_gid, struct error *reterr)
-{
-	const struct group *group;
-	unsigned number;
-	int error;
-
-	errno = 0;
-	group = getgrnam(text);
-	error = errno;
-	if (group)
-		*ret_gid = group->gr_gid;
-	else if (parse_id(text, &number) == 0)
-		*ret_gid = number;
-	else
-		return refuse_name(option, "group", text, error, reterr);
-	return 0;
-}
-
-int
-argument_refuse(int result, char **argv, const struct option *long_options, struct error *reterr)
-{
-	/* Of a long option, or of one at the end, the argument that it stands in; a letter that is
-	 * unknown may stand amid others. */
-	const char *given = argv[optind - 1];
-	const struct option *option = long_options;
-
-	while (option->name && option->val != optopt)
-		option++;
-	if (result == ':' && option->name && strncmp(given, "--", 2) == 0)
-		return error_set(reterr, -EINVAL, "option '--%s' needs a value", option->name);
+	if (optopt >= FIRST_LONG)
+		return error_set(reterr, -EINVAL, "option '--%s' %s",
+			longs[optopt - FIRST_LONG].name,
+			result == ':' ? "needs a value" : "takes no value");
 	if (result == ':')
 		return error_set(reterr, -EINVAL, "option '-%c' needs a value", optopt);
-	if (optopt != 0 && option->name)
-		return error_set(reterr, -EINVAL, "option '--%s' takes no value", option->name);
 	if (optopt != 0)
 		return error_set(reterr, -EINVAL, "unknown option '-%c'", optopt);
-	for (option = long_options; option->name; option++) {
-		if (strncmp(given + 2, option->name, strcspn(given + 2, "=")) == 0)
+	for (; longs->name; longs++)
+		if (strncmp(given + 2, longs->name, strcspn(given + 2, "=")) == 0)
 			return error_set(reterr, -EINVAL,
 				"option '%.100s' is ambiguous: write it out, such as '--%s'", given,
-				option->name);
-	}
+				longs->name);
 	return error_set(reterr, -EINVAL, "unknown option '%.100s'", given);
+}
+
+int
+arguments_parse(int argc, char **argv, const struct argument *options, unsigned n_options,
+	bool until_operand, bool *ret_usage, struct error *reterr)
+{
+	struct option longs[ARGUMENTS_MAX + 1] = {0};
+	char letters[2 + 2 * ARGUMENTS_MAX + 1], *letter = letters;
+	int result;
+
+	letter += sprintf(letter, "%s:", until_operand ? "+" : "");
+	for (unsigned i = 0; i < n_options; i++) {
+		longs[i] = (struct option){options[i].name,
+			options[i].takes ? required_argument : no_argument, NULL,
+			FIRST_LONG + (int)i};
+		if (options[i].letter)
+			letter += sprintf(
+				letter, "%c%s", options[i].letter, options[i].takes ? ":" : "");
+	}
+
+	*ret_usage = false;
+	optind = 0; /* glibc: start anew, whoever parsed before */
+	opterr = 0;
+	while ((result = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+		const struct argument *option = options;
+		char what[64];
+		int r;
+
+		if (result == '?' || result == ':') {
+			*ret_usage = true;
+			return refuse(result, argv[optind - 1], longs, reterr);
+		}
+		if (result >= FIRST_LONG)
+			option = &options[result - FIRST_LONG];
+		while (result < FIRST_LONG && option->letter != result)
+			option++;
+		if (option->ends)
+			return option->ends;
+		snprintf(what, sizeof(what), "--%s", option->name);
+		r = argument_take(option, what, optarg, reterr);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }

@@ -272,8 +272,7 @@ adopt_passed(struct program *program)
 		n = error.code;
 	if (n > 0 && path && !listener_is_at(&program->listener, path))
 		n = error_set(&error, -EINVAL,
-			"LISTEN_FDS passes the socket '%s', but --socket says '%s': leave "
-			"--socket out",
+			"LISTEN_FDS passes the socket '%s', but --socket says '%s': leave --socket out",
 			program->listener.path, path);
 	return n < 0 ? fail(program, &error) : n;
 }

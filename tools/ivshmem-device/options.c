@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
-#include <base/parse.h>
+#include <common/accounts.h>
 #include <common/arguments.h>
 
 #include <errno.h>
-#include <getopt.h>
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_TIMEOUT_MS 5000
-#define MAX_TIMEOUT_MS     (UINT64_C(3600) * 1000)
-#define DEFAULT_SPIN_US    0
 #define MAX_SPIN_US        1000000
 
 const char device_options_usage[] =
@@ -43,9 +41,9 @@ const char device_options_usage[] =
 	"                          device peers and interrupts\n"
 	"      --shm NAME          a POSIX shared memory object: no peers, no interrupts\n"
 	"      --file PATH         a file, such as one in a hugetlbfs: the same\n"
-	"      --preallocate       with --shm or --file: allocate all of the memory at the\n"
-	"                          start; too little memory is then an error, and does\n"
-	"                          not kill the VM later\n"
+	"      --preallocate       with --shm or --file: allocate all of the memory at\n"
+	"                          the start; too little memory is then an error, and\n"
+	"                          does not kill the VM later\n"
 	"\n"
 	"Properties of the device, as in QEMU:\n"
 	"      --revision 0|1      1: today's ivshmem-plain and ivshmem-doorbell; 0: the\n"
@@ -78,8 +76,8 @@ const char device_options_usage[] =
 	"      --timeout SECONDS   how long the server may take to answer at the start,\n"
 	"                          at most 3600; revision 0 then goes on without an\n"
 	"                          answer (5)\n"
-	"      --wait SECONDS      how long to wait for a server that is not there yet, at\n"
-	"                          most 3600 (0)\n"
+	"      --wait SECONDS      how long to wait for a server that is not there yet,\n"
+	"                          at most 3600 (0)\n"
 	"\n"
 	"The device stays in the foreground, and prints a line that begins with \"ready\"\n"
 	"once a VMM can connect. SIGTERM and SIGINT end it; SIGHUP does nothing.\n"
@@ -95,190 +93,14 @@ const char device_options_usage[] =
 	"  cloud-hypervisor ... --memory size=1G,shared=on \\\n"
 	"                       --user-device socket=/run/vm2.sock\n";
 
-enum {
-	OPTION_VERSION = 256,
-	OPTION_SOCKET,
-	OPTION_FD,
-	OPTION_SOCKET_MODE,
-	OPTION_SOCKET_OWNER,
-	OPTION_SOCKET_GROUP,
-	OPTION_SERVER,
-	OPTION_SHM,
-	OPTION_FILE,
-	OPTION_PREALLOCATE,
-	OPTION_REVISION,
-	OPTION_SIZE,
-	OPTION_VECTORS,
-	OPTION_MSI,
-	OPTION_IOEVENTFD,
-	OPTION_ROLE,
-	OPTION_MASTER,
-	OPTION_LEGACY_DOORBELL,
-	OPTION_DOORBELL_BAR,
-	OPTION_SPIN,
-	OPTION_TIMEOUT,
-	OPTION_WAIT,
-};
-
-static const struct option long_options[] = {
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, OPTION_VERSION},
-	{"verbose", no_argument, NULL, 'v'},
-	{"socket", required_argument, NULL, OPTION_SOCKET},
-	{"socket-path", required_argument, NULL, OPTION_SOCKET},
-	{"fd", required_argument, NULL, OPTION_FD},
-	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
-	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
-	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
-	{"server", required_argument, NULL, OPTION_SERVER},
-	{"shm", required_argument, NULL, OPTION_SHM},
-	{"file", required_argument, NULL, OPTION_FILE},
-	{"preallocate", no_argument, NULL, OPTION_PREALLOCATE},
-	{"revision", required_argument, NULL, OPTION_REVISION},
-	{"size", required_argument, NULL, OPTION_SIZE},
-	{"vectors", required_argument, NULL, OPTION_VECTORS},
-	{"msi", required_argument, NULL, OPTION_MSI},
-	{"ioeventfd", required_argument, NULL, OPTION_IOEVENTFD},
-	{"role", required_argument, NULL, OPTION_ROLE},
-	{"master", required_argument, NULL, OPTION_MASTER},
-	{"legacy-doorbell", no_argument, NULL, OPTION_LEGACY_DOORBELL},
-	{"doorbell-bar", required_argument, NULL, OPTION_DOORBELL_BAR},
-	{"spin", required_argument, NULL, OPTION_SPIN},
-	{"timeout", required_argument, NULL, OPTION_TIMEOUT},
-	{"wait", required_argument, NULL, OPTION_WAIT},
-	{NULL, 0, NULL, 0},
-};
-
 /* What was given, before it is looked at as a whole. */
 struct given {
 	struct device_options options;
 	struct ivshmem_device_properties properties;
 	unsigned revision;
+	unsigned fd; /* 0: none */
 	bool legacy_doorbell;
 };
-
-static int
-parse_time(
-	const char *option, const char *text, bool may_be_0, unsigned *ret_ms, struct error *reterr)
-{
-	uint64_t ms;
-	int r = parse_duration_ms(text, MAX_TIMEOUT_MS, &ms);
-
-	if (r == -ERANGE || (r == 0 && ms == 0 && !may_be_0))
-		return error_set(reterr, -EINVAL,
-			"%s: '%.100s' is not between %s seconds and an hour", option, text,
-			may_be_0 ? "0" : "0.001");
-	if (r < 0)
-		return error_set(reterr, -EINVAL,
-			"%s: '%.100s' is not a time: write seconds, like 30 or 0.5", option, text);
-	*ret_ms = (unsigned)ms;
-	return 0;
-}
-
-/* Not one of the standard streams: it could only be a mistake. */
-static int
-parse_fd(const char *text, int *ret_fd, struct error *reterr)
-{
-	unsigned fd;
-	int r = argument_number("--fd", text, 3, INT_MAX, &fd, reterr);
-
-	if (r == 0)
-		*ret_fd = (int)fd;
-	return r;
-}
-
-/* Take the name of something that is opened later. */
-static int
-use_name(const char *option, const char *value, const char **ret_name, struct error *reterr)
-{
-	if (*value == '\0')
-		return error_set(reterr, -EINVAL, "%s: the name is empty", option);
-	*ret_name = value;
-	return 0;
-}
-
-/* Take a property, whose value is checked with all the others. */
-static int
-use_property(const char *value, const char **ret_property)
-{
-	*ret_property = value;
-	return 0;
-}
-
-static int
-parse_property(struct given *given, int option, const char *value, struct error *reterr)
-{
-	struct ivshmem_device_properties *properties = &given->properties;
-
-	switch (option) {
-	case OPTION_REVISION:
-		return argument_number("--revision", value, 0, 1, &given->revision, reterr);
-	case OPTION_SIZE:
-		return use_property(value, &properties->size);
-	case OPTION_VECTORS:
-		return use_property(value, &properties->vectors);
-	case OPTION_MSI:
-		return use_property(value, &properties->msi);
-	case OPTION_IOEVENTFD:
-		return use_property(value, &properties->ioeventfd);
-	case OPTION_ROLE:
-		return use_property(value, &properties->role);
-	case OPTION_MASTER:
-		return use_property(value, &properties->master);
-	case OPTION_DOORBELL_BAR:
-		return use_property(value, &properties->doorbell_bar);
-	case OPTION_LEGACY_DOORBELL:
-		given->legacy_doorbell = true;
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
-static int
-parse_option(struct given *given, int option, const char *value, struct error *reterr)
-{
-	struct device_options *options = &given->options;
-
-	switch (option) {
-	case 'h':
-		options->action = DEVICE_ACTION_HELP;
-		return 0;
-	case OPTION_VERSION:
-		options->action = DEVICE_ACTION_VERSION;
-		return 0;
-	case 'v':
-		options->verbose = true;
-		return 0;
-	case OPTION_SOCKET:
-		return use_name("--socket", value, &options->socket, reterr);
-	case OPTION_FD:
-		return parse_fd(value, &options->fd, reterr);
-	case OPTION_SOCKET_MODE:
-		return argument_mode("--socket-mode", value, &options->socket_mode, reterr);
-	case OPTION_SOCKET_OWNER:
-		return argument_user("--socket-owner", value, &options->socket_owner, reterr);
-	case OPTION_SOCKET_GROUP:
-		return argument_group("--socket-group", value, &options->socket_group, reterr);
-	case OPTION_SERVER:
-		return use_name("--server", value, &options->server, reterr);
-	case OPTION_SHM:
-		return use_name("--shm", value, &options->shm, reterr);
-	case OPTION_FILE:
-		return use_name("--file", value, &options->file, reterr);
-	case OPTION_PREALLOCATE:
-		options->preallocate = true;
-		return 0;
-	case OPTION_SPIN:
-		return argument_number("--spin", value, 0, MAX_SPIN_US, &options->spin_us, reterr);
-	case OPTION_TIMEOUT:
-		return parse_time("--timeout", value, false, &options->timeout_ms, reterr);
-	case OPTION_WAIT:
-		return parse_time("--wait", value, true, &options->wait_ms, reterr);
-	default:
-		return parse_property(given, option, value, reterr);
-	}
-}
 
 /* The server may be written as other programs of ours want it, or as QEMU does. */
 static int
@@ -319,8 +141,7 @@ check_source(struct given *given, struct error *reterr)
 			"the memory can come from one place only: give --server or %s", memory);
 	if (options->server && options->preallocate)
 		return error_set(reterr, -EINVAL,
-			"--preallocate: the memory is the server's: leave it out here, and give it "
-			"to ivshmem-server");
+			"--preallocate: the memory is the server's: leave it out here, and give it to ivshmem-server");
 	/* The device of 2010 knows one kind of memory that is not a server's. */
 	if (given->revision == 0)
 		properties->shm = options->shm ? options->shm : options->file;
@@ -346,12 +167,10 @@ check_kind(const struct given *given, struct error *reterr)
 		return 0;
 	if (given->options.server && properties->size)
 		return error_set(reterr, -EINVAL,
-			"--size: in revision 1 the server says the size of the memory: leave it "
-			"out here, and give it to ivshmem-server");
+			"--size: in revision 1 the server says the size of the memory: leave it out here, and give it to ivshmem-server");
 	if (!given->options.server && missing)
 		return error_set(reterr, -EINVAL,
-			"--%s: without a server, revision 1 has no interrupts: leave it out, or "
-			"give --server",
+			"--%s: without a server, revision 1 has no interrupts: leave it out, or give --server",
 			missing);
 	return 0;
 }
@@ -406,39 +225,57 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 				.socket_mode = 0660,
 				.socket_owner = (uid_t)-1,
 				.socket_group = (gid_t)-1,
-				.spin_us = DEFAULT_SPIN_US,
 				.timeout_ms = DEFAULT_TIMEOUT_MS,
 			},
 		.properties = {.struct_size = sizeof(given.properties)},
 		.revision = 1,
 	};
-	int option, r;
+	struct device_options *options = &given.options;
+	struct ivshmem_device_properties *properties = &given.properties;
+	const struct argument table[] = {
+		{"help", 'h', .ends = DEVICE_ACTION_HELP},
+		{"version", .ends = DEVICE_ACTION_VERSION},
+		{"verbose", 'v', .flag = &options->verbose},
+		{"socket", 0, "PATH", .text = &options->socket, .min = 1},
+		{"socket-path", 0, "PATH", .text = &options->socket, .min = 1},
+		/* Not one of the standard streams: it could only be a mistake. */
+		{"fd", 0, "N", .number = &given.fd, .min = 3, .max = INT_MAX},
+		{"socket-mode", 0, "MODE", .mode = &options->socket_mode},
+		{"socket-owner", 0, "USER", .take = account_user, .to = &options->socket_owner},
+		{"socket-group", 0, "GROUP", .take = account_group, .to = &options->socket_group},
+		{"server", 0, "PATH", .text = &options->server, .min = 1},
+		{"shm", 0, "NAME", .text = &options->shm, .min = 1},
+		{"file", 0, "PATH", .text = &options->file, .min = 1},
+		{"preallocate", .flag = &options->preallocate},
+		{"revision", 0, "0|1", .number = &given.revision, .max = 1},
+		/* The values of properties are checked together. */
+		{"size", 0, "SIZE", .text = &properties->size},
+		{"vectors", 0, "N", .text = &properties->vectors},
+		{"msi", 0, "on|off", .text = &properties->msi},
+		{"ioeventfd", 0, "on|off", .text = &properties->ioeventfd},
+		{"role", 0, "ROLE", .text = &properties->role},
+		{"master", 0, "VALUE", .text = &properties->master},
+		{"doorbell-bar", 0, "on|off", .text = &properties->doorbell_bar},
+		{"legacy-doorbell", .flag = &given.legacy_doorbell},
+		{"spin", 0, "USEC", .number = &options->spin_us, .max = MAX_SPIN_US},
+		{"timeout", 0, "SECONDS", .ms = &options->timeout_ms, .min = 1, .max = TIME_HOUR},
+		{"wait", 0, "SECONDS", .ms = &options->wait_ms, .max = TIME_HOUR},
+	};
+	int r = arguments_parse(
+		argc, argv, table, sizeof(table) / sizeof(table[0]), false, ret_usage, reterr);
 
-	*ret_usage = false;
-	optind = 0; /* glibc: start anew, whoever parsed before */
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":hv", long_options, NULL)) != -1) {
-		if (option == '?' || option == ':') {
-			*ret_usage = true;
-			return argument_refuse(option, argv, long_options, reterr);
-		}
-		r = parse_option(&given, option, optarg, reterr);
-		if (r < 0)
-			return r;
-		if (given.options.action != DEVICE_ACTION_SERVE)
-			break; /* as everywhere, asking for help ends the matter */
+	if (r == DEVICE_ACTION_SERVE && optind < argc) {
+		*ret_usage = true;
+		return error_set(reterr, -EINVAL,
+			"'%.100s' is not an option: everything is given by options", argv[optind]);
 	}
-	if (given.options.action == DEVICE_ACTION_SERVE) {
-		if (optind < argc) {
-			*ret_usage = true;
-			return error_set(reterr, -EINVAL,
-				"'%.100s' is not an option: everything is given by options",
-				argv[optind]);
-		}
+	if (given.fd)
+		options->fd = (int)given.fd;
+	if (r == DEVICE_ACTION_SERVE)
 		r = check(&given, ret_usage, reterr);
-		if (r < 0)
-			return r;
-	}
-	*ret_options = given.options;
+	if (r < 0)
+		return r;
+	options->action = (enum device_action)r;
+	*ret_options = *options;
 	return 0;
 }

@@ -84,8 +84,7 @@ open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct error
 
 		owner[strspn(owner, "0123456789")] = '\0';
 		return error_set(reterr, -EBUSY,
-			"pid file '%.300s' belongs to a running server (process %s); stop it, or "
-			"choose another one with -p",
+			"pid file '%.300s' belongs to a running server (process %s); stop it, or choose another one with -p",
 			path, n > 0 && owner[0] ? owner : "unknown");
 	}
 	if (fstat(fd, &st) < 0)
@@ -118,8 +117,7 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
 	/* Whoever put it there may have put there a way to something that is not to be emptied. */
 	if (!S_ISREG(st.st_mode))
 		return error_set(reterr, -EEXIST,
-			"cannot use pid file '%.300s': it exists and is not a regular file; choose "
-			"another one with -p",
+			"cannot use pid file '%.300s': it exists and is not a regular file; choose another one with -p",
 			path);
 	if (st.st_nlink != 1)
 		return error_set(reterr, -EEXIST,
@@ -128,8 +126,7 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
 			path);
 	if (st.st_uid != geteuid() && st.st_uid != 0)
 		return error_set(reterr, -EEXIST,
-			"cannot use pid file '%.300s': it exists and belongs to user %u; choose "
-			"another one with -p",
+			"cannot use pid file '%.300s': it exists and belongs to user %u; choose another one with -p",
 			path, (unsigned)st.st_uid);
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0) {
 		r = error_set(reterr, -errno, "cannot write pid file '%.300s': %s", path,

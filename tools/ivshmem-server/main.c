@@ -2,7 +2,6 @@
 
 /* ivshmem-server: options in, a server out, and everything removed again at the end. */
 
-#include <base/clock.h>
 #include <base/error.h>
 #include <base/fd.h>
 #include <base/log.h>
@@ -93,9 +92,8 @@ warn_of_memory(const struct program *program, bool existing)
 			region->name, (unsigned)region->owner, (unsigned)region->mode);
 	if (region->room < region->size)
 		log_warning(&program->log,
-			"the shared memory has %s, but its file system has room for %s only: "
-			"whoever uses more is killed by SIGBUS; make room, or find out at the "
-			"start (--preallocate)",
+			"the shared memory has %s, but its file system has room for %s only: whoever uses "
+			"more is killed by SIGBUS; make room, or find out at the start (--preallocate)",
 			format_size(region->size, size), format_size(region->room, room));
 }
 
@@ -142,8 +140,7 @@ static int
 fail_limit(const struct program *program, unsigned long limit)
 {
 	log_error(&program->log,
-		"the limit of %lu file descriptors is too low for a client with %u vector%s; "
-		"raise it (ulimit -n)",
+		"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
 		limit, program->options.n_vectors, program->options.n_vectors == 1 ? "" : "s");
 	return -EMFILE;
 }
@@ -178,7 +175,7 @@ start_server(struct program *program, unsigned long limit)
 		.max_observers = max_observers(program, limit),
 		.seats = program->sockets.seats,
 		.n_seats = options->n_members,
-		.stall_limit_ns = options->stall_limit_ms * NSEC_PER_MSEC,
+		.stall_limit_ns = options->stall_limit_ns,
 	};
 	unsigned used, capacity;
 	int r = server_new(&program->server, &config);

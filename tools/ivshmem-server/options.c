@@ -1,283 +1,171 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
+#include <base/clock.h>
 #include <base/parse.h>
+#include <common/accounts.h>
 #include <common/arguments.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
-#include <getopt.h>
-#include <inttypes.h>
-#include <stdlib.h>
+#include <stdint.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_PID_FILE "/var/run/ivshmem-server.pid"
 #define DEFAULT_SOCKET   "/tmp/ivshmem_socket"
 #define DEFAULT_SIZE     (UINT64_C(4) << 20)
-#define DEFAULT_STALL_MS (UINT64_C(300) * 1000)
-#define MAX_STALL_MS     (UINT64_C(365) * 24 * 3600 * 1000)
+#define DEFAULT_STALL    (300 * NSEC_PER_SEC)
 
 const char options_usage[] =
 	"Usage: ivshmem-server [OPTION]...\n"
-	"Give virtual machines a piece of memory to share and let them interrupt each other.\n"
-	"Clients (QEMU's ivshmem-doorbell device, the ivshmem program, libivshmem) connect to a "
-	"UNIX socket.\n"
+	"Give virtual machines a piece of memory to share, and let them interrupt each\n"
+	"other. Clients (QEMU's ivshmem-doorbell device, the ivshmem program, libivshmem)\n"
+	"connect to a UNIX socket.\n"
 	"\n"
 	"  -h, --help                  show this and exit\n"
 	"      --version               show the version and exit\n"
-	"  -F, --foreground            stay in the foreground; otherwise run as a daemon, logging "
-	"to syslog\n"
-	"  -v, --verbose               also log observers, and leave no client out (only with -F)\n"
-	"  -p, --pidfile FILE          where the daemon writes its process id (" DEFAULT_PID_FILE
-	")\n"
+	"  -F, --foreground            stay in the foreground; otherwise run as a daemon,\n"
+	"                              logging to syslog\n"
+	"  -v, --verbose               also log observers, and leave no client out (only\n"
+	"                              with -F)\n"
+	"  -p, --pidfile FILE          where the daemon writes its process id\n"
+	"                              (" DEFAULT_PID_FILE ")\n"
 	"\n"
 	"Socket:\n"
 	"  -S, --socket PATH           where to listen (" DEFAULT_SOCKET ")\n"
-	"      --observer-socket PATH  where observers connect, which take no id (the socket's "
-	"path "
-	"and " IVSHMEM_OBSERVER_SUFFIX ")\n"
-	"      --no-observer-socket    no socket for observers: all who connect take an id\n"
-	"      --member ID=PATH        reserve ID for the client that connects to PATH, one at a "
-	"time; can be repeated\n"
-	"      --socket-mode MODE      octal permissions of all these sockets; a user with write "
-	"permission can\n"
-	"                              connect (0660)\n"
+	"      --observer-socket PATH  where observers connect, which take no id (the\n"
+	"                              socket's path and " IVSHMEM_OBSERVER_SUFFIX ")\n"
+	"      --no-observer-socket    no socket for observers: all who connect take an\n"
+	"                              id\n"
+	"      --member ID=PATH        reserve ID for the client that connects to PATH,\n"
+	"                              one at a time; can be repeated\n"
+	"      --socket-mode MODE      octal permissions of all these sockets; a user\n"
+	"                              with write permission can connect (0660)\n"
 	"      --socket-owner USER     name or number of their owner\n"
 	"      --socket-group GROUP    name or number of their group\n"
 	"\n"
-	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is given (the "
-	"last one counts):\n"
-	"  -l, --size SIZE             in bytes, or with suffix K, M, G, T; rounded up to a power "
-	"of two of at least\n"
-	"                              4 KiB (4M)\n"
+	"Shared memory, an anonymous memfd sealed against resizing unless -M or -m is\n"
+	"given (the last one counts):\n"
+	"  -l, --size SIZE             in bytes, or with suffix K, M, G, T; rounded up to\n"
+	"                              a power of two of at least 4 KiB (4M)\n"
 	"      --hugetlb 2M|1G         take it from the reserved huge pages of that size\n"
-	"  -M, --shm NAME              use the POSIX shared memory object NAME; an existing one "
-	"keeps its contents\n"
-	"                              and is never shrunk; removed at exit if it was created\n"
-	"      --memory-mode MODE      octal permissions of the object if it is created (0600)\n"
-	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs mount\n"
-	"      --preallocate           allocate all of it at the start: too little memory is then "
-	"an error, and kills\n"
-	"                              nobody later\n"
+	"  -M, --shm NAME              use the POSIX shared memory object NAME; an\n"
+	"                              existing one keeps its contents and is never\n"
+	"                              shrunk; removed at exit if it was created\n"
+	"      --memory-mode MODE      octal permissions of the object if it is created\n"
+	"                              (0600)\n"
+	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs\n"
+	"                              mount\n"
+	"      --preallocate           allocate all of it at the start: too little memory\n"
+	"                              is then an error, and kills nobody later\n"
 	"\n"
 	"Clients:\n"
 	"  -n, --vectors N             interrupt vectors of each client, 0 to 2048 (1)\n"
-	"      --max-peers N           refuse more clients than N; each --member always counts "
-	"(65536)\n"
-	"      --max-observers N       refuse more observers than N, 1 to 65536 (64, less if "
-	"descriptors are few)\n"
-	"      --stall-timeout SECONDS disconnect a client that does not read for this time; 0: "
-	"never (300)\n"
+	"      --max-peers N           refuse more clients than N; each --member always\n"
+	"                              counts (65536)\n"
+	"      --max-observers N       refuse more observers than N, 1 to 65536 (64, less\n"
+	"                              if descriptors are few)\n"
+	"      --stall-timeout SECONDS disconnect a client that does not read for this\n"
+	"                              time; 0: never (300)\n"
 	"\n"
-	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does "
-	"nothing.\n"
-	"Exit status: 0 if it was asked to end (or, as a daemon, once it serves), 1 if it cannot "
-	"start.\n"
+	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does\n"
+	"nothing. Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
+	"serves), 1 if it cannot start.\n"
 	"\n"
 	"Example, and a QEMU that joins:\n"
 	"  ivshmem-server -F -S /run/ivshmem/demo.sock -l 64M -n 4\n"
-	"  qemu-system-x86_64 ... -chardev socket,path=/run/ivshmem/demo.sock,id=ivshmem \\\n"
-	"                         -device ivshmem-doorbell,chardev=ivshmem,vectors=4\n";
-
-enum {
-	OPTION_VERSION = 256,
-	OPTION_SOCKET_MODE,
-	OPTION_SOCKET_OWNER,
-	OPTION_SOCKET_GROUP,
-	OPTION_MEMORY_MODE,
-	OPTION_HUGETLB,
-	OPTION_PREALLOCATE,
-	OPTION_MAX_PEERS,
-	OPTION_MAX_OBSERVERS,
-	OPTION_OBSERVER_SOCKET,
-	OPTION_NO_OBSERVER_SOCKET,
-	OPTION_MEMBER,
-	OPTION_STALL_TIMEOUT,
-};
-
-static const struct option long_options[] = {
-	{"help", no_argument, NULL, 'h'},
-	{"version", no_argument, NULL, OPTION_VERSION},
-	{"foreground", no_argument, NULL, 'F'},
-	{"verbose", no_argument, NULL, 'v'},
-	{"pidfile", required_argument, NULL, 'p'},
-	{"socket", required_argument, NULL, 'S'},
-	{"socket-mode", required_argument, NULL, OPTION_SOCKET_MODE},
-	{"socket-owner", required_argument, NULL, OPTION_SOCKET_OWNER},
-	{"socket-group", required_argument, NULL, OPTION_SOCKET_GROUP},
-	{"size", required_argument, NULL, 'l'},
-	{"hugetlb", required_argument, NULL, OPTION_HUGETLB},
-	{"preallocate", no_argument, NULL, OPTION_PREALLOCATE},
-	{"shm", required_argument, NULL, 'M'},
-	{"memory-mode", required_argument, NULL, OPTION_MEMORY_MODE},
-	{"directory", required_argument, NULL, 'm'},
-	{"vectors", required_argument, NULL, 'n'},
-	{"max-peers", required_argument, NULL, OPTION_MAX_PEERS},
-	{"max-observers", required_argument, NULL, OPTION_MAX_OBSERVERS},
-	{"observer-socket", required_argument, NULL, OPTION_OBSERVER_SOCKET},
-	{"no-observer-socket", no_argument, NULL, OPTION_NO_OBSERVER_SOCKET},
-	{"member", required_argument, NULL, OPTION_MEMBER},
-	{"stall-timeout", required_argument, NULL, OPTION_STALL_TIMEOUT},
-	{NULL, 0, NULL, 0},
-};
-
-static int
-parse_memory_size(const char *text, uint64_t *ret_size, struct error *reterr)
-{
-	uint64_t size, rounded;
-	int r = parse_size(text, &size);
-
-	if (r == -EINVAL)
-		return error_set(reterr, -EINVAL,
-			"-l: '%.100s' is not a size: write a number of bytes, or a number with "
-			"suffix K, M, G, T, P or E",
-			text);
-	if (r == 0)
-		r = region_round_size(size, &rounded);
-	if (r < 0)
-		return error_set(reterr, -EINVAL,
-			"-l: a size of '%.100s' is too %s: it must be 1 byte to 4 EiB", text,
-			r == -ERANGE ? "large" : "small");
-	*ret_size = size;
-	return 0;
-}
+	"  qemu-system-x86_64 ... \\\n"
+	"      -chardev socket,path=/run/ivshmem/demo.sock,id=ivshmem \\\n"
+	"      -device ivshmem-doorbell,chardev=ivshmem,vectors=4\n";
 
 /* "ID=PATH" */
 static int
-add_member(struct options *options, const char *text, struct error *reterr)
+take_member(void *to, const char *what, const char *text, struct error *reterr)
 {
+	struct options *options = to;
 	const char *equals = strchr(text, '=');
 	char number[16] = "";
 	unsigned id;
+	const struct argument argument = {.number = &id, .max = IVSHMEM_MAX_ID};
 	int r;
 
 	if (!equals || !equals[1] || (size_t)(equals - text) >= sizeof(number))
 		return error_set(reterr, -EINVAL,
-			"--member: '%.100s' is not an id and a path: write such as "
-			"0=/run/group-0.sock",
-			text);
+			"%s: '%.100s' is not an id and a path: write such as 0=/run/group-0.sock",
+			what, text);
 	memcpy(number, text, (size_t)(equals - text));
-	r = argument_number("--member", number, 0, IVSHMEM_MAX_ID, &id, reterr);
+	r = argument_take(&argument, what, number, reterr);
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < options->n_members; i++)
 		if (options->members[i].id == id)
 			return error_set(
-				reterr, -EINVAL, "--member: id %u is given to two members", id);
+				reterr, -EINVAL, "%s: id %u is given to two members", what, id);
 	if (options->n_members == MEMBERS_MAX)
-		return error_set(reterr, -EINVAL, "--member: at most %d can be given", MEMBERS_MAX);
+		return error_set(reterr, -EINVAL, "%s: at most %d can be given", what, MEMBERS_MAX);
 	options->members[options->n_members++] =
 		(struct member_option){.id = (uint16_t)id, .socket = equals + 1};
 	return 0;
 }
 
 static int
-parse_huge_page(const char *text, uint64_t *ret_size, struct error *reterr)
+take_huge_page(void *to, const char *what, const char *text, struct error *reterr)
 {
-	uint64_t size;
+	uint64_t size, *huge_page = to;
 
 	if (parse_size(text, &size) < 0 || (size != UINT64_C(2) << 20 && size != UINT64_C(1) << 30))
 		return error_set(reterr, -EINVAL,
-			"--hugetlb: '%.100s' is not a size of huge pages: write 2M or 1G", text);
-	*ret_size = size;
+			"%s: '%.100s' is not a size of huge pages: write 2M or 1G", what, text);
+	*huge_page = size;
 	return 0;
 }
 
 static int
-parse_stall(const char *text, uint64_t *ret_ms, struct error *reterr)
+take_shm(void *to, const char *what, const char *text, struct error *reterr)
 {
-	int r = parse_duration_ms(text, MAX_STALL_MS, ret_ms);
+	struct region_config *memory = to;
 
-	if (r == -ERANGE)
+	(void)what, (void)reterr;
+	memory->kind = REGION_SHM;
+	memory->name = text;
+	return 0;
+}
+
+static int
+take_directory(void *to, const char *what, const char *text, struct error *reterr)
+{
+	struct region_config *memory = to;
+
+	(void)what, (void)reterr;
+	memory->kind = REGION_DIRECTORY;
+	memory->name = text;
+	return 0;
+}
+
+/* NULL: there is to be none. */
+static int
+take_observer_socket(void *to, const char *what, const char *text, struct error *reterr)
+{
+	const char **path = to;
+
+	if (text && !text[0])
 		return error_set(reterr, -EINVAL,
-			"--stall-timeout: '%.100s' is not between 0.001 seconds and a year; 0 is "
-			"for never",
-			text);
-	if (r < 0)
+			"%s: the path is empty; --no-observer-socket makes none", what);
+	*path = text ? text : "";
+	return 0;
+}
+
+static int
+check(const struct options *options, struct error *reterr)
+{
+	if (options->verbose && !options->foreground)
 		return error_set(reterr, -EINVAL,
-			"--stall-timeout: '%.100s' is not a time: write seconds, like 30 or 0.5, "
-			"or 0 for never",
-			text);
+			"-v needs -F: a daemon logs to syslog, and has nobody to be verbose to");
+	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
+		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
 	return 0;
-}
-
-static int
-use_name(struct region_config *memory, enum region_kind kind, const char *name)
-{
-	memory->kind = kind;
-	memory->name = name;
-	return 0;
-}
-
-static int
-parse_option(struct options *options, int option, const char *value, struct error *reterr)
-{
-	switch (option) {
-	case 'h':
-		options->action = ACTION_HELP;
-		return 0;
-	case OPTION_VERSION:
-		options->action = ACTION_VERSION;
-		return 0;
-	case 'F':
-		options->foreground = true;
-		return 0;
-	case 'v':
-		options->verbose = true;
-		return 0;
-	case 'p':
-		options->pid_file = value;
-		return 0;
-	case 'S':
-		options->socket = value;
-		options->socket_given = true;
-		return 0;
-	case 'M':
-		return use_name(&options->memory, REGION_SHM, value);
-	case 'm':
-		return use_name(&options->memory, REGION_DIRECTORY, value);
-	case 'l':
-		return parse_memory_size(value, &options->memory.size, reterr);
-	case 'n':
-		return argument_number(
-			"-n", value, 0, IVSHMEM_MAX_VECTORS, &options->n_vectors, reterr);
-	case OPTION_SOCKET_MODE:
-		return argument_mode("--socket-mode", value, &options->socket_mode, reterr);
-	case OPTION_SOCKET_OWNER:
-		return argument_user("--socket-owner", value, &options->socket_owner, reterr);
-	case OPTION_SOCKET_GROUP:
-		return argument_group("--socket-group", value, &options->socket_group, reterr);
-	case OPTION_MEMORY_MODE:
-		return argument_mode("--memory-mode", value, &options->memory.mode, reterr);
-	case OPTION_HUGETLB:
-		return parse_huge_page(value, &options->memory.huge_page, reterr);
-	case OPTION_PREALLOCATE:
-		options->memory.preallocate = true;
-		return 0;
-	case OPTION_MAX_PEERS:
-		return argument_number(
-			"--max-peers", value, 1, IVSHMEM_MAX_ID + 1, &options->max_peers, reterr);
-	case OPTION_MAX_OBSERVERS:
-		return argument_number("--max-observers", value, 1, IVSHMEM_MAX_ID + 1,
-			&options->max_observers, reterr);
-	case OPTION_OBSERVER_SOCKET:
-		if (!value[0])
-			return error_set(reterr, -EINVAL,
-				"--observer-socket: the path is empty; --no-observer-socket makes "
-				"none");
-		options->observer_socket = value;
-		return 0;
-	case OPTION_NO_OBSERVER_SOCKET:
-		options->observer_socket = "";
-		return 0;
-	case OPTION_MEMBER:
-		return add_member(options, value, reterr);
-	case OPTION_STALL_TIMEOUT:
-		return parse_stall(value, &options->stall_limit_ms, reterr);
-	default:
-		return -EINVAL;
-	}
 }
 
 int
@@ -286,41 +174,53 @@ options_parse(
 {
 	struct options options = {
 		.pid_file = DEFAULT_PID_FILE,
-		.socket = DEFAULT_SOCKET,
 		.socket_mode = 0660,
 		.socket_owner = (uid_t)-1,
 		.socket_group = (gid_t)-1,
 		.memory = {.kind = REGION_MEMFD, .size = DEFAULT_SIZE, .mode = 0600},
 		.n_vectors = 1,
-		.stall_limit_ms = DEFAULT_STALL_MS,
+		.stall_limit_ns = DEFAULT_STALL,
 	};
-	int option;
+	const struct argument table[] = {
+		{"help", 'h', .ends = ACTION_HELP},
+		{"version", .ends = ACTION_VERSION},
+		{"foreground", 'F', .flag = &options.foreground},
+		{"verbose", 'v', .flag = &options.verbose},
+		{"pidfile", 'p', "FILE", .text = &options.pid_file},
+		{"socket", 'S', "PATH", .text = &options.socket},
+		{"observer-socket", 0, "PATH", .take = take_observer_socket,
+			.to = &options.observer_socket},
+		{"no-observer-socket", .take = take_observer_socket,
+			.to = &options.observer_socket},
+		{"member", 0, "ID=PATH", .take = take_member, .to = &options},
+		{"socket-mode", 0, "MODE", .mode = &options.socket_mode},
+		{"socket-owner", 0, "USER", .take = account_user, .to = &options.socket_owner},
+		{"socket-group", 0, "GROUP", .take = account_group, .to = &options.socket_group},
+		{"size", 'l', "SIZE", .size = &options.memory.size, .min = 1,
+			.max = REGION_MAX_SIZE},
+		{"hugetlb", 0, "2M|1G", .take = take_huge_page, .to = &options.memory.huge_page},
+		{"shm", 'M', "NAME", .take = take_shm, .to = &options.memory},
+		{"memory-mode", 0, "MODE", .mode = &options.memory.mode},
+		{"directory", 'm', "DIR", .take = take_directory, .to = &options.memory},
+		{"preallocate", .flag = &options.memory.preallocate},
+		{"vectors", 'n', "N", .number = &options.n_vectors, .max = IVSHMEM_MAX_VECTORS},
+		{"max-peers", 0, "N", .number = &options.max_peers, .min = 1,
+			.max = IVSHMEM_MAX_ID + 1},
+		{"max-observers", 0, "N", .number = &options.max_observers, .min = 1,
+			.max = IVSHMEM_MAX_ID + 1},
+		{"stall-timeout", 0, "SECONDS", .ns = &options.stall_limit_ns, .max = TIME_YEAR},
+	};
+	int r = arguments_parse(
+		argc, argv, table, sizeof(table) / sizeof(table[0]), false, ret_usage, reterr);
 
-	*ret_usage = false;
-	optind = 0; /* glibc: start anew, whoever parsed before */
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":hFvp:S:M:m:l:n:", long_options, NULL)) != -1) {
-		int r;
-
-		if (option == '?' || option == ':') {
-			*ret_usage = true;
-			return argument_refuse(option, argv, long_options, reterr);
-		}
-		r = parse_option(&options, option, optarg, reterr);
-		if (r < 0)
-			return r;
-		if (options.action != ACTION_SERVE)
-			break; /* as everywhere, asking for help ends the matter */
-	}
-	if (options.action == ACTION_SERVE) {
-		if (options.verbose && !options.foreground)
-			return error_set(reterr, -EINVAL,
-				"-v needs -F: a daemon logs to syslog, and has nobody to be "
-				"verbose to");
-		if (options.memory.huge_page && options.memory.kind != REGION_MEMFD)
-			return error_set(
-				reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
-	}
+	if (r == 0)
+		r = check(&options, reterr);
+	if (r < 0)
+		return r;
+	options.action = (enum action)r;
+	options.socket_given = options.socket;
+	if (!options.socket)
+		options.socket = DEFAULT_SOCKET;
 	if (optind < argc)
 		options.ignored = argv[optind];
 	*ret_options = options;

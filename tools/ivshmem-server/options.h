@@ -39,7 +39,7 @@ struct options {
 	unsigned n_vectors;
 	unsigned max_peers;     /* 0: as many as there are ids */
 	unsigned max_observers; /* 0: as many as is good */
-	uint64_t stall_limit_ms;
+	uint64_t stall_limit_ns;
 	const char *ignored; /* the first operand, if there are any: QEMU's program takes and
 				ignores them */
 };

@@ -146,9 +146,8 @@ bind_observers(struct sockets *sockets, const struct options *options, const str
 	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
 	if (length >= (int)sizeof(beside)) {
 		log_warning(log,
-			"there is no socket for observers, because its path '%s%s' would be too "
-			"long; give another one (--observer-socket), or every 'ivshmem info' takes "
-			"an id",
+			"there is no socket for observers, because its path '%s%s' would be too long; "
+			"give another one (--observer-socket), or every 'ivshmem info' takes an id",
 			options->socket, IVSHMEM_OBSERVER_SUFFIX);
 		return 0;
 	}

@@ -8,8 +8,8 @@
  */
 
 #include <options.h>
-#include <socket/listener.h>
 #include <server/server.h>
+#include <socket/listener.h>
 
 struct sockets {
 	struct listener clients;

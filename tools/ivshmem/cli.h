@@ -8,6 +8,8 @@
  * them, so that an option cannot exist without being documented.
  */
 
+#include <common/arguments.h>
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -30,36 +32,21 @@ struct cli {
 	bool verbose;
 };
 
-struct cli_option {
-	char letter;          /* the short form, 0 if there is none */
-	const char *name;     /* the long form without its dashes */
-	const char *argument; /* what it takes, as the help shows it; NULL for a flag */
-	const char *help;     /* wrapped by the help; ends without full stop */
-};
-
-#define CLI_OPTIONS_MAX 16
-
-/* What was given on the command line after the command's name, global options not included. */
-struct cli_arguments {
-	/* By index into command->options: the argument ("" for a flag), NULL if not given. */
-	const char *option[CLI_OPTIONS_MAX];
-	char **operand;
-	int n_operands;
-};
-
 struct command {
 	const char *name;
 	const char *operands; /* as shown behind the name, "" if none */
 	int min_operands, max_operands;
 	const char *summary;     /* half a line, for the list of commands */
 	const char *description; /* paragraphs, separated by a newline each */
-	const struct cli_option *options;
+	/* Their values go to variables of the command's file: there is one command line. */
+	const struct argument *options;
 	unsigned n_options;
 	void (*print_more)(void); /* behind the description, may be NULL */
 	const char *json;         /* what --json prints, one line per form */
 	const char *statuses;     /* exit codes beyond the usual, or what they mean here */
 	const char *examples;     /* one command per line */
-	enum status (*run)(const struct cli *cli, const struct cli_arguments *arguments);
+	/* The operands, as many as allowed, and a NULL behind them. */
+	enum status (*run)(const struct cli *cli, char *const *operands);
 };
 
 #define CLI_OPTIONS(array) .options = (array), .n_options = sizeof(array) / sizeof((array)[0])

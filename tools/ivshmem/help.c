@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WIDTH         88
+#define WIDTH         80
 #define OPTION_INDENT 28
 
 /* Words wrapped into lines; the first line begins at column `column`, the others are indented. */
@@ -69,7 +69,7 @@ print_indented(const char *text)
 }
 
 static void
-print_options(const struct cli_option *options, unsigned n)
+print_options(const struct argument *options, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		char left[64], letter[] = "    ";
@@ -80,8 +80,7 @@ print_options(const struct cli_option *options, unsigned n)
 			letter[2] = ',';
 		}
 		snprintf(left, sizeof(left), "  %s--%s%s%s", letter, options[i].name,
-			options[i].argument ? " " : "",
-			options[i].argument ? options[i].argument : "");
+			options[i].takes ? " " : "", options[i].takes ? options[i].takes : "");
 		if (strlen(left) < OPTION_INDENT)
 			printf("%-*s", OPTION_INDENT, left);
 		else
@@ -104,14 +103,14 @@ print_statuses(const char *statuses)
 
 void
 help_program(const struct command *const *commands, size_t n_commands,
-	const struct cli_option *options, unsigned n_options)
+	const struct argument *options, unsigned n_options)
 {
 	puts("usage: ivshmem [OPTION]... COMMAND [OPTION]... [OPERAND]...\n"
 	     "\n"
-	     "Inter-VM shared memory from the command line: look at who shares it, read and write\n"
-	     "it, ring other peers and be rung by them. The same commands work on a host, "
-	     "attached\n"
-	     "to an ivshmem server, and inside a guest, on its ivshmem PCI device.\n"
+	     "Inter-VM shared memory from the command line: look at who shares it, read and\n"
+	     "write it, ring other peers and be rung by them. The same commands work on a\n"
+	     "host, attached to an ivshmem server, and inside a guest, on its ivshmem PCI\n"
+	     "device.\n"
 	     "\n"
 	     "Commands:");
 	for (size_t i = 0; i < n_commands; i++) {
@@ -123,22 +122,17 @@ help_program(const struct command *const *commands, size_t n_commands,
 	puts("\"ivshmem COMMAND --help\" describes a command with its options.\n"
 	     "\n"
 	     "Targets:\n"
-	     "  unix:PATH                 a server's socket; before a PATH that begins with / or "
-	     "./,\n"
-	     "                            unix: can be left out\n"
+	     "  unix:PATH                 a server's socket; before a PATH that begins with /\n"
+	     "                            or ./, unix: can be left out\n"
 	     "  observe:PATH              a server's socket for observers, which take no id\n"
-	     "  pci:ADDRESS               a PCI device of this machine, such as pci:0000:00:05.0 "
-	     "or\n"
-	     "                            pci:00:05.0\n"
+	     "  pci:ADDRESS               a PCI device of this machine, such as\n"
+	     "                            pci:0000:00:05.0 or pci:00:05.0\n"
 	     "  pci:auto                  the only ivshmem device of this machine\n"
-	     "  shm:NAME, file:PATH       shared memory without a server, as guests with a plain "
-	     "device\n"
-	     "                            have it; add ,ro for reading only\n"
-	     "Without --target, the target is that of the environment variable IVSHMEM_TARGET; "
-	     "without\n"
-	     "this variable, it is unix:/tmp/ivshmem_socket if there is such a socket, else "
-	     "pci:auto if\n"
-	     "there is a device.\n"
+	     "  shm:NAME, file:PATH       shared memory without a server, as guests with a\n"
+	     "                            plain device have it; add ,ro for reading only\n"
+	     "Without --target, the target is that of the environment variable IVSHMEM_TARGET;\n"
+	     "without this variable, it is unix:/tmp/ivshmem_socket if there is such a socket,\n"
+	     "else pci:auto if there is a device.\n"
 	     "\n"
 	     "Options, also accepted after the command:");
 	print_options(options, n_options);
@@ -147,12 +141,12 @@ help_program(const struct command *const *commands, size_t n_commands,
 	     "Examples:\n"
 	     "  ivshmem peers\n"
 	     "  ivshmem write 0 --nul 'hello' && ivshmem ring 1:1\n"
-	     "  ivshmem --target pci:auto wait --vector 1 --timeout 10 && ivshmem read 0 --text");
+	     "  ivshmem -t pci:auto wait --vector 1 --timeout 10 && ivshmem read 0 --text");
 }
 
 void
 help_command(
-	const struct command *command, const struct cli_option *global_options, unsigned n_global)
+	const struct command *command, const struct argument *global_options, unsigned n_global)
 {
 	printf("usage: ivshmem [OPTION]... %s [OPTION]...%s%s\n\n", command->name,
 		command->operands[0] ? " " : "", command->operands);
@@ -168,8 +162,8 @@ help_command(
 	puts("\nGlobal options, described by \"ivshmem --help\":");
 	for (unsigned i = 0; i < n_global; i++) {
 		printf("%s--%s%s%s", i % 4 == 0 ? "  " : ", ", global_options[i].name,
-			global_options[i].argument ? " " : "",
-			global_options[i].argument ? global_options[i].argument : "");
+			global_options[i].takes ? " " : "",
+			global_options[i].takes ? global_options[i].takes : "");
 		if (i % 4 == 3 || i + 1 == n_global)
 			putchar('\n');
 	}

@@ -8,8 +8,8 @@
 
 /* Print to stdout what --help shows, for the program and for one command. */
 void help_program(const struct command *const *commands, size_t n_commands,
-	const struct cli_option *options, unsigned n_options);
+	const struct argument *options, unsigned n_options);
 void help_command(
-	const struct command *command, const struct cli_option *global_options, unsigned n_global);
+	const struct command *command, const struct argument *global_options, unsigned n_global);
 
 #endif

@@ -167,23 +167,22 @@ run_with(const struct cli *cli, enum status (*show)(const struct session *sessio
 	status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status == STATUS_OK && !session->is_pci && ivshmem_has_id(session->client))
 		note(cli,
-			"this took an id, %u, because there is no socket for observers next to the "
-			"server's",
+			"this took an id, %u, because there is no socket for observers next to the server's",
 			ivshmem_id(session->client));
 	return status == STATUS_OK ? show(session) : status;
 }
 
 static enum status
-info_run(const struct cli *cli, const struct cli_arguments *arguments)
+info_run(const struct cli *cli, char *const *operands)
 {
-	(void)arguments;
+	(void)operands;
 	return run_with(cli, info_show);
 }
 
 static enum status
-peers_run(const struct cli *cli, const struct cli_arguments *arguments)
+peers_run(const struct cli *cli, char *const *operands)
 {
-	(void)arguments;
+	(void)operands;
 	return run_with(cli, peers_show);
 }
 
@@ -194,31 +193,24 @@ const struct command command_info = {
 	.description =
 		"Attaches, prints the target, the back end that serves it, our own id, if we have "
 		"one, the number of vectors, the size of the shared memory and how it is mapped, "
-		"and for a PCI device "
-		"its "
-		"address, its driver and its doorbell; then detaches.\n"
+		"and for a PCI device its address, its driver and its doorbell; then detaches.\n"
 		"On the host, this command, peers, read, write and ring take no id if the server "
-		"has a socket for observers, the path of its other one "
-		"with " IVSHMEM_OBSERVER_SUFFIX
+		"has a socket for observers, the path of its other one with " IVSHMEM_OBSERVER_SUFFIX
 		" behind it: nobody is told of them. Else they are peers of their own, as all "
 		"other commands are. In a guest the id is the device's and stays.\n"
-		"A target that is memory alone, shm:NAME or file:PATH, has neither id, peers nor "
-		"interrupts, which is said instead.\n"
+		"A target that is memory alone, shm:NAME or file:PATH, has neither id, peers nor interrupts, which is said instead.\n"
 		"The mapping tells how the processor may cache the memory: write-back is as fast "
-		"as any "
-		"memory, with write-combining reads are slow, uncached is slow both ways, and "
-		"uncached-minus is what the guest asked for and the host may have overruled.\n"
+		"as any memory, with write-combining reads are slow, uncached is slow both ways, "
+		"and uncached-minus is what the guest asked for and the host may have "
+		"overruled.\n"
 		"The doorbell is the register that every device has, or the words that one with "
 		"doorbell-bar=on has besides, which are as quick with thousands of peers as with "
 		"one.",
-	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,"
-		"\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
+	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
 		"Without an id, \"id\" is null and \"vectors\" what each peer has.\n"
-		"On memory alone, which is \"backend\":\"shm\"|\"file\", also "
-		"\"memory_only\":true\n"
+		"On memory alone, which is \"backend\":\"shm\"|\"file\", also \"memory_only\":true\n"
 		"and \"read_only\":BOOL; \"id\" is null and \"vectors\" 0.\n"
-		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if "
-		"none) and\n"
+		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if none) and\n"
 		"\"doorbell\":\"register\"|\"words\".",
 	.examples = "ivshmem info\n"
 		    "ivshmem --target pci:00:05.0 --json info",
@@ -236,8 +228,7 @@ const struct command command_peers = {
 		"In a guest the device does not tell who is connected; the command says so and "
 		"succeeds. On memory alone, shm:NAME or file:PATH, it fails.",
 	.json = "{\"id\":I,\"vectors\":N,\"peers\":[{\"id\":P,\"vectors\":N},...]}\n"
-		"Without an id, \"id\" is null and \"vectors\" what each peer has. In a guest "
-		"\"peers\" is null.",
+		"Without an id, \"id\" is null and \"vectors\" what each peer has. In a guest \"peers\" is null.",
 	.examples = "ivshmem peers\n"
 		    "ivshmem --target unix:/run/vm.sock peers --json",
 	.run = peers_run,

@@ -3,8 +3,8 @@
 
 #include "hexdump.h"
 #include "json.h"
+#include "operands.h"
 #include "output.h"
-#include "values.h"
 
 #include <base/parse.h>
 
@@ -25,8 +25,8 @@ memory_fail_range(const struct session *session, uint64_t offset, uint64_t lengt
 
 	format_size(size, text);
 	if (offset > size)
-		return fail("offset %" PRIu64 " is beyond the end of the memory, which has %s "
-			    "(%" PRIu64 " bytes)",
+		return fail("offset %" PRIu64
+			    " is beyond the end of the memory, which has %s (%" PRIu64 " bytes)",
 			offset, text, size);
 	return fail("%" PRIu64 " bytes at offset %" PRIu64
 		    " do not fit: the memory has %s (%" PRIu64 " bytes), %" PRIu64
@@ -187,22 +187,25 @@ memory_text(struct session *session, uint64_t offset, uint64_t length)
 	return status;
 }
 
-enum { READ_HEX, READ_TEXT, READ_RAW };
+static struct {
+	bool hex, text, raw;
+} read_given;
 
-static const struct cli_option read_options[] = {
-	[READ_HEX] = {'x', "hex", NULL,
-		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a "
-		"terminal)"},
-	[READ_TEXT] = {'s', "text", NULL, "print the text up to the first NUL, and a newline"},
-	[READ_RAW] = {'r', "raw", NULL, "write the bytes as they are (default otherwise)"},
+static const struct argument read_options[] = {
+	{"hex", 'x', NULL,
+		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)",
+		.flag = &read_given.hex},
+	{"text", 's', NULL, "print the text up to the first NUL, and a newline",
+		.flag = &read_given.text},
+	{"raw", 'r', NULL, "write the bytes as they are (default otherwise)",
+		.flag = &read_given.raw},
 };
 
 static enum status
-read_run(const struct cli *cli, const struct cli_arguments *arguments)
+read_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool hex = arguments->option[READ_HEX], text = arguments->option[READ_TEXT];
-	bool raw = arguments->option[READ_RAW];
+	bool hex = read_given.hex, text = read_given.text, raw = read_given.raw;
 	uint64_t offset = 0, length = MEMORY_TO_END;
 	enum status status;
 
@@ -212,9 +215,8 @@ read_run(const struct cli *cli, const struct cli_arguments *arguments)
 		fail("--hex, --text and --raw exclude each other, and --raw excludes --json");
 		return STATUS_USAGE;
 	}
-	if (value_size("OFFSET", arguments->operand[0], &offset) < 0 ||
-		(arguments->n_operands > 1 &&
-			value_size("LENGTH", arguments->operand[1], &length) < 0))
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, operands[0]) < 0 ||
+		operand_take(&(struct argument){"LENGTH", .size = &length}, operands[1]) < 0)
 		return STATUS_USAGE;
 
 	session->looks = true;
@@ -223,7 +225,7 @@ read_run(const struct cli *cli, const struct cli_arguments *arguments)
 		return status;
 	if (text)
 		return memory_text(session, offset, length);
-	if (arguments->n_operands < 2 && !raw && isatty(STDOUT_FILENO)) {
+	if (!operands[1] && !raw && isatty(STDOUT_FILENO)) {
 		/* Nobody wants megabytes on the screen; near the end, there may be less than this.
 		 */
 		uint64_t size = ivshmem_size(session->client);
@@ -242,24 +244,17 @@ const struct command command_read = {
 	.min_operands = 1,
 	.max_operands = 2,
 	.summary = "print a part of the shared memory",
-	.description = "Prints LENGTH bytes of the shared memory from OFFSET on. Without LENGTH it "
-		       "goes to "
-		       "the end of the memory, or, when it prints a dump on a terminal, 256 bytes "
-		       "far. With "
-		       "--text, LENGTH is the most it looks at.\n"
-		       "OFFSET and LENGTH are decimal or 0x hexadecimal and may end in K, M, G, T "
-		       "(powers of "
-		       "1024).\n"
-		       "With --text on a terminal, control characters are shown as \\xNN, because "
-		       "any peer "
-		       "can have put them there. Memory that others write meanwhile may show "
-		       "halves of their "
-		       "writes.",
+	.description =
+		"Prints LENGTH bytes of the shared memory from OFFSET on. Without LENGTH it goes "
+		"to the end of the memory, or, when it prints a dump on a terminal, 256 bytes "
+		"far. With --text, LENGTH is the most it looks at.\n"
+		"OFFSET and LENGTH are decimal or 0x hexadecimal and may end in K, M, G, T (powers of 1024).\n"
+		"With --text on a terminal, control characters are shown as \\xNN, because any "
+		"peer can have put them there. Memory that others write meanwhile may show halves "
+		"of their writes.",
 	CLI_OPTIONS(read_options),
 	.json = "{\"offset\":O,\"length\":L,\"hex\":\"00ff...\"}\n"
-		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}; bytes that are not UTF-8 "
-		"are "
-		"replaced by U+FFFD.",
+		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}; bytes that are not UTF-8 are replaced by U+FFFD.",
 	.statuses = "1 also if the memory ends before OFFSET + LENGTH; nothing is printed then.",
 	.examples = "ivshmem read 0x100 64 --hex\n"
 		    "ivshmem read 4K --text",
@@ -274,8 +269,8 @@ write_check(const struct session *session)
 	if (session_check_attached(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (ivshmem_read_only(session->client))
-		return fail("cannot write to %s: it is for reading only; leave out the ,ro at its "
-			    "end",
+		return fail(
+			"cannot write to %s: it is for reading only; leave out the ,ro at its end",
 			session->target);
 	return STATUS_OK;
 }
@@ -380,26 +375,29 @@ write_stdin(const struct session *session, uint64_t offset, bool nul, uint64_t l
 	return STATUS_OK;
 }
 
-enum { WRITE_NUL, WRITE_LENGTH };
+static struct {
+	bool nul;
+	uint64_t limit;
+} write_given = {.limit = UINT64_MAX};
 
-static const struct cli_option write_options[] = {
-	[WRITE_NUL] = {'0', "nul", NULL, "append a NUL, so that the text can be read with --text"},
-	[WRITE_LENGTH] = {'n', "length", "N",
-		"write at most N bytes, the NUL included (default: everything)"},
+static const struct argument write_options[] = {
+	{"nul", '0', NULL, "append a NUL, so that the text can be read with --text",
+		.flag = &write_given.nul},
+	{"length", 'n', "N", "write at most N bytes, the NUL included (default: everything)",
+		.size = &write_given.limit},
 };
 
 static enum status
-write_run(const struct cli *cli, const struct cli_arguments *arguments)
+write_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool nul = arguments->option[WRITE_NUL];
-	uint64_t offset = 0, limit = UINT64_MAX;
+	uint64_t offset = 0, limit = write_given.limit;
+	bool nul = write_given.nul;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_size("OFFSET", arguments->operand[0], &offset) < 0 ||
-		value_size("--length", arguments->option[WRITE_LENGTH], &limit) < 0)
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, operands[0]) < 0)
 		return STATUS_USAGE;
 	if (limit < nul) {
 		fail("--length 0 leaves no room for the NUL of --nul");
@@ -412,8 +410,8 @@ write_run(const struct cli *cli, const struct cli_arguments *arguments)
 		status = write_check(session);
 	if (status != STATUS_OK)
 		return status;
-	if (arguments->n_operands > 1)
-		return write_text(session, offset, arguments->operand[1], nul, limit);
+	if (operands[1])
+		return write_text(session, offset, operands[1], nul, limit);
 	return write_stdin(session, offset, nul, limit);
 }
 
@@ -425,18 +423,15 @@ const struct command command_write = {
 	.summary = "store into the shared memory",
 	.description =
 		"Stores the bytes of TEXT into the shared memory from OFFSET on, or what stdin "
-		"gives "
-		"if there is no TEXT. The other peers see the bytes when the command has ended. "
-		"Nobody "
-		"is interrupted: follow it with ring.\n"
+		"gives if there is no TEXT. The other peers see the bytes when the command has "
+		"ended. Nobody is interrupted: follow it with ring.\n"
 		"OFFSET and N are decimal or 0x hexadecimal and may end in K, M, G, T (powers of "
 		"1024). A TEXT of several words needs quotes, and one that begins with a dash "
-		"needs "
-		"-- in front of OFFSET.",
+		"needs -- in front of OFFSET.",
 	CLI_OPTIONS(write_options),
 	.json = "{\"offset\":O,\"length\":BYTES-WRITTEN}",
-	.statuses = "1 also if it does not fit: of a TEXT nothing is written then, of stdin what "
-		    "does fit.",
+	.statuses =
+		"1 also if it does not fit: of a TEXT nothing is written then, of stdin what does fit.",
 	.examples = "ivshmem write 0 --nul 'hello, guest'\n"
 		    "ivshmem write 1M --length 64K < picture.raw",
 	.run = write_run,

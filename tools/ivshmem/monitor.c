@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "output.h"
 #include "session.h"
-#include "values.h"
 
 #include <base/clock.h>
 
 #include <stdio.h>
 
-enum { MONITOR_NO_RECONNECT, MONITOR_INTERVAL, MONITOR_TIME };
+static struct {
+	bool no_reconnect, time;
+	uint64_t interval;
+} given = {.interval = NSEC_PER_SEC};
 
-static const struct cli_option monitor_options[] = {
-	[MONITOR_NO_RECONNECT] = {0, "no-reconnect", NULL,
-		"when the server is lost, end with exit code 1 instead of attaching again"},
-	[MONITOR_INTERVAL] = {0, "reconnect-interval", "SECONDS",
-		"how long to wait between attempts to attach again (default: 1)"},
-	[MONITOR_TIME] = {'T', "time", NULL,
-		"put the time of day in front of each line; JSON always has it"},
+static const struct argument monitor_options[] = {
+	{"no-reconnect", 0, NULL,
+		"when the server is lost, end with exit code 1 instead of attaching again",
+		.flag = &given.no_reconnect},
+	{"reconnect-interval", 0, "SECONDS",
+		"how long to wait between attempts to attach again (default: 1)",
+		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
+	{"time", 'T', NULL, "put the time of day in front of each line; JSON always has it",
+		.flag = &given.time},
 };
 
 static void
@@ -31,26 +35,21 @@ print_event_with_time(struct session *session, const struct event *event)
 }
 
 static enum status
-monitor_run(const struct cli *cli, const struct cli_arguments *arguments)
+monitor_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool reattach = !arguments->option[MONITOR_NO_RECONNECT];
-	uint64_t interval = NSEC_PER_SEC;
 	enum status status;
 
+	(void)operands;
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_interval("--reconnect-interval", arguments->option[MONITOR_INTERVAL], &interval) <
-		0)
-		return STATUS_USAGE;
 	session->needs_peers = true;
-	status = session_open(session, cli,
-		arguments->option[MONITOR_TIME] ? print_event_with_time : print_event, true,
-		STATUS_OK);
+	status = session_open(
+		session, cli, given.time ? print_event_with_time : print_event, true, STATUS_OK);
 	if (status != STATUS_OK)
 		return status;
-	session->reattach = reattach;
-	session->reattach_interval = interval;
+	session->reattach = !given.no_reconnect;
+	session->reattach_interval = given.interval;
 
 	for (;;) {
 		unsigned wake = session_step(session, -1, SESSION_FOREVER);
@@ -59,7 +58,7 @@ monitor_run(const struct cli *cli, const struct cli_arguments *arguments)
 			return STATUS_FAILURE;
 		if (wake & SESSION_QUIT)
 			return STATUS_OK;
-		if (wake & SESSION_GONE || (session->lost.code && !reattach))
+		if (wake & SESSION_GONE || (session->lost.code && given.no_reconnect))
 			return STATUS_FAILURE;
 	}
 }
@@ -76,19 +75,17 @@ const struct command command_monitor = {
 		"  peer 3 left\n"
 		"  interrupt vector 1 count 2\n"
 		"  server lost: it closed the connection\n"
-		"Peers that were there before us are reported as joined, too. A peer's vectors are "
-		"announced one by one, so it may join with fewer than it has in the end. Rings "
-		"that "
-		"came since the last look are one event with their number.\n"
-		"When the server is lost, the command attaches again as soon as a server is there, "
-		"under a new id. Until then the old connections to other peers live on. A PCI "
-		"device "
-		"that is unplugged ends the command with exit code 1.",
+		"Peers that were there before us are reported as joined, too. A peer's vectors "
+		"are announced one by one, so it may join with fewer than it has in the end. "
+		"Rings that came since the last look are one event with their number.\n"
+		"When the server is lost, the command attaches again as soon as a server is "
+		"there, under a new id. Until then the old connections to other peers live on. A "
+		"PCI device that is unplugged ends the command with exit code 1.",
 	CLI_OPTIONS(monitor_options),
 	.json = EVENT_JSON_HELP,
-	.statuses = "0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect given, "
-		    "or the "
-		    "PCI device unplugged.",
+	.statuses =
+		"0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect given, or "
+		"the PCI device unplugged.",
 	.examples = "ivshmem monitor --time\n"
 		    "ivshmem --target /run/vm.sock monitor --json --no-reconnect",
 	.run = monitor_run,

@@ -66,8 +66,7 @@ print_times(const struct session *session, const struct bell *bell, uint64_t sen
 		json_finish(&json);
 	} else if (n > 0) {
 		print_line("peer %u vector %u: %" PRIu64
-			   " round trips, min %.1f us, median %.1f us, "
-			   "p99 %.1f us, max %.1f us",
+			   " round trips, min %.1f us, median %.1f us, p99 %.1f us, max %.1f us",
 			bell->peer, bell->vector, n, min, median, p99, max);
 	}
 }
@@ -130,9 +129,7 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	free(times);
 	session_unmute(session);
 	if (end == PING_TIMED_OUT) {
-		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo "
-		     "%u:%u\" "
-		     "there",
+		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo %u:%u\" there",
 			bell->peer, bell->vector, ivshmem_id(session->client), bell->vector);
 		return STATUS_TIMEOUT;
 	}
@@ -144,34 +141,31 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	return status;
 }
 
-enum { PING_OPTION_COUNT, PING_OPTION_INTERVAL, PING_OPTION_TIMEOUT };
+static struct {
+	uint64_t count, interval, timeout;
+} ping_given = {PING_COUNT, 0, PING_TIMEOUT_NS};
 
-static const struct cli_option ping_options[] = {
-	[PING_OPTION_COUNT] = {'c', "count", "N", "make N round trips (default: 100)"},
-	[PING_OPTION_INTERVAL] = {'i', "interval", "SECONDS",
+static const struct argument ping_options[] = {
+	{"count", 'c', "N", "make N round trips (default: 100)", .count = &ping_given.count,
+		.min = 1, .max = PING_COUNT_MAX},
+	{"interval", 'i', "SECONDS",
 		"ring not more often than every so many seconds, a fraction is allowed (default: "
-		"0, as "
-		"fast as the answers come)"},
-	[PING_OPTION_TIMEOUT] = {'w', "timeout", "SECONDS",
-		"give up when an answer takes longer (default: 5)"},
+		"0, as fast as the answers come)",
+		.ns = &ping_given.interval, .max = TIME_YEAR},
+	{"timeout", 'w', "SECONDS", "give up when an answer takes longer (default: 5)",
+		.ns = &ping_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
-ping_run(const struct cli *cli, const struct cli_arguments *arguments)
+ping_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = PING_COUNT, interval = 0, timeout = PING_TIMEOUT_NS;
 	struct bell bell;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
-		value_u64("--count", arguments->option[PING_OPTION_COUNT], 1, PING_COUNT_MAX,
-			&count) < 0 ||
-		value_duration("--interval", arguments->option[PING_OPTION_INTERVAL], &interval) <
-			0 ||
-		value_duration("--timeout", arguments->option[PING_OPTION_TIMEOUT], &timeout) < 0)
+	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
@@ -180,7 +174,7 @@ ping_run(const struct cli *cli, const struct cli_arguments *arguments)
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "ringing as peer %u", ivshmem_id(session->client));
-	return ping_peer(session, &bell, count, interval, timeout);
+	return ping_peer(session, &bell, ping_given.count, ping_given.interval, ping_given.timeout);
 }
 
 const struct command command_ping = {
@@ -191,16 +185,14 @@ const struct command command_ping = {
 	.summary = "measure round trips to a peer that runs echo",
 	.description =
 		"Rings VECTOR (default: 0) of PEER, waits until our own vector of the same number "
-		"is "
-		"rung, and again; then prints the shortest, the median, the 99th percentile and "
-		"the "
-		"longest time in microseconds. The peer must run the command echo with our id.\n"
+		"is rung, and again; then prints the shortest, the median, the 99th percentile "
+		"and the longest time in microseconds. The peer must run the command echo with "
+		"our id.\n"
 		"As a ring does not tell who rang, any ring on that vector counts as the answer. "
 		"Pinging our own id is possible and measures this process and its kernel alone.\n"
 		"SIGINT and SIGTERM end it: what was measured is printed, and the exit code is 1.",
 	CLI_OPTIONS(ping_options),
-	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,"
-		"\"p99_us\":T,\"max_us\":T}\n"
+	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T}\n"
 		"The times are null if nothing was received.",
 	.statuses = "3 if an answer did not come in time; what was measured was printed.",
 	.examples = "ivshmem ping 1:1 --count 1000\n"
@@ -316,37 +308,38 @@ echo_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 	return STATUS_TIMEOUT;
 }
 
-enum { ECHO_COUNT, ECHO_TIMEOUT };
+static struct {
+	uint64_t count, timeout;
+} echo_given = {UINT64_MAX, SESSION_FOREVER};
 
-static const struct cli_option echo_options[] = {
-	[ECHO_COUNT] = {'c', "count", "N", "end after N rings back (default: go on for ever)"},
-	[ECHO_TIMEOUT] = {'w', "timeout", "SECONDS",
-		"give up when no interrupt came for SECONDS (default: never)"},
+static const struct argument echo_options[] = {
+	{"count", 'c', "N", "end after N rings back (default: go on for ever)",
+		.count = &echo_given.count, .min = 1},
+	{"timeout", 'w', "SECONDS", "give up when no interrupt came for SECONDS (default: never)",
+		.ns = &echo_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
-echo_run(const struct cli *cli, const struct cli_arguments *arguments)
+echo_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = UINT64_MAX, timeout = SESSION_FOREVER;
 	struct bell bell;
 	enum status status;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_single_bell(arguments->operand[0], &bell) < 0 ||
-		value_u64("--count", arguments->option[ECHO_COUNT], 1, UINT64_MAX, &count) < 0 ||
-		value_duration("--timeout", arguments->option[ECHO_TIMEOUT], &timeout) < 0)
+	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true,
-		count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
+		echo_given.count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
 	if (status == STATUS_OK)
-		status = session_await_vector(session, (int)bell.vector, session_deadline(timeout));
+		status = session_await_vector(
+			session, (int)bell.vector, session_deadline(echo_given.timeout));
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "echoing as peer %u", ivshmem_id(session->client));
-	return echo_peer(session, &bell, count, timeout);
+	return echo_peer(session, &bell, echo_given.count, echo_given.timeout);
 }
 
 const struct command command_echo = {
@@ -357,13 +350,10 @@ const struct command command_echo = {
 	.summary = "ring back for each interrupt, the other end of ping",
 	.description =
 		"For each interrupt on our own vector VECTOR (default: 0), rings VECTOR of PEER: "
-		"once "
-		"for each ring, also if several came together. Then prints how many there were.\n"
-		"PEER need not be connected yet: it is rung as soon as it is there, which lets the "
-		"echo be started before the ping.\n"
-		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than "
-		"--count "
-		"asks for.",
+		"once for each ring, also if several came together. Then prints how many there "
+		"were.\n"
+		"PEER need not be connected yet: it is rung as soon as it is there, which lets the echo be started before the ping.\n"
+		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than --count asks for.",
 	CLI_OPTIONS(echo_options),
 	.json = "{\"peer\":P,\"vector\":V,\"echoed\":N}",
 	.statuses = "3 if nothing came for the time of --timeout.",

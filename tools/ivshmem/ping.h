@@ -2,8 +2,8 @@
 #ifndef IVSHMEM_PING_H
 #define IVSHMEM_PING_H
 
+#include "operands.h"
 #include "session.h"
-#include "values.h"
 
 #define PING_COUNT      100
 #define PING_COUNT_MAX  10000000

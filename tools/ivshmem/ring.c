@@ -113,8 +113,7 @@ ring_peer(struct ringing *ringing, uint16_t peer, const struct bell *bell)
 	vectors = ivshmem_peer_vectors(ringing->session->client, peer);
 	if (vectors == -EOPNOTSUPP) {
 		ringing->status = fail(
-			"in a guest the device does not tell how many vectors peer %u has: name "
-			"them, such as %u:0 %u:1",
+			"in a guest the device does not tell how many vectors peer %u has: name them, such as %u:0 %u:1",
 			peer, peer, peer);
 	} else if (vectors < 0) {
 		ringing->status = ring_fail(ringing->session, peer, 0, vectors);
@@ -131,9 +130,8 @@ ring_all(struct ringing *ringing, const struct bell *bell)
 	uint16_t *ids;
 
 	if (n == -EOPNOTSUPP) {
-		ringing->status =
-			fail("in a guest the device does not tell who is connected: name the "
-			     "peers, such as 0:1 2:1");
+		ringing->status = fail(
+			"in a guest the device does not tell who is connected: name the peers, such as 0:1 2:1");
 		return;
 	}
 	if (n < 0) {
@@ -178,30 +176,30 @@ ring_bells(struct session *session, const struct bell *bells, unsigned n_bells, 
 	return ringing.status;
 }
 
-enum { RING_COUNT };
+static uint64_t given_count = 1;
 
-static const struct cli_option ring_options[] = {
-	[RING_COUNT] = {'c', "count", "N", "ring each of them N times (default: 1)"},
+static const struct argument ring_options[] = {
+	{"count", 'c', "N", "ring each of them N times (default: 1)", .count = &given_count,
+		.min = 1},
 };
 
 static enum status
-ring_run(const struct cli *cli, const struct cli_arguments *arguments)
+ring_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	unsigned n_bells = (unsigned)arguments->n_operands;
-	struct bell *bells;
-	uint64_t count = 1;
 	enum status status = STATUS_OK;
+	unsigned n_bells = 1;
+	struct bell *bells;
 
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_u64("--count", arguments->option[RING_COUNT], 1, UINT64_MAX, &count) < 0)
-		return STATUS_USAGE;
+	while (operands[n_bells])
+		n_bells++;
 	bells = calloc(n_bells, sizeof(*bells));
 	if (!bells)
 		return fail("out of memory");
 	for (unsigned i = 0; i < n_bells && status == STATUS_OK; i++) {
-		if (value_bell(arguments->operand[i], &bells[i]) < 0)
+		if (operand_bell(operands[i], &bells[i]) < 0)
 			status = STATUS_USAGE;
 	}
 	session->looks = true;
@@ -209,7 +207,7 @@ ring_run(const struct cli *cli, const struct cli_arguments *arguments)
 	if (status == STATUS_OK)
 		status = session_open(session, cli, NULL, false, STATUS_OK);
 	if (status == STATUS_OK)
-		status = ring_bells(session, bells, n_bells, count);
+		status = ring_bells(session, bells, n_bells, given_count);
 	free(bells);
 	return status;
 }
@@ -222,19 +220,16 @@ const struct command command_ring = {
 	.summary = "interrupt other peers",
 	.description =
 		"Interrupts each of the peers given, on vector 0 unless a vector follows the "
-		"colon. "
-		"PEER:all means all vectors of that peer, all means all vectors of all peers but "
-		"ourselves, and all:VECTOR that vector of all peers but ourselves.\n"
+		"colon. PEER:all means all vectors of that peer, all means all vectors of all "
+		"peers but ourselves, and all:VECTOR that vector of all peers but ourselves.\n"
 		"Everything stored to the memory before is visible to the peer when it is woken. "
-		"Rings "
-		"of one vector add up until the peer looks, and do not tell who rang.\n"
-		"A server that has no socket for observers announces peers and vectors one by one: "
-		"one that is missing is waited for as long as others come, and for 2 seconds after "
-		"the last one.\n"
+		"Rings of one vector add up until the peer looks, and do not tell who rang.\n"
+		"A server that has no socket for observers announces peers and vectors one by "
+		"one: one that is missing is waited for as long as others come, and for 2 seconds "
+		"after the last one.\n"
 		"In a guest, a ring to a peer or vector that does not exist is lost without "
-		"notice, "
-		"and the forms with all are not possible, because the device does not tell who is "
-		"connected.",
+		"notice, and the forms with all are not possible, because the device does not "
+		"tell who is connected.",
 	CLI_OPTIONS(ring_options),
 	.json = "{\"rung\":[{\"peer\":P,\"vector\":V,\"count\":N},...]}",
 	.statuses = "1 if any of them could not be rung; the others were.",

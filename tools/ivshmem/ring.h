@@ -2,8 +2,8 @@
 #ifndef IVSHMEM_RING_H
 #define IVSHMEM_RING_H
 
+#include "operands.h"
 #include "session.h"
-#include "values.h"
 
 /* Ring `bells` as often as `count` says, each. A failing one does not keep the others from ringing.
  */

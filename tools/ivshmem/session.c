@@ -558,16 +558,16 @@ fail_for_vectors(const struct session *session, int vector)
 	char text[VECTORS_TEXT_MAX];
 
 	if (!ivshmem_has_id(session->client))
-		return fail("an observer has no id, so nobody can interrupt it: name the server's "
-			    "other socket, --target unix:PATH");
+		return fail(
+			"an observer has no id, so nobody can interrupt it: name the server's other socket, --target unix:PATH");
 	if (vectors == 0 && !session->is_pci)
 		return fail(
 			"the server gives its peers no vectors, so nobody can interrupt us: start "
 			"it with one or more, ivshmem-server -n 1");
 	if (vectors == 0 && strcmp(ivshmem_backend(session->client), "sysfs") == 0)
-		return fail("interrupts cannot be received through sysfs: bind the device to "
-			    "vfio-pci (--backend vfio tells what it lacks for that), or poll the "
-			    "memory");
+		return fail(
+			"interrupts cannot be received through sysfs: bind the device to vfio-pci "
+			"(--backend vfio tells what it lacks for that), or poll the memory");
 	if (vectors == 0)
 		return fail("the device has no interrupts: give the virtual machine an "
 			    "ivshmem-doorbell device instead of ivshmem-plain");

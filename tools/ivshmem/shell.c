@@ -3,7 +3,6 @@
 
 #include "lines.h"
 #include "output.h"
-#include "values.h"
 
 #include <base/clock.h>
 
@@ -12,6 +11,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+static struct {
+	bool exit_on_error;
+	uint64_t interval;
+} given = {.interval = NSEC_PER_SEC};
 
 static void
 show_prompt(struct shell *shell)
@@ -54,7 +58,7 @@ ends_shell(struct shell *shell, bool command_was_running)
 
 /* Execute what was read. Returns whether the shell goes on; *status is its exit code if not. */
 static bool
-execute_lines(struct shell *shell, struct lines *lines, bool exit_on_error, enum status *ret_status)
+execute_lines(struct shell *shell, struct lines *lines, enum status *ret_status)
 {
 	enum status status;
 	char *line;
@@ -76,7 +80,7 @@ execute_lines(struct shell *shell, struct lines *lines, bool exit_on_error, enum
 		}
 		if (shell->ended || ends_shell(shell, true))
 			return false;
-		if (status != STATUS_OK && exit_on_error) {
+		if (status != STATUS_OK && given.exit_on_error) {
 			*ret_status = status == STATUS_TIMEOUT ? STATUS_TIMEOUT : STATUS_FAILURE;
 			return false;
 		}
@@ -85,7 +89,7 @@ execute_lines(struct shell *shell, struct lines *lines, bool exit_on_error, enum
 }
 
 static enum status
-run_shell(struct shell *shell, struct lines *lines, bool exit_on_error)
+run_shell(struct shell *shell, struct lines *lines)
 {
 	/* Who was there before us is reported before the first prompt. */
 	if (session_step(shell->session, -1, 0) & SESSION_QUIT)
@@ -95,7 +99,7 @@ run_shell(struct shell *shell, struct lines *lines, bool exit_on_error)
 		unsigned wake;
 		int r;
 
-		if (!execute_lines(shell, lines, exit_on_error, &status))
+		if (!execute_lines(shell, lines, &status))
 			return status;
 		if (lines->at_end)
 			return STATUS_OK;
@@ -119,37 +123,34 @@ run_shell(struct shell *shell, struct lines *lines, bool exit_on_error)
 	}
 }
 
-enum { SHELL_EXIT_ON_ERROR, SHELL_INTERVAL };
-
-static const struct cli_option shell_options[] = {
-	[SHELL_EXIT_ON_ERROR] = {'e', "exit-on-error", NULL,
-		"end at the first command that fails, with exit code 1, or 3 if it timed out"},
-	[SHELL_INTERVAL] = {0, "reconnect-interval", "SECONDS",
-		"how long to wait between attempts to attach again (default: 1)"},
+static const struct argument shell_options[] = {
+	{"exit-on-error", 'e', NULL,
+		"end at the first command that fails, with exit code 1, or 3 if it timed out",
+		.flag = &given.exit_on_error},
+	{"reconnect-interval", 0, "SECONDS",
+		"how long to wait between attempts to attach again (default: 1)",
+		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
 };
 
 static enum status
-shell_run(const struct cli *cli, const struct cli_arguments *arguments)
+shell_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
 	struct shell shell = {.session = session, .interactive = isatty(STDIN_FILENO)};
 	struct lines lines = {.buffer = NULL};
-	uint64_t interval = NSEC_PER_SEC;
 	enum status status;
 
+	(void)operands;
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_interval("--reconnect-interval", arguments->option[SHELL_INTERVAL], &interval) <
-		0)
-		return STATUS_USAGE;
 	session->data = &shell;
 	status = session_open(session, cli, print_event, true, STATUS_OK);
 	if (status != STATUS_OK)
 		return status;
 	session->reattach = !session->is_pci;
-	session->reattach_interval = interval;
+	session->reattach_interval = given.interval;
 
-	status = run_shell(&shell, &lines, arguments->option[SHELL_EXIT_ON_ERROR]);
+	status = run_shell(&shell, &lines);
 	if (shell.prompted)
 		putchar('\n');
 	lines_free(&lines);
@@ -160,19 +161,16 @@ const struct command command_shell = {
 	.name = "shell",
 	.operands = "",
 	.summary = "commands from stdin, by hand or from a script",
-	.description = "Attaches once and executes commands from stdin, separated by newline, "
-		       "carriage return "
-		       "or semicolon, and meanwhile prints events as the command monitor does. It "
-		       "understands "
-		       "the commands of QEMU's ivshmem-client, and more, see below. The prompt "
-		       "appears only "
-		       "if stdin is a terminal. The end of the input ends the shell.\n"
-		       "When the server is lost, the shell attaches again as soon as one is there, "
-		       "under a "
-		       "new id; until then, what is known of the old group goes on working.\n"
-		       "SIGTERM ends the shell at once, also in the middle of wait, ping or echo, "
-		       "and so does "
-		       "SIGINT; but on a terminal, SIGINT only ends the command that is running.",
+	.description =
+		"Attaches once and executes commands from stdin, separated by newline, carriage "
+		"return or semicolon, and meanwhile prints events as the command monitor does. It "
+		"understands the commands of QEMU's ivshmem-client, and more, see below. The "
+		"prompt appears only if stdin is a terminal. The end of the input ends the "
+		"shell.\n"
+		"When the server is lost, the shell attaches again as soon as one is there, under "
+		"a new id; until then, what is known of the old group goes on working.\n"
+		"SIGTERM ends the shell at once, also in the middle of wait, ping or echo, and so "
+		"does SIGINT; but on a terminal, SIGINT only ends the command that is running.",
 	.print_more = shell_print_commands,
 	CLI_OPTIONS(shell_options),
 	.json = EVENT_JSON_HELP
@@ -181,9 +179,8 @@ const struct command command_shell = {
 	"text: {\"offset\":O,\"length\":L,\"text\":TEXT}\n"
 	"counts: {\"received\":[COUNT-OF-VECTOR-0,...]}\n"
 	"say: {\"say\":TEXT}",
-	.statuses = "0 at the end of the input, after quit and after a signal, even if commands "
-		    "failed, "
-		    "unless -e was given.",
+	.statuses =
+		"0 at the end of the input, after quit and after a signal, even if commands failed, unless -e was given.",
 	.examples =
 		"ivshmem shell\n"
 		"printf 'write 0 hello\\nint all\\nwait any 1 10\\ntext 64\\n' | ivshmem shell -e",

@@ -5,11 +5,11 @@
 #include "info.h"
 #include "json.h"
 #include "memory.h"
+#include "operands.h"
 #include "output.h"
 #include "ping.h"
 #include "ring.h"
 #include "shell.h"
-#include "values.h"
 #include "wait.h"
 
 #include <base/clock.h>
@@ -147,18 +147,15 @@ run_int(struct shell *shell, const struct words *words)
 {
 	bool everybody = strcmp(words->word[0], "all") == 0;
 	struct bell bell = {.all_peers = everybody, .all_vectors = everybody};
-	unsigned peer = 0;
 
 	if (words->n != (everybody ? 1 : 2))
 		return fail_usage("int", INT_OPERANDS);
 	if (!everybody) {
-		if (value_uint("peer", words->word[0], 0, IVSHMEM_MAX_ID, &peer) < 0)
+		if (operand_peer(words->word[0], &bell) < 0)
 			return STATUS_FAILURE;
-		bell.peer = (uint16_t)peer;
 		bell.all_vectors = strcmp(words->word[1], "all") == 0;
 	}
-	if (!bell.all_vectors &&
-		value_uint("vector", words->word[1], 0, IVSHMEM_MAX_VECTORS - 1, &bell.vector) < 0)
+	if (!bell.all_vectors && operand_vector(words->word[1], &bell.vector) < 0)
 		return STATUS_FAILURE;
 	return ring_bells(shell->session, &bell, 1, 1);
 }
@@ -169,8 +166,9 @@ run_ring(struct shell *shell, const struct words *words)
 	uint64_t count = 1;
 	struct bell bell;
 
-	if (value_bell(words->word[0], &bell) < 0 ||
-		value_u64("COUNT", words->word[1], 1, UINT64_MAX, &count) < 0)
+	if (operand_bell(words->word[0], &bell) < 0 ||
+		operand_take(
+			&(struct argument){"COUNT", .count = &count, .min = 1}, words->word[1]) < 0)
 		return STATUS_FAILURE;
 	return ring_bells(shell->session, &bell, 1, count);
 }
@@ -182,10 +180,11 @@ run_wait(struct shell *shell, const struct words *words)
 	uint64_t count = 1, timeout = SESSION_FOREVER;
 	unsigned vector = 0;
 
-	if ((!any && value_uint("vector", words->word[0], 0, IVSHMEM_MAX_VECTORS - 1, &vector) <
-			     0) ||
-		value_u64("COUNT", words->word[1], 1, UINT64_MAX, &count) < 0 ||
-		value_duration("SECONDS", words->word[2], &timeout) < 0)
+	if ((!any && operand_vector(words->word[0], &vector) < 0) ||
+		operand_take(&(struct argument){"COUNT", .count = &count, .min = 1},
+			words->word[1]) < 0 ||
+		operand_take(&(struct argument){"SECONDS", .ns = &timeout, .max = TIME_YEAR},
+			words->word[2]) < 0)
 		return STATUS_FAILURE;
 	return wait_for_rings(shell->session, any ? IVSHMEM_ANY_VECTOR : (int)vector, count,
 		session_deadline(timeout));
@@ -196,8 +195,8 @@ run_read(struct shell *shell, const struct words *words)
 {
 	uint64_t offset = 0, length = 0;
 
-	if (value_size("OFFSET", words->word[0], &offset) < 0 ||
-		value_size("LENGTH", words->word[1], &length) < 0)
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, words->word[0]) < 0 ||
+		operand_take(&(struct argument){"LENGTH", .size = &length}, words->word[1]) < 0)
 		return STATUS_FAILURE;
 	return memory_dump(shell->session, offset, length);
 }
@@ -207,7 +206,7 @@ run_text(struct shell *shell, const struct words *words)
 {
 	uint64_t offset = 0;
 
-	if (value_size("OFFSET", words->word[0], &offset) < 0)
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, words->word[0]) < 0)
 		return STATUS_FAILURE;
 	return memory_text(shell->session, offset, MEMORY_TO_END);
 }
@@ -217,7 +216,7 @@ run_write(struct shell *shell, const struct words *words)
 {
 	uint64_t offset = 0;
 
-	if (value_size("OFFSET", words->word[0], &offset) < 0)
+	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, words->word[0]) < 0)
 		return STATUS_FAILURE;
 	return memory_write(shell->session, offset, words->rest, strlen(words->rest) + 1);
 }
@@ -228,8 +227,10 @@ run_ping(struct shell *shell, const struct words *words)
 	uint64_t count = PING_COUNT;
 	struct bell bell;
 
-	if (value_single_bell(words->word[0], &bell) < 0 ||
-		value_u64("COUNT", words->word[1], 1, PING_COUNT_MAX, &count) < 0)
+	if (operand_single_bell(words->word[0], &bell) < 0 ||
+		operand_take(&(struct argument){"COUNT", .count = &count, .min = 1,
+				     .max = PING_COUNT_MAX},
+			words->word[1]) < 0)
 		return STATUS_FAILURE;
 	return ping_peer(shell->session, &bell, count, 0, PING_TIMEOUT_NS);
 }
@@ -240,8 +241,9 @@ run_echo(struct shell *shell, const struct words *words)
 	uint64_t count = UINT64_MAX;
 	struct bell bell;
 
-	if (value_single_bell(words->word[0], &bell) < 0 ||
-		value_u64("COUNT", words->word[1], 1, UINT64_MAX, &count) < 0)
+	if (operand_single_bell(words->word[0], &bell) < 0 ||
+		operand_take(
+			&(struct argument){"COUNT", .count = &count, .min = 1}, words->word[1]) < 0)
 		return STATUS_FAILURE;
 	return echo_peer(shell->session, &bell, count, SESSION_FOREVER);
 }
@@ -251,7 +253,8 @@ run_sleep(struct shell *shell, const struct words *words)
 {
 	uint64_t duration = 0, deadline;
 
-	if (value_duration("SECONDS", words->word[0], &duration) < 0)
+	if (operand_take(&(struct argument){"SECONDS", .ns = &duration, .max = TIME_YEAR},
+		    words->word[0]) < 0)
 		return STATUS_FAILURE;
 	deadline = session_deadline(duration);
 	for (;;) {

@@ -151,10 +151,9 @@ target_choose(const struct cli *cli, char ret_target[TARGET_MAX])
 	} else {
 		return fail(
 			"nothing to attach to: there is no server's socket " DEFAULT_SOCKET
-			" and this machine has no ivshmem PCI device; on a host, start "
-			"ivshmem-server or name its socket with --target unix:PATH; in a guest, "
-			"--target pci:auto needs a virtual machine with an ivshmem-doorbell or "
-			"ivshmem-plain device");
+			" and this machine has no ivshmem PCI device; on a host, start ivshmem-server or "
+			"name its socket with --target unix:PATH; in a guest, --target pci:auto needs a "
+			"virtual machine with an ivshmem-doorbell or ivshmem-plain device");
 	}
 	if (status != STATUS_OK)
 		return status;

@@ -3,9 +3,9 @@
 
 #include "json.h"
 #include "output.h"
-#include "values.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 
 struct waiting {
@@ -89,43 +89,41 @@ wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t dea
 	return STATUS_TIMEOUT;
 }
 
-enum { WAIT_VECTOR, WAIT_COUNT, WAIT_TIMEOUT };
+static struct {
+	unsigned vector; /* UINT_MAX: any */
+	uint64_t count, timeout;
+} given = {UINT_MAX, 1, SESSION_FOREVER};
 
-static const struct cli_option wait_options[] = {
-	[WAIT_VECTOR] = {'V', "vector", "V", "wait for interrupts on vector V only (default: any)"},
-	[WAIT_COUNT] = {'c', "count", "N", "wait for N interrupts (default: 1)"},
-	[WAIT_TIMEOUT] = {'w', "timeout", "SECONDS",
-		"give up after SECONDS, a fraction is allowed (default: wait for ever)"},
+static const struct argument wait_options[] = {
+	{"vector", 'V', "V", "wait for interrupts on vector V only (default: any)",
+		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},
+	{"count", 'c', "N", "wait for N interrupts (default: 1)", .count = &given.count, .min = 1},
+	{"timeout", 'w', "SECONDS",
+		"give up after SECONDS, a fraction is allowed (default: wait for ever)",
+		.ns = &given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
-wait_run(const struct cli *cli, const struct cli_arguments *arguments)
+wait_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	uint64_t count = 1, timeout = SESSION_FOREVER, deadline;
-	unsigned vector = 0;
+	int vector = given.vector == UINT_MAX ? IVSHMEM_ANY_VECTOR : (int)given.vector;
 	enum status status;
-	int wanted;
+	uint64_t deadline;
 
+	(void)operands;
 	if (!session)
 		return STATUS_FAILURE;
-	if (value_uint("--vector", arguments->option[WAIT_VECTOR], 0, IVSHMEM_MAX_VECTORS - 1,
-		    &vector) < 0 ||
-		value_u64("--count", arguments->option[WAIT_COUNT], 1, UINT64_MAX, &count) < 0 ||
-		value_duration("--timeout", arguments->option[WAIT_TIMEOUT], &timeout) < 0)
-		return STATUS_USAGE;
-
-	wanted = arguments->option[WAIT_VECTOR] ? (int)vector : IVSHMEM_ANY_VECTOR;
 	session->needs_peers = true;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status != STATUS_OK)
 		return status;
-	deadline = session_deadline(timeout);
-	status = session_await_vector(session, wanted, deadline);
+	deadline = session_deadline(given.timeout);
+	status = session_await_vector(session, vector, deadline);
 	if (status != STATUS_OK)
 		return status;
 	note(cli, "waiting as peer %u", ivshmem_id(session->client));
-	return wait_for_rings(session, wanted, count, deadline);
+	return wait_for_rings(session, vector, given.count, deadline);
 }
 
 const struct command command_wait = {
@@ -134,17 +132,15 @@ const struct command command_wait = {
 	.summary = "wait for interrupts",
 	.description =
 		"Waits until as many interrupts came as were asked for, then prints a line "
-		"\"vector V "
-		"count C\" for each vector that got some. The counts add up to what was asked for; "
-		"rings beyond that are left alone.\n"
-		"As a host process is a new peer each time it attaches, the id to ring is noted on "
-		"stderr before the wait begins.\n"
+		"\"vector V count C\" for each vector that got some. The counts add up to what "
+		"was asked for; rings beyond that are left alone.\n"
+		"As a host process is a new peer each time it attaches, the id to ring is noted on stderr before the wait begins.\n"
 		"A server announces our vectors one by one. If vector V is not there yet, the "
-		"command waits for it as long as more come, and for 2 seconds after the last one.\n"
-		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. If "
-		"the server goes away, the wait goes on, because peers that are connected can "
-		"still "
-		"ring.",
+		"command waits for it as long as more come, and for 2 seconds after the last "
+		"one.\n"
+		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. "
+		"If the server goes away, the wait goes on, because peers that are connected can "
+		"still ring.",
 	CLI_OPTIONS(wait_options),
 	.json = "{\"vectors\":[{\"vector\":V,\"count\":C},...],\"timed_out\":BOOL}",
 	.statuses = "3 if it timed out; what came until then was printed.",

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef COMMON_ACCOUNTS_H
+#define COMMON_ACCOUNTS_H
+
+/*
+ * argument::take for a user, with a uid_t as `to`, and for a group, with a gid_t: a name that the
+ * system knows, or a number. Another errno than EINVAL if the system cannot look it up.
+ */
+
+#include <base/error.h>
+
+int account_user(void *to, const char *what, const char *text, struct error *reterr);
+int account_group(void *to, const char *what, const char *text, struct error *reterr);
+
+#endif
