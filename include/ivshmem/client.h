@@ -49,8 +49,12 @@
  * CAP_SYS_RAWIO get a device (docs/vmms.md). It hands a device to one process at a time, and rings
  * may merge on the way: a count of 1 means at least one. Several devices serve several processes.
  *
- * Threads: a client may be used by one thread at a time; different clients are independent. The one
- * exception is the mapped memory itself, which is as shared as memory can be.
+ * Threads: a client may be used by one thread at a time; different clients are independent. Any thread
+ * may call ivshmem_ring(), ivshmem_read() and ivshmem_write() at any time, also while another one is
+ * inside ivshmem_dispatch() or ivshmem_wait(), and ask what never changes: ivshmem_backend(),
+ * ivshmem_doorbell(), ivshmem_has_id(), ivshmem_id(), ivshmem_memory() and what else is said of the
+ * memory, ivshmem_fd(). ivshmem_detach() comes after all of them have returned. Callbacks run in the
+ * thread that dispatches. The mapped memory is as shared as memory can be.
  *
  * Errors: functions return 0 or a count, or a negative errno. Output parameters (`ret_...`) are not
  * touched on failure. The library never prints, never exits, never raises SIGPIPE, and installs no
@@ -264,7 +268,13 @@ int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
 
 /*
  * Interrupt `peer`, possibly ourselves, on `vector`. Everything we stored to the shared memory
- * before is visible to it when it is woken. Never blocks. Returns 0 or:
+ * before is visible to it when it is woken. Never blocks.
+ *
+ * Any thread, and from callbacks. While another thread dispatches, a peer that comes or leaves at this
+ * moment is there or is not: -ENOENT may come before peer_left is called. Threads that ring through
+ * the same client wait for each other, for the time of one ring.
+ *
+ * Returns 0 or:
  *	-ENOENT		no such peer (unix only: in a guest, a ring to nobody is lost)
  *	-EINVAL		the peer has no such vector (unix only), or vector is out of range
  *	-ENODEV		the device is gone

@@ -112,7 +112,7 @@ client_lose(struct ivshmem_client *client, int code, const char *message)
 {
 	if (client->lost.code)
 		return;
-	client->lost.code = code;
+	__atomic_store_n(&client->lost.code, code, __ATOMIC_RELAXED);
 	snprintf(client->lost.message, sizeof(client->lost.message), "%s", message);
 	if (client->dispatching)
 		report_lost(client);
@@ -570,7 +570,7 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 
 		if (any_pending(client, vector))
 			return 0;
-		if (client->lost.code == -ENODEV)
+		if (client_is_unplugged(client))
 			return -ENODEV;
 		now = clock_now();
 		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;

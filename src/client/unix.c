@@ -115,7 +115,7 @@ take_left(struct uplink *uplink, struct remote *remote)
 	if (connection->client->dispatching)
 		report(connection);
 	known = remote->reported > 0;
-	peers_remove(&uplink->peers, remote);
+	uplink_truncate(uplink, remote, 0);
 	if (known)
 		client_peer_left(connection->client, id);
 }
@@ -265,13 +265,9 @@ unix_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 static int
 unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
-	const struct connection *connection = client->state;
-	const struct uplink *uplink = &connection->uplink;
-	int fd = uplink_eventfd(uplink, peer, vector);
+	struct connection *connection = client->state;
 
-	if (fd >= 0)
-		return ringer_ring(&uplink->ringer, fd);
-	return peers_find(&uplink->peers, peer) || uplink_is_self(uplink, peer) ? -EINVAL : -ENOENT;
+	return uplink_ring(&connection->uplink, peer, vector);
 }
 
 const struct backend backend_unix = {
