@@ -146,14 +146,6 @@ struct ivshmem_options {
 	 * 5000. */
 	unsigned timeout_ms;
 
-	/*
-	 * unix only. After the greeting, the server announces the peers that exist, then our own
-	 * vectors, and does not say when it is done. ivshmem_attach() therefore goes on listening
-	 * until our vectors came and it was quiet for a moment, or nothing came for this many
-	 * milliseconds. 0 means 200.
-	 */
-	unsigned settle_ms;
-
 	/* pci only: "vfio" or "sysfs"; NULL chooses by the driver bound to the device. */
 	const char *backend;
 };
@@ -165,6 +157,10 @@ struct ivshmem_options {
  *	ret_client	receives the client; release it with ivshmem_detach()
  *	options		may be NULL for all defaults
  *	reterr		may be NULL; filled in on failure only
+ *
+ * unix: after the greeting, the server announces the peers that exist, then our own vectors, and does
+ * not say when it is done. So this goes on listening until our vectors came and it was quiet for a
+ * moment, or nothing came for 200 ms. What comes later is told by callbacks.
  *
  * Blocks for options->timeout_ms at most. Returns 0 or:
  *	-EINVAL		the target or an option makes no sense; a file that is no memory

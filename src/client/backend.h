@@ -63,7 +63,6 @@ struct ivshmem_client {
 
 	struct loop *loop;
 	uint64_t deadline;         /* for open() */
-	uint64_t settle_ns;        /* for open() */
 	bool dispatching;          /* inside ivshmem_dispatch(): callbacks may run */
 	struct ivshmem_error lost; /* code 0, or what lost() was or will be called with; the code
 				      is atomic, because whoever rings looks at it */

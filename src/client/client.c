@@ -19,7 +19,6 @@
 #define EXPORT __attribute__((visibility("default")))
 
 #define DEFAULT_TIMEOUT_MS 5000
-#define DEFAULT_SETTLE_MS  200
 
 /* ---- what back ends call --------------------------------------------------------------------- */
 
@@ -201,7 +200,6 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 	struct error *reterr)
 {
 	unsigned timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
-	unsigned settle_ms = options->settle_ms ? options->settle_ms : DEFAULT_SETTLE_MS;
 	const struct backend *backend = &backend_unix;
 	const char *address = target;
 	int r;
@@ -211,7 +209,6 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 	if (client->ops && client->ops->log)
 		client->log = (struct log){LOG_LEVEL_DEBUG, forward_log, client};
 	client->deadline = clock_now() + timeout_ms * NSEC_PER_MSEC;
-	client->settle_ns = settle_ms * NSEC_PER_MSEC;
 
 	r = resolve(target, options->backend, &backend, &address, reterr);
 	if (r < 0)

@@ -26,6 +26,9 @@
 /* Silence that ends a burst of announcements once our own vectors have begun to come. */
 #define QUIET (20 * NSEC_PER_MSEC)
 
+/* Silence after which we do not wait for our vectors any longer. */
+#define SILENCE (200 * NSEC_PER_MSEC)
+
 /* How long to wait, after the first vector of a peer, for the others before telling of the peer. */
 #define GATHER (2 * NSEC_PER_MSEC)
 
@@ -158,8 +161,7 @@ static int
 settle(struct connection *connection, struct error *reterr)
 {
 	struct ivshmem_client *client = connection->client;
-	int r = uplink_settle(
-		&connection->uplink, 0, QUIET, client->settle_ns, client->deadline, reterr);
+	int r = uplink_settle(&connection->uplink, 0, QUIET, SILENCE, client->deadline, reterr);
 
 	if (r != -ECONNRESET)
 		return r;
