@@ -93,8 +93,10 @@ enum ivshmem_mapping {
 /* "write-back", "write-combining", "uncached-minus", "uncached" or "unknown"; a static string. */
 const char *ivshmem_mapping_name(enum ivshmem_mapping mapping);
 
-/* What a client can be told. Every member may be NULL. `data` is ivshmem_options.data. */
+/* What a client can be told. Every callback may be NULL. `data` is ivshmem_options.data. */
 struct ivshmem_ops {
+	size_t struct_size; /* sizeof(struct ivshmem_ops); lets the table grow (common.h) */
+
 	/*
 	 * A peer is there and can be rung on vectors 0 .. vectors-1. Also called, from the first
 	 * dispatch, for those that were there when we attached. Never called for ourselves, nor in
@@ -138,8 +140,8 @@ struct ivshmem_ops {
 };
 
 struct ivshmem_options {
-	size_t struct_size;            /* sizeof(struct ivshmem_options); lets the struct grow */
-	const struct ivshmem_ops *ops; /* may be NULL; must outlive the client */
+	size_t struct_size; /* sizeof(struct ivshmem_options); lets the struct grow (common.h) */
+	const struct ivshmem_ops *ops; /* may be NULL; copied */
 	void *data;                    /* handed to every callback */
 
 	/* Milliseconds within which connecting and the server's greeting must be done; 0 means
@@ -163,7 +165,8 @@ struct ivshmem_options {
  * moment, or nothing came for 200 ms. What comes later is told by callbacks.
  *
  * Blocks for options->timeout_ms at most. Returns 0 or:
- *	-EINVAL		the target or an option makes no sense; a file that is no memory
+ *	-EINVAL		the target or an option makes no sense; a file that is no memory; no struct_size
+ *	-E2BIG		an option or a callback is set that this library does not know
  *	-ENOENT		no such socket, PCI device or memory object
  *	-ENODATA	the memory object has a size of 0: nobody gave it its size yet
  *	-ECONNREFUSED	the socket is there but no server listens on it

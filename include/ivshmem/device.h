@@ -99,9 +99,11 @@ struct ivshmem_device_ioeventfd {
 };
 
 /*
- * Any member may be NULL; what that means is said with each. `data` is config.data.
+ * Any function may be NULL; what that means is said with each. `data` is config.data.
  */
 struct ivshmem_device_ops {
+	size_t struct_size; /* sizeof(struct ivshmem_device_ops); lets the table grow (common.h) */
+
 	/*
 	 * Put the shared memory, all of it, at guest bus address `address`; undo that. Between a
 	 * successful map and its unmap no other map comes. NULL, or a negative errno from map:
@@ -193,7 +195,7 @@ enum ivshmem_device_master {
 #define IVSHMEM_DEVICE_MAX_MEMORY   (UINT64_C(1) << 62)
 
 struct ivshmem_device_config {
-	size_t struct_size; /* sizeof(struct ivshmem_device_config); lets the struct grow */
+	size_t struct_size; /* sizeof(struct ivshmem_device_config); lets the struct grow (common.h) */
 
 	unsigned revision; /* 0 or 1 */
 
@@ -241,7 +243,7 @@ struct ivshmem_device_config {
 	 */
 	bool doorbell_bar;
 
-	const struct ivshmem_device_ops *ops; /* NULL: nothing has effects */
+	const struct ivshmem_device_ops *ops; /* copied. NULL: nothing has effects */
 	void *data;                           /* handed to every op */
 };
 
@@ -250,8 +252,11 @@ struct ivshmem_device_config {
  * ivshmem_device_new()): a server, MSI-X, 1 vector; revision 0: 4 MiB, master, no ioeventfd, no id
  * yet; revision 1: memory_size 0, which must be replaced, not master, ioeventfd, id 0. [2010]
  * [QEMU]
+ *
+ *	struct_size	sizeof(*config); it is set in the struct, too
  */
-void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision);
+void ivshmem_device_config_init(
+	struct ivshmem_device_config *config, size_t struct_size, unsigned revision);
 
 /*
  * The properties, as text: those of the 2010 device, and those of today's. NULL means not given.
@@ -274,7 +279,7 @@ void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned r
  * on and off may also be yes, true, y and no, false, n. [QEMU]
  */
 struct ivshmem_device_properties {
-	size_t struct_size; /* sizeof(struct ivshmem_device_properties) */
+	size_t struct_size; /* sizeof(struct ivshmem_device_properties); see common.h */
 	const char *chardev, *shm, *memdev, *size, *vectors, *ioeventfd, *msi, *role, *master,
 		*doorbell_bar;
 };
@@ -287,9 +292,10 @@ struct ivshmem_device_properties {
  *
  *	ret_revision	set to 0 by the name "ivshmem", to 1 by "ivshmem-plain" and
  *			"ivshmem-doorbell", and left alone without a name
+ *	ret_properties	its struct_size is set by the caller
  *
  * Returns 0, or -EINVAL and the reason: an unknown name or property, or one without value that
- * needs one. Whether the values make sense is for ivshmem_device_configure().
+ * needs one, or no struct_size. Whether the values make sense is for ivshmem_device_configure().
  */
 int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	struct ivshmem_device_properties *ret_properties, struct ivshmem_error *reterr);
@@ -299,13 +305,15 @@ int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
  * members that are no property (id, host_msix, legacy_doorbell, ops, data) keep their defaults.
  * Where the memory and the server come from is for the caller to see to.
  *
+ *	ret_config	its struct_size is set by the caller
  *	ret_warning	may be NULL; set to a static sentence, or to NULL if there is nothing to
  *			warn of: chardev and shm both given to revision 0, which uses chardev [2010]
  *
  * Returns 0, or -EINVAL or -ERANGE and the reason: a value that does not parse, a size that is 0,
  * no power of two or too large, vectors not 1 to 2048, ioeventfd without msi, a role that is
  * neither master nor peer, neither server nor memory, a property of the other revision, a
- * doorbell-bar that is on without server. [2010], with what 2010 let pass refused.
+ * doorbell-bar that is on without server. [2010], with what 2010 let pass refused. -E2BIG: a property
+ * that this library does not know.
  */
 int ivshmem_device_configure(const struct ivshmem_device_properties *properties, unsigned revision,
 	struct ivshmem_device_config *ret_config, const char **ret_warning,
@@ -317,7 +325,10 @@ int ivshmem_device_configure(const struct ivshmem_device_properties *properties,
  * Create a device as it is after power-on: nothing enabled, no BAR placed, no peer, no memory. The
  * configuration and the ops are copied. Calls no op. Release it with ivshmem_device_free().
  *
- * Returns 0 or: -EINVAL	a configuration that cannot be; -ENOMEM
+ * Returns 0 or:
+ *	-EINVAL		a configuration that cannot be
+ *	-E2BIG		something is set, in it or in the ops, that this library does not know
+ *	-ENOMEM
  */
 int ivshmem_device_new(struct ivshmem_device **ret_device,
 	const struct ivshmem_device_config *config, struct ivshmem_error *reterr);

@@ -57,7 +57,7 @@ struct ivshmem_client {
 	const struct backend *backend;
 	void *state; /* the back end's own */
 
-	const struct ivshmem_ops *ops;
+	struct ivshmem_ops ops;
 	void *data;
 	struct log log; /* ends in ops->log */
 

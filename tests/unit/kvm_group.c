@@ -32,10 +32,10 @@ device_prepare(
 {
 	memset(device, 0, sizeof(*device));
 	machine_open(&device->machine);
-	ivshmem_device_config_init(&device->config, revision);
+	ivshmem_device_config_init(&device->config, sizeof(device->config), revision);
 	device->config.vectors = vectors;
 	device->config.memory_size = GROUP_MEMORY;
-	ivshmem_kvm_config_init(&device->kvm_config);
+	ivshmem_kvm_config_init(&device->kvm_config, sizeof(device->kvm_config));
 	device->kvm_config.device = &device->config;
 	device->kvm_config.vm_fd = device->machine.fd;
 	device->kvm_config.server = group ? group->address.sun_path : NULL;
