@@ -4,8 +4,8 @@
 
 /*
  * The numbers that ivshmem's parties agree on: what a guest sees on the PCI bus, and what travels
- * over the socket between a server and its clients. Constants only; nothing here needs linking. The
- * layouts are QEMU's (docs/specs/ivshmem-spec in its tree), devices of revision 1 and server
+ * over the socket between a server and its clients. Nothing here needs linking; for other languages,
+ * libivshmem has the functions as symbols, too. The layouts are QEMU's (docs/specs/ivshmem-spec in its tree), devices of revision 1 and server
  * protocol version 0, which QEMU has spoken since 2.5.
  */
 
@@ -13,6 +13,11 @@
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+/* The library itself makes functions of them. */
+#ifndef IVSHMEM_ABI_INLINE
+#define IVSHMEM_ABI_INLINE static inline
 #endif
 
 /* ---- the PCI function ------------------------------------------------------------------------ */
@@ -34,7 +39,7 @@ extern "C" {
 #define IVSHMEM_REG_DOORBELL    0x0c /* write-only: (peer << 16) | vector */
 
 /* The value to write to the doorbell register to interrupt `peer` on `vector`. */
-static inline uint32_t
+IVSHMEM_ABI_INLINE uint32_t
 ivshmem_doorbell_value(uint16_t peer, uint16_t vector)
 {
 	return ((uint32_t)peer << 16) | vector;
@@ -62,7 +67,7 @@ ivshmem_doorbell_value(uint16_t peer, uint16_t vector)
 #define IVSHMEM_CAP_SIGNATURE_IVDB UINT32_C(0x42445649)
 
 /* Where the word is that interrupts `peer` on `vector`, in bytes from the start of the BAR. */
-static inline uint64_t
+IVSHMEM_ABI_INLINE uint64_t
 ivshmem_doorbell_offset(uint16_t peer, uint16_t vector, unsigned shift)
 {
 	return (((uint64_t)peer << shift) + vector) * 4;
