@@ -209,7 +209,7 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct error *r
 static int
 step(struct uplink *uplink, struct error *reterr)
 {
-	struct follower_event event;
+	struct follower_event event = {.type = FOLLOWER_EVENT_NONE};
 	int r = receive(uplink, &event, reterr);
 
 	if (r < 0)
