@@ -14,7 +14,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import vm
-from check import barriers, builds, fuzzing, python_tests, style, tap
+from check import abi, barriers, builds, fuzzing, python_tests, style, tap
 from check.kvm import Kvm, needs_kvm
 from check.report import FAILED, Report, Result
 from check.run import run
@@ -23,7 +23,7 @@ JOBS = 2
 
 # name: what it is. In the order in which they run: what is quick and what others stand on comes first.
 LAYERS = {
-    "build": "compiles with gcc, for 32 bits, too, and with clang and sanitizers, warnings being errors",
+    "build": "compiles with gcc, for 32 bits, too, and with clang and sanitizers, warnings being errors; the ABI is as promised",
     "style": "clang-format, clang-tidy, shellcheck, codespell, who includes whom",
     "harness": "the test harness catches what it promises to catch",
     "platform": "the kernel facts that the code relies on",
@@ -130,6 +130,8 @@ def main():
             builds.GUEST_ONLY.make(report)
             builds.WITHOUT_KVM.make(report)
         if "build" in layers and os.uname().machine == "x86_64":
+            if builds.PLAIN in made:
+                abi.check(report, builds.PLAIN)
             builds.NARROW.make(report, ["libraries"])
             if builds.ARM64.make(report, ["libraries"]):
                 barriers.check(report, builds.ARM64)

@@ -106,7 +106,7 @@ embed(struct guest *guest, int cpu, const char *server, unsigned vectors, bool w
 	struct embedded_config config = {.server = server, .device = &device};
 	struct error error;
 
-	ivshmem_device_config_init(&device, 1);
+	ivshmem_device_config_init(&device, sizeof(device), 1);
 	device.vectors = (uint16_t)vectors;
 	device.doorbell_bar = words;
 	guest_create(guest, cpu);

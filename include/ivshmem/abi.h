@@ -4,16 +4,21 @@
 
 /*
  * The numbers on which all parts of ivshmem agree: what a guest sees on the PCI bus, and what
- * travels over the socket between a server and its clients. This header has constants and inline
- * functions only; nothing needs linking. The layouts are those of QEMU (docs/specs/ivshmem-spec in
- * its tree): devices of revision 1, and version 0 of the server protocol, which QEMU has spoken
- * since 2.5.
+ * travels over the socket between a server and its clients. Nothing here needs linking; for other
+ * languages, libivshmem has the functions as symbols, too. The layouts are those of QEMU
+ * (docs/specs/ivshmem-spec in its tree): devices of revision 1, and version 0 of the server
+ * protocol, which QEMU has spoken since 2.5.
  */
 
 #include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
+#endif
+
+/* The library itself makes functions of them. */
+#ifndef IVSHMEM_ABI_INLINE
+#define IVSHMEM_ABI_INLINE static inline
 #endif
 
 /* ---- the PCI function ------------------------------------------------------------------------ */
@@ -35,7 +40,7 @@ extern "C" {
 #define IVSHMEM_REG_DOORBELL    0x0c /* write-only: (peer << 16) | vector */
 
 /* The value that rings `vector` of `peer` when it is written to the doorbell register. */
-static inline uint32_t
+IVSHMEM_ABI_INLINE uint32_t
 ivshmem_doorbell_value(uint16_t peer, uint16_t vector)
 {
 	return ((uint32_t)peer << 16) | vector;
@@ -65,7 +70,7 @@ ivshmem_doorbell_value(uint16_t peer, uint16_t vector)
 
 /* The offset, in bytes from the start of the BAR, of the word that rings `vector` of `peer`.
  * `shift` is IVSHMEM_CAP_SHIFT of the capability. */
-static inline uint64_t
+IVSHMEM_ABI_INLINE uint64_t
 ivshmem_doorbell_offset(uint16_t peer, uint16_t vector, unsigned shift)
 {
 	return (((uint64_t)peer << shift) + vector) * 4;

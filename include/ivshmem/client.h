@@ -52,8 +52,13 @@
  * rings may merge on the way: a count of 1 means at least one ring. For several processes, give the
  * guest several devices.
  *
- * Threads: only one thread may use a client at a time; different clients are independent. The one
- * exception is the mapped memory itself, which any thread may access.
+ * Threads: only one thread may use a client at a time; different clients are independent. But any
+ * thread may call ivshmem_ring(), ivshmem_read() and ivshmem_write() at any time, also while another
+ * thread is inside ivshmem_dispatch() or ivshmem_wait(). The same is true of the questions whose
+ * answers never change: ivshmem_backend(), ivshmem_doorbell(), ivshmem_has_id(), ivshmem_id(),
+ * ivshmem_memory() and the others about the memory, ivshmem_fd(). Call ivshmem_detach() after all of
+ * them have returned. Callbacks run in the thread that dispatches. Any thread may access the mapped
+ * memory.
  *
  * Errors: functions return 0 or a count, or a negative errno. Output parameters (`ret_...`) are not
  * touched on failure. The library never prints, never exits, never raises SIGPIPE, and installs no
@@ -92,8 +97,10 @@ enum ivshmem_mapping {
 /* "write-back", "write-combining", "uncached-minus", "uncached" or "unknown"; a static string. */
 const char *ivshmem_mapping_name(enum ivshmem_mapping mapping);
 
-/* The callbacks. Every member may be NULL. `data` is ivshmem_options.data. */
+/* The callbacks. Every one may be NULL. `data` is ivshmem_options.data. */
 struct ivshmem_ops {
+	size_t struct_size; /* sizeof(struct ivshmem_ops); lets the table grow (common.h) */
+
 	/*
 	 * A peer is there and can be rung on vectors 0 .. vectors-1. The first dispatch also calls
 	 * this for the peers that were there when we attached. Never called for ourselves, nor in a
@@ -138,21 +145,13 @@ struct ivshmem_ops {
 };
 
 struct ivshmem_options {
-	size_t struct_size;            /* sizeof(struct ivshmem_options); lets the struct grow */
-	const struct ivshmem_ops *ops; /* may be NULL; must outlive the client */
+	size_t struct_size; /* sizeof(struct ivshmem_options); lets the struct grow (common.h) */
+	const struct ivshmem_ops *ops; /* may be NULL; copied */
 	void *data;                    /* passed to every callback */
 
 	/* Milliseconds within which connecting and the server's greeting must be complete. 0 means
 	 * 5000. */
 	unsigned timeout_ms;
-
-	/*
-	 * unix only. After the greeting, the server announces the existing peers, then our own
-	 * vectors, and does not say when it is done. ivshmem_attach() therefore goes on listening
-	 * until our vectors have arrived and nothing more comes for a moment, or until nothing has
-	 * come for this many milliseconds. 0 means 200.
-	 */
-	unsigned settle_ms;
 
 	/* pci only: "vfio" or "sysfs". NULL: the library chooses by the driver that the device is
 	 * bound to. */
@@ -167,8 +166,15 @@ struct ivshmem_options {
  *	options		may be NULL for all defaults
  *	reterr		may be NULL; filled in on failure only
  *
+ * unix: after the greeting, the server announces the existing peers, then our own vectors, and does
+ * not say when it is done. ivshmem_attach() therefore goes on listening until our vectors have
+ * arrived and nothing more comes for a moment, or until nothing has come for 200 ms. Callbacks tell
+ * of what comes later.
+ *
  * Blocks for at most options->timeout_ms. Returns 0 or:
- *	-EINVAL		the target or an option makes no sense, or the file cannot be shared memory
+ *	-EINVAL		the target or an option makes no sense, the file cannot be shared memory, or
+ *			struct_size is not set
+ *	-E2BIG		an option or a callback is set that this library does not know
  *	-ENOENT		no such socket, PCI device or memory object
  *	-ENODATA	the memory object has a size of 0: nobody has given it a size yet
  *	-ECONNREFUSED	the socket is there but no server listens on it
@@ -274,7 +280,13 @@ int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
 
 /*
  * Ring `vector` of `peer`, which may be ourselves. Everything that we stored to the shared memory
- * before is visible to the peer when it is woken. Never blocks. Returns 0 or:
+ * before is visible to the peer when it is woken. Never blocks.
+ *
+ * Any thread, and callbacks. While another thread dispatches, a peer that comes or leaves at this
+ * moment may or may not be there: -ENOENT may come before peer_left is called. Threads that ring
+ * through the same client wait for each other, for the time of one ring.
+ *
+ * Returns 0 or:
  *	-ENOENT		no such peer (unix and observe only: in a guest, such a ring is lost)
  *	-EINVAL		the peer has no such vector (unix and observe only), or `vector` is out of
  *			range

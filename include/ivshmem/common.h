@@ -2,7 +2,19 @@
 #ifndef IVSHMEM_COMMON_H
 #define IVSHMEM_COMMON_H
 
-/* What the libraries' headers have in common. */
+/*
+ * What the libraries' headers have in common.
+ *
+ * A struct whose first member is struct_size grows with time. Whoever passes one, or has one filled in,
+ * sets struct_size to its sizeof, and what is not used to 0, which is always what it was before the
+ * member existed. So any program works with any library:
+ *
+ *	an older program's struct is smaller	what it lacks is 0
+ *	a newer program's struct is larger	the rest must be 0, and is filled in with 0
+ *
+ * Otherwise it is -E2BIG: something is set that this library does not know. -EINVAL: struct_size is not
+ * set, or not to the size of any version.
+ */
 
 #ifdef __cplusplus
 extern "C" {

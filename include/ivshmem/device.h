@@ -99,9 +99,11 @@ struct ivshmem_device_ioeventfd {
 };
 
 /*
- * Any member may be NULL; the comment of each member says what this means. `data` is config.data.
+ * Any function may be NULL; the comment of each says what this means. `data` is config.data.
  */
 struct ivshmem_device_ops {
+	size_t struct_size; /* sizeof(struct ivshmem_device_ops); lets the table grow (common.h) */
+
 	/*
 	 * Map `size` bytes of shared memory, which is the whole BAR2, at guest bus address
 	 * `address`; unmap them. Between a successful map and its unmap, there is no other map. If
@@ -201,7 +203,7 @@ enum ivshmem_device_master {
 #define IVSHMEM_DEVICE_MAX_MEMORY   (UINT64_C(1) << 62)
 
 struct ivshmem_device_config {
-	size_t struct_size; /* sizeof(struct ivshmem_device_config); lets the struct grow */
+	size_t struct_size; /* sizeof(struct ivshmem_device_config); lets the struct grow (common.h) */
 
 	unsigned revision; /* 0 or 1 */
 
@@ -261,8 +263,11 @@ struct ivshmem_device_config {
  * Fill in the defaults of `revision`, 0 or 1; ivshmem_device_new() refuses any other. Both: a
  * server, MSI-X, 1 vector. Revision 0: 4 MiB, master, no ioeventfd, no id yet [2010]. Revision 1:
  * memory_size 0, which must be replaced, not master, ioeventfd, id 0 [QEMU].
+ *
+ *	struct_size	sizeof(*config); it is set in the struct, too
  */
-void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision);
+void ivshmem_device_config_init(
+	struct ivshmem_device_config *config, size_t struct_size, unsigned revision);
 
 /*
  * The properties as text: those of the 2010 device, and those of today's. NULL means not given. The
@@ -287,7 +292,7 @@ void ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned r
  * [QEMU]
  */
 struct ivshmem_device_properties {
-	size_t struct_size; /* sizeof(struct ivshmem_device_properties) */
+	size_t struct_size; /* sizeof(struct ivshmem_device_properties); see common.h */
 	const char *chardev, *shm, *memdev, *size, *vectors, *ioeventfd, *msi, *role, *master,
 		*doorbell_bar;
 };
@@ -301,9 +306,10 @@ struct ivshmem_device_properties {
  *
  *	ret_revision	set to 0 by the name "ivshmem", set to 1 by "ivshmem-plain" and
  *			"ivshmem-doorbell", not touched if there is no name
+ *	ret_properties	the caller sets its struct_size
  *
- * Returns 0, or -EINVAL and the reason: an unknown name or property, or a property that needs a
- * value and has none. ivshmem_device_configure() checks whether the values make sense.
+ * Returns 0, or -EINVAL and the reason: an unknown name or property, a property that needs a value
+ * and has none, or no struct_size. ivshmem_device_configure() checks whether the values make sense.
  */
 int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	struct ivshmem_device_properties *ret_properties, struct ivshmem_error *reterr);
@@ -313,6 +319,7 @@ int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
  * was given. The members that are not properties (id, host_msix, legacy_doorbell, ops, data) keep
  * their defaults. The caller opens the memory and connects to the server.
  *
+ *	ret_config	the caller sets its struct_size
  *	ret_warning	may be NULL; set to a static sentence if both chardev and shm were given to
  *			revision 0, which then uses chardev [2010]; else set to NULL
  *
@@ -320,7 +327,7 @@ int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
  * not a power of two, or too large; vectors not 1 to 2048; ioeventfd without msi; a role that is
  * neither master nor peer; neither server nor memory; a property of the other revision;
  * doorbell-bar on without a server. The rules are those of [2010], but what the 2010 device let
- * pass is refused.
+ * pass is refused. -E2BIG: a property that this library does not know.
  */
 int ivshmem_device_configure(const struct ivshmem_device_properties *properties, unsigned revision,
 	struct ivshmem_device_config *ret_config, const char **ret_warning,
@@ -333,6 +340,7 @@ int ivshmem_device_configure(const struct ivshmem_device_properties *properties,
  * Copies the configuration and the ops. Calls no op. Release the device with ivshmem_device_free().
  * Returns 0 or:
  *	-EINVAL		the configuration is not possible
+ *	-E2BIG		something is set, in it or in the ops, that this library does not know
  *	-ENOMEM
  */
 int ivshmem_device_new(struct ivshmem_device **ret_device,

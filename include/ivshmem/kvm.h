@@ -26,9 +26,9 @@
  *	struct ivshmem_device_config device;
  *	struct ivshmem_kvm_config config;
  *
- *	ivshmem_device_config_init(&device, 1);
+ *	ivshmem_device_config_init(&device, sizeof(device), 1);
  *	device.vectors = 4;
- *	ivshmem_kvm_config_init(&config);
+ *	ivshmem_kvm_config_init(&config, sizeof(config));
  *	config.device = &device;
  *	config.vm_fd = vm;			// after KVM_CREATE_IRQCHIP
  *	config.server = "/run/ivshmem.sock";
@@ -85,7 +85,7 @@ struct ivshmem_kvm_route {
 };
 
 struct ivshmem_kvm_config {
-	size_t struct_size; /* sizeof(struct ivshmem_kvm_config); lets the struct grow */
+	size_t struct_size; /* sizeof(struct ivshmem_kvm_config); lets the struct grow (common.h) */
 
 	/*
 	 * The device: revision, vectors, msi, master, ioeventfd, legacy_doorbell, doorbell_bar,
@@ -153,8 +153,8 @@ struct ivshmem_kvm_config {
 	void *data; /* passed to both */
 };
 
-/* Fill in the defaults. vm_fd and memory_slot have none. */
-void ivshmem_kvm_config_init(struct ivshmem_kvm_config *config);
+/* Fill in the defaults, and struct_size, which is sizeof(*config). vm_fd and memory_slot have none. */
+void ivshmem_kvm_config_init(struct ivshmem_kvm_config *config, size_t struct_size);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
@@ -168,6 +168,7 @@ void ivshmem_kvm_config_init(struct ivshmem_kvm_config *config);
  * ivshmem_kvm_free(). Returns 0 or:
  *	-EINVAL		the configuration is not possible: vm_fd is no virtual machine, neither
  *			server nor memory, host_msix, or what ivshmem_device_new() refuses
+ *	-E2BIG		something is set that this library does not know
  *	-ENOMEM, -EMFILE  not enough memory, or descriptors, for what is always needed
  *	otherwise	for the server, as ivshmem_attach() in client.h; for the memory, as open()
  *			and mmap()
@@ -281,7 +282,7 @@ struct ivshmem_kvm_status {
 	uint64_t route_changes; /* how often the VM's routes had to be replaced */
 };
 
-/* Fill in `status`. Returns 0, or -EINVAL if struct_size is not set. */
+/* Fill in `status`. Returns 0, -EINVAL if struct_size is not set, or -E2BIG if it is absurdly large. */
 int ivshmem_kvm_get_status(struct ivshmem_kvm *kvm, struct ivshmem_kvm_status *status);
 
 #ifdef __cplusplus

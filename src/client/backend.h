@@ -16,6 +16,7 @@
 
 #include <ivshmem/client.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,8 +36,8 @@ struct backend {
 	int (*peers)(const struct ivshmem_client *client, uint16_t *ids, size_t max);
 	int (*peer_vectors)(const struct ivshmem_client *client, uint16_t peer);
 
-	/* After the fence. Never blocks. Range checks of the vector against IVSHMEM_MAX_VECTORS are
-	 * done. */
+	/* By any thread, after the fence. Never blocks. Range checks of the vector against
+	 * IVSHMEM_MAX_VECTORS are done. */
 	int (*ring)(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 
 	/* Remove every source, close every descriptor, unmap the memory, free `state`. */
@@ -56,15 +57,15 @@ struct ivshmem_client {
 	const struct backend *backend;
 	void *state; /* the back end's own */
 
-	const struct ivshmem_ops *ops;
+	struct ivshmem_ops ops;
 	void *data;
 	struct log log; /* ends in ops->log */
 
 	struct loop *loop;
 	uint64_t deadline;         /* for open() */
-	uint64_t settle_ns;        /* for open() */
 	bool dispatching;          /* inside ivshmem_dispatch(): callbacks may run */
-	struct ivshmem_error lost; /* code 0, or what lost() was or will be called with */
+	struct ivshmem_error lost; /* code 0, or what lost() was or will be called with; the code
+				      is atomic, because whoever rings looks at it */
 	unsigned handled;          /* things that happened in this dispatch */
 	struct loop_timer
 		later; /* due at once: there is something to report from the next dispatch */
@@ -94,6 +95,13 @@ void client_remove_vectors(struct ivshmem_client *client);
 
 /* Tell the application, now or at its next dispatch. Only the first call counts. */
 void client_lose(struct ivshmem_client *client, int code, const char *message);
+
+/* The device is gone, and a ring goes nowhere. Any thread. */
+static inline bool
+client_is_unplugged(const struct ivshmem_client *client)
+{
+	return __atomic_load_n(&client->lost.code, __ATOMIC_RELAXED) == -ENODEV;
+}
 
 /* Peers come and go; called from the loop or from open(). */
 void client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors);

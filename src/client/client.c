@@ -6,6 +6,7 @@
 #include <base/clock.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
+#include <base/sized.h>
 
 #include <ivshmem/abi.h>
 
@@ -19,7 +20,6 @@
 #define EXPORT __attribute__((visibility("default")))
 
 #define DEFAULT_TIMEOUT_MS 5000
-#define DEFAULT_SETTLE_MS  200
 
 /* ---- what back ends call --------------------------------------------------------------------- */
 
@@ -46,8 +46,8 @@ vector_rung(struct loop_source *source, uint32_t events)
 		vector->pending = UINT64_MAX;
 	else
 		vector->pending += count;
-	if (client->ops && client->ops->interrupt)
-		client->ops->interrupt(client, vector->index, count, client->data);
+	if (client->ops.interrupt)
+		client->ops.interrupt(client, vector->index, count, client->data);
 }
 
 int
@@ -97,8 +97,8 @@ static void
 report_lost(struct ivshmem_client *client)
 {
 	client->handled++;
-	if (client->ops && client->ops->lost)
-		client->ops->lost(client, &client->lost, client->data);
+	if (client->ops.lost)
+		client->ops.lost(client, &client->lost, client->data);
 }
 
 static void
@@ -112,7 +112,7 @@ client_lose(struct ivshmem_client *client, int code, const char *message)
 {
 	if (client->lost.code)
 		return;
-	client->lost.code = code;
+	__atomic_store_n(&client->lost.code, code, __ATOMIC_RELAXED);
 	snprintf(client->lost.message, sizeof(client->lost.message), "%s", message);
 	if (client->dispatching)
 		report_lost(client);
@@ -124,24 +124,24 @@ void
 client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
 {
 	client->handled++;
-	if (client->ops && client->ops->peer_joined)
-		client->ops->peer_joined(client, peer, vectors, client->data);
+	if (client->ops.peer_joined)
+		client->ops.peer_joined(client, peer, vectors, client->data);
 }
 
 void
 client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
 {
 	client->handled++;
-	if (client->ops && client->ops->peer_vectors)
-		client->ops->peer_vectors(client, peer, vectors, client->data);
+	if (client->ops.peer_vectors)
+		client->ops.peer_vectors(client, peer, vectors, client->data);
 }
 
 void
 client_peer_left(struct ivshmem_client *client, uint16_t peer)
 {
 	client->handled++;
-	if (client->ops && client->ops->peer_left)
-		client->ops->peer_left(client, peer, client->data);
+	if (client->ops.peer_left)
+		client->ops.peer_left(client, peer, client->data);
 }
 
 /* ---- attaching ------------------------------------------------------------------------------- */
@@ -151,7 +151,7 @@ forward_log(void *data, enum log_level level, const char *message)
 {
 	struct ivshmem_client *client = data;
 
-	client->ops->log(client,
+	client->ops.log(client,
 		level <= LOG_LEVEL_WARNING ? IVSHMEM_LOG_WARNING : IVSHMEM_LOG_DEBUG, message,
 		client->data);
 }
@@ -197,23 +197,28 @@ resolve(const char *target, const char *name, const struct backend **ret_backend
 }
 
 static int
-attach(struct ivshmem_client *client, const char *target, const struct ivshmem_options *options,
+attach(struct ivshmem_client *client, const char *target, const struct ivshmem_options *given,
 	struct error *reterr)
 {
-	unsigned timeout_ms = options->timeout_ms ? options->timeout_ms : DEFAULT_TIMEOUT_MS;
-	unsigned settle_ms = options->settle_ms ? options->settle_ms : DEFAULT_SETTLE_MS;
 	const struct backend *backend = &backend_unix;
+	struct ivshmem_options options = {0};
 	const char *address = target;
-	int r;
+	unsigned timeout_ms;
+	int r = 0;
 
-	client->ops = options->ops;
-	client->data = options->data;
-	if (client->ops && client->ops->log)
+	if (given)
+		r = SIZED_IN(struct ivshmem_options, backend, &options, given, reterr);
+	if (r == 0 && options.ops)
+		r = SIZED_IN(struct ivshmem_ops, log, &client->ops, options.ops, reterr);
+	if (r < 0)
+		return r;
+	client->data = options.data;
+	if (client->ops.log)
 		client->log = (struct log){LOG_LEVEL_DEBUG, forward_log, client};
+	timeout_ms = options.timeout_ms ? options.timeout_ms : DEFAULT_TIMEOUT_MS;
 	client->deadline = clock_now() + timeout_ms * NSEC_PER_MSEC;
-	client->settle_ns = settle_ms * NSEC_PER_MSEC;
 
-	r = resolve(target, options->backend, &backend, &address, reterr);
+	r = resolve(target, options.backend, &backend, &address, reterr);
 	if (r < 0)
 		return r;
 	r = loop_new(&client->loop);
@@ -229,13 +234,10 @@ EXPORT int
 ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 	const struct ivshmem_options *options, struct ivshmem_error *reterr)
 {
-	static const struct ivshmem_options defaults = {.struct_size = sizeof(defaults)};
 	struct error error = {0};
 	struct ivshmem_client *client;
 	int r;
 
-	if (!options)
-		options = &defaults;
 	client = calloc(1, sizeof(*client));
 	if (client)
 		client->memory_fd = -1;
@@ -243,11 +245,6 @@ ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 		r = error_set(&error, -ENOMEM, "out of memory");
 	else if (!target)
 		r = error_set(&error, -EINVAL, "no target was given");
-	else if (options->struct_size != sizeof(*options))
-		/* Only one version of the struct exists so far; a later library will accept this
-		 * one's size. */
-		r = error_set(&error, -EINVAL,
-			"ivshmem_options.struct_size is not set to the size of the struct");
 	else
 		r = attach(client, target, options, &error);
 	if (r < 0) {
@@ -570,7 +567,7 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 
 		if (any_pending(client, vector))
 			return 0;
-		if (client->lost.code == -ENODEV)
+		if (client_is_unplugged(client))
 			return -ENODEV;
 		now = clock_now();
 		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;

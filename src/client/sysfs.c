@@ -362,7 +362,7 @@ sysfs_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	struct sysfs *sysfs = client->state;
 
-	if (client->lost.code == -ENODEV)
+	if (client_is_unplugged(client))
 		return -ENODEV;
 	if (words_have(&sysfs->words, peer, vector)) {
 		pci_word_write(sysfs->words_area, &sysfs->words, peer, vector);

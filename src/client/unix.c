@@ -26,6 +26,9 @@
 /* Silence that ends a burst of announcements once our own vectors have begun to come. */
 #define QUIET (20 * NSEC_PER_MSEC)
 
+/* Silence after which we do not wait for our vectors any longer. */
+#define SILENCE (200 * NSEC_PER_MSEC)
+
 /* How long to wait, after the first vector of a peer, for the others before telling of the peer. */
 #define GATHER (2 * NSEC_PER_MSEC)
 
@@ -115,7 +118,7 @@ take_left(struct uplink *uplink, struct remote *remote)
 	if (connection->client->dispatching)
 		report(connection);
 	known = remote->reported > 0;
-	peers_remove(&uplink->peers, remote);
+	uplink_truncate(uplink, remote, 0);
 	if (known)
 		client_peer_left(connection->client, id);
 }
@@ -158,8 +161,7 @@ static int
 settle(struct connection *connection, struct error *reterr)
 {
 	struct ivshmem_client *client = connection->client;
-	int r = uplink_settle(
-		&connection->uplink, 0, QUIET, client->settle_ns, client->deadline, reterr);
+	int r = uplink_settle(&connection->uplink, 0, QUIET, SILENCE, client->deadline, reterr);
 
 	if (r != -ECONNRESET)
 		return r;
@@ -265,13 +267,9 @@ unix_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 static int
 unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
-	const struct connection *connection = client->state;
-	const struct uplink *uplink = &connection->uplink;
-	int fd = uplink_eventfd(uplink, peer, vector);
+	struct connection *connection = client->state;
 
-	if (fd >= 0)
-		return ringer_ring(&uplink->ringer, fd);
-	return peers_find(&uplink->peers, peer) || uplink_is_self(uplink, peer) ? -EINVAL : -ENOENT;
+	return uplink_ring(&connection->uplink, peer, vector);
 }
 
 const struct backend backend_unix = {

@@ -307,7 +307,7 @@ vfio_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	struct vfio *vfio = client->state;
 
-	if (client->lost.code == -ENODEV)
+	if (client_is_unplugged(client))
 		return -ENODEV;
 	if (words_have(&vfio->words, peer, vector))
 		return write_word(vfio, peer, vector);

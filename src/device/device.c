@@ -9,6 +9,8 @@
 #include <device/report.h>
 #include <device/triggers.h>
 
+#include <base/sized.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,23 +19,36 @@
 /* ---- life ------------------------------------------------------------------------------------ */
 
 void
-ivshmem_device_config_init(struct ivshmem_device_config *config, unsigned revision)
+ivshmem_device_config_init(
+	struct ivshmem_device_config *config, size_t struct_size, unsigned revision)
 {
 	const struct personality *known = personality_find(revision);
-
-	*config = (struct ivshmem_device_config){
-		.struct_size = sizeof(*config),
+	struct ivshmem_device_config defaults = {
 		.revision = revision,
 		.server = true,
 		.msi = true,
 		.vectors = 1,
 	};
-	if (!known)
-		return;
-	config->memory_size = known->default_memory;
-	config->id = known->default_id;
-	config->master = known->default_master;
-	config->ioeventfd = known->default_ioeventfd;
+	if (known) {
+		defaults.memory_size = known->default_memory;
+		defaults.id = known->default_id;
+		defaults.master = known->default_master;
+		defaults.ioeventfd = known->default_ioeventfd;
+	}
+	sized_out(config, struct_size, &defaults, sizeof(defaults));
+}
+
+/* What the host gave, whatever versions of the structs it knows. */
+static int
+take(struct ivshmem_device_config *config, struct ivshmem_device_ops *ops,
+	const struct ivshmem_device_config *given, struct ivshmem_error *reterr)
+{
+	struct error error = {0};
+	int r = SIZED_IN(struct ivshmem_device_config, data, config, given, &error);
+
+	if (r == 0 && config->ops)
+		r = SIZED_IN(struct ivshmem_device_ops, log, ops, config->ops, &error);
+	return r < 0 ? report_error(reterr, r, "%s", error.message) : 0;
 }
 
 static int
@@ -108,8 +123,6 @@ ops_init(struct ivshmem_device *device)
 {
 	struct ivshmem_device_ops *ops = &device->ops;
 
-	if (device->config.ops)
-		*ops = *device->config.ops;
 	/* One without the other is useless. */
 	device->can_ioeventfd =
 		device->config.ioeventfd && ops->add_ioeventfd && ops->remove_ioeventfd;
@@ -117,23 +130,23 @@ ops_init(struct ivshmem_device *device)
 }
 
 int
-ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_device_config *config,
+ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_device_config *given,
 	struct ivshmem_error *reterr)
 {
+	struct ivshmem_device_config config;
+	struct ivshmem_device_ops ops = {0};
 	const struct personality *personality;
 	struct ivshmem_device *device;
 	int r;
 
-	if (config->struct_size != sizeof(*config))
-		/* Only one version of the struct exists so far; a later library will accept this
-		 * one's size. */
-		return report_error(reterr, -EINVAL,
-			"ivshmem_device_config.struct_size is not set to the size of the struct");
-	personality = personality_find(config->revision);
+	r = take(&config, &ops, given, reterr);
+	if (r < 0)
+		return r;
+	personality = personality_find(config.revision);
 	if (!personality)
 		return report_error(
-			reterr, -EINVAL, "revision must be 0 or 1, not %u", config->revision);
-	r = check_config(config, personality, reterr);
+			reterr, -EINVAL, "revision must be 0 or 1, not %u", config.revision);
+	r = check_config(&config, personality, reterr);
 	if (r < 0)
 		return r;
 
@@ -141,8 +154,9 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 	if (!device)
 		return report_error(reterr, -ENOMEM, "out of memory");
 	device->personality = personality;
-	device->config = *config;
-	if (!config->server)
+	device->config = config;
+	device->ops = ops;
+	if (!config.server)
 		make_plain(&device->config);
 	device->id = device->config.id;
 	ops_init(device);

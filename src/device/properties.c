@@ -6,6 +6,7 @@
 #include <device/report.h>
 
 #include <base/parse.h>
+#include <base/sized.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -113,17 +114,20 @@ int
 ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	struct ivshmem_device_properties *ret_properties, struct ivshmem_error *reterr)
 {
-	struct ivshmem_device_properties result = {.struct_size = sizeof(result)};
+	struct ivshmem_device_properties result = {0};
+	struct error error = {0};
 	unsigned revision = 0;
 	enum kind kind = 0;
 	bool first = true;
 	char *element;
+	int r = SIZED_CHECK(struct ivshmem_device_properties, doorbell_bar, ret_properties, &error);
 
+	if (r < 0)
+		return report_error(reterr, r, "%s", error.message);
 	if (*text == '\0')
 		text = NULL;
 	while ((element = next_element(&text))) {
 		bool is_name = false;
-		int r;
 
 		for (size_t i = 0; first && i < sizeof(names) / sizeof(names[0]); i++) {
 			if (strcmp(element, names[i].name) != 0)
@@ -141,7 +145,7 @@ ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	}
 	if (kind)
 		*ret_revision = revision;
-	*ret_properties = result;
+	sized_out(ret_properties, ret_properties->struct_size, &result, sizeof(result));
 	return 0;
 }
 
@@ -371,32 +375,36 @@ check_source(const struct ivshmem_device_properties *given, const struct persona
 }
 
 int
-ivshmem_device_configure(const struct ivshmem_device_properties *given, unsigned number,
+ivshmem_device_configure(const struct ivshmem_device_properties *theirs, unsigned number,
 	struct ivshmem_device_config *ret_config, const char **ret_warning,
 	struct ivshmem_error *reterr)
 {
 	const struct personality *personality = personality_find(number);
+	struct ivshmem_device_properties given;
 	struct ivshmem_device_config config;
+	struct error error = {0};
 	const char *warning;
 	int r;
 
-	if (given->struct_size != sizeof(*given))
-		return report_error(reterr, -EINVAL,
-			"ivshmem_device_properties.struct_size is not set to the size of the struct");
+	r = SIZED_IN(struct ivshmem_device_properties, doorbell_bar, &given, theirs, &error);
+	if (r == 0)
+		r = SIZED_CHECK(struct ivshmem_device_config, data, ret_config, &error);
+	if (r < 0)
+		return report_error(reterr, r, "%s", error.message);
 	if (!personality)
 		return report_error(reterr, -EINVAL, "revision must be 0 or 1, not %u", number);
-	ivshmem_device_config_init(&config, number);
-	r = check_revision_properties(given, personality, reterr);
+	ivshmem_device_config_init(&config, sizeof(config), number);
+	r = check_revision_properties(&given, personality, reterr);
 	if (r >= 0)
-		r = parse_values(given, personality, &config, reterr);
+		r = parse_values(&given, personality, &config, reterr);
 	if (r >= 0)
-		r = check_values(given, personality, &config, reterr);
+		r = check_values(&given, personality, &config, reterr);
 	if (r >= 0)
-		r = check_source(given, personality, &warning, reterr);
+		r = check_source(&given, personality, &warning, reterr);
 	if (r < 0)
 		return r;
-	config.server = given->chardev != NULL;
-	*ret_config = config;
+	config.server = given.chardev != NULL;
+	sized_out(ret_config, ret_config->struct_size, &config, sizeof(config));
 	if (ret_warning)
 		*ret_warning = warning;
 	return 0;

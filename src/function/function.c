@@ -71,6 +71,7 @@ op_log(struct ivshmem_device *device, enum ivshmem_log_level level, const char *
 }
 
 static const struct ivshmem_device_ops ops = {
+	.struct_size = sizeof(ops),
 	.set_intx = op_set_intx,
 	.send_message = op_send_message,
 	.ring = op_ring,

@@ -30,6 +30,7 @@ uplink_init(struct uplink *uplink, const struct uplink_ops *ops, struct loop *lo
 		.log = log,
 		.socket = -1,
 		.cancel = cancel,
+		.lock = PTHREAD_MUTEX_INITIALIZER,
 		.complaints = {.log = log, .level = LOG_LEVEL_WARNING},
 	};
 	wire_receiver_init(&uplink->receiver);
@@ -95,6 +96,32 @@ uplink_eventfd(const struct uplink *uplink, uint16_t peer, unsigned vector)
 	return remote && vector < remote->n_vectors ? remote->vectors[vector] : -1;
 }
 
+void
+uplink_truncate(struct uplink *uplink, struct remote *remote, unsigned n)
+{
+	pthread_mutex_lock(&uplink->lock);
+	remote_truncate(remote, n);
+	if (n == 0)
+		peers_remove(&uplink->peers, remote);
+	pthread_mutex_unlock(&uplink->lock);
+}
+
+int
+uplink_ring(struct uplink *uplink, uint16_t peer, unsigned vector)
+{
+	int fd, r;
+
+	pthread_mutex_lock(&uplink->lock);
+	fd = uplink_eventfd(uplink, peer, vector);
+	if (fd >= 0)
+		r = ringer_ring(&uplink->ringer, fd);
+	else
+		r = peers_find(&uplink->peers, peer) || uplink_is_self(uplink, peer) ? -EINVAL
+										     : -ENOENT;
+	pthread_mutex_unlock(&uplink->lock);
+	return r;
+}
+
 /* ---- messages -------------------------------------------------------------------------------- */
 
 static int
@@ -114,9 +141,11 @@ take_vector(struct uplink *uplink, uint16_t peer, int received, struct error *re
 		/* It keeps its number, or the vectors after it would get wrong ones. */
 		fd = fd_close(fd);
 	}
+	pthread_mutex_lock(&uplink->lock);
 	r = peers_get(&uplink->peers, peer, &remote);
 	if (r == 0)
 		r = remote_add_vector(remote, &fd);
+	pthread_mutex_unlock(&uplink->lock);
 	if (r == -ENOSPC) {
 		pace_printf(&uplink->complaints,
 			"the server sent more than %d vectors for peer %u; it is ignored",
@@ -128,7 +157,7 @@ take_vector(struct uplink *uplink, uint16_t peer, int received, struct error *re
 			uplink->most_vectors = remote->n_vectors;
 		r = uplink->ops->vector(uplink, remote);
 		if (r < 0)
-			remote_truncate(remote, remote->n_vectors - 1);
+			uplink_truncate(uplink, remote, remote->n_vectors - 1);
 	}
 	return r < 0 ? error_set(
 			       reterr, r, "cannot keep a vector of peer %u: %s", peer, strerror(-r))
@@ -148,7 +177,7 @@ take_left(struct uplink *uplink, uint16_t peer)
 	uplink->ops->left(uplink, remote);
 	remote = peers_find(&uplink->peers, peer);
 	if (remote)
-		peers_remove(&uplink->peers, remote);
+		uplink_truncate(uplink, remote, 0);
 }
 
 /* Receive one message. 0 and what it means, -EAGAIN, or what makes the connection useless. */
@@ -177,7 +206,7 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct error *r
 static int
 step(struct uplink *uplink, struct error *reterr)
 {
-	struct follower_event event;
+	struct follower_event event = {.type = FOLLOWER_EVENT_NONE};
 	int r = receive(uplink, &event, reterr);
 
 	if (r < 0)

@@ -21,6 +21,9 @@
  * breaks the protocol ends the connection: `lost`. The table, and so every eventfd, stays. What the
  * server can make us keep is limited by our descriptors: what is no eventfd is closed and takes a
  * vector's number only, and too many of those end the connection.
+ *
+ * One thread at a time uses an uplink, but any thread may call uplink_ring(). So whoever changes the
+ * table holds the lock, for the change alone: no operation is called with it, and operations may ring.
  */
 
 #include <base/error.h>
@@ -32,6 +35,7 @@
 #include <loop/loop.h>
 #include <wire/wire.h>
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -45,11 +49,11 @@ struct uplink_ops {
 	 * makes the connection useless. */
 	int (*memory)(struct uplink *uplink, int *fd, struct error *reterr);
 	/* `remote`, perhaps ourselves, has one vector more, the last of its table; -1 there cannot be
-	 * rung. May truncate the table. What fails takes it off again, and makes the connection
+	 * rung. May call uplink_truncate(). What fails takes it off again, and makes the connection
 	 * useless. */
 	int (*vector)(struct uplink *uplink, struct remote *remote);
-	/* `remote`, never ourselves, has left. May remove it from the table, which happens anyway
-	 * afterwards. */
+	/* `remote`, never ourselves, has left. May call uplink_truncate(), which happens anyway
+	 * afterwards, with 0. */
 	void (*left)(struct uplink *uplink, struct remote *remote);
 	/* From the loop: some messages were handled, and others have their turn now. */
 	void (*handled)(struct uplink *uplink);
@@ -72,6 +76,7 @@ struct uplink {
 	struct loop_source source;
 	struct wire_receiver receiver;
 	struct follower follower;
+	pthread_mutex_t lock; /* the table as others see it, and the ringer */
 	struct peers peers;
 	unsigned most_vectors; /* that any other peer has had */
 	unsigned impostors;    /* descriptors that were no eventfds */
@@ -122,5 +127,11 @@ struct remote *uplink_self(const struct uplink *uplink);
 
 /* The eventfd of a vector, borrowed; -1 if there is none, or none that can be rung. */
 int uplink_eventfd(const struct uplink *uplink, uint16_t peer, unsigned vector);
+
+/* Close and forget the vectors of a peer from number `n` on; with 0 the peer, too. */
+void uplink_truncate(struct uplink *uplink, struct remote *remote, unsigned n);
+
+/* Ring a vector, possibly of ourselves. Any thread. -ENOENT: no such peer; -EINVAL: no such vector. */
+int uplink_ring(struct uplink *uplink, uint16_t peer, unsigned vector);
 
 #endif

@@ -269,6 +269,7 @@ forward(struct ivshmem_device *device, enum ivshmem_log_level level, const char 
 }
 
 const struct ivshmem_device_ops effects = {
+	.struct_size = sizeof(effects),
 	.map_memory = map_memory,
 	.unmap_memory = unmap_memory,
 	.set_intx = set_intx,

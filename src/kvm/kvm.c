@@ -6,6 +6,7 @@
 #include <kvm/ioctls.h>
 
 #include <base/parse.h>
+#include <base/sized.h>
 
 #include <ivshmem/abi.h>
 
@@ -36,23 +37,21 @@ unlock(struct ivshmem_kvm *kvm)
 /* ---- configuration --------------------------------------------------------------------------- */
 
 void
-ivshmem_kvm_config_init(struct ivshmem_kvm_config *config)
+ivshmem_kvm_config_init(struct ivshmem_kvm_config *config, size_t struct_size)
 {
-	*config = (struct ivshmem_kvm_config){
-		.struct_size = sizeof(*config),
+	static const struct ivshmem_kvm_config defaults = {
 		.vm_fd = -1,
 		.first_gsi = DEFAULT_FIRST_GSI,
 		.intx_gsi = IVSHMEM_KVM_NO_GSI,
 	};
+
+	sized_out(config, struct_size, &defaults, sizeof(defaults));
 }
 
 static int
 check_config(const struct ivshmem_kvm_config *config, const struct ivshmem_device_config *device,
 	struct error *reterr)
 {
-	if (device->struct_size != sizeof(*device))
-		return error_set(reterr, -EINVAL,
-			"ivshmem_device_config.struct_size is not set to the size of the struct");
 	if (device->host_msix)
 		return error_set(reterr, -EINVAL,
 			"host_msix is for hosts that have an MSI-X table of their own; switch it off");
@@ -154,36 +153,33 @@ start(struct ivshmem_kvm *kvm, const struct ivshmem_kvm_config *config,
 }
 
 static int
-new_kvm(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *config, struct error *reterr)
+new_kvm(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *given, struct error *reterr)
 {
 	struct ivshmem_device_config device;
+	struct ivshmem_kvm_config config;
 	struct ivshmem_kvm *kvm;
-	int r;
+	int r = SIZED_IN(struct ivshmem_kvm_config, data, &config, given, reterr);
 
-	if (config->struct_size != sizeof(*config))
-		/* Only one version of the struct exists so far. */
-		return error_set(reterr, -EINVAL,
-			"ivshmem_kvm_config.struct_size is not set to the size of the struct");
-	if (config->device)
-		device = *config->device;
-	else
-		ivshmem_device_config_init(&device, 1);
-	r = check_config(config, &device, reterr);
+	ivshmem_device_config_init(&device, sizeof(device), 1);
+	if (r == 0 && config.device)
+		r = SIZED_IN(struct ivshmem_device_config, data, &device, config.device, reterr);
+	if (r == 0)
+		r = check_config(&config, &device, reterr);
 	if (r < 0)
 		return r;
 	kvm = calloc(1, sizeof(*kvm));
 	if (!kvm)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	pthread_mutex_init(&kvm->lock, NULL);
-	kvm->vm_fd = config->vm_fd;
-	kvm->memory_slot = config->memory_slot;
-	kvm->first_gsi = config->first_gsi;
-	kvm->log_fn = config->log;
-	kvm->data = config->data;
+	kvm->vm_fd = config.vm_fd;
+	kvm->memory_slot = config.memory_slot;
+	kvm->first_gsi = config.first_gsi;
+	kvm->log_fn = config.log;
+	kvm->data = config.data;
 	kvm->intx = INTX_NONE;
-	if (config->log)
+	if (config.log)
 		kvm->log = (struct log){LOG_LEVEL_DEBUG, write_log, kvm};
-	r = start(kvm, config, &device, reterr);
+	r = start(kvm, &config, &device, reterr);
 	if (r < 0) {
 		ivshmem_kvm_free(kvm);
 		return r;
@@ -512,16 +508,20 @@ ivshmem_kvm_is_master(struct ivshmem_kvm *kvm)
 int
 ivshmem_kvm_get_status(struct ivshmem_kvm *kvm, struct ivshmem_kvm_status *status)
 {
-	if (status->struct_size != sizeof(*status))
-		return -EINVAL;
+	struct ivshmem_kvm_status ours = {0};
+	int r = SIZED_CHECK(struct ivshmem_kvm_status, route_changes, status, NULL);
+
+	if (r < 0)
+		return r;
 	lock(kvm);
-	status->connected = kvm->connected;
-	status->memory_mapped = kvm->mapped;
-	status->ioeventfds = kvm->ioeventfds;
-	status->irqfds = kvm->irqfds;
-	status->rings = kvm->rings;
-	status->messages = kvm->messages;
-	status->route_changes = kvm->routes.changes;
+	ours.connected = kvm->connected;
+	ours.memory_mapped = kvm->mapped;
+	ours.ioeventfds = kvm->ioeventfds;
+	ours.irqfds = kvm->irqfds;
+	ours.rings = kvm->rings;
+	ours.messages = kvm->messages;
+	ours.route_changes = kvm->routes.changes;
 	unlock(kvm);
+	sized_out(status, status->struct_size, &ours, sizeof(ours));
 	return 0;
 }

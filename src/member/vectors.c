@@ -96,9 +96,7 @@ truncate_vectors(struct member *member, struct remote *remote, unsigned n)
 {
 	if (uplink_is_self(&member->uplink, remote->id))
 		own_truncate(member, n);
-	remote_truncate(remote, n);
-	if (n == 0)
-		peers_remove(&member->uplink.peers, remote);
+	uplink_truncate(&member->uplink, remote, n);
 }
 
 /* Announce the vectors of a peer from `first` on, and drop those that the device does not want. */
@@ -184,11 +182,8 @@ member_eventfd(const struct member *member, uint16_t peer, unsigned vector)
 void
 member_ring(struct member *member, uint16_t peer, unsigned vector)
 {
-	int fd = member_eventfd(member, peer, vector);
-
 	/* Whatever is wrong with it, its owner is to blame, and nobody can be told. */
-	if (fd >= 0)
-		ringer_ring(&member->uplink.ringer, fd);
+	uplink_ring(&member->uplink, peer, vector);
 }
 
 bool

@@ -207,6 +207,7 @@ log_message(struct ivshmem_device *source, enum ivshmem_log_level level, const c
 }
 
 static const struct ivshmem_device_ops ops = {
+	.struct_size = sizeof(ops),
 	.map_memory = map_memory,
 	.unmap_memory = unmap_memory,
 	.set_intx = set_intx,
@@ -329,7 +330,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	saved_size = 0;
 	first = (unsigned)take(1);
 	second = (unsigned)take(1);
-	ivshmem_device_config_init(&config, first & 1);
+	ivshmem_device_config_init(&config, sizeof(config), first & 1);
 	config.server = !(first & 2);
 	config.msi = !(first & 4);
 	config.ioeventfd = !(first & 8);

@@ -24,7 +24,7 @@ make(unsigned shape)
 	struct ivshmem_device_config config;
 	struct ivshmem_device *device;
 
-	ivshmem_device_config_init(&config, shape & 1);
+	ivshmem_device_config_init(&config, sizeof(config), shape & 1);
 	config.server = !(shape & 2);
 	config.msi = (shape & 1) || !(shape & 4);
 	config.ioeventfd = false;

@@ -15,8 +15,8 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct ivshmem_device_properties properties = {0};
-	struct ivshmem_device_config config;
+	struct ivshmem_device_properties properties = {.struct_size = sizeof(properties)};
+	struct ivshmem_device_config config = {.struct_size = sizeof(config)};
 	struct ivshmem_error error = {0};
 	struct ivshmem_device *device;
 	const char *warning = "?";

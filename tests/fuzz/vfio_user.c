@@ -605,7 +605,7 @@ choose_config(void)
 	struct ivshmem_device_config config;
 	unsigned shape = (unsigned)take(1), more = (unsigned)take(1);
 
-	ivshmem_device_config_init(&config, shape & 1);
+	ivshmem_device_config_init(&config, sizeof(config), shape & 1);
 	config.memory_size = MEMORY;
 	config.vectors = vectors[more % 8];
 	config.legacy_doorbell = shape & 4;

@@ -5,6 +5,7 @@ Installs into a temporary folder and uses what is there as a stranger would: pkg
 linked with the shared and with the static library, run against the installed server. Speaks TAP.
 """
 
+import ctypes
 import itertools
 import os
 import re
@@ -53,9 +54,13 @@ def promised():
         return sorted(re.findall(r'^\t(ivshmem_\w+);$', text.read(), re.MULTILINE))
 
 
-def declared(header):
-    with open(header, encoding='utf-8') as text:
-        return sorted(set(re.findall(r'^[a-z][^#\n(]*?\b(ivshmem_\w+)\(', text.read(), re.MULTILINE)))
+def declared(*headers):
+    """What begins in the first column; the name of an inline function stands there."""
+    names = set()
+    for header in headers:
+        with open(header, encoding='utf-8') as text:
+            names.update(re.findall(r'^(?:[a-z][^#\n(]*?\b)?(ivshmem_\w+)\(', text.read(), re.MULTILINE))
+    return sorted(names)
 
 
 def differ(one, other):
@@ -93,6 +98,15 @@ class Installed:
         return differ(output(program, argument.format(socket), env=self.environment), expected)
 
 
+def foreign(library):
+    """What another language gets from the functions that C has in a header."""
+    functions = ctypes.CDLL(library)
+    value, offset = functions.ivshmem_doorbell_value, functions.ivshmem_doorbell_offset
+    value.argtypes, value.restype = [ctypes.c_uint16] * 2, ctypes.c_uint32
+    offset.argtypes, offset.restype = [ctypes.c_uint16, ctypes.c_uint16, ctypes.c_uint], ctypes.c_uint64
+    return differ([value(0xfffe, 7), offset(0xfffe, 7, 11)], [0xfffe0007, ((0xfffe << 11) + 7) * 4])
+
+
 def serve(installed, socket):
     server = subprocess.Popen([os.path.join(installed.programs, 'ivshmem-server'), '-F', '-S', socket, '-n', '2'],
                               stdout=subprocess.PIPE, text=True)
@@ -108,11 +122,13 @@ def main(build):
         check('the library exports what its map promises',
               differ(exported(installed.library + '/libivshmem.so.0', '--dynamic'), promised()))
         check('so does the static one', differ(exported(installed.library + '/libivshmem.a'), promised()))
-        check('the header declares what the library exports', differ(declared(installed.headers + '/client.h'), promised()))
-        device = sorted(declared(installed.headers + '/device.h') + declared(installed.headers + '/kvm.h'))
+        check('the headers declare what the library exports',
+              differ(declared(installed.headers + '/client.h', installed.headers + '/abi.h'), promised()))
+        device = declared(installed.headers + '/device.h', installed.headers + '/kvm.h')
         check('the device library exports what its headers declare',
               differ(exported(installed.library + '/libivshmem-device.so.0', '--dynamic'), device))
         check('so does the static device library', differ(exported(installed.library + '/libivshmem-device.a'), device))
+        attempt('another language can call what C has inline', lambda: foreign(installed.library + '/libivshmem.so.0'))
         socket = os.path.join(root, 'socket')
         server = serve(installed, socket)
         try:

@@ -19,7 +19,7 @@ main(int argc, char **argv)
 	struct ivshmem_error error;
 	char *end;
 
-	ivshmem_device_config_init(&device, 1);
+	ivshmem_device_config_init(&device, sizeof(device), 1);
 	device.memory_size = 4096;
 	if (ivshmem_device_new(&model, &device, &error) < 0) {
 		fprintf(stderr, "%s\n", error.message);
@@ -27,7 +27,7 @@ main(int argc, char **argv)
 	}
 	model = ivshmem_device_free(model);
 
-	ivshmem_kvm_config_init(&config);
+	ivshmem_kvm_config_init(&config, sizeof(config));
 	config.server = argc > 1 ? argv[1] : NULL;
 	config.device = &device;
 	if (ivshmem_kvm_new(&kvm, &config, &error) == 0)

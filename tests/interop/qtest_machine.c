@@ -96,6 +96,7 @@ take_ring(struct ivshmem_device *device, unsigned vector, void *data)
 }
 
 static const struct ivshmem_device_ops ops = {
+	.struct_size = sizeof(ops),
 	.map_memory = map_memory,
 	.unmap_memory = unmap_memory,
 	.send_message = send_message,
@@ -320,7 +321,7 @@ start(const char *source, unsigned vectors)
 	if (member_open(&machine.member, machine.loop, &where, &machine.log, &error) < 0)
 		fail(error.message);
 
-	ivshmem_device_config_init(&config, 1);
+	ivshmem_device_config_init(&config, sizeof(config), 1);
 	config.server = vectors > 0;
 	config.vectors = vectors;
 	config.memory_size = member_memory_size(machine.member);

@@ -659,7 +659,8 @@ set_up(struct random_source *source)
 
 	host.refuses_irqfd = random_below(source, 4) == 0;
 	host.trigger_room = random_below(source, 2) ? MAX_TRIGGERS : random_below(source, 12);
-	ops = (struct ivshmem_device_ops){.map_memory = map_memory,
+	ops = (struct ivshmem_device_ops){.struct_size = sizeof(ops),
+		.map_memory = map_memory,
 		.unmap_memory = unmap_memory,
 		.set_intx = set_intx,
 		.send_message = send_message,
@@ -670,7 +671,7 @@ set_up(struct random_source *source)
 		.detach_irqfd = irqfd ? detach_irqfd : NULL,
 		.take_ring = take ? take_ring : NULL};
 
-	ivshmem_device_config_init(&config, naive.revision);
+	ivshmem_device_config_init(&config, sizeof(config), naive.revision);
 	config.server = naive.server;
 	config.msi = naive.msi;
 	config.vectors = naive.vectors;

@@ -211,7 +211,8 @@ host_config(unsigned revision, bool server, unsigned vectors)
 	struct ivshmem_device_config config;
 
 	host = (struct host){.trigger_room = HOST_TRIGGERS,
-		.ops = {.map_memory = map_memory,
+		.ops = {.struct_size = sizeof(host.ops),
+			.map_memory = map_memory,
 			.unmap_memory = unmap_memory,
 			.set_intx = set_intx,
 			.send_message = send_message,
@@ -223,7 +224,7 @@ host_config(unsigned revision, bool server, unsigned vectors)
 			.take_ring = take_ring,
 			.log = log_message}};
 	memset(memory, 0, sizeof(memory));
-	ivshmem_device_config_init(&config, revision);
+	ivshmem_device_config_init(&config, sizeof(config), revision);
 	config.server = server;
 	config.vectors = vectors;
 	config.memory_size = sizeof(memory);

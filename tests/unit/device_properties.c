@@ -15,13 +15,14 @@ configure(const char *line, unsigned revision, struct ivshmem_device_config *ret
 	struct ivshmem_error *reterr)
 {
 	static char text[512];
-	struct ivshmem_device_properties properties = {0};
+	struct ivshmem_device_properties properties = {.struct_size = sizeof(properties)};
 	int r;
 
 	snprintf(text, sizeof(text), "%s", line);
 	r = ivshmem_device_properties_parse(text, &revision, &properties, reterr);
 	if (r < 0)
 		return r;
+	ret_config->struct_size = sizeof(*ret_config);
 	return ivshmem_device_configure(&properties, revision, ret_config, &warning, reterr);
 }
 
@@ -289,7 +290,7 @@ TEST(properties_of_another_device)
 	CHECK_EQ(accepted("ivshmem,shm=s").revision, 0);
 	struct ivshmem_device_properties properties = {
 		.struct_size = sizeof(properties), .memdev = "m"};
-	struct ivshmem_device_config config;
+	struct ivshmem_device_config config = {.struct_size = sizeof(config)};
 	struct ivshmem_error error;
 
 	CHECK_EQ(ivshmem_device_configure(&properties, 0, &config, NULL, &error), -EINVAL);
@@ -312,7 +313,7 @@ TEST(the_line)
 {
 	char text[] = "ivshmem,shm=a,,b=c,,,,d,size=1,size=2,role=peer";
 	char empty[] = "", comma[] = ",", last[] = "shm=x,";
-	struct ivshmem_device_properties properties;
+	struct ivshmem_device_properties properties = {.struct_size = sizeof(properties)};
 	unsigned revision = 7;
 
 	CHECK_EQ(ivshmem_device_properties_parse(text, &revision, &properties, NULL), 0);

@@ -88,7 +88,7 @@ device_config(unsigned revision, enum ivshmem_device_master master)
 {
 	struct ivshmem_device_config config;
 
-	ivshmem_device_config_init(&config, revision);
+	ivshmem_device_config_init(&config, sizeof(config), revision);
 	config.vectors = VECTORS;
 	config.memory_size = MEMORY;
 	config.id = 0;

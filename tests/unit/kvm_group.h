@@ -2,41 +2,12 @@
 #ifndef UNIT_KVM_GROUP_H
 #define UNIT_KVM_GROUP_H
 
-/*
- * A group for tests of src/kvm: a server in a thread of its own, host processes as other peers, and
- * devices in VMs, with the log that they wrote.
- */
+/* For tests of src/kvm: devices in VMs, in a group with host processes, and the log that they wrote. */
 
+#include "group_server.h"
 #include "kvm_machine.h"
 
-#include <loop/loop.h>
-#include <server/server.h>
-
-#include <ivshmem/client.h>
 #include <ivshmem/kvm.h>
-
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/un.h>
-
-#define GROUP_MEMORY (UINT64_C(1) << 20)
-
-struct group {
-	struct loop *loop;
-	struct server *server;
-	struct sockaddr_un address;
-	int listener, memory;
-	pthread_t thread;
-	atomic_bool quit;
-};
-
-/* Start a server for peers with `vectors` vectors and GROUP_MEMORY bytes. */
-void group_open(struct group *group, unsigned vectors);
-/* The server dies. */
-void group_kill(struct group *group);
-void group_close(struct group *group);
-
-struct ivshmem_client *group_join(struct group *group);
 
 /* ---- a device in a machine -------------------------------------------------------------------- */
 

@@ -87,12 +87,54 @@ TEST(configurations_that_cannot_be)
 	group_close(&group);
 }
 
+/* Larger than what this library knows: a program that was compiled with newer headers. */
+TEST(a_newer_program)
+{
+	struct {
+		struct ivshmem_kvm_config known;
+		uint64_t unknown;
+	} config = {.unknown = 7};
+	struct {
+		struct ivshmem_kvm_status known;
+		uint64_t unknown;
+	} status = {.known = {.struct_size = sizeof(status)}, .unknown = 7};
+	struct ivshmem_error error;
+	struct ivshmem_kvm *kvm;
+	struct device device;
+	struct group group;
+
+	group_open(&group, 1);
+	device_prepare(&device, &group, 1, 1);
+	ivshmem_kvm_config_init(&config.known, sizeof(config));
+	CHECK_EQ(config.known.struct_size, sizeof(config));
+	CHECK_EQ(config.unknown, 0);
+	config.known = device.kvm_config;
+	config.known.struct_size = sizeof(config);
+	config.unknown = 1;
+	CHECK_EQ(ivshmem_kvm_new(&kvm, &config.known, &error), -E2BIG);
+	CHECK(strstr(error.message, "struct ivshmem_kvm_config"));
+	config.unknown = 0;
+	CHECK_EQ(ivshmem_kvm_new(&kvm, &config.known, &error), 0);
+
+	CHECK_EQ(ivshmem_kvm_get_status(kvm, &status.known), 0);
+	CHECK_EQ(status.known.struct_size, sizeof(status));
+	CHECK(status.known.connected);
+	CHECK_EQ(status.unknown, 0);
+	status.known.struct_size = 0;
+	CHECK_EQ(ivshmem_kvm_get_status(kvm, &status.known), -EINVAL);
+	status.known.struct_size = SIZE_MAX;
+	CHECK_EQ(ivshmem_kvm_get_status(kvm, &status.known), -E2BIG);
+	ivshmem_kvm_free(kvm);
+	device_close(&device);
+	group_close(&group);
+}
+
 TEST(defaults)
 {
 	struct ivshmem_kvm_config config;
 
 	memset(&config, 0x55, sizeof(config));
-	ivshmem_kvm_config_init(&config);
+	ivshmem_kvm_config_init(&config, sizeof(config));
 	CHECK_EQ(config.struct_size, sizeof(config));
 	CHECK_EQ(config.first_gsi, 24);
 	CHECK_EQ(config.intx_gsi, IVSHMEM_KVM_NO_GSI);

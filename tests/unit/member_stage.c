@@ -93,6 +93,7 @@ drop_rings(struct ivshmem_device *device, void *data)
 }
 
 static const struct ivshmem_device_ops ops = {
+	.struct_size = sizeof(ops),
 	.map_memory = map_memory,
 	.unmap_memory = unmap_memory,
 	.send_message = send_message,
@@ -109,7 +110,7 @@ stage_make_device(unsigned revision, unsigned vectors, uint64_t size)
 	struct ivshmem_device_config config;
 	struct ivshmem_error error;
 
-	ivshmem_device_config_init(&config, revision);
+	ivshmem_device_config_init(&config, sizeof(config), revision);
 	config.server = member_has_server(stage.member);
 	config.vectors = vectors;
 	config.memory_size = size;

@@ -74,8 +74,10 @@ path_taken(struct side *side)
 	return path;
 }
 
-static const struct ivshmem_device_ops ops = {
-	.send_message = send_message, .set_intx = set_intx, .take_ring = take_ring};
+static const struct ivshmem_device_ops ops = {.struct_size = sizeof(ops),
+	.send_message = send_message,
+	.set_intx = set_intx,
+	.take_ring = take_ring};
 
 void
 side_device(struct side *side, const struct shape *shape, uint64_t memory_size,
@@ -85,7 +87,7 @@ side_device(struct side *side, const struct shape *shape, uint64_t memory_size,
 	struct ivshmem_error error = {0};
 
 	*side = (struct side){0};
-	ivshmem_device_config_init(&config, shape->revision);
+	ivshmem_device_config_init(&config, sizeof(config), shape->revision);
 	config.server = shape->server;
 	config.msi = shape->msi;
 	config.ioeventfd = false;

@@ -12,7 +12,7 @@ room_config(unsigned revision, unsigned vectors)
 {
 	struct ivshmem_device_config config;
 
-	ivshmem_device_config_init(&config, revision);
+	ivshmem_device_config_init(&config, sizeof(config), revision);
 	config.vectors = vectors;
 	config.memory_size = STAGE_MEMORY;
 	config.ioeventfd = revision > 0;

@@ -191,7 +191,7 @@ embedded_attach(
 	embedded->attachment = (struct attachment){.ops = &ops, .vm = vm};
 	embedded->stop = -1;
 
-	ivshmem_kvm_config_init(&kvm);
+	ivshmem_kvm_config_init(&kvm, sizeof(kvm));
 	kvm.device = config->device;
 	kvm.vm_fd = vm->fd;
 	kvm.server = config->server;

@@ -150,7 +150,7 @@ attach_embedded(struct group *group, struct member *member, struct error *reterr
 	struct embedded_config config = {
 		.server = group->server, .device = &device, .own_routes = options->own_routes};
 
-	ivshmem_device_config_init(&device, options->revision);
+	ivshmem_device_config_init(&device, sizeof(device), options->revision);
 	device.vectors = group->vectors;
 	if (options->revision == 0) {
 		device.memory_size = GROUP_MEMORY;

@@ -200,6 +200,7 @@ write_warning(void *data, enum log_level level, const char *message)
 }
 
 static const struct ivshmem_ops session_ops = {
+	.struct_size = sizeof(session_ops),
 	.peer_joined = on_joined,
 	.peer_vectors = on_vectors,
 	.peer_left = on_left,
