@@ -76,9 +76,12 @@ static bool
 remove_all(struct ivshmem_device *device, struct triggers *triggers, uint16_t peer)
 {
 	struct ivshmem_device_ioeventfd trigger;
-	bool any = triggers->at != 0 && triggers->counts[peer] > 0;
+	bool any;
 
-	while (triggers->at != 0 && triggers->counts[peer] > 0) {
+	if (triggers->at == 0 || !triggers->counts)
+		return false;
+	any = triggers->counts[peer] > 0;
+	while (triggers->counts[peer] > 0) {
 		encode(device, triggers, peer, --triggers->counts[peer], &trigger);
 		device->ops.remove_ioeventfd(device, &trigger, device->config.data);
 	}

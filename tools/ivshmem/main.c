@@ -178,7 +178,7 @@ main(int argc, char **argv)
 		help_command(command, global_options, N_GLOBAL);
 	else if (r == PRINT_HELP)
 		help_program(commands, N_COMMANDS, global_options, N_GLOBAL);
-	else
+	else if (command)
 		return finish(run_command(command, argc - optind, argv + optind));
 	return finish(STATUS_OK);
 }
