@@ -27,7 +27,7 @@ die(const char *format, ...)
 }
 
 static void
-check(int r, const struct error *error)
+check(int r, const struct ivshmem_error *error)
 {
 	if (r < 0)
 		die("%s", error->message);
@@ -39,7 +39,7 @@ void
 guest_create(struct guest *guest, int cpu)
 {
 	struct vm_config config = {.image = VMM_GUEST_IMAGE, .cpu = cpu};
-	struct error error;
+	struct ivshmem_error error;
 
 	*guest = (struct guest){0};
 	check(vm_new(&guest->vm, &config, &error), &error);
@@ -49,7 +49,7 @@ guest_create(struct guest *guest, int cpu)
 void
 guest_boot(struct guest *guest)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	check(vm_start(guest->vm, &error), &error);
 }
@@ -131,7 +131,7 @@ guest_begin_with(struct guest *guest, enum guest_command command, const uint32_t
 uint64_t
 guest_end(struct guest *guest)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	if (guest->vm)
 		check(vm_wait(guest->vm, NULL, VM_PATIENCE_MS, &error), &error);

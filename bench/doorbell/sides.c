@@ -27,7 +27,7 @@ pause_or_die(unsigned *looks, const char *what)
 }
 
 static void
-check(int r, const struct error *error)
+check(int r, const struct ivshmem_error *error)
 {
 	if (r < 0)
 		die("%s", error->message);
@@ -104,7 +104,7 @@ embed(struct guest *guest, int cpu, const char *server, unsigned vectors, bool w
 {
 	struct ivshmem_device_config device;
 	struct embedded_config config = {.server = server, .device = &device};
-	struct error error;
+	struct ivshmem_error error;
 
 	ivshmem_device_config_init(&device, sizeof(device), 1);
 	device.vectors = (uint16_t)vectors;
@@ -134,7 +134,7 @@ static void
 connect_to(struct guest *guest, int cpu, const char *device, bool ioeventfds)
 {
 	struct remote_config config = {.path = device, .io_fds = ioeventfds};
-	struct error error;
+	struct ivshmem_error error;
 
 	guest_create(guest, cpu);
 	check(remote_attach(guest->vm, DEVICE_SLOT, &config, &error), &error);

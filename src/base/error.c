@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 int
-error_set(struct error *reterr, int code, const char *format, ...)
+error_set(struct ivshmem_error *reterr, int code, const char *format, ...)
 {
 	va_list args;
 

@@ -4,20 +4,17 @@
 
 /*
  * A failure with a sentence for the user. Functions return the negative errno; those whose failures
- * need words take a `struct error *reterr` last, which may be NULL and is filled in on failure
+ * need words take a `struct ivshmem_error *reterr` last, which may be NULL and is filled in on failure
  * only.
  */
 
-struct error {
-	int code;
-	char message[512];
-};
+#include <ivshmem/common.h>
 
 /*
  * Fill in `reterr` and return `code`, a negative errno, so that `return error_set(...)` does both.
  * The sentence says what failed first, quotes the subject, names the remedy, and has no full stop.
  */
-int error_set(struct error *reterr, int code, const char *format, ...)
+int error_set(struct ivshmem_error *reterr, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
 #endif

@@ -14,7 +14,7 @@ less(size_t a, size_t b)
 }
 
 int
-sized_check(size_t struct_size, size_t first, const char *name, struct error *reterr)
+sized_check(size_t struct_size, size_t first, const char *name, struct ivshmem_error *reterr)
 {
 	if (struct_size < first)
 		return error_set(reterr, -EINVAL,
@@ -29,7 +29,7 @@ sized_check(size_t struct_size, size_t first, const char *name, struct error *re
 
 int
 sized_in(void *to, size_t size, size_t first, const void *from, const char *name,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	const unsigned char *bytes = from;
 	size_t given;

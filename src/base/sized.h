@@ -29,11 +29,11 @@
 	sized_check((to)->struct_size, SIZED_FIRST(type, last), #type, reterr)
 
 /* -EINVAL: struct_size was not set. -E2BIG: it cannot be that large. */
-int sized_check(size_t struct_size, size_t first, const char *name, struct error *reterr);
+int sized_check(size_t struct_size, size_t first, const char *name, struct ivshmem_error *reterr);
 
 /* 0, or with `to` untouched what sized_check() says, or -E2BIG: something is set that we do not know. */
 int sized_in(void *to, size_t size, size_t first, const void *from, const char *name,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* Fill in the caller's struct of `room` bytes from ours: as much as it has room for, and 0 in what we do
  * not know. */

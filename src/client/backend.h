@@ -30,7 +30,8 @@ struct backend {
 	 * Attach to `address`, the target without its scheme, by client->deadline (clock_now()). On
 	 * failure everything that was opened is closed again: close() is not called.
 	 */
-	int (*open)(struct ivshmem_client *client, const char *address, struct error *reterr);
+	int (*open)(
+		struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr);
 
 	/* Both are NULL if the back end does not know who is connected. */
 	int (*peers)(const struct ivshmem_client *client, uint16_t *ids, size_t max);
@@ -130,11 +131,11 @@ struct pci_device {
  * Resolve "auto", "0000:00:05.0" or "00:05.0" to an ivshmem device. The error names the devices
  * there are when "auto" is ambiguous, and what to do when there is none.
  */
-int pci_find(const char *address, struct pci_device *ret_device, struct error *reterr);
+int pci_find(const char *address, struct pci_device *ret_device, struct ivshmem_error *reterr);
 
 /* Which back end serves the device: by `name` if not NULL, else by the driver bound to it. */
 int pci_choose_backend(const struct pci_device *device, const char *name,
-	const struct backend **ret_backend, struct error *reterr);
+	const struct backend **ret_backend, struct ivshmem_error *reterr);
 
 /*
  * How the kernel maps [start, start + size): from its list of memory types if it can be read, else

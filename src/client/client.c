@@ -159,7 +159,7 @@ forward_log(void *data, enum log_level level, const char *message)
 /* The back end for `target`, and the part of it that is the back end's own business. */
 static int
 resolve(const char *target, const char *name, const struct backend **ret_backend,
-	const char **ret_address, struct error *reterr)
+	const char **ret_address, struct ivshmem_error *reterr)
 {
 	static const struct {
 		const char *scheme;
@@ -198,7 +198,7 @@ resolve(const char *target, const char *name, const struct backend **ret_backend
 
 static int
 attach(struct ivshmem_client *client, const char *target, const struct ivshmem_options *given,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	const struct backend *backend = &backend_unix;
 	struct ivshmem_options options = {0};
@@ -234,7 +234,7 @@ EXPORT int
 ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 	const struct ivshmem_options *options, struct ivshmem_error *reterr)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	struct ivshmem_client *client;
 	int r;
 
@@ -249,10 +249,8 @@ ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 		r = attach(client, target, options, &error);
 	if (r < 0) {
 		ivshmem_detach(client);
-		if (reterr) {
-			reterr->code = error.code;
-			memcpy(reterr->message, error.message, sizeof(reterr->message));
-		}
+		if (reterr)
+			*reterr = error;
 		return r;
 	}
 	*ret_client = client;

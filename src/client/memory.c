@@ -27,7 +27,8 @@ struct object {
 
 /* Cut ",ro" or ",rw" off. One that is part of the name itself has another one behind it. */
 static int
-split_address(const char *address, char name[PATH_MAX], bool *ret_read_only, struct error *reterr)
+split_address(
+	const char *address, char name[PATH_MAX], bool *ret_read_only, struct ivshmem_error *reterr)
 {
 	size_t length = strlen(address);
 	bool read_only = length >= 3 && strcmp(address + length - 3, ",ro") == 0;
@@ -49,7 +50,7 @@ split_address(const char *address, char name[PATH_MAX], bool *ret_read_only, str
 /* ---- opening --------------------------------------------------------------------------------- */
 
 static int
-open_failed(const struct object *object, int code, struct error *reterr)
+open_failed(const struct object *object, int code, struct ivshmem_error *reterr)
 {
 	const char *what = object->what;
 
@@ -85,7 +86,7 @@ open_failed(const struct object *object, int code, struct error *reterr)
 }
 
 static int
-check_memory(const struct object *object, int fd, struct error *reterr)
+check_memory(const struct object *object, int fd, struct ivshmem_error *reterr)
 {
 	long page = sysconf(_SC_PAGESIZE);
 	struct stat st;
@@ -114,13 +115,14 @@ check_memory(const struct object *object, int fd, struct error *reterr)
 }
 
 static int
-object_attach(struct ivshmem_client *client, const struct object *object, struct error *reterr)
+object_attach(
+	struct ivshmem_client *client, const struct object *object, struct ivshmem_error *reterr)
 {
 	/* Nothing may happen to what turns out to be no memory: a pipe is not waited for, a terminal
 	 * does not become ours. */
 	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	_fd_cleanup_ int fd = open(object->path, flags | (object->read_only ? O_RDONLY : O_RDWR));
-	struct error error;
+	struct ivshmem_error error;
 	uint64_t size;
 	void *memory;
 	int r;
@@ -143,7 +145,7 @@ object_attach(struct ivshmem_client *client, const struct object *object, struct
 }
 
 static int
-shm_attach(struct ivshmem_client *client, const char *address, struct error *reterr)
+shm_attach(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
 {
 	struct object object;
 	char name[PATH_MAX];
@@ -158,7 +160,7 @@ shm_attach(struct ivshmem_client *client, const char *address, struct error *ret
 }
 
 static int
-file_attach(struct ivshmem_client *client, const char *address, struct error *reterr)
+file_attach(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
 {
 	struct object object;
 	int r = split_address(address, object.path, &object.read_only, reterr);

@@ -218,7 +218,7 @@ compare_devices(const void *a, const void *b)
 
 /* All ivshmem devices of the machine, to be freed, in the order of their addresses. */
 static int
-list_devices(struct pci_device **ret_devices, size_t *ret_n, struct error *reterr)
+list_devices(struct pci_device **ret_devices, size_t *ret_n, struct ivshmem_error *reterr)
 {
 	struct pci_device *devices = NULL;
 	char path[PATH_MAX];
@@ -289,7 +289,7 @@ format_devices(const struct pci_device *devices, size_t n, char buffer[DEVICES_T
 }
 
 static int
-error_no_device(struct error *reterr)
+error_no_device(struct ivshmem_error *reterr)
 {
 	return error_set(reterr, -ENOENT,
 		"this machine has no ivshmem PCI device (%04x:%04x): start the VM with `-device "
@@ -299,7 +299,7 @@ error_no_device(struct error *reterr)
 }
 
 static int
-find_only_device(struct pci_device *ret_device, struct error *reterr)
+find_only_device(struct pci_device *ret_device, struct ivshmem_error *reterr)
 {
 	char text[DEVICES_TEXT_MAX];
 	struct pci_device *devices = NULL;
@@ -322,7 +322,7 @@ find_only_device(struct pci_device *ret_device, struct error *reterr)
 
 /* There is no device at the address asked for, or one that is not ours: say which ones are. */
 static int
-error_not_found(int code, const char *what, struct error *reterr)
+error_not_found(int code, const char *what, struct ivshmem_error *reterr)
 {
 	char text[DEVICES_TEXT_MAX];
 	struct pci_device *devices = NULL;
@@ -341,7 +341,7 @@ error_not_found(int code, const char *what, struct error *reterr)
 }
 
 int
-pci_find(const char *address, struct pci_device *ret_device, struct error *reterr)
+pci_find(const char *address, struct pci_device *ret_device, struct ivshmem_error *reterr)
 {
 	struct pci_device device = {0};
 	uint64_t vendor = 0, model = 0;
@@ -392,7 +392,7 @@ pci_bind_commands(const struct pci_device *device, char buffer[PCI_COMMANDS_MAX]
 }
 
 int
-pci_check_bars(const struct pci_device *device, struct error *reterr)
+pci_check_bars(const struct pci_device *device, struct ivshmem_error *reterr)
 {
 	if (device->bar_size[IVSHMEM_BAR_REGISTERS] < IVSHMEM_BAR_REGISTERS_SIZE)
 		return error_set(reterr, -ENODEV,
@@ -413,8 +413,8 @@ pci_check_bars(const struct pci_device *device, struct error *reterr)
 }
 
 int
-pci_check_id(
-	const struct pci_device *device, uint32_t position, uint16_t *ret_id, struct error *reterr)
+pci_check_id(const struct pci_device *device, uint32_t position, uint16_t *ret_id,
+	struct ivshmem_error *reterr)
 {
 	/* A revision 0 device reads -1 until its server has told it; so does one that is not there
 	 * any more. */
@@ -437,7 +437,7 @@ driver_is_passive(const char *driver)
 
 int
 pci_choose_backend(const struct pci_device *device, const char *name,
-	const struct backend **ret_backend, struct error *reterr)
+	const struct backend **ret_backend, struct ivshmem_error *reterr)
 {
 	static const struct backend *const backends[] = {&backend_vfio, &backend_sysfs};
 	char commands[PCI_COMMANDS_MAX];

@@ -34,11 +34,11 @@ int pci_read_link(const struct pci_device *device, const char *name, char *buffe
 char *pci_bind_commands(const struct pci_device *device, char buffer[PCI_COMMANDS_MAX]);
 
 /* -ENODEV and a sentence if registers or memory are absent, or were given no address. */
-int pci_check_bars(const struct pci_device *device, struct error *reterr);
+int pci_check_bars(const struct pci_device *device, struct ivshmem_error *reterr);
 
 /* From the register IVSHMEM_REG_IV_POSITION to an id. -ENODEV if that is not one. */
-int pci_check_id(
-	const struct pci_device *device, uint32_t position, uint16_t *ret_id, struct error *reterr);
+int pci_check_id(const struct pci_device *device, uint32_t position, uint16_t *ret_id,
+	struct ivshmem_error *reterr);
 
 /*
  * Look [start, start + size) up in the text of the kernel's list of memory types: the type of the

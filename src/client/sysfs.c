@@ -137,7 +137,7 @@ set_memory_decoding(const struct sysfs *sysfs)
  * processes may have come to rely on it.
  */
 static int
-enable_device(const struct sysfs *sysfs, struct error *reterr)
+enable_device(const struct sysfs *sysfs, struct ivshmem_error *reterr)
 {
 	char path[PATH_MAX];
 	_fd_cleanup_ int fd = -1;
@@ -158,7 +158,8 @@ enable_device(const struct sysfs *sysfs, struct error *reterr)
 }
 
 static int
-error_cannot_map(const struct sysfs *sysfs, int code, const char *path, struct error *reterr)
+error_cannot_map(
+	const struct sysfs *sysfs, int code, const char *path, struct ivshmem_error *reterr)
 {
 	if (code == -EPERM)
 		return error_set(reterr, code,
@@ -181,7 +182,7 @@ error_cannot_map(const struct sysfs *sysfs, int code, const char *path, struct e
 
 static int
 map_resource(const struct sysfs *sysfs, const char *name, size_t size, void **ret_address,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	char path[PATH_MAX];
 	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, name), O_RDWR | O_CLOEXEC);
@@ -204,7 +205,7 @@ map_resource(const struct sysfs *sysfs, const char *name, size_t size, void **re
 }
 
 static int
-map_registers(struct sysfs *sysfs, struct error *reterr)
+map_registers(struct sysfs *sysfs, struct ivshmem_error *reterr)
 {
 	int r = map_resource(sysfs, "resource0", sysfs->page, &sysfs->registers_page, reterr);
 
@@ -229,7 +230,7 @@ map_words(struct sysfs *sysfs)
 	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, "config"), O_RDONLY | O_CLOEXEC);
 	uint8_t space[256];
 	struct words words;
-	struct error error;
+	struct ivshmem_error error;
 	ssize_t n = fd < 0 ? -1 : pread(fd, space, sizeof(space), 0);
 
 	if (n < 0)
@@ -258,7 +259,7 @@ map_words(struct sysfs *sysfs)
  * would leave the processor one by one. Whoever was given only the other file uses that.
  */
 static int
-map_memory(struct sysfs *sysfs, enum ivshmem_mapping *ret_mapping, struct error *reterr)
+map_memory(struct sysfs *sysfs, enum ivshmem_mapping *ret_mapping, struct ivshmem_error *reterr)
 {
 	size_t size = (size_t)sysfs->pci.bar_size[IVSHMEM_BAR_MEMORY];
 	char path[PATH_MAX];
@@ -292,7 +293,7 @@ sysfs_free(struct sysfs *sysfs)
 
 static int
 attach(struct sysfs *sysfs, const char *address, uint16_t *ret_id,
-	enum ivshmem_mapping *ret_mapping, struct error *reterr)
+	enum ivshmem_mapping *ret_mapping, struct ivshmem_error *reterr)
 {
 	struct loop *loop = sysfs->client->loop;
 	int r;
@@ -332,7 +333,7 @@ attach(struct sysfs *sysfs, const char *address, uint16_t *ret_id,
 }
 
 static int
-sysfs_open(struct ivshmem_client *client, const char *address, struct error *reterr)
+sysfs_open(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
 {
 	struct sysfs *sysfs = calloc(1, sizeof(*sysfs));
 	enum ivshmem_mapping mapping = IVSHMEM_MAPPING_UNKNOWN;

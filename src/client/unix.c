@@ -80,7 +80,7 @@ identified(struct uplink *uplink)
 }
 
 static int
-take_memory(struct uplink *uplink, int *fd, struct error *reterr)
+take_memory(struct uplink *uplink, int *fd, struct ivshmem_error *reterr)
 {
 	struct ivshmem_client *client = connection_of(uplink)->client;
 	int r;
@@ -134,7 +134,7 @@ handled(struct uplink *uplink)
 }
 
 static void
-lost(struct uplink *uplink, const struct error *error)
+lost(struct uplink *uplink, const struct ivshmem_error *error)
 {
 	struct connection *connection = connection_of(uplink);
 
@@ -158,7 +158,7 @@ static const struct uplink_ops uplink_ops = {
  * duty: what it gave us works on, and the application will be told.
  */
 static int
-settle(struct connection *connection, struct error *reterr)
+settle(struct connection *connection, struct ivshmem_error *reterr)
 {
 	struct ivshmem_client *client = connection->client;
 	int r = uplink_settle(&connection->uplink, 0, QUIET, SILENCE, client->deadline, reterr);
@@ -186,7 +186,7 @@ connection_free(struct connection *connection)
 
 static int
 open_uplink(struct connection *connection, enum uplink_kind kind, const char *path,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct uplink *uplink = &connection->uplink;
 	uint64_t deadline = connection->client->deadline;
@@ -204,7 +204,7 @@ open_uplink(struct connection *connection, enum uplink_kind kind, const char *pa
 
 static int
 open_connection(struct ivshmem_client *client, enum uplink_kind kind, const char *path,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct connection *connection = calloc(1, sizeof(*connection));
 	int r;
@@ -226,13 +226,13 @@ open_connection(struct ivshmem_client *client, enum uplink_kind kind, const char
 }
 
 static int
-unix_open(struct ivshmem_client *client, const char *path, struct error *reterr)
+unix_open(struct ivshmem_client *client, const char *path, struct ivshmem_error *reterr)
 {
 	return open_connection(client, UPLINK_MEMBER, path, reterr);
 }
 
 static int
-observe_open(struct ivshmem_client *client, const char *path, struct error *reterr)
+observe_open(struct ivshmem_client *client, const char *path, struct ivshmem_error *reterr)
 {
 	return open_connection(client, UPLINK_OBSERVER, path, reterr);
 }

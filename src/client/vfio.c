@@ -29,7 +29,7 @@
 
 int
 vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_info *ret_info,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
 	int r;
@@ -49,7 +49,7 @@ vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_info
  * the device cannot send an MSI.
  */
 static int
-enable_device(const struct vfio *vfio, struct error *reterr)
+enable_device(const struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	struct vfio_region_info config = {0};
 	uint16_t command;
@@ -85,7 +85,7 @@ vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info, si
 }
 
 static int
-map_registers(struct vfio *vfio, struct error *reterr)
+map_registers(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	struct vfio_region_info info = {0};
 	int r = vfio_get_region(vfio, IVSHMEM_BAR_REGISTERS, &info, reterr);
@@ -194,7 +194,7 @@ write_word(const struct vfio *vfio, uint16_t peer, unsigned vector)
 }
 
 static int
-map_memory(struct vfio *vfio, struct error *reterr)
+map_memory(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	struct vfio_region_info info = {0};
 	int r = vfio_get_region(vfio, IVSHMEM_BAR_MEMORY, &info, reterr);
@@ -236,7 +236,7 @@ vfio_free(struct vfio *vfio)
 }
 
 static int
-attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct error *reterr)
+attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct ivshmem_error *reterr)
 {
 	struct vfio_device_info device = {0};
 	uint32_t position = UINT32_MAX;
@@ -274,7 +274,7 @@ attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct error *r
 }
 
 static int
-vfio_open(struct ivshmem_client *client, const char *address, struct error *reterr)
+vfio_open(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
 {
 	struct vfio *vfio = calloc(1, sizeof(*vfio));
 	uint16_t id = 0;

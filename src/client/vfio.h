@@ -38,10 +38,11 @@ struct vfio {
 };
 
 /* Fill in container, group and device, and ask for the latter's numbers. */
-int vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct error *reterr);
+int vfio_open_device(
+	struct vfio *vfio, struct vfio_device_info *ret_info, struct ivshmem_error *reterr);
 
 int vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_info *ret_info,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* Map the first `length` bytes of a region. */
 int vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info, size_t length,
@@ -49,10 +50,10 @@ int vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info
 
 /* Tell the client when the device is unplugged. */
 int vfio_watch_unplug(
-	struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr);
+	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr);
 
 /* Give the client a vector for each that the device has, which may be none. */
 int vfio_add_vectors(
-	struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr);
+	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr);
 
 #endif

@@ -45,7 +45,7 @@ no_iommu_mode(void)
 }
 
 static int
-error_no_group(const struct pci_device *pci, struct error *reterr)
+error_no_group(const struct pci_device *pci, struct ivshmem_error *reterr)
 {
 	static const char remedy[] =
 		"start the VM with `-machine q35 -device intel-iommu,intremap=on` and boot the "
@@ -68,7 +68,7 @@ error_no_group(const struct pci_device *pci, struct error *reterr)
  * that it makes up.
  */
 static int
-find_group(struct vfio *vfio, struct error *reterr)
+find_group(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	static const char made_up[] = "vfio-noiommu\n";
 	char number[16], path[PATH_MAX], name[sizeof(made_up)] = "";
@@ -88,7 +88,7 @@ find_group(struct vfio *vfio, struct error *reterr)
 }
 
 static int
-check_driver(struct vfio *vfio, struct error *reterr)
+check_driver(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	const struct pci_device *pci = &vfio->pci;
 	char commands[PCI_COMMANDS_MAX];
@@ -109,7 +109,7 @@ check_driver(struct vfio *vfio, struct error *reterr)
 }
 
 static int
-error_no_iommu_right(const struct vfio *vfio, struct error *reterr)
+error_no_iommu_right(const struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	return error_set(reterr, -EPERM,
 		"PCI device %s is behind no IOMMU, so that only programs with CAP_SYS_RAWIO, such "
@@ -119,7 +119,7 @@ error_no_iommu_right(const struct vfio *vfio, struct error *reterr)
 }
 
 static int
-open_group(struct vfio *vfio, struct error *reterr)
+open_group(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	char path[64];
 	int r;
@@ -150,7 +150,7 @@ open_group(struct vfio *vfio, struct error *reterr)
 }
 
 static int
-open_container(struct vfio *vfio, struct error *reterr)
+open_container(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	int r;
 
@@ -186,7 +186,7 @@ driver_is_viable(const char *driver)
 
 /* Name the first device in our group whose driver keeps the group from being used. */
 static int
-error_not_viable(const struct vfio *vfio, struct error *reterr)
+error_not_viable(const struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	struct pci_device other = {0};
 	char path[PATH_MAX];
@@ -220,7 +220,7 @@ error_not_viable(const struct vfio *vfio, struct error *reterr)
 }
 
 static int
-join_group_and_container(struct vfio *vfio, struct error *reterr)
+join_group_and_container(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	struct vfio_group_status status = {.argsz = sizeof(status)};
 	unsigned long type;
@@ -266,7 +266,7 @@ join_group_and_container(struct vfio *vfio, struct error *reterr)
 }
 
 int
-vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct error *reterr)
+vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct ivshmem_error *reterr)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
 	int r = check_driver(vfio, reterr);

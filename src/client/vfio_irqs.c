@@ -67,7 +67,8 @@ on_unplug(struct loop_source *source, uint32_t events)
 
 /* The kernel asks for the device back through an interrupt of its own; old kernels lack it. */
 int
-vfio_watch_unplug(struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr)
+vfio_watch_unplug(
+	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr)
 {
 	int r;
 
@@ -89,7 +90,7 @@ vfio_watch_unplug(struct vfio *vfio, const struct vfio_device_info *device, stru
 }
 
 static int
-create_eventfds(int32_t *fds, unsigned n, struct error *reterr)
+create_eventfds(int32_t *fds, unsigned n, struct ivshmem_error *reterr)
 {
 	for (unsigned i = 0; i < n; i++) {
 		int r;
@@ -150,7 +151,7 @@ fill_msix_table(const struct vfio *vfio)
 #endif
 
 static int
-arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct error *reterr)
+arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct ivshmem_error *reterr)
 {
 	int r;
 
@@ -182,7 +183,8 @@ arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct error *reterr)
 
 /* A device without MSI-X, such as ivshmem-plain, has no vectors, which is fine. */
 int
-vfio_add_vectors(struct vfio *vfio, const struct vfio_device_info *device, struct error *reterr)
+vfio_add_vectors(
+	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr)
 {
 	unsigned n = count_irqs(vfio, device, VFIO_PCI_MSIX_IRQ_INDEX);
 	int32_t *fds;

@@ -6,9 +6,9 @@
 #include <device/doorbells.h>
 #include <device/effects.h>
 #include <device/msix.h>
-#include <device/report.h>
 #include <device/triggers.h>
 
+#include <base/error.h>
 #include <base/sized.h>
 
 #include <errno.h>
@@ -43,12 +43,11 @@ static int
 take(struct ivshmem_device_config *config, struct ivshmem_device_ops *ops,
 	const struct ivshmem_device_config *given, struct ivshmem_error *reterr)
 {
-	struct error error = {0};
-	int r = SIZED_IN(struct ivshmem_device_config, data, config, given, &error);
+	int r = SIZED_IN(struct ivshmem_device_config, data, config, given, reterr);
 
-	if (r == 0 && config->ops)
-		r = SIZED_IN(struct ivshmem_device_ops, log, ops, config->ops, &error);
-	return r < 0 ? report_error(reterr, r, "%s", error.message) : 0;
+	return r == 0 && config->ops
+		       ? SIZED_IN(struct ivshmem_device_ops, log, ops, config->ops, reterr)
+		       : r;
 }
 
 static int
@@ -58,25 +57,25 @@ check_server(const struct ivshmem_device_config *config, const struct personalit
 	int r;
 
 	if (config->vectors < 1 || config->vectors > IVSHMEM_MAX_VECTORS)
-		return report_error(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
+		return error_set(reterr, -EINVAL, "vectors must be 1 to %d, not %u",
 			IVSHMEM_MAX_VECTORS, config->vectors);
 	r = personality_check_interrupts(personality, config, reterr);
 	if (r < 0)
 		return r;
 	if (config->doorbell_bar && !personality->bars[IVSHMEM_BAR_DOORBELL])
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"revision %u has no doorbell-bar: switch it off, or use revision 1",
 			personality->number);
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
-		return report_error(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
+		return error_set(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
 	if (config->id == IVSHMEM_DEVICE_NO_ID && !personality->allows_late)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"revision %u cannot be created before the server told its id",
 			personality->number);
 	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->master_is_id_0 &&
 		config->id != 0)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"master must connect before any peer: the id is %" PRId32
 			" instead of 0; start this one first, or use master=auto",
 			config->id);
@@ -90,16 +89,16 @@ check_config(const struct ivshmem_device_config *config, const struct personalit
 	uint64_t size = config->memory_size;
 
 	if (size == 0 || (size & (size - 1)) != 0)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"memory size must be a power of two, which %" PRIu64 " bytes is not", size);
 	if (size < IVSHMEM_DEVICE_MIN_MEMORY || size > personality->max_memory)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"memory size must be %" PRIu64 " to %" PRIu64
 			" bytes in revision %u, not %" PRIu64,
 			IVSHMEM_DEVICE_MIN_MEMORY, personality->max_memory, personality->number,
 			size);
 	if ((unsigned)config->master >= IVSHMEM_DEVICE_MASTER_COUNT)
-		return report_error(reterr, -EINVAL, "master must be on, off or auto, not %u",
+		return error_set(reterr, -EINVAL, "master must be on, off or auto, not %u",
 			(unsigned)config->master);
 	return config->server ? check_server(config, personality, reterr) : 0;
 }
@@ -144,7 +143,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		return r;
 	personality = personality_find(config.revision);
 	if (!personality)
-		return report_error(
+		return error_set(
 			reterr, -EINVAL, "revision must be 0 or 1, not %u", config.revision);
 	r = check_config(&config, personality, reterr);
 	if (r < 0)
@@ -152,7 +151,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 
 	device = calloc(1, sizeof(*device));
 	if (!device)
-		return report_error(reterr, -ENOMEM, "out of memory");
+		return error_set(reterr, -ENOMEM, "out of memory");
 	device->personality = personality;
 	device->config = config;
 	device->ops = ops;
@@ -168,7 +167,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 		r = triggers_init(device);
 	if (r < 0) {
 		ivshmem_device_free(device);
-		return report_error(reterr, r, "out of memory");
+		return error_set(reterr, r, "out of memory");
 	}
 	*ret_device = device;
 	return 0;
@@ -234,15 +233,15 @@ ivshmem_device_set_memory(
 	uint64_t wanted = device->config.memory_size;
 
 	if (device->has_memory)
-		return report_error(reterr, -EALREADY,
+		return error_set(reterr, -EALREADY,
 			"unexpected shared memory message: the device has its memory already");
 	if (size < wanted)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
 			": give the device a smaller size, or the server a larger memory",
 			size, wanted);
 	if (size > wanted && !device->personality->allows_larger)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
 			"; in revision %u they must be equal",
 			size, wanted, device->personality->number);

@@ -4,7 +4,7 @@
 
 #include <device/personality.h>
 
-#include <device/report.h>
+#include <base/error.h>
 
 #include <errno.h>
 
@@ -71,11 +71,11 @@ personality_check_interrupts(const struct personality *personality,
 	const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
 {
 	if (!config->msi && !personality->pin)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"revision %u has no INTx, so msi cannot be off; use revision 0",
 			personality->number);
 	if (config->ioeventfd && !config->msi)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"ioeventfd/irqfd needs MSI: switch ioeventfd off or msi on");
 	return 0;
 }

@@ -3,8 +3,8 @@
 /* The properties as text: the 2010 device's and today's. Nothing here touches a device. */
 
 #include <device/personality.h>
-#include <device/report.h>
 
+#include <base/error.h>
 #include <base/parse.h>
 #include <base/sized.h>
 
@@ -99,13 +99,13 @@ parse_element(char *element, enum kind kind, struct ivshmem_device_properties *r
 		state = "off";
 	}
 	if (!property)
-		return report_error(reterr, -EINVAL, "there is no property '%s'", element);
+		return error_set(reterr, -EINVAL, "there is no property '%s'", element);
 	if (kind && !(property->kinds & kind))
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"this device has no property '%s': it belongs to another revision or kind",
 			property->name);
 	if (!value && !property->is_switch)
-		return report_error(reterr, -EINVAL, "property '%s' needs a value", property->name);
+		return error_set(reterr, -EINVAL, "property '%s' needs a value", property->name);
 	property_set(result, property, value ? value : state);
 	return 0;
 }
@@ -115,15 +115,14 @@ ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	struct ivshmem_device_properties *ret_properties, struct ivshmem_error *reterr)
 {
 	struct ivshmem_device_properties result = {0};
-	struct error error = {0};
 	unsigned revision = 0;
 	enum kind kind = 0;
 	bool first = true;
 	char *element;
-	int r = SIZED_CHECK(struct ivshmem_device_properties, doorbell_bar, ret_properties, &error);
+	int r = SIZED_CHECK(struct ivshmem_device_properties, doorbell_bar, ret_properties, reterr);
 
 	if (r < 0)
-		return report_error(reterr, r, "%s", error.message);
+		return r;
 	if (*text == '\0')
 		text = NULL;
 	while ((element = next_element(&text))) {
@@ -161,16 +160,16 @@ parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 	int r = parse_size(text, &size);
 
 	if (r < 0)
-		return report_error(reterr, r,
+		return error_set(reterr, r,
 			r == -ERANGE
 				? "size '%s' is too large"
 				: "'%s' is not a size: write a number of bytes, or a number with K, M, G or T behind it",
 			text);
 	if (size == 0 || (size & (size - 1)) != 0)
-		return report_error(
+		return error_set(
 			reterr, -EINVAL, "size must be a power of two, which '%s' is not", text);
 	if (size < IVSHMEM_DEVICE_MIN_MEMORY)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"size '%s' is less than a page, 4096 bytes; for MiB, write %sM", text,
 			text);
 	*ret_size = size;
@@ -194,13 +193,13 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 	else if (text[digits] != 'M' && text[digits] != 'm' && text[digits] != '\0')
 		digits = 0;
 	if (digits == 0 || (text[digits] != '\0' && text[digits + 1] != '\0'))
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"invalid RAM size: '%s'; give a number of MiB, or one with M or G behind it",
 			text);
 	if (!fits || number >> (63 - shift) != 0)
-		return report_error(reterr, -ERANGE, "invalid RAM size: '%s' is too large", text);
+		return error_set(reterr, -ERANGE, "invalid RAM size: '%s' is too large", text);
 	if (number == 0 || (number & (number - 1)) != 0)
-		return report_error(
+		return error_set(
 			reterr, -EINVAL, "size must be a power of two, which '%s' is not", text);
 	*ret_size = number << shift;
 	return 0;
@@ -217,7 +216,7 @@ parse_switch(const char *name, const char *text, bool *ret_on, struct ivshmem_er
 		*ret_on = i % 2 == 1;
 		return 0;
 	}
-	return report_error(reterr, -EINVAL, "%s must be on or off, not '%s'", name, text);
+	return error_set(reterr, -EINVAL, "%s must be on or off, not '%s'", name, text);
 }
 
 static int
@@ -226,7 +225,7 @@ parse_vectors(const char *text, unsigned *ret_vectors, struct ivshmem_error *ret
 	int r = parse_uint(text, 1, IVSHMEM_MAX_VECTORS, ret_vectors);
 
 	if (r < 0)
-		return report_error(reterr, r, "vectors must be a number from 1 to %d, not '%s'",
+		return error_set(reterr, r, "vectors must be a number from 1 to %d, not '%s'",
 			IVSHMEM_MAX_VECTORS, text);
 	return 0;
 }
@@ -239,7 +238,7 @@ parse_role(const char *text, enum ivshmem_device_master *ret_master, struct ivsh
 	else if (strcmp(text, "peer") == 0)
 		*ret_master = IVSHMEM_DEVICE_MASTER_OFF;
 	else
-		return report_error(reterr, -EINVAL, "role must be peer or master, not '%s'", text);
+		return error_set(reterr, -EINVAL, "role must be peer or master, not '%s'", text);
 	return 0;
 }
 
@@ -253,8 +252,7 @@ parse_master(const char *text, enum ivshmem_device_master *ret_master, struct iv
 		return 0;
 	}
 	if (parse_switch("master", text, &on, NULL) < 0)
-		return report_error(
-			reterr, -EINVAL, "master must be on, off or auto, not '%s'", text);
+		return error_set(reterr, -EINVAL, "master must be on, off or auto, not '%s'", text);
 	*ret_master = on ? IVSHMEM_DEVICE_MASTER_ON : IVSHMEM_DEVICE_MASTER_OFF;
 	return 0;
 }
@@ -268,13 +266,13 @@ check_chardev(const char *text, struct ivshmem_error *reterr)
 
 	if (text[scheme] == ':') {
 		if (strncmp(text, "unix:", 5) != 0)
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"chardev must be a UNIX socket, unix:PATH or a path, not '%s'",
 				text);
 		path = text + 5;
 	}
 	if (*path == '\0')
-		return report_error(reterr, -EINVAL, "chardev '%s' names no socket", text);
+		return error_set(reterr, -EINVAL, "chardev '%s' names no socket", text);
 	return 0;
 }
 
@@ -286,19 +284,19 @@ check_revision_properties(const struct ivshmem_device_properties *given,
 {
 	if (personality->has_role) {
 		if (given->memdev)
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"revision %u has no memdev: use shm, or revision 1",
 				personality->number);
 		if (given->master)
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"revision %u has no master=%s: use role=master or role=peer",
 				personality->number, given->master);
 		if (given->doorbell_bar)
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"revision %u has no doorbell-bar: use revision 1",
 				personality->number);
 	} else if (given->role) {
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"revision %u has no role=%s: use master=on, off or auto",
 			personality->number, given->role);
 	}
@@ -342,10 +340,10 @@ check_values(const struct ivshmem_device_properties *given, const struct persona
 	if (r < 0)
 		return r;
 	if (config->doorbell_bar && !given->chardev)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"doorbell-bar needs a server: without one there is nobody to ring");
 	if (given->size && config->memory_size > personality->max_memory)
-		return report_error(reterr, -ERANGE,
+		return error_set(reterr, -ERANGE,
 			"size '%s' is more than revision %u allows: at most %" PRIu64 " MiB",
 			given->size, personality->number, personality->max_memory >> 20);
 	return 0;
@@ -360,14 +358,14 @@ check_source(const struct ivshmem_device_properties *given, const struct persona
 
 	*ret_warning = NULL;
 	if (n == 0)
-		return report_error(reterr, -EINVAL, "must give chardev or %s",
+		return error_set(reterr, -EINVAL, "must give chardev or %s",
 			personality->has_role ? "shm" : "memdev (or shm)");
 	if (given->shm && !given->chardev && *given->shm == '\0')
-		return report_error(reterr, -EINVAL, "shm must name an object");
+		return error_set(reterr, -EINVAL, "shm must name an object");
 	if (n == 1)
 		return 0;
 	if (!personality->has_role)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"the memory can come from one place only: give one of chardev, shm and memdev");
 	*ret_warning =
 		"both chardev and shm were given: shm is ignored, the memory comes from the server";
@@ -382,17 +380,16 @@ ivshmem_device_configure(const struct ivshmem_device_properties *theirs, unsigne
 	const struct personality *personality = personality_find(number);
 	struct ivshmem_device_properties given;
 	struct ivshmem_device_config config;
-	struct error error = {0};
 	const char *warning;
 	int r;
 
-	r = SIZED_IN(struct ivshmem_device_properties, doorbell_bar, &given, theirs, &error);
+	r = SIZED_IN(struct ivshmem_device_properties, doorbell_bar, &given, theirs, reterr);
 	if (r == 0)
-		r = SIZED_CHECK(struct ivshmem_device_config, data, ret_config, &error);
+		r = SIZED_CHECK(struct ivshmem_device_config, data, ret_config, reterr);
 	if (r < 0)
-		return report_error(reterr, r, "%s", error.message);
+		return r;
 	if (!personality)
-		return report_error(reterr, -EINVAL, "revision must be 0 or 1, not %u", number);
+		return error_set(reterr, -EINVAL, "revision must be 0 or 1, not %u", number);
 	ivshmem_device_config_init(&config, sizeof(config), number);
 	r = check_revision_properties(&given, personality, reterr);
 	if (r >= 0)

@@ -6,20 +6,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-int
-report_error(struct ivshmem_error *reterr, int code, const char *format, ...)
-{
-	va_list args;
-
-	if (!reterr)
-		return code;
-	reterr->code = code;
-	va_start(args, format);
-	vsnprintf(reterr->message, sizeof(reterr->message), format, args);
-	va_end(args);
-	return code;
-}
-
 void
 report_warning(struct ivshmem_device *device, enum warning kind, const char *format, ...)
 {

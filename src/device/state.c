@@ -31,7 +31,8 @@
 #include <device/doorbells.h>
 #include <device/effects.h>
 #include <device/msix.h>
-#include <device/report.h>
+
+#include <base/error.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -148,10 +149,10 @@ check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format fo
 	const char *what, struct ivshmem_error *reterr)
 {
 	if (ivshmem_device_state_size(device, format) == 0)
-		return report_error(reterr, -EINVAL, "revision %u has no saved state of format %d",
+		return error_set(reterr, -EINVAL, "revision %u has no saved state of format %d",
 			device->personality->number, (int)format);
 	if (!ivshmem_device_is_master(device))
-		return report_error(reterr, -EPERM,
+		return error_set(reterr, -EPERM,
 			"cannot %s the device: migration is disabled because of peer mode; only the master (role=master, master=on) can",
 			what);
 	return 0;
@@ -198,7 +199,7 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format fo
 	if (r < 0)
 		return r;
 	if (size < need)
-		return report_error(reterr, -ENOSPC,
+		return error_set(reterr, -ENOSPC,
 			"a buffer of %zu bytes is too small for a state of %zu bytes", size, need);
 	take_rings(device);
 	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
@@ -239,7 +240,7 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 	uint64_t memory;
 
 	if (size < HEADER_SIZE || memcmp(at, magic, MAGIC_SIZE) != 0)
-		return report_error(reterr, -EINVAL, "this is no saved state of an ivshmem device");
+		return error_set(reterr, -EINVAL, "this is no saved state of an ivshmem device");
 	at += MAGIC_SIZE;
 	version = get_be32(&at);
 	length = get_be32(&at);
@@ -250,28 +251,28 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 	memory = (uint64_t)get_be32(&at) << 32;
 	memory |= get_be32(&at);
 	if (version > STATE_VERSION)
-		return report_error(reterr, -EPROTONOSUPPORT,
+		return error_set(reterr, -EPROTONOSUPPORT,
 			"saved state has version %" PRIu32 ", newer than %d", version,
 			STATE_VERSION);
 	if (length != size)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state has %zu bytes instead of the %" PRIu32 " it should have", size,
 			length);
 	if (revision != device->personality->number)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state is of revision %" PRIu32 ", the device is of revision %u",
 			revision, device->personality->number);
 	if (kind != kind_of(device) || reserved != 0)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state is of another kind of device (server, msi, doorbell-bar): %#" PRIx32
 			" instead of %#" PRIx32,
 			kind, kind_of(device));
 	if (vectors != device->config.vectors)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state has %" PRIu32 " vectors, the device has %u", vectors,
 			device->config.vectors);
 	if (memory != device->config.memory_size)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state has %" PRIu64 " bytes of memory, the device has %" PRIu64,
 			memory, device->config.memory_size);
 	return 0;
@@ -297,7 +298,7 @@ check_space(const struct ivshmem_device *device, enum ivshmem_device_format form
 		else if (old && (i == CONFIG_STATUS + 1 || i >= free_from))
 			mask = 0;
 		if ((space[i] ^ device->space[i]) & mask)
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"saved state has another config space: at %#x it holds %#04x instead of %#04x",
 				i, space[i], device->space[i]);
 	}
@@ -312,7 +313,7 @@ check_pins(const uint8_t *at, struct ivshmem_error *reterr)
 		uint32_t level = get_be32(&at);
 
 		if (level > (pin == 0 ? 1u : 0u))
-			return report_error(reterr, -EINVAL,
+			return error_set(reterr, -EINVAL,
 				"saved state has level %" PRIu32 " for INT%c, which must be %s",
 				level, 'A' + (int)pin, pin == 0 ? "0 or 1" : "0");
 	}
@@ -326,7 +327,7 @@ check_pending(
 	unsigned rest = device->msix_vectors % 8;
 
 	if (rest != 0 && pending[device->msix_vectors / 8] >> rest != 0)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state has interrupts pending for vectors that do not exist");
 	return 0;
 }
@@ -362,7 +363,7 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 			return r;
 	}
 	if (size != need)
-		return report_error(reterr, -EINVAL,
+		return error_set(reterr, -EINVAL,
 			"saved state has %zu bytes, but this device needs %zu", size, need);
 	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
 		at += HEADER_SIZE;
@@ -370,8 +371,7 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 		uint32_t version = get_be32(&at);
 
 		if (version != PCI_VERSION)
-			return report_error(reterr,
-				version > PCI_VERSION ? -EPROTONOSUPPORT : -EINVAL,
+			return error_set(reterr, version > PCI_VERSION ? -EPROTONOSUPPORT : -EINVAL,
 				"saved PCI state has version %" PRIu32 " instead of %d", version,
 				PCI_VERSION);
 	}

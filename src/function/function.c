@@ -83,8 +83,8 @@ static const struct ivshmem_device_ops ops = {
 /* ---- life ------------------------------------------------------------------------------------- */
 
 static int
-new_device(
-	struct function *function, const struct ivshmem_device_config *config, struct error *reterr)
+new_device(struct function *function, const struct ivshmem_device_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct ivshmem_device_config ours = *config;
 	struct ivshmem_error error = {0};
@@ -99,7 +99,8 @@ new_device(
 
 int
 function_init(struct function *function, struct loop *loop, struct member *member,
-	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr)
+	const struct ivshmem_device_config *config, const struct log *log,
+	struct ivshmem_error *reterr)
 {
 	struct migration_subject subject;
 	struct ivshmem_device *device;
@@ -203,7 +204,7 @@ function_restart(struct function *function)
 }
 
 int
-function_set_state(struct function *function, uint32_t state, struct error *reterr)
+function_set_state(struct function *function, uint32_t state, struct ivshmem_error *reterr)
 {
 	struct migration *migration = &function->migration;
 	int r;

@@ -34,7 +34,8 @@ struct function {
  * the member.
  */
 int function_init(struct function *function, struct loop *loop, struct member *member,
-	const struct ivshmem_device_config *config, const struct log *log, struct error *reterr);
+	const struct ivshmem_device_config *config, const struct log *log,
+	struct ivshmem_error *reterr);
 void function_done(struct function *function);
 
 /* A reset device that runs, whatever it did before. The eventfds stay: QEMU resets before the guest
@@ -54,6 +55,6 @@ void function_disable(struct function *function, unsigned index);
 
 /* migration_set_state(). Interrupts are delivered in states that run; what came meanwhile is delivered
  * then. */
-int function_set_state(struct function *function, uint32_t state, struct error *reterr);
+int function_set_state(struct function *function, uint32_t state, struct ivshmem_error *reterr);
 
 #endif

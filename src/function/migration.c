@@ -99,7 +99,7 @@ state_size(const struct migration *migration)
 }
 
 static int
-stream_open(struct migration *migration, struct error *reterr)
+stream_open(struct migration *migration, struct ivshmem_error *reterr)
 {
 	const struct migration_subject *subject = &migration->subject;
 	size_t size = ivshmem_device_state_size(subject->device, FORMAT);
@@ -161,7 +161,7 @@ copy(void *data)
 /* One of the two may be the shared memory. */
 static int
 copy_piece(const struct migration *migration, void *to, const void *from, uint64_t n,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct copy bytes = {to, from, n};
 
@@ -175,7 +175,7 @@ copy_piece(const struct migration *migration, void *to, const void *from, uint64
 /* ---- saving ---------------------------------------------------------------------------------- */
 
 static int
-save_begin(struct migration *migration, struct error *reterr)
+save_begin(struct migration *migration, struct ivshmem_error *reterr)
 {
 	struct ivshmem_error error = {0};
 	uint8_t *header;
@@ -198,8 +198,8 @@ save_begin(struct migration *migration, struct error *reterr)
 }
 
 int
-migration_read(
-	struct migration *migration, void *buffer, size_t size, size_t *ret_n, struct error *reterr)
+migration_read(struct migration *migration, void *buffer, size_t size, size_t *ret_n,
+	struct ivshmem_error *reterr)
 {
 	uint8_t *to = buffer;
 	size_t done = 0;
@@ -227,7 +227,7 @@ migration_read(
 /* ---- resuming -------------------------------------------------------------------------------- */
 
 static int
-check_header(const struct migration *migration, struct error *reterr)
+check_header(const struct migration *migration, struct ivshmem_error *reterr)
 {
 	const uint8_t *header = migration->prefix;
 	uint64_t version, state, memory;
@@ -255,7 +255,7 @@ check_header(const struct migration *migration, struct error *reterr)
 }
 
 static int
-load(struct migration *migration, struct error *reterr)
+load(struct migration *migration, struct ivshmem_error *reterr)
 {
 	struct ivshmem_device *device = migration->subject.device;
 	struct ivshmem_error error = {0};
@@ -273,7 +273,8 @@ load(struct migration *migration, struct error *reterr)
 
 /* One write, up to the end of the piece that comes next. */
 static int
-write_piece(struct migration *migration, const uint8_t **data, size_t *size, struct error *reterr)
+write_piece(struct migration *migration, const uint8_t **data, size_t *size,
+	struct ivshmem_error *reterr)
 {
 	uint64_t n;
 	uint8_t *to = stream_piece(migration, &n);
@@ -300,7 +301,8 @@ write_piece(struct migration *migration, const uint8_t **data, size_t *size, str
 }
 
 int
-migration_write(struct migration *migration, const void *data, size_t size, struct error *reterr)
+migration_write(
+	struct migration *migration, const void *data, size_t size, struct ivshmem_error *reterr)
 {
 	const uint8_t *from = data;
 
@@ -321,7 +323,7 @@ migration_write(struct migration *migration, const void *data, size_t size, stru
 }
 
 static int
-resume_end(struct migration *migration, struct error *reterr)
+resume_end(struct migration *migration, struct ivshmem_error *reterr)
 {
 	struct ivshmem_error error = {0};
 	bool complete = migration->at == migration->length;
@@ -350,7 +352,7 @@ resume_end(struct migration *migration, struct error *reterr)
 
 /* One arc. On failure, the state is what it is to be. */
 static int
-step(struct migration *migration, enum migration_state to, struct error *reterr)
+step(struct migration *migration, enum migration_state to, struct ivshmem_error *reterr)
 {
 	enum migration_state from = migration->state;
 	int r = 0;
@@ -373,7 +375,7 @@ step(struct migration *migration, enum migration_state to, struct error *reterr)
 }
 
 int
-migration_set_state(struct migration *migration, uint32_t state, struct error *reterr)
+migration_set_state(struct migration *migration, uint32_t state, struct ivshmem_error *reterr)
 {
 	enum migration_state from = migration->state;
 

@@ -126,12 +126,12 @@ void migration_set_memory(struct migration *migration, void *memory);
  *	-ENOMEM
  *	-EBADMSG	the stream was refused or is not complete
  */
-int migration_set_state(struct migration *migration, uint32_t state, struct error *reterr);
+int migration_set_state(struct migration *migration, uint32_t state, struct ivshmem_error *reterr);
 
 /* Next bytes of the stream, at most `size`: how many, 0 at its end. -EINVAL: the wrong state;
  * -EFAULT: a part of the memory has vanished. */
 int migration_read(struct migration *migration, void *buffer, size_t size, size_t *ret_n,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /*
  * Next bytes of the stream. Returns 0, or:
@@ -140,6 +140,6 @@ int migration_read(struct migration *migration, void *buffer, size_t size, size_
  *	-EPROTONOSUPPORT  the stream, or the state in it, is of a newer version
  */
 int migration_write(
-	struct migration *migration, const void *data, size_t size, struct error *reterr);
+	struct migration *migration, const void *data, size_t size, struct ivshmem_error *reterr);
 
 #endif

@@ -65,8 +65,8 @@ is_memory_of_2010(const struct follower *follower, const struct wire_message *me
 }
 
 static int
-step_version(
-	const struct follower *follower, const struct wire_message *message, struct error *reterr)
+step_version(const struct follower *follower, const struct wire_message *message,
+	struct ivshmem_error *reterr)
 {
 	int64_t version = message->number;
 	int expected = follower->observes ? IVSHMEM_WIRE_OBSERVER : IVSHMEM_WIRE_VERSION;
@@ -110,7 +110,7 @@ step_version(
 }
 
 static int
-step_id(const struct wire_message *message, struct error *reterr)
+step_id(const struct wire_message *message, struct ivshmem_error *reterr)
 {
 	if (message->number < 0 || message->number > IVSHMEM_MAX_ID)
 		return error_set(reterr, -EPROTO,
@@ -125,7 +125,7 @@ step_id(const struct wire_message *message, struct error *reterr)
 
 /* What an observer is told in the place of an id. */
 static int
-step_n_vectors(const struct wire_message *message, struct error *reterr)
+step_n_vectors(const struct wire_message *message, struct ivshmem_error *reterr)
 {
 	if (message->number < 0 || message->number > IVSHMEM_MAX_VECTORS)
 		return error_set(reterr, -EPROTO,
@@ -139,7 +139,7 @@ step_n_vectors(const struct wire_message *message, struct error *reterr)
 }
 
 static int
-nonsense(struct follower_event *event, struct error *reterr, const char *what)
+nonsense(struct follower_event *event, struct ivshmem_error *reterr, const char *what)
 {
 	event->type = FOLLOWER_EVENT_NONSENSE;
 	error_set(reterr, -EPROTO, "%s; it is ignored", what);
@@ -149,7 +149,7 @@ nonsense(struct follower_event *event, struct error *reterr, const char *what)
 /* `take` is set when the descriptor went into the event. */
 static int
 step_running(struct follower *follower, const struct wire_message *message,
-	struct follower_event *event, bool *take, struct error *reterr)
+	struct follower_event *event, bool *take, struct ivshmem_error *reterr)
 {
 	int64_t number = message->number;
 
@@ -193,7 +193,7 @@ step_running(struct follower *follower, const struct wire_message *message,
 
 int
 follower_step(struct follower *follower, const struct wire_message *message,
-	struct follower_event *ret_event, struct error *reterr)
+	struct follower_event *ret_event, struct ivshmem_error *reterr)
 {
 	struct follower_event event = {.type = FOLLOWER_EVENT_NONE, .fd = -1};
 	bool take = false;

@@ -93,6 +93,6 @@ void follower_init_observer(struct follower *follower);
  * -EPROTONOSUPPORT (another version, or refused) or -EPROTO and a sentence.
  */
 int follower_step(struct follower *follower, const struct wire_message *message,
-	struct follower_event *ret_event, struct error *reterr);
+	struct follower_event *ret_event, struct ivshmem_error *reterr);
 
 #endif

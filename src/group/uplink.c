@@ -39,7 +39,7 @@ uplink_init(struct uplink *uplink, const struct uplink_ops *ops, struct loop *lo
 
 int
 uplink_open(struct uplink *uplink, enum uplink_kind kind, const char *path, uint64_t deadline,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int r = socket_connect(path, deadline, uplink->cancel, reterr);
 
@@ -125,7 +125,7 @@ uplink_ring(struct uplink *uplink, uint16_t peer, unsigned vector)
 /* ---- messages -------------------------------------------------------------------------------- */
 
 static int
-take_vector(struct uplink *uplink, uint16_t peer, int received, struct error *reterr)
+take_vector(struct uplink *uplink, uint16_t peer, int received, struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int fd = received;
 	struct remote *remote;
@@ -182,7 +182,7 @@ take_left(struct uplink *uplink, uint16_t peer)
 
 /* Receive one message. 0 and what it means, -EAGAIN, or what makes the connection useless. */
 static int
-receive(struct uplink *uplink, struct follower_event *ret_event, struct error *reterr)
+receive(struct uplink *uplink, struct follower_event *ret_event, struct ivshmem_error *reterr)
 {
 	struct wire_message message;
 	int r = wire_receive(&uplink->receiver, uplink->socket, &message);
@@ -204,7 +204,7 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct error *r
 
 /* Receive one message and act on it. 0, -EAGAIN, or what makes the connection useless. */
 static int
-step(struct uplink *uplink, struct error *reterr)
+step(struct uplink *uplink, struct ivshmem_error *reterr)
 {
 	struct follower_event event = {.type = FOLLOWER_EVENT_NONE};
 	int r = receive(uplink, &event, reterr);
@@ -237,7 +237,7 @@ static void
 readable(struct loop_source *source, uint32_t events)
 {
 	struct uplink *uplink = container_of(source, struct uplink, source);
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = 0;
 
 	(void)events;
@@ -252,7 +252,7 @@ readable(struct loop_source *source, uint32_t events)
 }
 
 int
-uplink_listen(struct uplink *uplink, struct error *reterr)
+uplink_listen(struct uplink *uplink, struct ivshmem_error *reterr)
 {
 	int r = loop_add(uplink->loop, &uplink->source, uplink->socket, EPOLLIN, readable);
 
@@ -264,7 +264,7 @@ uplink_listen(struct uplink *uplink, struct error *reterr)
 
 /* Until there is something to receive (1), or until `deadline` (0); or -ECANCELED. */
 static int
-wait_for_message(const struct uplink *uplink, uint64_t deadline, struct error *reterr)
+wait_for_message(const struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
 	uint64_t now = clock_now(), left = deadline > now ? deadline - now : 0;
 	struct timespec timeout = {(time_t)(left / NSEC_PER_SEC), (long)(left % NSEC_PER_SEC)};
@@ -280,7 +280,7 @@ wait_for_message(const struct uplink *uplink, uint64_t deadline, struct error *r
 /* Act on a message, or wait for one until `deadline`. Returns 1 if there was one, 0 if not, or what
  * makes the connection useless. */
 static int
-step_or_wait(struct uplink *uplink, uint64_t deadline, struct error *reterr)
+step_or_wait(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
 	int r = step(uplink, reterr);
 
@@ -293,7 +293,7 @@ step_or_wait(struct uplink *uplink, uint64_t deadline, struct error *reterr)
 }
 
 int
-uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr)
+uplink_greet(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
 	static const char *const missing[] = {
 		[FOLLOWER_VERSION] = "version",
@@ -318,7 +318,7 @@ uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr)
 
 int
 uplink_settle(struct uplink *uplink, unsigned vectors, uint64_t quiet, uint64_t silence,
-	uint64_t deadline, struct error *reterr)
+	uint64_t deadline, struct ivshmem_error *reterr)
 {
 	uint64_t heard = clock_now();
 
@@ -346,7 +346,7 @@ uplink_settle(struct uplink *uplink, unsigned vectors, uint64_t quiet, uint64_t 
 }
 
 int
-uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct error *reterr)
+uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
 	while (!uplink->follower.complete) {
 		int r = step_or_wait(uplink, deadline, reterr);

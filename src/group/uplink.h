@@ -47,7 +47,7 @@ struct uplink_ops {
 	void (*identified)(struct uplink *uplink);
 	/* The memory is there, for the first and only time. Takes *fd over on success; what fails
 	 * makes the connection useless. */
-	int (*memory)(struct uplink *uplink, int *fd, struct error *reterr);
+	int (*memory)(struct uplink *uplink, int *fd, struct ivshmem_error *reterr);
 	/* `remote`, perhaps ourselves, has one vector more, the last of its table; -1 there cannot be
 	 * rung. May call uplink_truncate(). What fails takes it off again, and makes the connection
 	 * useless. */
@@ -58,7 +58,7 @@ struct uplink_ops {
 	/* From the loop: some messages were handled, and others have their turn now. */
 	void (*handled)(struct uplink *uplink);
 	/* From the loop: the server closed the connection, or made it useless. It is closed. */
-	void (*lost)(struct uplink *uplink, const struct error *error);
+	void (*lost)(struct uplink *uplink, const struct ivshmem_error *error);
 };
 
 enum uplink_kind {
@@ -93,10 +93,10 @@ void uplink_init(struct uplink *uplink, const struct uplink_ops *ops, struct loo
 
 /* Connect to the server's socket `path` by `deadline` (clock_now()). */
 int uplink_open(struct uplink *uplink, enum uplink_kind kind, const char *path, uint64_t deadline,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* Wait for the id and the memory: -ETIMEDOUT, or what makes the connection useless. */
-int uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr);
+int uplink_greet(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr);
 
 /*
  * No message says how many vectors we have. Wait for them: until `vectors` are there, or as many as
@@ -105,13 +105,13 @@ int uplink_greet(struct uplink *uplink, uint64_t deadline, struct error *reterr)
  * connection useless; -ECONNRESET is for the caller to judge, since all that came works on.
  */
 int uplink_settle(struct uplink *uplink, unsigned vectors, uint64_t quiet, uint64_t silence,
-	uint64_t deadline, struct error *reterr);
+	uint64_t deadline, struct ivshmem_error *reterr);
 
 /* As an observer: wait until the server says that all peers have been announced. */
-int uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct error *reterr);
+int uplink_await_complete(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr);
 
 /* From now on messages are handled by the loop. */
-int uplink_listen(struct uplink *uplink, struct error *reterr);
+int uplink_listen(struct uplink *uplink, struct ivshmem_error *reterr);
 
 /* Close the connection only. */
 void uplink_disconnect(struct uplink *uplink);

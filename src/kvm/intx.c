@@ -94,7 +94,7 @@ intx_restart(struct intx *intx)
 
 int
 intx_init(struct intx *intx, struct loop *loop, int vm_fd, int32_t gsi, const struct log *log,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int r;
 

@@ -33,7 +33,7 @@ struct intx {
 
 /* Nothing is wired if `gsi` is negative. -EMFILE, -ENOMEM. */
 int intx_init(struct intx *intx, struct loop *loop, int vm_fd, int32_t gsi, const struct log *log,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* The line falls. Harmless before intx_init(), and if that failed. */
 void intx_done(struct intx *intx);

@@ -7,7 +7,7 @@
 #include <sys/ioctl.h>
 
 int
-kvm_check_vm(int vm_fd, struct error *reterr)
+kvm_check_vm(int vm_fd, struct ivshmem_error *reterr)
 {
 	/* Of KVM's descriptors, those of virtual CPUs refuse the first, and /dev/kvm itself is the
 	 * only one that grants the second. */

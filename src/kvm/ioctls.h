@@ -7,7 +7,7 @@
 #include <base/error.h>
 
 /* -EINVAL if it is anything else. */
-int kvm_check_vm(int vm_fd, struct error *reterr);
+int kvm_check_vm(int vm_fd, struct ivshmem_error *reterr);
 
 /* ioctl() with a negative errno; what it returns otherwise. */
 int kvm_ioctl(int vm_fd, unsigned long request, const void *argument);

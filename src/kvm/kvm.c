@@ -50,7 +50,7 @@ ivshmem_kvm_config_init(struct ivshmem_kvm_config *config, size_t struct_size)
 
 static int
 check_config(const struct ivshmem_kvm_config *config, const struct ivshmem_device_config *device,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	if (device->host_msix)
 		return error_set(reterr, -EINVAL,
@@ -64,7 +64,8 @@ check_config(const struct ivshmem_kvm_config *config, const struct ivshmem_devic
 
 /* What the server and the memory decide of the device. */
 static int
-complete(struct ivshmem_kvm *kvm, struct ivshmem_device_config *device, struct error *reterr)
+complete(
+	struct ivshmem_kvm *kvm, struct ivshmem_device_config *device, struct ivshmem_error *reterr)
 {
 	uint64_t size = member_memory_size(kvm->member);
 	char wanted[SIZE_TEXT_MAX], there[SIZE_TEXT_MAX];
@@ -96,7 +97,7 @@ write_log(void *data, enum log_level level, const char *message)
 }
 
 static void
-lost(struct member *member, const struct error *error, void *data)
+lost(struct member *member, const struct ivshmem_error *error, void *data)
 {
 	struct ivshmem_kvm *kvm = data;
 
@@ -109,7 +110,7 @@ lost(struct member *member, const struct error *error, void *data)
 
 static int
 join(struct ivshmem_kvm *kvm, const struct ivshmem_kvm_config *config,
-	const struct ivshmem_device_config *device, struct error *reterr)
+	const struct ivshmem_device_config *device, struct ivshmem_error *reterr)
 {
 	struct member_config member = {
 		.server = config->server,
@@ -131,18 +132,17 @@ join(struct ivshmem_kvm *kvm, const struct ivshmem_kvm_config *config,
 
 static int
 start(struct ivshmem_kvm *kvm, const struct ivshmem_kvm_config *config,
-	struct ivshmem_device_config *device, struct error *reterr)
+	struct ivshmem_device_config *device, struct ivshmem_error *reterr)
 {
-	struct ivshmem_error error;
 	int r = join(kvm, config, device, reterr);
 
 	if (r == 0)
 		r = complete(kvm, device, reterr);
 	if (r < 0)
 		return r;
-	r = ivshmem_device_new(&kvm->device, device, &error);
+	r = ivshmem_device_new(&kvm->device, device, reterr);
 	if (r < 0)
-		return error_set(reterr, r, "%s", error.message);
+		return r;
 	r = routes_init(&kvm->routes, config, ivshmem_device_msix_vectors(kvm->device));
 	if (r < 0)
 		return error_set(reterr, r, "out of memory");
@@ -153,7 +153,8 @@ start(struct ivshmem_kvm *kvm, const struct ivshmem_kvm_config *config,
 }
 
 static int
-new_kvm(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *given, struct error *reterr)
+new_kvm(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *given,
+	struct ivshmem_error *reterr)
 {
 	struct ivshmem_device_config device;
 	struct ivshmem_kvm_config config;
@@ -192,13 +193,11 @@ int
 ivshmem_kvm_new(struct ivshmem_kvm **ret_kvm, const struct ivshmem_kvm_config *config,
 	struct ivshmem_error *reterr)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = new_kvm(ret_kvm, config, &error);
 
-	if (r < 0 && reterr) {
-		reterr->code = r;
-		memcpy(reterr->message, error.message, sizeof(reterr->message));
-	}
+	if (r < 0 && reterr)
+		*reterr = error;
 	return r;
 }
 

@@ -15,7 +15,7 @@
 
 int
 member_open(struct member **ret_member, struct loop *loop, const struct member_config *config,
-	const struct log *log, struct error *reterr)
+	const struct log *log, struct ivshmem_error *reterr)
 {
 	unsigned timeout_ms = config->timeout_ms ? config->timeout_ms : DEFAULT_TIMEOUT_MS;
 	struct member *member = calloc(1, sizeof(*member));
@@ -61,7 +61,7 @@ member_close(struct member *member)
 /* ---- the device ------------------------------------------------------------------------------ */
 
 int
-member_attach(struct member *member, struct ivshmem_device *device, struct error *reterr)
+member_attach(struct member *member, struct ivshmem_device *device, struct ivshmem_error *reterr)
 {
 	int r;
 

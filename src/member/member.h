@@ -69,7 +69,7 @@ struct member_config {
 	 * late was refused by the device: what there is works on. If that is no id or no memory, there
 	 * will never be any. `error` is valid during the call,
 	 * which may close the member. Not logged here. May be NULL. */
-	void (*lost)(struct member *member, const struct error *error, void *data);
+	void (*lost)(struct member *member, const struct ivshmem_error *error, void *data);
 	void *data;
 
 	/* If this is given, member_open() does not wait, not even for a place in the server's queue,
@@ -83,7 +83,7 @@ struct member_config {
  * for the member's life. Errors as from ivshmem_attach(), in words.
  */
 int member_open(struct member **ret_member, struct loop *loop, const struct member_config *config,
-	const struct log *log, struct error *reterr);
+	const struct log *log, struct ivshmem_error *reterr);
 
 /* Close and unmap everything: the server tells the others. The device is gone by now, or detached.
  * NULL is allowed. Returns NULL. */
@@ -95,7 +95,8 @@ struct member *member_close(struct member *member);
  * an error, and then it is not attached; eventfds that it has no room for are closed. Own vectors
  * that were rung are reported by ivshmem_device_interrupt() until member_watch() says otherwise.
  */
-int member_attach(struct member *member, struct ivshmem_device *device, struct error *reterr);
+int member_attach(
+	struct member *member, struct ivshmem_device *device, struct ivshmem_error *reterr);
 /* Must precede ivshmem_device_free(). Harmless if none is attached. */
 void member_detach(struct member *member);
 

@@ -37,7 +37,7 @@ struct own_vector {
 
 struct member {
 	const struct log *log;
-	void (*lost)(struct member *member, const struct error *error, void *data);
+	void (*lost)(struct member *member, const struct ivshmem_error *error, void *data);
 	void (*joined)(struct member *member, void *data); /* NULL: was called, or nobody waits */
 	void *data;
 
@@ -60,14 +60,15 @@ struct member {
 /* ---- memory.c -------------------------------------------------------------------------------- */
 
 /* Open what config->shm or config->file names. */
-int memory_open(struct member *member, const struct member_config *config, struct error *reterr);
+int memory_open(
+	struct member *member, const struct member_config *config, struct ivshmem_error *reterr);
 
 /* Map the memory and keep it; takes *fd over on success. */
-int memory_take(struct member *member, int *fd, struct error *reterr);
+int memory_take(struct member *member, int *fd, struct ivshmem_error *reterr);
 void memory_release(struct member *member);
 
 /* Tell the attached device of the memory, which is new to it, if both are there. */
-int memory_tell_device(struct member *member, struct error *reterr);
+int memory_tell_device(struct member *member, struct ivshmem_error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
 
@@ -76,7 +77,7 @@ extern const struct uplink_ops member_uplink_ops;
 /* Connect to config->server by `deadline` (clock_now()), wait as member_open() promises, then
  * listen. */
 int messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* ---- vectors.c ------------------------------------------------------------------------------- */
 

@@ -15,7 +15,7 @@
 #define MEMORY_MODE 0600
 
 int
-memory_take(struct member *member, int *fd, struct error *reterr)
+memory_take(struct member *member, int *fd, struct ivshmem_error *reterr)
 {
 	char text[SIZE_TEXT_MAX];
 	int r = region_map(*fd, &member->memory, &member->size, reterr);
@@ -63,7 +63,7 @@ warn_of_memory(const struct member *member, const struct region *region, const c
 }
 
 int
-memory_open(struct member *member, const struct member_config *config, struct error *reterr)
+memory_open(struct member *member, const struct member_config *config, struct ivshmem_error *reterr)
 {
 	struct region_config region_config = {
 		.kind = config->shm ? REGION_SHM : REGION_FILE,
@@ -73,7 +73,7 @@ memory_open(struct member *member, const struct member_config *config, struct er
 		.preallocate = config->preallocate,
 	};
 	struct region region;
-	struct error error;
+	struct ivshmem_error error;
 	int r;
 
 	if (!region_config.name)
@@ -91,16 +91,13 @@ memory_open(struct member *member, const struct member_config *config, struct er
 }
 
 int
-memory_tell_device(struct member *member, struct error *reterr)
+memory_tell_device(struct member *member, struct ivshmem_error *reterr)
 {
 	struct ivshmem_device *device = member->device;
-	struct ivshmem_error error;
-	int r;
 
 	if (!device || !member->memory)
 		return 0;
-	r = ivshmem_device_set_memory(device, member->memory, member->size, &error);
-	return r < 0 ? error_set(reterr, r, "%s", error.message) : 0;
+	return ivshmem_device_set_memory(device, member->memory, member->size, reterr);
 }
 
 /* ---- for users --------------------------------------------------------------------------------- */

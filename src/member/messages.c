@@ -32,7 +32,7 @@ identified(struct uplink *uplink)
 }
 
 static int
-take_memory(struct uplink *uplink, int *fd, struct error *reterr)
+take_memory(struct uplink *uplink, int *fd, struct ivshmem_error *reterr)
 {
 	struct member *member = member_of(uplink);
 	int r = memory_take(member, fd, reterr);
@@ -78,7 +78,7 @@ handled(struct uplink *uplink)
 }
 
 static void
-lost(struct uplink *uplink, const struct error *error)
+lost(struct uplink *uplink, const struct ivshmem_error *error)
 {
 	struct member *member = member_of(uplink);
 
@@ -99,7 +99,7 @@ const struct uplink_ops member_uplink_ops = {
 
 /* Wait for our first `vectors` vectors, or until no more seem to come. */
 static int
-settle(struct member *member, uint64_t deadline, unsigned vectors, struct error *reterr)
+settle(struct member *member, uint64_t deadline, unsigned vectors, struct ivshmem_error *reterr)
 {
 	int r = vectors == 0 ? 0
 			     : uplink_settle(&member->uplink, vectors, 0, SETTLE, deadline, reterr);
@@ -114,7 +114,7 @@ settle(struct member *member, uint64_t deadline, unsigned vectors, struct error 
 /* Wait for the id, the memory and our vectors. */
 static int
 greet(struct member *member, const struct member_config *config, uint64_t deadline,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int r;
 
@@ -132,7 +132,7 @@ greet(struct member *member, const struct member_config *config, uint64_t deadli
 
 int
 messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int r = uplink_open(&member->uplink, config->late ? UPLINK_EITHER : UPLINK_MEMBER,
 		config->server, deadline, reterr);

@@ -44,7 +44,7 @@ region_round_size(uint64_t size, uint64_t *ret_size)
 #define RAISE_FILE_LIMIT "; raise the limit on the size of files (ulimit -f)"
 
 static int
-set_size(int fd, uint64_t size, const char *what, struct error *reterr)
+set_size(int fd, uint64_t size, const char *what, struct ivshmem_error *reterr)
 {
 	char text[SIZE_TEXT_MAX];
 	int r;
@@ -75,7 +75,7 @@ count_free_huge_pages(uint64_t page, char *ret_text, size_t size)
 /* Huge pages are taken now: a group that starts without its pages would kill the first VM that maps
  * them. */
 static int
-take_huge_pages(int fd, uint64_t size, uint64_t page, struct error *reterr)
+take_huge_pages(int fd, uint64_t size, uint64_t page, struct ivshmem_error *reterr)
 {
 	char size_text[SIZE_TEXT_MAX], page_text[SIZE_TEXT_MAX], left[40];
 	int r;
@@ -125,7 +125,7 @@ available_memory(void)
 
 static int
 refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, uint64_t memory,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	char wanted[SIZE_TEXT_MAX], left[SIZE_TEXT_MAX];
 
@@ -155,7 +155,7 @@ refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, ui
  * more memory than it has does not say so, but kills somebody.
  */
 static int
-allocate(int fd, uint64_t size, const char *what, struct error *reterr)
+allocate(int fd, uint64_t size, const char *what, struct ivshmem_error *reterr)
 {
 	uint64_t had, missing, space = UINT64_MAX, memory = UINT64_MAX;
 	struct statfs fs;
@@ -183,7 +183,7 @@ allocate(int fd, uint64_t size, const char *what, struct error *reterr)
 }
 
 static int
-open_memfd(struct region *region, const struct region_config *config, struct error *reterr)
+open_memfd(struct region *region, const struct region_config *config, struct ivshmem_error *reterr)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
 	_fd_cleanup_ int fd = -1;
@@ -239,7 +239,7 @@ room_for(int fd)
  * allocated, it grows only with that: it could not be shrunk again. */
 static int
 adopt_existing(struct region *region, const struct region_config *config, int fd,
-	const struct stat *st, struct error *reterr)
+	const struct stat *st, struct ivshmem_error *reterr)
 {
 	uint64_t existing = (uint64_t)st->st_size;
 	char have[SIZE_TEXT_MAX];
@@ -261,7 +261,7 @@ adopt_existing(struct region *region, const struct region_config *config, int fd
 }
 
 static int
-set_name(struct region *region, const char *name, struct error *reterr)
+set_name(struct region *region, const char *name, struct ivshmem_error *reterr)
 {
 	const char *bare = name + (name[0] == '/');
 
@@ -285,7 +285,7 @@ describe(struct region *region, int fd, const struct stat *st)
 }
 
 static int
-open_shm(struct region *region, const struct region_config *config, struct error *reterr)
+open_shm(struct region *region, const struct region_config *config, struct ivshmem_error *reterr)
 {
 	char what[sizeof(region->name) + 40];
 	_fd_cleanup_ int fd = -1;
@@ -335,7 +335,8 @@ open_shm(struct region *region, const struct region_config *config, struct error
 }
 
 static int
-open_directory(struct region *region, const struct region_config *config, struct error *reterr)
+open_directory(
+	struct region *region, const struct region_config *config, struct ivshmem_error *reterr)
 {
 	char path[PATH_MAX];
 	_fd_cleanup_ int fd = -1;
@@ -376,7 +377,8 @@ open_directory(struct region *region, const struct region_config *config, struct
 }
 
 int
-region_open(struct region *ret_region, const struct region_config *config, struct error *reterr)
+region_open(
+	struct region *ret_region, const struct region_config *config, struct ivshmem_error *reterr)
 {
 	struct region region = {.fd = -1, .room = UINT64_MAX};
 	int r = region_round_size(config->size, &region.size);
@@ -410,7 +412,8 @@ region_open(struct region *ret_region, const struct region_config *config, struc
 /* Huge pages are taken now, as in open_directory(); and other memory, if it is to be there now, before
  * the object has its name. */
 static int
-fill_lasting(int fd, const struct region_config *config, const char *what, struct error *reterr)
+fill_lasting(
+	int fd, const struct region_config *config, const char *what, struct ivshmem_error *reterr)
 {
 	uint64_t size = config->size;
 	struct statfs fs;
@@ -441,7 +444,7 @@ directory_of(const char *path, char directory[PATH_MAX])
  */
 static int
 make_unnamed(const char *path, const struct region_config *config, const char *what,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	char directory[PATH_MAX], self[32];
 	_fd_cleanup_ int fd = -1;
@@ -472,7 +475,7 @@ make_unnamed(const char *path, const struct region_config *config, const char *w
  * without a sentence. */
 static int
 make_named(const char *path, const struct region_config *config, const char *what,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int fd = open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, config->mode);
 	int r;
@@ -496,7 +499,7 @@ make_named(const char *path, const struct region_config *config, const char *wha
 /* The descriptor, made if need be, or a negative errno. */
 static int
 open_or_make(const char *path, const struct region_config *config, const char *what,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int flags = O_RDWR | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 
@@ -527,7 +530,7 @@ open_or_make(const char *path, const struct region_config *config, const char *w
 
 int
 region_open_lasting(
-	struct region *ret_region, const struct region_config *config, struct error *reterr)
+	struct region *ret_region, const struct region_config *config, struct ivshmem_error *reterr)
 {
 	struct region region = {.fd = -1, .room = UINT64_MAX};
 	char path[PATH_MAX], what[400], have[SIZE_TEXT_MAX], wanted[SIZE_TEXT_MAX];
@@ -578,7 +581,7 @@ region_open_lasting(
 }
 
 int
-region_shm_path(const char *name, char *ret_path, size_t size, struct error *reterr)
+region_shm_path(const char *name, char *ret_path, size_t size, struct ivshmem_error *reterr)
 {
 	struct region region;
 	int r = set_name(&region, name, reterr);
@@ -622,7 +625,7 @@ region_close(struct region *region)
 }
 
 static int
-map(int fd, int protection, void **ret_address, uint64_t *ret_size, struct error *reterr)
+map(int fd, int protection, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct stat st;
@@ -651,13 +654,13 @@ map(int fd, int protection, void **ret_address, uint64_t *ret_size, struct error
 }
 
 int
-region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+region_map(int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr)
 {
 	return map(fd, PROT_READ | PROT_WRITE, ret_address, ret_size, reterr);
 }
 
 int
-region_map_read_only(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr)
+region_map_read_only(int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr)
 {
 	return map(fd, PROT_READ, ret_address, ret_size, reterr);
 }

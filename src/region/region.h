@@ -65,8 +65,8 @@ int region_round_size(uint64_t size, uint64_t *ret_size);
  * it is too small, and its size is what counts if it is larger. Memory that was created reads as
  * zero.
  */
-int region_open(
-	struct region *ret_region, const struct region_config *config, struct error *reterr);
+int region_open(struct region *ret_region, const struct region_config *config,
+	struct ivshmem_error *reterr);
 
 /*
  * Open a REGION_SHM object or a REGION_FILE that is not ours, but lasts: `created` stays false, and
@@ -75,12 +75,12 @@ int region_open(
  * under its name only when it is complete, so that several may do this at the same time. A size of
  * 0 means whatever size it has, and then it must be there.
  */
-int region_open_lasting(
-	struct region *ret_region, const struct region_config *config, struct error *reterr);
+int region_open_lasting(struct region *ret_region, const struct region_config *config,
+	struct ivshmem_error *reterr);
 
 /* The path of the POSIX shared memory object `name`, which is as shm_open() takes it. -EINVAL if it
  * is no such name. `size` must be enough: PATH_MAX is. */
-int region_shm_path(const char *name, char *ret_path, size_t size, struct error *reterr);
+int region_shm_path(const char *name, char *ret_path, size_t size, struct ivshmem_error *reterr);
 
 /* Can nobody shrink it? */
 bool region_is_sealed(int fd);
@@ -92,9 +92,10 @@ void region_close(struct region *region);
  * Map a received descriptor, which is checked first: a regular file of at least one page whose size
  * is a multiple of the page size. Does not take the descriptor.
  */
-int region_map(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr);
+int region_map(int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr);
 /* The same for reading only: storing is a SIGSEGV. */
-int region_map_read_only(int fd, void **ret_address, uint64_t *ret_size, struct error *reterr);
+int region_map_read_only(
+	int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr);
 void region_unmap(void *address, uint64_t size);
 
 #endif

@@ -17,7 +17,7 @@
 #define CANCEL_LATENCY (50 * NSEC_PER_MSEC)
 
 static int
-connect_error(const char *path, int code, struct error *reterr)
+connect_error(const char *path, int code, struct ivshmem_error *reterr)
 {
 	struct stat st;
 
@@ -71,7 +71,7 @@ time_left(uint64_t deadline, int cancel)
 }
 
 int
-socket_connect(const char *path, uint64_t deadline, int cancel, struct error *reterr)
+socket_connect(const char *path, uint64_t deadline, int cancel, struct ivshmem_error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct timeval left;

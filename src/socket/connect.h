@@ -13,6 +13,6 @@
  * descriptor (-1: none), becomes readable meanwhile, this ends with -ECANCELED. Returns the socket,
  * which blocks, or a negative errno and a sentence.
  */
-int socket_connect(const char *path, uint64_t deadline, int cancel, struct error *reterr);
+int socket_connect(const char *path, uint64_t deadline, int cancel, struct ivshmem_error *reterr);
 
 #endif

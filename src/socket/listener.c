@@ -56,7 +56,7 @@ probe(const struct sockaddr_un *address)
 
 /* Make the path free for bind(), if that is right to do. */
 static int
-remove_stale(const struct sockaddr_un *address, struct error *reterr)
+remove_stale(const struct sockaddr_un *address, struct ivshmem_error *reterr)
 {
 	const char *path = address->sun_path;
 	struct stat st;
@@ -103,7 +103,7 @@ open_bound(const char *path, struct stat *ret_status, int *ret_fd)
 
 static int
 bind_path(int fd, const struct sockaddr_un *address, const struct listener_config *config,
-	struct stat *ret_status, struct error *reterr)
+	struct stat *ret_status, struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int bound = -1;
 	mode_t umask_before;
@@ -143,8 +143,8 @@ bind_path(int fd, const struct sockaddr_un *address, const struct listener_confi
 }
 
 int
-listener_bind(
-	struct listener *ret_listener, const struct listener_config *config, struct error *reterr)
+listener_bind(struct listener *ret_listener, const struct listener_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_fd_cleanup_ int fd = -1, lock = -1;
@@ -175,7 +175,7 @@ listener_bind(
 }
 
 int
-listener_adopt(struct listener *ret_listener, int fd, struct error *reterr)
+listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *reterr)
 {
 	struct listener listener = {.fd = fd, .adopted = true};
 	struct sockaddr_un address = {0};
@@ -217,7 +217,7 @@ listener_is_at(const struct listener *listener, const char *path)
 }
 
 int
-listener_listen(const struct listener *listener, struct error *reterr)
+listener_listen(const struct listener *listener, struct ivshmem_error *reterr)
 {
 	if (listen(listener->fd, SOMAXCONN) < 0)
 		return error_set(reterr, -errno, "cannot listen on socket '%s': %s", listener->path,

@@ -34,17 +34,17 @@ struct listener {
  * listening or not, is -EADDRINUSE, and anything else at the path -EEXIST. Starting servers wait for
  * each other, so that none removes as stale what another has just bound.
  */
-int listener_bind(
-	struct listener *ret_listener, const struct listener_config *config, struct error *reterr);
+int listener_bind(struct listener *ret_listener, const struct listener_config *config,
+	struct ivshmem_error *reterr);
 /*
  * Take over a stream socket that somebody else has bound and that listens already; who connects
  * waits. Its path, if it has one, is not ours to remove. -EINVAL for anything else.
  */
-int listener_adopt(struct listener *ret_listener, int fd, struct error *reterr);
+int listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *reterr);
 /* Does `path` lead to the adopted socket? */
 bool listener_is_at(const struct listener *listener, const char *path);
 /* Let clients in: when all that they are to get is there. */
-int listener_listen(const struct listener *listener, struct error *reterr);
+int listener_listen(const struct listener *listener, struct ivshmem_error *reterr);
 
 /* Close, and remove the path if it is still our socket. */
 void listener_close(struct listener *listener);

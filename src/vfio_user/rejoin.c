@@ -46,7 +46,7 @@ wake_up(struct loop_timer *timer)
 }
 
 static void
-fail(struct rejoin *rejoin, const struct error *error)
+fail(struct rejoin *rejoin, const struct ivshmem_error *error)
 {
 	if (strcmp(error->message, rejoin->said.message) != 0)
 		log_error(rejoin->log, "the group cannot be joined again: %s", error->message);
@@ -60,7 +60,7 @@ fail(struct rejoin *rejoin, const struct error *error)
 static void
 time_out(struct loop_timer *timer)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	error_set(&error, -ETIMEDOUT,
 		"the server accepted us but did not send id and memory in time");
@@ -71,7 +71,7 @@ static void
 joined(struct member *member, void *data)
 {
 	struct rejoin *rejoin = data;
-	struct error error;
+	struct ivshmem_error error;
 
 	if (member != rejoin->next)
 		return;
@@ -88,7 +88,7 @@ joined(struct member *member, void *data)
 
 /* Of a member that is on its way, it is ours to know; of one in use, it is the first one's owner's. */
 static void
-lost(struct member *member, const struct error *error, void *data)
+lost(struct member *member, const struct ivshmem_error *error, void *data)
 {
 	struct rejoin *rejoin = data;
 
@@ -103,7 +103,7 @@ rejoin_try(struct rejoin *rejoin)
 {
 	struct member_config config = rejoin->config;
 	unsigned ms = config.timeout_ms;
-	struct error error;
+	struct ivshmem_error error;
 
 	if (rejoin->state != REJOIN_ALONE || !rejoin->allowed)
 		return rejoin->state == REJOIN_JOINING;

@@ -38,18 +38,18 @@ struct rejoin {
 	const struct log *log;
 	struct member_config config; /* of the first member */
 	/* Use this member from now on, and close the one before; or say why not. */
-	int (*replace)(struct member *next, void *data, struct error *reterr);
+	int (*replace)(struct member *next, void *data, struct ivshmem_error *reterr);
 	/* JOINING has ended, in one way or the other. */
 	void (*settled)(void *data);
 	void *data;
 
 	enum rejoin_state state;
-	bool allowed;            /* no VMM is attached */
-	struct member *next;     /* JOINING */
-	struct loop_timer timer; /* the next try, or the end of this one */
-	uint64_t pause;          /* before the next look, or in RESTING */
-	uint64_t joined;         /* when: clock_now() */
-	struct error said;       /* a failure is told once, until another one comes */
+	bool allowed;              /* no VMM is attached */
+	struct member *next;       /* JOINING */
+	struct loop_timer timer;   /* the next try, or the end of this one */
+	uint64_t pause;            /* before the next look, or in RESTING */
+	uint64_t joined;           /* when: clock_now() */
+	struct ivshmem_error said; /* a failure is told once, until another one comes */
 };
 
 /* The members up to `data` are set; config.server may be NULL, and then nothing is ever lost. */

@@ -22,7 +22,7 @@ struct session {
 	struct function *function;
 	struct pace *complaints;
 	bool negotiated;
-	struct error error; /* why the last request was refused */
+	struct ivshmem_error error; /* why the last request was refused */
 
 	/* what the client said it takes */
 	unsigned max_fds;

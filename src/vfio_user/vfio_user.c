@@ -283,7 +283,7 @@ watch_done(struct vfio_user *vfio_user)
 /* The function of a member, which decides what the options leave open. */
 static int
 make_function(struct function **ret_function, const struct vfio_user *vfio_user,
-	struct member *member, struct error *reterr)
+	struct member *member, struct ivshmem_error *reterr)
 {
 	struct function *function = malloc(sizeof(*function));
 	struct ivshmem_device_config device = vfio_user->device;
@@ -317,7 +317,7 @@ free_function(struct function *function)
 
 /* No VMM is there, so nobody has seen the device yet. */
 static int
-replace(struct member *next, void *data, struct error *reterr)
+replace(struct member *next, void *data, struct ivshmem_error *reterr)
 {
 	struct vfio_user *vfio_user = data;
 	struct function *function = NULL, *previous = vfio_user->function;
@@ -369,7 +369,7 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 
 int
 vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct vfio_user *vfio_user = calloc(1, sizeof(*vfio_user));
 	int r;

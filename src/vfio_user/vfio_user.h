@@ -53,7 +53,7 @@ struct vfio_user_config {
 };
 
 int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /*
  * The member's server is gone: to be called by `lost` of its configuration. While no VMM is

@@ -53,7 +53,7 @@ follow(struct follower *follower, const struct wire_message *message)
 {
 	struct follower_event event = {.type = (enum follower_event_type)99, .fd = 99999};
 	enum follower_state before = follower->state;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = follower_step(follower, message, &event, &error);
 
 	if (r < 0) {

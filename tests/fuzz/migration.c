@@ -158,7 +158,7 @@ static void
 step_state(uint32_t state)
 {
 	enum migration_state from = migration.state;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = migration_set_state(&migration, state, &error);
 
 	DEMAND(r == error.code && (r == 0) == (error.message[0] == '\0'));
@@ -189,7 +189,7 @@ static void
 step_write(const uint8_t *data, size_t size)
 {
 	static uint8_t old[MEMORY];
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r;
 
 	memcpy(old, memory, MEMORY);

@@ -20,7 +20,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char *text = fuzz_text(data, size), *rest = text, *argv[ARGS_MAX + 2];
 	static char name[] = "ivshmem-server";
 	struct options options, untouched;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	bool usage = false;
 	int argc = 0, r;
 

@@ -189,7 +189,7 @@ join(void)
 	char folder[] = "/tmp/fuzz-vfio-user-XXXXXX";
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct member_config config = {.server = address.sun_path, .late = true};
-	struct error error;
+	struct ivshmem_error error;
 	int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	DEMAND(listener >= 0 && mkdtemp(folder));
@@ -665,7 +665,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct ivshmem_device_config config;
-	struct error error;
+	struct ivshmem_error error;
 	int first = -1;
 	uint64_t before = open_fds(&first);
 

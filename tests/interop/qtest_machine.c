@@ -309,7 +309,7 @@ start(const char *source, unsigned vectors)
 	struct member_config where = {0};
 	struct ivshmem_device_config config;
 	struct ivshmem_error device_error = {0};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	if (vectors > 0)
 		where.server = source;

@@ -20,7 +20,7 @@ static bool usage;
 
 /* Words separated by single blanks; '' is an empty word. They outlive the call. */
 static int
-parse(const char *line, struct device_options *ret_options, struct error *reterr)
+parse(const char *line, struct device_options *ret_options, struct ivshmem_error *reterr)
 {
 	static char text[2048];
 	static char name[] = "ivshmem-device", empty[] = "";
@@ -41,7 +41,7 @@ static struct device_options
 accepted(const char *line)
 {
 	struct device_options options;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = parse(line, &options, &error);
 
 	if (r != 0)
@@ -55,7 +55,7 @@ static void
 refused_with(int code, const char *line, const char *reason)
 {
 	struct device_options options, untouched;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r;
 
 	memset(&untouched, 0x5a, sizeof(untouched));
@@ -376,7 +376,7 @@ TEST(usage_tells_the_truth)
 	for (const char *line = device_options_usage; *line; line += strcspn(line, "\n") + 1) {
 		const char *name = strncmp(line, "  -", 3) == 0 ? strstr(line, "--") : line + 6;
 		struct device_options options;
-		struct error error = {0};
+		struct ivshmem_error error = {0};
 		char text[64];
 
 		if (strncmp(line, "  -", 3) != 0 && strncmp(line, "      --", 8) != 0)

@@ -11,7 +11,7 @@
 
 TEST(error_set_returns_the_code_and_fills_in)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	CHECK_EQ(error_set(&error, -ENOENT, "cannot open '%s': %d", "x", 7), -ENOENT);
 	CHECK_EQ(error.code, -ENOENT);
@@ -25,7 +25,7 @@ TEST(error_set_without_an_error)
 
 TEST(error_set_cuts_off_what_is_too_long)
 {
-	struct error error;
+	struct ivshmem_error error;
 	char text[2000];
 
 	memset(text, 'x', sizeof(text));

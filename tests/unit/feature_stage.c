@@ -69,7 +69,7 @@ stage_join(struct stage *stage, struct ivshmem_device_config *config, bool late)
 {
 	struct member_config member = {
 		.server = stage->address.sun_path, .late = late, .timeout_ms = TIMEOUT_MS};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	if (member_open(&stage->member, stage->loop, &member, &stage->log, &error) < 0)
 		FAIL("%s", error.message);

@@ -25,7 +25,7 @@ static const char state_names[][8] = {"VERSION", "ID", "ID_LAST", "MEMORY", "RUN
 struct step {
 	int r;
 	struct follower_event event;
-	struct error error;
+	struct ivshmem_error error;
 };
 
 static struct step

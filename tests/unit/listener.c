@@ -27,7 +27,7 @@ config_at(const char *name)
 static void
 open_ok(struct listener *listener, const struct listener_config *config)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	if (listener_bind(listener, config, &error) < 0)
 		FAIL("listener_bind(), with \"%s\",", error.message);
@@ -39,7 +39,7 @@ static void
 open_fails(const struct listener_config *config, int code, const char *words)
 {
 	struct listener listener = {.fd = 4711};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
 	CHECK_EQ(listener_bind(&listener, config, &error), code);
@@ -134,7 +134,7 @@ TEST(listening_fails_with_a_sentence)
 {
 	struct listener_config config = config_at("socket");
 	struct listener listener, broken;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	CHECK_EQ(listener_bind(&listener, &config, NULL), 0);
 	broken = listener;

@@ -93,7 +93,7 @@ TEST(vectors_from_before_the_device_are_kept_in_their_order)
 
 TEST(device_that_wants_another_size_is_refused_and_another_may_try)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int theirs;
 
 	stage_open();

@@ -26,7 +26,7 @@ join_fails(
 	const struct wire_message *messages, unsigned n, bool hang_up, int code, const char *words)
 {
 	struct member_config config;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	unsigned before = test_open_fds();
 
 	for (unsigned i = 0; i < n; i++)
@@ -108,7 +108,7 @@ TEST(no_server)
 {
 	struct member_config config;
 	struct member *member = NULL;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	config = stage_config(false);

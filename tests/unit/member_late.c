@@ -153,7 +153,7 @@ TEST(waits_for_id_memory_and_vectors)
 	struct member_config config;
 	const struct wire_message messages[] = {
 		{0, -1}, {3, -1}, {-1, stage_memory(STAGE_MEMORY)}, {3, mark_new(1)}};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	config = stage_config(true);
@@ -172,7 +172,7 @@ TEST(goes_on_without_memory)
 {
 	struct member_config config;
 	const struct wire_message messages[] = {{0, -1}, {3, -1}};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	config = stage_config(true);
@@ -196,7 +196,7 @@ TEST(refusal_while_it_waits)
 {
 	struct member_config config;
 	const struct wire_message messages[] = {{-ENOSPC, -1}};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	config = stage_config(true);

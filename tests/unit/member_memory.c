@@ -16,7 +16,7 @@
 static void
 open_ok(const struct member_config *config)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	if (member_open(&stage.member, stage.loop, config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);
@@ -29,7 +29,7 @@ static void
 open_fails(const struct member_config *config, int code, const char *words, const char *more)
 {
 	unsigned before = test_open_fds();
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	CHECK_EQ(member_open(&stage.member, stage.loop, config, &stage.log, &error), code);
 	CHECK_EQ(error.code, code);

@@ -58,7 +58,7 @@ join(bool late)
 {
 	const struct member_config config = stage_config(late);
 	struct member *member = NULL;
-	struct error error;
+	struct ivshmem_error error;
 
 	if (member_open(&member, stage.loop, &config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);

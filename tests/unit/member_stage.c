@@ -127,7 +127,7 @@ stage_make_device(unsigned revision, unsigned vectors, uint64_t size)
 void
 stage_attach(unsigned revision, unsigned vectors)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	stage_make_device(revision, vectors, STAGE_MEMORY);
 	if (member_attach(stage.member, stage.device, &error) < 0)
@@ -250,7 +250,7 @@ greet(void *data)
 
 int
 stage_join(const struct member_config *config, const struct wire_message *messages, unsigned n,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct greeting greeting = {messages, n};
 	pthread_t thread;
@@ -267,7 +267,7 @@ stage_join_simple(void)
 {
 	const struct member_config config = stage_config(false);
 	const struct wire_message messages[] = {{0, -1}, {5, -1}, {-1, stage_memory(STAGE_MEMORY)}};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	if (stage_join(&config, messages, 3, &error) < 0)
 		FAIL("%s", error.message);
@@ -276,7 +276,7 @@ stage_join_simple(void)
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static void
-lost(struct member *member, const struct error *error, void *data)
+lost(struct member *member, const struct ivshmem_error *error, void *data)
 {
 	CHECK(member && data == &stage);
 	CHECK(error->code < 0);

@@ -34,7 +34,7 @@ struct stage {
 	bool refuse_triggers;
 
 	unsigned n_lost;
-	struct error lost;
+	struct ivshmem_error lost;
 	bool close_when_lost;
 
 	unsigned n_warnings;
@@ -58,7 +58,7 @@ struct member_config stage_config(bool late);
  * Returns what member_open() does.
  */
 int stage_join(const struct member_config *config, const struct wire_message *messages, unsigned n,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 /* The ordinary beginning: version, id 5, memory. */
 void stage_join_simple(void);

@@ -153,7 +153,7 @@ go(struct side *side, uint32_t state)
 void
 go_refused(struct side *side, uint32_t state, int code, const char *reason)
 {
-	side->error = (struct error){0};
+	side->error = (struct ivshmem_error){0};
 	CHECK_EQ(migration_set_state(&side->migration, state, &side->error), code);
 	CHECK_EQ(side->error.code, code);
 	if (!strstr(side->error.message, reason))
@@ -172,7 +172,7 @@ put(struct side *side, const void *data, size_t size)
 void
 put_refused(struct side *side, const void *data, size_t size, int code, const char *reason)
 {
-	side->error = (struct error){0};
+	side->error = (struct ivshmem_error){0};
 	CHECK_EQ(migration_write(&side->migration, data, size, &side->error), code);
 	CHECK_EQ(side->error.code, code);
 	if (!strstr(side->error.message, reason))

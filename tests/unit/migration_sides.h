@@ -22,7 +22,7 @@ struct side {
 	struct ivshmem_device *device;
 	uint8_t *memory;
 	struct migration migration;
-	struct error error;
+	struct ivshmem_error error;
 	struct log log;
 	char path[256]; /* the states it went through */
 

@@ -190,7 +190,7 @@ TEST(where_data_flows)
 			go(&a, MIGRATION_RESUMING);
 			go_refused(&a, MIGRATION_RUNNING, -EBADMSG, "missing");
 		}
-		a.error = (struct error){0};
+		a.error = (struct ivshmem_error){0};
 		if (state == MIGRATION_STOP_COPY) {
 			CHECK_EQ(get(&a, &byte, 1), 1);
 			CHECK_EQ(byte, 'i');

@@ -26,7 +26,7 @@
 TEST(pci_auto_finds_the_only_device)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	make_device("0000:00:02.0", "0x1234\n", "0x1110\n", bars);
@@ -47,7 +47,7 @@ TEST(pci_auto_finds_the_only_device)
 TEST(pci_auto_without_device_names_the_option)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	CHECK_EQ(pci_find("auto", &device, &error), -ENOENT);
@@ -59,7 +59,7 @@ TEST(pci_auto_without_device_names_the_option)
 TEST(pci_auto_with_several_devices_lists_them_in_order)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	make_ivshmem("0000:01:00.0");
@@ -76,7 +76,7 @@ TEST(pci_auto_with_several_devices_lists_them_in_order)
 TEST(pci_auto_with_very_many_devices_lists_some)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	char address[32];
 
 	make_tree();
@@ -113,7 +113,7 @@ TEST(pci_address_that_is_none_is_refused)
 		"00:05.0x", "0x0:05.0", "00:g5.0", "123456789:00:00.0", "0000:00:05.00",
 		"../../../../../etc", "0000:000:05.0"};
 	struct pci_device device = {.address = "untouched"};
-	struct error error;
+	struct ivshmem_error error;
 
 	make_tree();
 	make_ivshmem("0000:00:05.0");
@@ -129,7 +129,7 @@ TEST(pci_address_that_is_none_is_refused)
 TEST(pci_other_device_is_refused)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	make_device("0000:00:02.0", "0x8086\n", "0x100e\n", bars);
@@ -144,7 +144,7 @@ TEST(pci_other_device_is_refused)
 TEST(pci_absent_device_is_refused)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	make_ivshmem("0000:00:05.0");
@@ -156,7 +156,7 @@ TEST(pci_absent_device_is_refused)
 TEST(pci_without_sysfs_says_so)
 {
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	pci_sysfs_root = "/nowhere";
 	CHECK_EQ(pci_find("auto", &device, &error), -ENOENT);
@@ -192,7 +192,7 @@ TEST(pci_bars_must_be_there)
 		"0x00000000fe600000 0x00000000fe6000ff 0x0000000000040200\n" ABSENT_BAR
 		"0x0000000000000000 0x0000003fffffffff 0x000000002014220c\n";
 	struct pci_device device;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	make_tree();
 	make_device("0000:00:05.0", "0x1af4\n", "0x1110\n", unplaced);
@@ -214,7 +214,7 @@ TEST(pci_bars_must_be_there)
 TEST(pci_id_has_16_bits)
 {
 	struct pci_device device = {.address = "0000:00:05.0"};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	uint16_t id = 7;
 
 	CHECK_EQ(pci_check_id(&device, UINT32_MAX, &id, &error), -ENODEV);
@@ -251,7 +251,7 @@ TEST(pci_backend_follows_the_driver)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct pci_device device = {.address = "0000:00:05.0"};
 		const struct backend *backend = NULL;
-		struct error error = {0};
+		struct ivshmem_error error = {0};
 
 		strcpy(device.driver, cases[i].driver);
 		CHECK_EQ(pci_choose_backend(&device, cases[i].name, &backend, &error), cases[i].r);
@@ -268,7 +268,7 @@ TEST(pci_sentences_fit)
 {
 	struct pci_device device = {.address = "fffffff:ff:1f.7"};
 	const struct backend *backend;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	memset(device.driver, 'd', sizeof(device.driver) - 1);
 	CHECK_EQ(pci_choose_backend(&device, NULL, &backend, &error), -ENODEV);
@@ -485,7 +485,7 @@ static void
 check_sysfs_fails(int code, const char *reason)
 {
 	struct ivshmem_client client = {0};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	unsigned fds;
 
 	CHECK_EQ(loop_new(&client.loop), 0);

@@ -79,7 +79,7 @@ TEST(round_size_of_every_power_and_its_neighbours)
 static void
 open_ok(struct region *region, const struct region_config *config)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = region_open(region, config, &error);
 
 	if (r < 0)
@@ -93,7 +93,7 @@ static void
 open_fails(const struct region_config *config, int code, const char *words)
 {
 	struct region region = {.fd = 4711};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
 	CHECK_EQ(region_open(&region, config, &error), code);
@@ -207,7 +207,7 @@ TEST(memfd_in_huge_pages)
 	struct region_config config = {.kind = REGION_MEMFD, .size = MIB, .huge_page = 2 * MIB};
 	unsigned before, free_before;
 	struct region region;
-	struct error error;
+	struct ivshmem_error error;
 	int lock, r;
 
 	/* With the rights for it, borrow one from the system; one test at a time. */
@@ -585,7 +585,7 @@ map_fails(int fd, int code, const char *words)
 {
 	void *address = &code;
 	uint64_t size = 77;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	CHECK_EQ(region_map(fd, &address, &size, &error), code);
 	CHECK_EQ(error.code, code);

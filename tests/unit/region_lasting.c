@@ -51,7 +51,7 @@ static struct region
 open_ok(struct region_config config)
 {
 	struct region region;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	int r = region_open_lasting(&region, &config, &error);
 
 	if (r < 0)
@@ -63,11 +63,11 @@ open_ok(struct region_config config)
 	return region;
 }
 
-static struct error
+static struct ivshmem_error
 open_fails(struct region_config config, int code)
 {
 	struct region region = {.fd = 4711};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
 	CHECK_EQ(region_open_lasting(&region, &config, &error), code);
@@ -81,7 +81,7 @@ open_fails(struct region_config config, int code)
 }
 
 static void
-check_words(const struct error *error, const char *words)
+check_words(const struct ivshmem_error *error, const char *words)
 {
 	if (!strstr(error->message, words))
 		FAIL("finding \"%s\" in \"%s\"", words, error->message);
@@ -203,7 +203,7 @@ TEST(file_of_just_that_size)
 TEST(file_that_is_smaller_is_refused_with_both_sizes)
 {
 	const char *path = path_of("memory");
-	struct error error;
+	struct ivshmem_error error;
 
 	make_file(path, MIB, 0600);
 	error = open_fails(file_config(path, 4 * MIB), -EINVAL);
@@ -216,7 +216,7 @@ TEST(file_that_is_smaller_is_refused_with_both_sizes)
 TEST(file_that_is_missing_and_has_no_size)
 {
 	const char *path = path_of("memory");
-	struct error error = open_fails(file_config(path, 0), -ENOENT);
+	struct ivshmem_error error = open_fails(file_config(path, 0), -ENOENT);
 
 	check_words(&error, "give a size");
 	CHECK_EQ(access(path, F_OK), -1);
@@ -229,7 +229,7 @@ TEST(file_in_no_directory)
 
 TEST(file_that_is_none)
 {
-	struct error error;
+	struct ivshmem_error error;
 	const char *path = path_of("fifo");
 
 	error = open_fails(file_config(test_directory(), MIB), -EISDIR);
@@ -365,7 +365,7 @@ TEST(object_that_exists)
 {
 	int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 	struct region region;
-	struct error error;
+	struct ivshmem_error error;
 
 	CHECK_SYS(ftruncate(fd, (off_t)(2 * MIB)));
 	region = open_ok(shm_config(MIB));
@@ -408,7 +408,7 @@ TEST(object_names_that_are_none)
 TEST(kinds_that_do_not_last)
 {
 	struct region region;
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	open_fails((struct region_config){.kind = REGION_MEMFD, .size = MIB}, -EINVAL);
 	open_fails((struct region_config){.kind = REGION_DIRECTORY, .name = "/", .size = MIB},

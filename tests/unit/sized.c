@@ -28,13 +28,13 @@ struct newer {
 };
 
 static struct known known;
-static struct error error;
+static struct ivshmem_error error;
 
 static int
 take(const void *given)
 {
 	memset(&known, 0x55, sizeof(known));
-	error = (struct error){0};
+	error = (struct ivshmem_error){0};
 	return sized_in(
 		&known, sizeof(known), SIZED_FIRST(struct known, a), given, "struct known", &error);
 }

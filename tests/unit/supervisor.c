@@ -31,7 +31,7 @@ static void
 refused(int code, const char *words)
 {
 	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX] = {{.fd = 4711}};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	CHECK_EQ(supervisor_sockets(sockets, &error), code);
 	CHECK_EQ(error.code, code);

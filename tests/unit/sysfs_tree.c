@@ -78,7 +78,7 @@ make_ivshmem(const char *address)
 }
 
 void
-check_contains(const struct error *error, const char *text)
+check_contains(const struct ivshmem_error *error, const char *text)
 {
 	if (!strstr(error->message, text))
 		FAIL("'%s' is not in: %s", text, error->message);

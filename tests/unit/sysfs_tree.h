@@ -24,6 +24,6 @@ void make_link(const char *address, const char *name, const char *target);
 void make_device(const char *address, const char *vendor, const char *device, const char *resource);
 void make_ivshmem(const char *address);
 
-void check_contains(const struct error *error, const char *text);
+void check_contains(const struct ivshmem_error *error, const char *text);
 
 #endif

@@ -46,7 +46,7 @@ load_vfio(const char *mode)
 static const char *
 refused(int code)
 {
-	static struct error error;
+	static struct ivshmem_error error;
 	struct ivshmem_client client = {0};
 	unsigned fds;
 

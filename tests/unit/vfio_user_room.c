@@ -24,7 +24,7 @@ room_config(unsigned revision, unsigned vectors)
 void
 room_open(const struct ivshmem_device_config *config)
 {
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	if (config->revision == 0) {

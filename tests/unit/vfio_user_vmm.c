@@ -45,7 +45,7 @@ prepare_device(unsigned revision, uint64_t spin_ns)
 		.spin_ns = spin_ns,
 		.grace_ns = device.grace_ns,
 	};
-	struct error error = {0};
+	struct ivshmem_error error = {0};
 
 	stage_open();
 	stage.log.level = LOG_LEVEL_WARNING;

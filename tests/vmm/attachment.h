@@ -32,9 +32,9 @@ struct attachment_ops {
 	int (*reset)(struct attachment *attachment);
 	/* The state, in memory for free(). The guest does not run meanwhile. */
 	int (*save)(struct attachment *attachment, void **ret_state, size_t *ret_size,
-		struct error *reterr);
+		struct ivshmem_error *reterr);
 	int (*load)(struct attachment *attachment, const void *state, size_t size,
-		struct error *reterr);
+		struct ivshmem_error *reterr);
 	void (*free)(struct attachment *attachment);
 };
 

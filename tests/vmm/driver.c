@@ -9,7 +9,7 @@
 #define PAUSE_US 100
 
 static void
-check(int r, const struct error *error)
+check(int r, const struct ivshmem_error *error)
 {
 	if (r < 0)
 		FAIL("%s", error->message);
@@ -20,7 +20,7 @@ guest_new(unsigned number)
 {
 	struct vm_config config = {.image = VMM_GUEST_IMAGE, .cpu = -1};
 	const char *impossible = vm_impossible();
-	struct error error;
+	struct ivshmem_error error;
 	struct vm *vm;
 	cpu_set_t cpus;
 
@@ -37,7 +37,7 @@ guest_new(unsigned number)
 void
 guest_start(struct vm *vm)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	check(vm_start(vm, &error), &error);
 	CHECK_EQ(vm->mailbox->magic, GUEST_MAGIC);
@@ -46,7 +46,7 @@ guest_start(struct vm *vm)
 uint32_t
 guest_end(struct vm *vm, uint32_t results[4])
 {
-	struct error error;
+	struct ivshmem_error error;
 	uint32_t own[4];
 
 	if (!results)

@@ -104,7 +104,8 @@ reset(struct attachment *attachment)
 }
 
 static int
-save(struct attachment *attachment, void **ret_state, size_t *ret_size, struct error *reterr)
+save(struct attachment *attachment, void **ret_state, size_t *ret_size,
+	struct ivshmem_error *reterr)
 {
 	struct embedded *embedded = embedded_of(attachment);
 	size_t size = ivshmem_kvm_state_size(embedded->kvm, IVSHMEM_DEVICE_FORMAT_NATIVE);
@@ -125,7 +126,7 @@ save(struct attachment *attachment, void **ret_state, size_t *ret_size, struct e
 }
 
 static int
-load(struct attachment *attachment, const void *state, size_t size, struct error *reterr)
+load(struct attachment *attachment, const void *state, size_t size, struct ivshmem_error *reterr)
 {
 	struct ivshmem_error error;
 	int r = ivshmem_kvm_load(
@@ -161,7 +162,8 @@ static const struct attachment_ops ops = {
 };
 
 static int
-start(struct embedded *embedded, const struct ivshmem_kvm_config *config, struct error *reterr)
+start(struct embedded *embedded, const struct ivshmem_kvm_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct ivshmem_error error;
 	int r = ivshmem_kvm_new(&embedded->kvm, config, &error);
@@ -179,8 +181,8 @@ start(struct embedded *embedded, const struct ivshmem_kvm_config *config, struct
 }
 
 int
-embedded_attach(
-	struct vm *vm, unsigned slot, const struct embedded_config *config, struct error *reterr)
+embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct embedded *embedded = calloc(1, sizeof(*embedded));
 	struct ivshmem_kvm_config kvm;

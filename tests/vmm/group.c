@@ -143,7 +143,7 @@ start_device(
 /* ---- members ---------------------------------------------------------------------------------- */
 
 static int
-attach_embedded(struct group *group, struct member *member, struct error *reterr)
+attach_embedded(struct group *group, struct member *member, struct ivshmem_error *reterr)
 {
 	const struct member_options *options = &member->options;
 	struct ivshmem_device_config device;
@@ -167,7 +167,7 @@ attach_embedded(struct group *group, struct member *member, struct error *reterr
 }
 
 static int
-attach_remote(struct group *group, struct member *member, struct error *reterr)
+attach_remote(struct group *group, struct member *member, struct ivshmem_error *reterr)
 {
 	char path[sizeof(group->server) + 32];
 	struct remote_config config = {.path = path, .io_fds = member->options.way == WAY_REMOTE};
@@ -181,7 +181,7 @@ struct member *
 group_join(struct group *group, const struct member_options *options)
 {
 	struct member *member = NULL;
-	struct error error;
+	struct ivshmem_error error;
 	int r;
 
 	for (unsigned i = 0; i < GROUP_MAX && !member; i++)

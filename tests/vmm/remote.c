@@ -333,7 +333,8 @@ save_all(struct remote *remote, uint8_t **state, size_t *size)
 }
 
 static int
-save(struct attachment *attachment, void **ret_state, size_t *ret_size, struct error *reterr)
+save(struct attachment *attachment, void **ret_state, size_t *ret_size,
+	struct ivshmem_error *reterr)
 {
 	struct remote *remote = remote_of(attachment);
 	uint8_t *state = NULL;
@@ -370,7 +371,7 @@ load_all(struct remote *remote, const uint8_t *state, size_t size)
 }
 
 static int
-load(struct attachment *attachment, const void *state, size_t size, struct error *reterr)
+load(struct attachment *attachment, const void *state, size_t size, struct ivshmem_error *reterr)
 {
 	struct remote *remote = remote_of(attachment);
 	int r = -EINVAL;
@@ -498,8 +499,8 @@ static const struct attachment_ops ops = {
 };
 
 int
-remote_attach(
-	struct vm *vm, unsigned slot, const struct remote_config *config, struct error *reterr)
+remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
+	struct ivshmem_error *reterr)
 {
 	struct remote *remote = calloc(1, sizeof(*remote));
 	int r;

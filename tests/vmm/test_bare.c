@@ -44,7 +44,7 @@ TEST(a_waiting_guest_can_be_woken)
 TEST(a_guest_that_hangs_is_no_problem)
 {
 	struct vm *vm = guest_new(0);
-	struct error error;
+	struct ivshmem_error error;
 
 	guest_start(vm);
 	/* A wait that nothing ends: the VM can be freed all the same. */

@@ -106,7 +106,7 @@ carry_memory(const struct member *from, const struct member *to)
 static void
 move(const struct member *from, const struct member *to)
 {
-	struct error error;
+	struct ivshmem_error error;
 	void *state;
 	size_t size;
 
@@ -212,7 +212,7 @@ TEST_WAYS(a_peer_is_neither_saved_nor_loaded, .timeout_s = 60)
 	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
 		struct member *member = group_join(&group, &peers[i]);
 		struct attachment *device = device_of(member);
-		struct error error;
+		struct ivshmem_error error;
 		char state[65536] = "";
 		size_t size;
 		void *saved;

@@ -193,7 +193,7 @@ negotiate(struct vfio_client *client)
 }
 
 int
-vfio_client_connect(struct vfio_client *client, const char *path, struct error *reterr)
+vfio_client_connect(struct vfio_client *client, const char *path, struct ivshmem_error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int r;

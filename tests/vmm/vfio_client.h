@@ -25,7 +25,7 @@ struct vfio_client {
 };
 
 /* Connect and agree on a version. */
-int vfio_client_connect(struct vfio_client *client, const char *path, struct error *reterr);
+int vfio_client_connect(struct vfio_client *client, const char *path, struct ivshmem_error *reterr);
 void vfio_client_close(struct vfio_client *client);
 
 /* Size of a region, and the descriptor to map it with (the caller's), or -1. */

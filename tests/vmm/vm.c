@@ -32,7 +32,7 @@ vm_impossible(void)
 /* ---- making it -------------------------------------------------------------------------------- */
 
 static int
-load_image(struct vm *vm, const char *path, struct error *reterr)
+load_image(struct vm *vm, const char *path, struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t room = GUEST_STACK_AT - GUEST_IMAGE_AT;
@@ -49,7 +49,7 @@ load_image(struct vm *vm, const char *path, struct error *reterr)
 }
 
 static int
-make_machine(struct vm *vm, struct error *reterr)
+make_machine(struct vm *vm, struct ivshmem_error *reterr)
 {
 	uint64_t identity_map = KVM_PAGES_AT;
 	int r;
@@ -107,7 +107,7 @@ set_registers(struct vm *vm)
 }
 
 static int
-make_processor(struct vm *vm, struct error *reterr)
+make_processor(struct vm *vm, struct ivshmem_error *reterr)
 {
 	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), r;
 
@@ -127,7 +127,7 @@ make_processor(struct vm *vm, struct error *reterr)
 }
 
 int
-vm_new(struct vm **ret_vm, const struct vm_config *config, struct error *reterr)
+vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 	pthread_condattr_t clock;
@@ -265,7 +265,7 @@ kicked(int number)
 }
 
 int
-vm_start(struct vm *vm, struct error *reterr)
+vm_start(struct vm *vm, struct ivshmem_error *reterr)
 {
 	struct sigaction action = {.sa_handler = kicked};
 	int r;
@@ -347,7 +347,7 @@ is_done(const struct vm *vm)
 }
 
 static int
-why_not_done(struct vm *vm, struct error *reterr)
+why_not_done(struct vm *vm, struct ivshmem_error *reterr)
 {
 	if (vm->mailbox->trouble)
 		return error_set(reterr, -EFAULT, "the guest met interrupt or exception %u at 0x%x",
@@ -358,7 +358,7 @@ why_not_done(struct vm *vm, struct error *reterr)
 }
 
 int
-vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct error *reterr)
+vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr)
 {
 	struct timespec deadline;
 	int r = 0;
@@ -391,7 +391,7 @@ vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct error *
 
 int
 vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4], uint32_t results[4],
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	vm_command(vm, command, arguments);
 	return vm_wait(vm, results, VM_PATIENCE_MS, reterr);

@@ -58,8 +58,8 @@ struct vm {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool idle, stopping;  /* the guest waits for a command; the thread shall end */
-	struct error failure; /* why the processor stopped; code 0: it runs */
+	bool idle, stopping;          /* the guest waits for a command; the thread shall end */
+	struct ivshmem_error failure; /* why the processor stopped; code 0: it runs */
 
 	pthread_mutex_t routes_lock;
 	struct vm_route routes[VM_MAX_MSI];
@@ -69,9 +69,9 @@ struct vm {
 const char *vm_impossible(void);
 
 /* A VM that does not run yet, so that devices can be attached. */
-int vm_new(struct vm **ret_vm, const struct vm_config *config, struct error *reterr);
+int vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr);
 /* The guest runs, and waits for its first command when this returns. */
-int vm_start(struct vm *vm, struct error *reterr);
+int vm_start(struct vm *vm, struct ivshmem_error *reterr);
 /* Stops it, frees the attached devices. NULL is allowed. Returns NULL. */
 struct vm *vm_free(struct vm *vm);
 
@@ -100,10 +100,10 @@ int vm_ioeventfd_any_remove(struct vm *vm, uint64_t address, int eventfd);
 /* Give the guest a command. The one before it must be done. */
 void vm_command(struct vm *vm, enum guest_command command, const uint32_t arguments[4]);
 /* Until it is done. `results` may be NULL. -ETIMEDOUT after so many milliseconds. */
-int vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct error *reterr);
+int vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr);
 /* Both. */
 int vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4],
-	uint32_t results[4], struct error *reterr);
+	uint32_t results[4], struct ivshmem_error *reterr);
 /* End a command that waits or goes on until it is told to stop. */
 void vm_stop_command(struct vm *vm);
 

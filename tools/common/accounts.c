@@ -16,7 +16,7 @@
  */
 static int
 take_number(const char *what, const char *kind, const char *text, int error, unsigned *ret_id,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	if (parse_uint(text, 0, UINT32_MAX - 1, ret_id) == 0)
 		return 0;
@@ -35,7 +35,7 @@ take_number(const char *what, const char *kind, const char *text, int error, uns
 }
 
 int
-account_user(void *to, const char *what, const char *text, struct error *reterr)
+account_user(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	const struct passwd *user;
 	uid_t *uid = to;
@@ -49,7 +49,7 @@ account_user(void *to, const char *what, const char *text, struct error *reterr)
 }
 
 int
-account_group(void *to, const char *what, const char *text, struct error *reterr)
+account_group(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	const struct group *group;
 	gid_t *gid = to;

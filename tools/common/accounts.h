@@ -9,7 +9,7 @@
 
 #include <base/error.h>
 
-int account_user(void *to, const char *what, const char *text, struct error *reterr);
-int account_group(void *to, const char *what, const char *text, struct error *reterr);
+int account_user(void *to, const char *what, const char *text, struct ivshmem_error *reterr);
+int account_group(void *to, const char *what, const char *text, struct ivshmem_error *reterr);
 
 #endif

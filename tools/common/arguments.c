@@ -32,7 +32,8 @@ is_choice(const char *choices, const char *text)
 }
 
 static int
-take_text(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+take_text(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	if (text[0] == '\0' && argument->min > 0)
 		return error_set(reterr, -EINVAL, "%s: the name is empty", what);
@@ -44,8 +45,8 @@ take_text(const struct argument *argument, const char *what, const char *text, s
 }
 
 static int
-take_number(
-	const struct argument *argument, const char *what, const char *text, struct error *reterr)
+take_number(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	uint64_t max = argument->max ? argument->max : UINT64_MAX, value;
 
@@ -65,7 +66,8 @@ take_number(
 }
 
 static int
-take_size(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+take_size(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	uint64_t max = argument->max ? argument->max : UINT64_MAX, size;
 	char bound[SIZE_TEXT_MAX];
@@ -86,7 +88,8 @@ take_size(const struct argument *argument, const char *what, const char *text, s
 }
 
 static int
-take_mode(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+take_mode(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	unsigned mode;
 
@@ -99,7 +102,8 @@ take_mode(const struct argument *argument, const char *what, const char *text, s
 }
 
 static int
-take_time(const struct argument *argument, const char *what, const char *text, struct error *reterr)
+take_time(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	const char *longest = argument->max == TIME_HOUR  ? "an hour"
 			      : argument->max == TIME_DAY ? "a day"
@@ -125,8 +129,8 @@ take_time(const struct argument *argument, const char *what, const char *text, s
 }
 
 int
-argument_take(
-	const struct argument *argument, const char *what, const char *text, struct error *reterr)
+argument_take(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr)
 {
 	if (argument->take)
 		return argument->take(argument->to, what, text, reterr);
@@ -148,7 +152,7 @@ argument_take(
 
 /* getopt_long() returned `result`, '?' or ':': say what it did not like. */
 static int
-refuse(int result, const char *given, const struct option *longs, struct error *reterr)
+refuse(int result, const char *given, const struct option *longs, struct ivshmem_error *reterr)
 {
 	if (optopt >= FIRST_LONG)
 		return error_set(reterr, -EINVAL, "option '--%s' %s",
@@ -168,7 +172,7 @@ refuse(int result, const char *given, const struct option *longs, struct error *
 
 int
 arguments_parse(int argc, char **argv, const struct argument *options, unsigned n_options,
-	bool until_operand, bool *ret_usage, struct error *reterr)
+	bool until_operand, bool *ret_usage, struct ivshmem_error *reterr)
 {
 	struct option longs[ARGUMENTS_MAX + 1] = {0};
 	char letters[2 + 2 * ARGUMENTS_MAX + 1], *letter = letters;

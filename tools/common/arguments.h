@@ -22,7 +22,8 @@
 #define TIME_YEAR (366 * TIME_DAY)
 
 /* Reads a value for which there is none of the kinds below. `text` is NULL if it takes none. */
-typedef int (*argument_fn)(void *to, const char *what, const char *text, struct error *reterr);
+typedef int (*argument_fn)(
+	void *to, const char *what, const char *text, struct ivshmem_error *reterr);
 
 struct argument {
 	const char *name;  /* of an option, without its dashes */
@@ -51,8 +52,8 @@ struct argument {
  * Read one value; `what` is how its sentence calls it, such as "--count". 0, or -EINVAL and the
  * sentence; then nothing is stored. What `take` returns.
  */
-int argument_take(
-	const struct argument *argument, const char *what, const char *text, struct error *reterr);
+int argument_take(const struct argument *argument, const char *what, const char *text,
+	struct ivshmem_error *reterr);
 
 /*
  * Take the options from argv, `until_operand` or, as usual, wherever they stand; optind is then the
@@ -61,6 +62,6 @@ int argument_take(
  * that the usage would help.
  */
 int arguments_parse(int argc, char **argv, const struct argument *options, unsigned n_options,
-	bool until_operand, bool *ret_usage, struct error *reterr);
+	bool until_operand, bool *ret_usage, struct ivshmem_error *reterr);
 
 #endif

@@ -23,7 +23,7 @@
 
 int
 supervisor_sockets(
-	struct supervisor_socket ret_sockets[SUPERVISOR_SOCKETS_MAX], struct error *reterr)
+	struct supervisor_socket ret_sockets[SUPERVISOR_SOCKETS_MAX], struct ivshmem_error *reterr)
 {
 	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX] = {{.fd = -1}};
 	const char *count = getenv("LISTEN_FDS"), *whom = getenv("LISTEN_PID");

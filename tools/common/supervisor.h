@@ -28,7 +28,7 @@ struct supervisor_socket {
  * asked before fork(). -EINVAL if the variables make no sense, -E2BIG, -EBADF.
  */
 int supervisor_sockets(
-	struct supervisor_socket ret_sockets[SUPERVISOR_SOCKETS_MAX], struct error *reterr);
+	struct supervisor_socket ret_sockets[SUPERVISOR_SOCKETS_MAX], struct ivshmem_error *reterr);
 
 /*
  * Tell the supervisor, as sd_notify(3) does: "READY=1" and the like, one per line. Waits for a

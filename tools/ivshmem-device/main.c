@@ -46,7 +46,7 @@ struct program {
 };
 
 static int
-fail(const struct program *program, const struct error *error)
+fail(const struct program *program, const struct ivshmem_error *error)
 {
 	log_error(&program->log, "%s", error->message);
 	return error->code;
@@ -60,7 +60,7 @@ fail_errno(const struct program *program, int code, const char *what)
 }
 
 static void
-lost(struct member *member, const struct error *error, void *data)
+lost(struct member *member, const struct ivshmem_error *error, void *data)
 {
 	struct program *program = data;
 
@@ -131,7 +131,7 @@ start_member(struct program *program)
 	struct member_config config = member_config(program);
 	uint64_t end = clock_now() + program->options.wait_ms * NSEC_PER_MSEC;
 	struct pollfd told_to_end = {.fd = program->signals.fd, .events = POLLIN};
-	struct error error;
+	struct ivshmem_error error;
 	int r;
 
 	for (;;) {
@@ -220,7 +220,7 @@ start_device(struct program *program)
 		.rejoined = rejoined,
 		.data = program,
 	};
-	struct error error;
+	struct ivshmem_error error;
 	int r = complete(program, &device);
 
 	if (r < 0)
@@ -244,7 +244,7 @@ adopt_fd(struct program *program)
 	int fd = program->options.fd;
 	struct sockaddr_storage peer;
 	socklen_t length = sizeof(peer);
-	struct error error;
+	struct ivshmem_error error;
 
 	snprintf(program->place, sizeof(program->place), "descriptor %d", fd);
 	if (getpeername(fd, (struct sockaddr *)&peer, &length) == 0 && peer.ss_family == AF_UNIX) {
@@ -263,7 +263,7 @@ adopt_passed(struct program *program)
 {
 	struct supervisor_socket sockets[SUPERVISOR_SOCKETS_MAX];
 	const char *path = program->options.socket;
-	struct error error;
+	struct ivshmem_error error;
 	int n = supervisor_sockets(sockets, &error);
 
 	if (n > 1)
@@ -287,7 +287,7 @@ start_socket(struct program *program)
 		.owner = options->socket_owner,
 		.group = options->socket_group,
 	};
-	struct error error;
+	struct ivshmem_error error;
 	int r = options->fd < 0 ? adopt_passed(program) : adopt_fd(program);
 
 	if (r == 0 && options->fd < 0 && !options->socket) {
@@ -354,7 +354,7 @@ main(int argc, char **argv)
 		.listener.fd = -1,
 		.connected = -1,
 	};
-	struct error error;
+	struct ivshmem_error error;
 	bool usage;
 
 	if (fd_open_standard() < 0)

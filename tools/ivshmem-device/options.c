@@ -104,7 +104,7 @@ struct given {
 
 /* The server may be written as other programs of ours want it, or as QEMU does. */
 static int
-check_server(struct given *given, struct error *reterr)
+check_server(struct given *given, struct ivshmem_error *reterr)
 {
 	struct device_options *options = &given->options;
 
@@ -127,7 +127,7 @@ check_server(struct given *given, struct error *reterr)
  * from two places is a mistake.
  */
 static int
-check_source(struct given *given, struct error *reterr)
+check_source(struct given *given, struct ivshmem_error *reterr)
 {
 	const struct device_options *options = &given->options;
 	struct ivshmem_device_properties *properties = &given->properties;
@@ -154,7 +154,7 @@ check_source(struct given *given, struct error *reterr)
 
 /* Which of the properties ivshmem-plain and ivshmem-doorbell do not have; the ivshmem of 2010 had all. */
 static int
-check_kind(const struct given *given, struct error *reterr)
+check_kind(const struct given *given, struct ivshmem_error *reterr)
 {
 	const struct ivshmem_device_properties *properties = &given->properties;
 	const char *missing = properties->vectors        ? "vectors"
@@ -176,7 +176,7 @@ check_kind(const struct given *given, struct error *reterr)
 }
 
 static int
-configure(struct given *given, struct error *reterr)
+configure(struct given *given, struct ivshmem_error *reterr)
 {
 	struct device_options *options = &given->options;
 	struct ivshmem_error error;
@@ -191,7 +191,7 @@ configure(struct given *given, struct error *reterr)
 }
 
 static int
-check(struct given *given, bool *ret_usage, struct error *reterr)
+check(struct given *given, bool *ret_usage, struct ivshmem_error *reterr)
 {
 	const struct device_options *options = &given->options;
 	int r;
@@ -216,7 +216,7 @@ check(struct given *given, bool *ret_usage, struct error *reterr)
 
 int
 device_options_parse(int argc, char **argv, struct device_options *ret_options, bool *ret_usage,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct given given = {
 		.options =

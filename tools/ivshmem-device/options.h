@@ -50,7 +50,7 @@ struct device_options {
  * looked for but the names of user and group.
  */
 int device_options_parse(int argc, char **argv, struct device_options *ret_options, bool *ret_usage,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 
 extern const char device_options_usage[];
 

@@ -67,7 +67,7 @@ daemon_ready(int report_fd)
  * ending removes its file, and a lock on what has no name any more would keep nobody out.
  */
 static int
-open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct error *reterr)
+open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct ivshmem_error *reterr)
 {
 	/* Not blocking: a FIFO in the way would wait for somebody to open its other end. */
 	_fd_cleanup_ int fd =
@@ -98,7 +98,7 @@ open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct error
 }
 
 int
-pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr)
+pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int fd = -1;
 	struct stat st = {0};

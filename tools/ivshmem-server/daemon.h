@@ -30,7 +30,7 @@ struct pid_file {
  * Write our process id; -EBUSY if a living process holds the file, -EEXIST if what is there is not a
  * plain file of our own or of root.
  */
-int pid_file_open(struct pid_file *ret_file, const char *path, struct error *reterr);
+int pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error *reterr);
 /* Remove it if it is still ours. */
 void pid_file_close(struct pid_file *file);
 

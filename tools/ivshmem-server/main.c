@@ -57,7 +57,7 @@ log_syslog(void *data, enum log_level level, const char *message)
 
 /* A daemon that cannot start says so to whoever started it. */
 static int
-fail(const struct program *program, const struct error *error)
+fail(const struct program *program, const struct ivshmem_error *error)
 {
 	log_error(&program->log, "%s", error->message);
 	return error->code;
@@ -105,7 +105,7 @@ start_memory(struct program *program)
 	char wanted[SIZE_TEXT_MAX], got[SIZE_TEXT_MAX];
 	const char *allocated = config->preallocate ? ", allocated" : "";
 	bool existing, exact;
-	struct error error;
+	struct ivshmem_error error;
 
 	if (region_open(&program->region, config, &error) < 0)
 		return fail(program, &error);
@@ -211,7 +211,7 @@ start(struct program *program)
 {
 	const struct options *options = &program->options;
 	unsigned long limit = fd_raise_limit();
-	struct error error;
+	struct ivshmem_error error;
 	int r;
 
 	/* First what belongs to one server only: who is not that server changes nothing. */
@@ -303,7 +303,7 @@ main(int argc, char **argv)
 		.pid_file.fd = -1,
 		.region.fd = -1,
 	};
-	struct error error;
+	struct ivshmem_error error;
 	bool usage;
 
 	if (fd_open_standard() < 0)

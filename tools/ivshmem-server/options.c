@@ -82,7 +82,7 @@ const char options_usage[] =
 
 /* "ID=PATH" */
 static int
-take_member(void *to, const char *what, const char *text, struct error *reterr)
+take_member(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	struct options *options = to;
 	const char *equals = strchr(text, '=');
@@ -111,7 +111,7 @@ take_member(void *to, const char *what, const char *text, struct error *reterr)
 }
 
 static int
-take_huge_page(void *to, const char *what, const char *text, struct error *reterr)
+take_huge_page(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	uint64_t size, *huge_page = to;
 
@@ -123,7 +123,7 @@ take_huge_page(void *to, const char *what, const char *text, struct error *reter
 }
 
 static int
-take_shm(void *to, const char *what, const char *text, struct error *reterr)
+take_shm(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	struct region_config *memory = to;
 
@@ -134,7 +134,7 @@ take_shm(void *to, const char *what, const char *text, struct error *reterr)
 }
 
 static int
-take_directory(void *to, const char *what, const char *text, struct error *reterr)
+take_directory(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	struct region_config *memory = to;
 
@@ -146,7 +146,7 @@ take_directory(void *to, const char *what, const char *text, struct error *reter
 
 /* NULL: there is to be none. */
 static int
-take_observer_socket(void *to, const char *what, const char *text, struct error *reterr)
+take_observer_socket(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	const char **path = to;
 
@@ -158,7 +158,7 @@ take_observer_socket(void *to, const char *what, const char *text, struct error 
 }
 
 static int
-check(const struct options *options, struct error *reterr)
+check(const struct options *options, struct ivshmem_error *reterr)
 {
 	if (options->verbose && !options->foreground)
 		return error_set(reterr, -EINVAL,
@@ -169,8 +169,8 @@ check(const struct options *options, struct error *reterr)
 }
 
 int
-options_parse(
-	int argc, char **argv, struct options *ret_options, bool *ret_usage, struct error *reterr)
+options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
+	struct ivshmem_error *reterr)
 {
 	struct options options = {
 		.pid_file = DEFAULT_PID_FILE,

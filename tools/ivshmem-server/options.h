@@ -48,8 +48,8 @@ struct options {
  * Returns 0, or -EINVAL and the sentence; `*ret_usage` then tells whether the usage should be
  * shown, because the command line as a whole was not understood.
  */
-int options_parse(
-	int argc, char **argv, struct options *ret_options, bool *ret_usage, struct error *reterr);
+int options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
+	struct ivshmem_error *reterr);
 
 extern const char options_usage[];
 

@@ -25,7 +25,7 @@ sockets_init(struct sockets *sockets)
 
 /* Where among the members this one is, added if it was not there; or -E2BIG. */
 static int
-find_member(struct options *options, unsigned id, struct error *reterr)
+find_member(struct options *options, unsigned id, struct ivshmem_error *reterr)
 {
 	for (unsigned i = 0; i < options->n_members; i++)
 		if (options->members[i].id == id)
@@ -40,7 +40,7 @@ find_member(struct options *options, unsigned id, struct error *reterr)
 
 static int
 adopt_at(struct listener *listener, const struct supervisor_socket *socket, const char *whom,
-	const char *option, const char *path, struct error *reterr)
+	const char *option, const char *path, struct ivshmem_error *reterr)
 {
 	int r;
 
@@ -57,7 +57,7 @@ adopt_at(struct listener *listener, const struct supervisor_socket *socket, cons
 
 static int
 adopt_member(struct sockets *sockets, struct options *options,
-	const struct supervisor_socket *socket, struct error *reterr)
+	const struct supervisor_socket *socket, struct ivshmem_error *reterr)
 {
 	char whom[32];
 	unsigned id;
@@ -78,7 +78,7 @@ adopt_member(struct sockets *sockets, struct options *options,
 
 static int
 adopt(struct sockets *sockets, struct options *options, const struct supervisor_socket *socket,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	if (strncmp(socket->name, MEMBER_NAME, strlen(MEMBER_NAME)) == 0)
 		return adopt_member(sockets, options, socket, reterr);
@@ -90,7 +90,7 @@ adopt(struct sockets *sockets, struct options *options, const struct supervisor_
 }
 
 int
-sockets_adopt(struct sockets *sockets, struct options *options, struct error *reterr)
+sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_error *reterr)
 {
 	struct supervisor_socket passed[SUPERVISOR_SOCKETS_MAX];
 	int n = supervisor_sockets(passed, reterr), r = 0;
@@ -115,7 +115,7 @@ sockets_adopt(struct sockets *sockets, struct options *options, struct error *re
 /* All have the same rights, because they lead to the same memory. */
 static int
 bind_at(struct listener *listener, const struct options *options, const char *path,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	struct listener_config config = {
 		.path = path,
@@ -129,7 +129,7 @@ bind_at(struct listener *listener, const struct options *options, const char *pa
 
 static int
 bind_observers(struct sockets *sockets, const struct options *options, const struct log *log,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	char beside[sizeof(sockets->observers.path)];
 	int length;
@@ -156,7 +156,7 @@ bind_observers(struct sockets *sockets, const struct options *options, const str
 
 int
 sockets_bind(struct sockets *sockets, const struct options *options, const struct log *log,
-	struct error *reterr)
+	struct ivshmem_error *reterr)
 {
 	int r = bind_at(&sockets->clients, options, options->socket, reterr);
 
@@ -171,7 +171,8 @@ sockets_bind(struct sockets *sockets, const struct options *options, const struc
 }
 
 int
-sockets_listen(const struct sockets *sockets, const struct options *options, struct error *reterr)
+sockets_listen(
+	const struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr)
 {
 	int r = 0;
 

@@ -26,14 +26,14 @@ void sockets_init(struct sockets *sockets);
  * the process that the sockets are meant for: before fork(). `options` tells of them afterwards.
  * -EINVAL, -E2BIG, -EBADF.
  */
-int sockets_adopt(struct sockets *sockets, struct options *options, struct error *reterr);
+int sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_error *reterr);
 /* Bind those that nobody has made; who connects is still refused. `log` is warned if there can be no
  * socket for observers. */
 int sockets_bind(struct sockets *sockets, const struct options *options, const struct log *log,
-	struct error *reterr);
+	struct ivshmem_error *reterr);
 /* Let clients in: when all that they are to get is there. */
 int sockets_listen(
-	const struct sockets *sockets, const struct options *options, struct error *reterr);
+	const struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr);
 /* Close them, and remove the paths of those that we made. */
 void sockets_close(struct sockets *sockets);
 

@@ -77,7 +77,7 @@ parse_options(const struct command *command, int argc, char **argv)
 {
 	struct argument options[ARGUMENTS_MAX];
 	unsigned n = command ? command->n_options : 0;
-	struct error error;
+	struct ivshmem_error error;
 	bool usage;
 	int r;
 

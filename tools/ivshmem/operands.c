@@ -11,7 +11,7 @@
 int
 operand_take(const struct argument *operand, const char *text)
 {
-	struct error error;
+	struct ivshmem_error error;
 
 	if (!text || argument_take(operand, operand->name, text, &error) == 0)
 		return 0;
