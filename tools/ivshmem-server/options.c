@@ -110,7 +110,8 @@ take_shm(void *to, const char *what, const char *text, struct error *reterr)
 {
 	struct region_config *memory = to;
 
-	(void)what, (void)reterr;
+	(void)what;
+	(void)reterr;
 	memory->kind = REGION_SHM;
 	memory->name = text;
 	return 0;
@@ -121,7 +122,8 @@ take_directory(void *to, const char *what, const char *text, struct error *reter
 {
 	struct region_config *memory = to;
 
-	(void)what, (void)reterr;
+	(void)what;
+	(void)reterr;
 	memory->kind = REGION_DIRECTORY;
 	memory->name = text;
 	return 0;
