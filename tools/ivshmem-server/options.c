@@ -127,7 +127,8 @@ take_shm(void *to, const char *what, const char *text, struct ivshmem_error *ret
 {
 	struct region_config *memory = to;
 
-	(void)what, (void)reterr;
+	(void)what;
+	(void)reterr;
 	memory->kind = REGION_SHM;
 	memory->name = text;
 	return 0;
@@ -138,7 +139,8 @@ take_directory(void *to, const char *what, const char *text, struct ivshmem_erro
 {
 	struct region_config *memory = to;
 
-	(void)what, (void)reterr;
+	(void)what;
+	(void)reterr;
 	memory->kind = REGION_DIRECTORY;
 	memory->name = text;
 	return 0;

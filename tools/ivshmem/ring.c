@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "ring.h"
 
+#include "await.h"
 #include "json.h"
 #include "output.h"
 

@@ -3,33 +3,25 @@
 
 #include "attach.h"
 #include "bus_error.h"
+#include "heard.h"
 #include "output.h"
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <base/parse.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 /* Between two looks for a server. */
 #define WAIT_STEP_MS 100
-
-/* For so long after attaching, at the most, others are waited for: some may come and go for ever. */
-#define NEWS_LIMIT (10 * NSEC_PER_SEC)
-
-/*
- * A server announces our vectors one by one, and no message says which is the last. When none came
- * for so long, we have all of them. Much more than a busy machine makes a server pause.
- */
-#define VECTOR_SILENCE (2 * NSEC_PER_SEC)
 
 /* ---- signals ------------------------------------------------------------------------------ */
 
@@ -77,150 +69,6 @@ session_poll(struct pollfd *fds, nfds_t n_fds, uint64_t deadline)
 	return ppoll(fds, n_fds, timeout_pointer, NULL);
 }
 
-/* ---- what the library tells us ------------------------------------------------------------ */
-
-static void
-session_event(struct session *session, const struct event *event)
-{
-	if (session->event)
-		session->event(session, event);
-	else if (event->type == EVENT_MESSAGE)
-		fail("%s", event->text);
-}
-
-static void session_message(struct session *session, const char *format, ...)
-	__attribute__((format(printf, 2, 3)));
-
-static void
-session_message(struct session *session, const char *format, ...)
-{
-	char message[1024];
-	struct event event = {.type = EVENT_MESSAGE, .text = message};
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(message, sizeof(message), format, args);
-	va_end(args);
-	session_event(session, &event);
-}
-
-/* The server has announced a peer, or a vector of one. */
-static void
-session_heard(struct session *session)
-{
-	session->news++;
-	session->heard_at = clock_now();
-}
-
-/* Interrupts that came before something else are reported before it. */
-static void session_report_interrupts(struct session *session);
-
-static void
-on_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void *data)
-{
-	struct event event = {.type = EVENT_JOINED, .peer = peer, .vectors = vectors};
-
-	(void)client;
-	session_heard(data);
-	session_report_interrupts(data);
-	session_event(data, &event);
-}
-
-static void
-on_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors, void *data)
-{
-	struct event event = {.type = EVENT_VECTORS, .peer = peer, .vectors = vectors};
-
-	(void)client;
-	session_heard(data);
-	session_report_interrupts(data);
-	session_event(data, &event);
-}
-
-static void
-on_left(struct ivshmem_client *client, uint16_t peer, void *data)
-{
-	struct event event = {.type = EVENT_LEFT, .peer = peer};
-
-	(void)client;
-	session_report_interrupts(data);
-	session_event(data, &event);
-}
-
-/* How much there is to count is up to the peers. */
-static void
-count_add(uint64_t *count, uint64_t more)
-{
-	if (__builtin_add_overflow(*count, more, count))
-		*count = UINT64_MAX;
-}
-
-static void
-on_interrupt(struct ivshmem_client *client, unsigned vector, uint64_t count, void *data)
-{
-	struct session *session = data;
-
-	(void)client;
-	if (vector >= IVSHMEM_MAX_VECTORS)
-		return;
-	count_add(&session->vectors[vector].received, count);
-	count_add(&session->vectors[vector].unconsumed, count);
-	count_add(&session->vectors[vector].unreported, count);
-}
-
-static void
-on_lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *data)
-{
-	struct session *session = data;
-
-	(void)client;
-	session->lost = *error;
-}
-
-static void
-on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *message, void *data)
-{
-	struct session *session = data;
-
-	(void)client;
-	if (attaching_keeps(level, message))
-		return;
-	if (level == IVSHMEM_LOG_WARNING)
-		pace_printf(&session->warnings, "%s", message);
-	else if (session->cli->verbose)
-		session_message(session, "debug: %s", message);
-}
-
-/* What is left of the warnings at the pace of a reader. */
-static void
-write_warning(void *data, enum log_level level, const char *message)
-{
-	(void)level;
-	session_message(data, "warning: %s", message);
-}
-
-static const struct ivshmem_ops session_ops = {
-	.struct_size = sizeof(session_ops),
-	.peer_joined = on_joined,
-	.peer_vectors = on_vectors,
-	.peer_left = on_left,
-	.interrupt = on_interrupt,
-	.lost = on_lost,
-	.log = on_log,
-};
-
-void
-session_event_note(struct session *session, const struct event *event)
-{
-	if (event->type == EVENT_MESSAGE)
-		fail("%s", event->text);
-	else if (event->type == EVENT_LOST && session->is_pci)
-		note(session->cli, "device lost: %s", event->text);
-	else if (event->type == EVENT_LOST)
-		note(session->cli, "server lost: %s; peers that are connected can still ring",
-			event->text);
-}
-
 /* ---- attaching ---------------------------------------------------------------------------- */
 
 static struct attach_config
@@ -230,7 +78,7 @@ attach_config(struct session *session)
 		.cli = session->cli,
 		.target = session->target,
 		.looks = session->looks,
-		.ops = &session_ops,
+		.ops = &heard_ops,
 		.data = session,
 	};
 }
@@ -294,6 +142,14 @@ session_report_attached(struct session *session)
 
 	session->attached_at = session->heard_at = clock_now();
 	session_event(session, &event);
+}
+
+/* What is left of the warnings at the pace of a reader. */
+static void
+write_warning(void *data, enum log_level level, const char *message)
+{
+	(void)level;
+	session_message(data, "warning: %s", message);
 }
 
 struct session *
@@ -420,24 +276,6 @@ attached_again(struct session *session)
 
 /* ---- running ------------------------------------------------------------------------------ */
 
-/* Make interrupts that came into events, unless muted. */
-static void
-session_report_interrupts(struct session *session)
-{
-	if (session->muted == IVSHMEM_ANY_VECTOR || !session->client)
-		return;
-	for (unsigned i = 0; i < ivshmem_vectors(session->client); i++) {
-		struct session_vector *vector = &session->vectors[i];
-		struct event event = {.type = EVENT_INTERRUPT, .vector = i};
-
-		if (vector->unreported == 0 || (int)i == session->muted)
-			continue;
-		event.count = vector->unreported;
-		vector->unreported = 0;
-		session_event(session, &event);
-	}
-}
-
 static void
 session_report_lost(struct session *session)
 {
@@ -508,31 +346,6 @@ session_step(struct session *session, int input_fd, uint64_t deadline)
 	return wake;
 }
 
-void
-session_mute(struct session *session, int vector)
-{
-	session->muted = vector;
-}
-
-void
-session_unmute(struct session *session)
-{
-	session->muted = SESSION_MUTE_NONE;
-	session_report_interrupts(session);
-}
-
-uint64_t
-session_take(struct session *session, unsigned vector, uint64_t max)
-{
-	struct session_vector *state = &session->vectors[vector];
-	uint64_t taken = state->unconsumed < max ? state->unconsumed : max;
-
-	state->unconsumed -= taken;
-	if (state->unreported > state->unconsumed)
-		state->unreported = state->unconsumed;
-	return taken;
-}
-
 enum status
 session_check_attached(const struct session *session)
 {
@@ -551,96 +364,21 @@ session_check_peers(const struct session *session)
 		session->target);
 }
 
-/* Complain that we have too few vectors, and name the remedy. */
-static enum status
-fail_for_vectors(const struct session *session, int vector)
-{
-	unsigned vectors = ivshmem_vectors(session->client);
-	char text[VECTORS_TEXT_MAX];
-
-	if (!ivshmem_has_id(session->client))
-		return fail(
-			"an observer has no id, so nobody can interrupt it: name the server's other socket, --target unix:PATH");
-	if (vectors == 0 && !session->is_pci)
-		return fail(
-			"the server gives its peers no vectors, so nobody can interrupt us: start "
-			"it with one or more, ivshmem-server -n 1");
-	if (vectors == 0 && strcmp(ivshmem_backend(session->client), "sysfs") == 0)
-		return fail(
-			"interrupts cannot be received through sysfs: bind the device to vfio-pci "
-			"(--backend vfio tells what it lacks for that), or poll the memory");
-	if (vectors == 0)
-		return fail("the device has no interrupts: give the virtual machine an "
-			    "ivshmem-doorbell device instead of ivshmem-plain");
-	return fail("we have no vector %d: we have %s, counted from 0", vector,
-		vectors_text(vectors, text));
-}
-
-/*
- * Whether the server may still give us vectors until we have `wanted`. A device has what it has, and
- * an observer gets none.
- */
-static bool
-vectors_may_come(const struct session *session, unsigned wanted)
-{
-	return !session->is_pci && ivshmem_has_id(session->client) && !session->lost.code &&
-	       wanted <= IVSHMEM_MAX_VECTORS;
-}
-
 enum status
-session_await_vector(struct session *session, int vector, uint64_t deadline)
+session_fail_range(const struct session *session, uint64_t offset, uint64_t length)
 {
-	unsigned wanted = vector == IVSHMEM_ANY_VECTOR ? 1 : (unsigned)vector + 1;
-	unsigned before = 0, wake = 0;
-	char text[VECTORS_TEXT_MAX];
-	uint64_t until = 0;
+	uint64_t size = ivshmem_size(session->client);
+	char text[SIZE_TEXT_MAX];
 
-	for (bool first = true;; first = false) {
-		unsigned vectors;
-		bool more;
-
-		if (session_check_attached(session) != STATUS_OK ||
-			session_check_peers(session) != STATUS_OK)
-			return STATUS_FAILURE;
-		vectors = ivshmem_vectors(session->client);
-		more = first || vectors != before;
-		if (vectors >= wanted)
-			return STATUS_OK;
-		if (wake & SESSION_QUIT && session->signal_status == STATUS_OK)
-			return STATUS_OK;
-		if (wake & SESSION_QUIT)
-			return fail("interrupted: we have no vector %u yet", wanted - 1);
-		if (!vectors_may_come(session, wanted) || (wake & SESSION_TIMEOUT && !more))
-			return fail_for_vectors(session, vector);
-		if (first)
-			note(session->cli, "waiting for vector %u: we have %s so far", wanted - 1,
-				vectors_text(vectors, text));
-		if (more) {
-			/* Only our own vectors count: others may come and go for ever. */
-			until = session_deadline(VECTOR_SILENCE);
-			until = until < deadline ? until : deadline;
-			before = vectors;
-		}
-		wake = session_step(session, -1, until);
-	}
-}
-
-bool
-session_await_news(struct session *session)
-{
-	uint64_t silent = session->heard_at + VECTOR_SILENCE;
-	uint64_t limit = session->attached_at + NEWS_LIMIT;
-	unsigned before = session->news;
-
-	/* An observer was told when it knew all. */
-	if (session->is_pci || session->is_memory || !ivshmem_has_id(session->client))
-		return false;
-	while (!session->lost.code && session->news == before) {
-		if (session_step(session, -1, silent < limit ? silent : limit) &
-			(SESSION_QUIT | SESSION_TIMEOUT))
-			break;
-	}
-	return session->news != before;
+	format_size(size, text);
+	if (offset > size)
+		return fail("offset %" PRIu64
+			    " is beyond the end of the memory, which has %s (%" PRIu64 " bytes)",
+			offset, text, size);
+	return fail("%" PRIu64 " bytes at offset %" PRIu64
+		    " do not fit: the memory has %s (%" PRIu64 " bytes), %" PRIu64
+		    " from there to its end",
+		length, offset, text, size, size - offset);
 }
 
 bool

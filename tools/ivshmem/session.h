@@ -8,8 +8,8 @@
  *
  * Theory of operation: session_step() is the one place that sleeps. It polls the client, the
  * signals and, for the shell, the input, then dispatches the client once. The client's callbacks
- * only count and hand events on; detaching and attaching again, which are not allowed in callbacks,
- * follow afterwards. Signals are blocked and read from a descriptor, so none can slip between a
+ * only count and hand events on (heard.h); detaching and attaching again, which are not allowed in
+ * callbacks, follow afterwards. Signals are blocked and read from a descriptor, so none can slip between a
  * check and a sleep. Attaching blocks elsewhere, in the library: attach.h does it in the background.
  */
 
@@ -79,14 +79,12 @@ struct session {
 	struct session_vector vectors[IVSHMEM_MAX_VECTORS];
 };
 
-/* For commands that do not print events: notes on stderr that the server is lost. */
-void session_event_note(struct session *session, const struct event *event);
-
 /*
  * Choose the target and attach. With session->looks, that is to the server's socket for observers if it
- * has one, so that no id is taken, else as a peer; ivshmem_has_id() tells which it became. `event` may be NULL. With `signals`, SIGINT and SIGTERM end
- * session_step() from now on, and if they come during attaching the process ends with
- * `signal_status`. Messages are printed. On success EVENT_ATTACHED was handed out.
+ * has one, so that no id is taken, else as a peer; ivshmem_has_id() tells which it became. `event` may
+ * be NULL. With `signals`, SIGINT and SIGTERM end session_step() from now on, and if they come during
+ * attaching the process ends with `signal_status`. Messages are printed. On success EVENT_ATTACHED was
+ * handed out.
  */
 enum status session_open(struct session *session, const struct cli *cli,
 	void (*event)(struct session *session, const struct event *event), bool signals,
@@ -117,33 +115,14 @@ enum session_wake {
  */
 unsigned session_step(struct session *session, int input_fd, uint64_t deadline);
 
-/* Do not report interrupts of `vector` (or IVSHMEM_ANY_VECTOR) as events for a while ... */
-void session_mute(struct session *session, int vector);
-/* ... and again. What came meanwhile and was not taken is reported now. */
-void session_unmute(struct session *session);
-
-/* Take at most `max` rings of those that came in on `vector`; returns how many. */
-uint64_t session_take(struct session *session, unsigned vector, uint64_t max);
-
-/*
- * Wait until we can be interrupted on `vector`, or on any if it is IVSHMEM_ANY_VECTOR: a slow server
- * may still be announcing our vectors. Complain and name the remedy when that vector can never come,
- * when the server has announced nothing for us for a while, at `deadline` (clock_now()), and when a
- * signal asks to end a command for which that is a failure.
- */
-enum status session_await_vector(struct session *session, int vector, uint64_t deadline);
-
-/*
- * A peer or vector is missing: wait as long as a slow server may still announce it, which it does soon
- * after we attached. Whether it announced something: then look again.
- */
-bool session_await_news(struct session *session);
-
 /* Whether there can be peers; else complain and name the remedy. */
 enum status session_check_peers(const struct session *session);
 
 /* Whether there is a client; else complain. For the shell, whose device may be gone. */
 enum status session_check_attached(const struct session *session);
+
+/* Say that [offset, offset + length) is not within the memory. Returns STATUS_FAILURE. */
+enum status session_fail_range(const struct session *session, uint64_t offset, uint64_t length);
 
 /* Whether a signal asked to end, for work that goes on without sleeping; complains, too, if so. */
 bool session_interrupted(struct session *session);

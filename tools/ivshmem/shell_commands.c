@@ -4,13 +4,14 @@
 
 #include "info.h"
 #include "json.h"
-#include "memory.h"
 #include "operands.h"
 #include "output.h"
 #include "ping.h"
+#include "read.h"
 #include "ring.h"
 #include "shell.h"
 #include "wait.h"
+#include "write.h"
 
 #include <base/clock.h>
 

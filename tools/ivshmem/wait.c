@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "wait.h"
 
+#include "await.h"
+#include "heard.h"
 #include "json.h"
 #include "output.h"
 

@@ -1,40 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "memory.h"
+#include "read.h"
 
 #include "hexdump.h"
 #include "json.h"
 #include "operands.h"
 #include "output.h"
 
-#include <base/parse.h>
-
-#include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
-
-enum status
-memory_fail_range(const struct session *session, uint64_t offset, uint64_t length)
-{
-	uint64_t size = ivshmem_size(session->client);
-	char text[SIZE_TEXT_MAX];
-
-	format_size(size, text);
-	if (offset > size)
-		return fail("offset %" PRIu64
-			    " is beyond the end of the memory, which has %s (%" PRIu64 " bytes)",
-			offset, text, size);
-	return fail("%" PRIu64 " bytes at offset %" PRIu64
-		    " do not fit: the memory has %s (%" PRIu64 " bytes), %" PRIu64
-		    " from there to its end",
-		length, offset, text, size, size - offset);
-}
-
-/* ---- reading ------------------------------------------------------------------------------ */
 
 /* Called with consecutive pieces; returns false to end early. */
 typedef bool (*chunk_fn)(void *data, const unsigned char *bytes, size_t length);
@@ -51,7 +28,7 @@ range_check(const struct session *session, uint64_t offset, uint64_t *length)
 	if (*length == MEMORY_TO_END && offset <= size)
 		*length = size - offset;
 	if (offset > size || *length > size - offset)
-		return memory_fail_range(session, offset, *length);
+		return session_fail_range(session, offset, *length);
 	return STATUS_OK;
 }
 
@@ -189,23 +166,22 @@ memory_text(struct session *session, uint64_t offset, uint64_t length)
 
 static struct {
 	bool hex, text, raw;
-} read_given;
+} given;
 
 static const struct argument read_options[] = {
 	{"hex", 'x', NULL,
 		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)",
-		.flag = &read_given.hex},
+		.flag = &given.hex},
 	{"text", 's', NULL, "print the text up to the first NUL, and a newline",
-		.flag = &read_given.text},
-	{"raw", 'r', NULL, "write the bytes as they are (default otherwise)",
-		.flag = &read_given.raw},
+		.flag = &given.text},
+	{"raw", 'r', NULL, "write the bytes as they are (default otherwise)", .flag = &given.raw},
 };
 
 static enum status
 read_run(const struct cli *cli, char *const *operands)
 {
 	_session_free_ struct session *session = session_new();
-	bool hex = read_given.hex, text = read_given.text, raw = read_given.raw;
+	bool hex = given.hex, text = given.text, raw = given.raw;
 	uint64_t offset = 0, length = MEMORY_TO_END;
 	enum status status;
 
@@ -259,180 +235,4 @@ const struct command command_read = {
 	.examples = "ivshmem read 0x100 64 --hex\n"
 		    "ivshmem read 4K --text",
 	.run = read_run,
-};
-
-/* ---- writing ------------------------------------------------------------------------------ */
-
-static enum status
-write_check(const struct session *session)
-{
-	if (session_check_attached(session) != STATUS_OK)
-		return STATUS_FAILURE;
-	if (ivshmem_read_only(session->client))
-		return fail(
-			"cannot write to %s: it is for reading only; leave out the ,ro at its end",
-			session->target);
-	return STATUS_OK;
-}
-
-enum status
-memory_write(const struct session *session, uint64_t offset, const void *bytes, size_t length)
-{
-	int r;
-
-	if (write_check(session) != STATUS_OK)
-		return STATUS_FAILURE;
-	r = ivshmem_write(session->client, offset, bytes, length);
-	if (r == -ERANGE)
-		return memory_fail_range(session, offset, length);
-	if (r < 0)
-		return fail("cannot write to the memory: %s", strerror(-r));
-	if (session->cli->json) {
-		struct json json = JSON_BEGIN;
-
-		json_object(&json, NULL);
-		json_number(&json, "offset", offset);
-		json_number(&json, "length", length);
-		json_finish(&json);
-	}
-	return STATUS_OK;
-}
-
-static enum status
-write_text(
-	const struct session *session, uint64_t offset, const char *text, bool nul, uint64_t limit)
-{
-	size_t length = strlen(text);
-	enum status status;
-	char *bytes;
-
-	if (length + nul > limit)
-		length = (size_t)(limit - nul);
-	/* The NUL of a shortened text has no place in the text itself. */
-	bytes = calloc(1, length + 1);
-	if (!bytes)
-		return fail("out of memory");
-	memcpy(bytes, text, length);
-	status = memory_write(session, offset, bytes, length + nul);
-	free(bytes);
-	return status;
-}
-
-static enum status
-write_fail_full(const struct session *session, uint64_t offset, uint64_t written)
-{
-	uint64_t size = ivshmem_size(session->client);
-	char text[SIZE_TEXT_MAX];
-
-	return fail("the input does not fit: %" PRIu64 " bytes were written at offset %" PRIu64
-		    " up to the end of the memory, which has %s (%" PRIu64 " bytes)",
-		written, offset, format_size(size, text), size);
-}
-
-/* Copy stdin, at most `limit` bytes with the NUL, piece by piece as it comes. */
-static enum status
-write_stdin(const struct session *session, uint64_t offset, bool nul, uint64_t limit)
-{
-	static unsigned char buffer[CHUNK_SIZE];
-	uint64_t size = ivshmem_size(session->client), written = 0, room;
-
-	if (offset > size)
-		return memory_fail_range(session, offset, 0);
-	room = size - offset;
-	limit -= nul;
-	while (written < limit) {
-		uint64_t wanted = limit - written;
-		ssize_t n = read(STDIN_FILENO, buffer,
-			wanted < sizeof(buffer) ? (size_t)wanted : sizeof(buffer));
-		size_t length;
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return fail("cannot read stdin: %s", strerror(errno));
-		if (n == 0)
-			break;
-		length = (uint64_t)n < room - written ? (size_t)n : (size_t)(room - written);
-		if (ivshmem_write(session->client, offset + written, buffer, length) < 0)
-			return memory_fail_range(session, offset + written, length);
-		written += length;
-		if (length < (size_t)n)
-			return write_fail_full(session, offset, written);
-	}
-	if (nul) {
-		if (written == room || ivshmem_write(session->client, offset + written, "", 1) < 0)
-			return write_fail_full(session, offset, written);
-		written++;
-	}
-	if (session->cli->json) {
-		struct json json = JSON_BEGIN;
-
-		json_object(&json, NULL);
-		json_number(&json, "offset", offset);
-		json_number(&json, "length", written);
-		json_finish(&json);
-	}
-	return STATUS_OK;
-}
-
-static struct {
-	bool nul;
-	uint64_t limit;
-} write_given = {.limit = UINT64_MAX};
-
-static const struct argument write_options[] = {
-	{"nul", '0', NULL, "append a NUL, so that the text can be read with --text",
-		.flag = &write_given.nul},
-	{"length", 'n', "N", "write at most N bytes, the NUL included (default: everything)",
-		.size = &write_given.limit},
-};
-
-static enum status
-write_run(const struct cli *cli, char *const *operands)
-{
-	_session_free_ struct session *session = session_new();
-	uint64_t offset = 0, limit = write_given.limit;
-	bool nul = write_given.nul;
-	enum status status;
-
-	if (!session)
-		return STATUS_FAILURE;
-	if (operand_take(&(struct argument){"OFFSET", .size = &offset}, operands[0]) < 0)
-		return STATUS_USAGE;
-	if (limit < nul) {
-		fail("--length 0 leaves no room for the NUL of --nul");
-		return STATUS_USAGE;
-	}
-	session->looks = true;
-	status = session_open(session, cli, NULL, false, STATUS_OK);
-	/* Now, before anything is taken from stdin. */
-	if (status == STATUS_OK)
-		status = write_check(session);
-	if (status != STATUS_OK)
-		return status;
-	if (operands[1])
-		return write_text(session, offset, operands[1], nul, limit);
-	return write_stdin(session, offset, nul, limit);
-}
-
-const struct command command_write = {
-	.name = "write",
-	.operands = "OFFSET [TEXT]",
-	.min_operands = 1,
-	.max_operands = 2,
-	.summary = "store into the shared memory",
-	.description =
-		"Stores the bytes of TEXT into the shared memory from OFFSET on, or what stdin "
-		"gives if there is no TEXT. The other peers see the bytes when the command has "
-		"ended. Nobody is interrupted: follow it with ring.\n"
-		"OFFSET and N are decimal or 0x hexadecimal and may end in K, M, G, T (powers of "
-		"1024). A TEXT of several words needs quotes, and one that begins with a dash "
-		"needs -- in front of OFFSET.",
-	CLI_OPTIONS(write_options),
-	.json = "{\"offset\":O,\"length\":BYTES-WRITTEN}",
-	.statuses =
-		"1 also if it does not fit: of a TEXT nothing is written then, of stdin what does fit.",
-	.examples = "ivshmem write 0 --nul 'hello, guest'\n"
-		    "ivshmem write 1M --length 64K < picture.raw",
-	.run = write_run,
 };
