@@ -27,9 +27,9 @@ typedef int (*argument_fn)(
 
 struct argument {
 	const char *name;  /* of an option, without its dashes */
-	char letter;       /* its short form, 0 if there is none */
 	const char *takes; /* its value, as a help shows it; NULL if it takes none */
 	const char *help;  /* what it does, for programs that print their help from the table */
+	char letter;       /* its short form, 0 if there is none */
 
 	/* Its kind: one of these, which says where the value goes. */
 	int ends;          /* nothing behind it counts: what arguments_parse() returns, above 0 */

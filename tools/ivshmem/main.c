@@ -39,24 +39,24 @@ enum { GO_ON, PRINT_HELP, PRINT_VERSION };
 static struct cli cli = {.connect_timeout_ms = 5000};
 
 static const struct argument global_options[] = {
-	{"target", 't', "TARGET", "what to attach to, see above", .text = &cli.target},
-	{"json", 'j', NULL,
-		"print results as JSON, one document per line; messages stay text on stderr",
-		.flag = &cli.json},
-	{"backend", 0, "NAME",
+	{"target", "TARGET", "what to attach to, see above", .letter = 't', .text = &cli.target},
+	{"json", NULL, "print results as JSON, one document per line; messages stay text on stderr",
+		.letter = 'j', .flag = &cli.json},
+	{"backend", "NAME",
 		"for a PCI device: vfio (interrupts) or sysfs (none); default: by the driver it is bound to",
 		.text = &cli.backend, .choices = "vfio|sysfs"},
 	/* The library takes 0 as its default. */
-	{"connect-timeout", 0, "SECONDS", "how long the server may take to greet us (default: 5)",
+	{"connect-timeout", "SECONDS", "how long the server may take to greet us (default: 5)",
 		.ms = &cli.connect_timeout_ms, .min = 1, .max = TIME_DAY},
-	{"wait", 0, "SECONDS",
+	{"wait", "SECONDS",
 		"wait so long for a server, or shared memory, that is not there yet (default: 0)",
 		.ns = &cli.wait, .max = TIME_YEAR},
-	{"quiet", 'q', NULL, "no notes on stderr that are not errors, such as our id while waiting",
-		.flag = &cli.quiet},
-	{"verbose", 'v', NULL, "say on stderr what the library does", .flag = &cli.verbose},
-	{"help", 'h', NULL, "print the help and end", .ends = PRINT_HELP},
-	{"version", 0, NULL, "print the version and end", .ends = PRINT_VERSION},
+	{"quiet", NULL, "no notes on stderr that are not errors, such as our id while waiting",
+		.letter = 'q', .flag = &cli.quiet},
+	{"verbose", NULL, "say on stderr what the library does", .letter = 'v',
+		.flag = &cli.verbose},
+	{"help", NULL, "print the help and end", .letter = 'h', .ends = PRINT_HELP},
+	{"version", NULL, "print the version and end", .ends = PRINT_VERSION},
 };
 
 #define N_GLOBAL ((unsigned)(sizeof(global_options) / sizeof(global_options[0])))

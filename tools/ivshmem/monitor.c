@@ -12,14 +12,14 @@ static struct {
 } given = {.interval = NSEC_PER_SEC};
 
 static const struct argument monitor_options[] = {
-	{"no-reconnect", 0, NULL,
+	{"no-reconnect", NULL,
 		"when the server is lost, end with exit code 1 instead of attaching again",
 		.flag = &given.no_reconnect},
-	{"reconnect-interval", 0, "SECONDS",
+	{"reconnect-interval", "SECONDS",
 		"how long to wait between attempts to attach again (default: 1)",
 		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
-	{"time", 'T', NULL, "put the time of day in front of each line; JSON always has it",
-		.flag = &given.time},
+	{"time", NULL, "put the time of day in front of each line; JSON always has it",
+		.letter = 'T', .flag = &given.time},
 };
 
 static void

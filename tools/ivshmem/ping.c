@@ -148,13 +148,13 @@ static struct {
 } ping_given = {PING_COUNT, 0, PING_TIMEOUT_NS};
 
 static const struct argument ping_options[] = {
-	{"count", 'c', "N", "make N round trips (default: 100)", .count = &ping_given.count,
-		.min = 1, .max = PING_COUNT_MAX},
-	{"interval", 'i', "SECONDS",
+	{"count", "N", "make N round trips (default: 100)", .letter = 'c',
+		.count = &ping_given.count, .min = 1, .max = PING_COUNT_MAX},
+	{"interval", "SECONDS",
 		"ring not more often than every so many seconds, a fraction is allowed (default: "
 		"0, as fast as the answers come)",
-		.ns = &ping_given.interval, .max = TIME_YEAR},
-	{"timeout", 'w', "SECONDS", "give up when an answer takes longer (default: 5)",
+		.letter = 'i', .ns = &ping_given.interval, .max = TIME_YEAR},
+	{"timeout", "SECONDS", "give up when an answer takes longer (default: 5)", .letter = 'w',
 		.ns = &ping_given.timeout, .max = TIME_YEAR},
 };
 
@@ -315,10 +315,10 @@ static struct {
 } echo_given = {UINT64_MAX, SESSION_FOREVER};
 
 static const struct argument echo_options[] = {
-	{"count", 'c', "N", "end after N rings back (default: go on for ever)",
+	{"count", "N", "end after N rings back (default: go on for ever)", .letter = 'c',
 		.count = &echo_given.count, .min = 1},
-	{"timeout", 'w', "SECONDS", "give up when no interrupt came for SECONDS (default: never)",
-		.ns = &echo_given.timeout, .max = TIME_YEAR},
+	{"timeout", "SECONDS", "give up when no interrupt came for SECONDS (default: never)",
+		.letter = 'w', .ns = &echo_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status

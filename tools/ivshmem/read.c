@@ -169,12 +169,13 @@ static struct {
 } given;
 
 static const struct argument read_options[] = {
-	{"hex", 'x', NULL,
+	{"hex", NULL,
 		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)",
-		.flag = &given.hex},
-	{"text", 's', NULL, "print the text up to the first NUL, and a newline",
+		.letter = 'x', .flag = &given.hex},
+	{"text", NULL, "print the text up to the first NUL, and a newline", .letter = 's',
 		.flag = &given.text},
-	{"raw", 'r', NULL, "write the bytes as they are (default otherwise)", .flag = &given.raw},
+	{"raw", NULL, "write the bytes as they are (default otherwise)", .letter = 'r',
+		.flag = &given.raw},
 };
 
 static enum status

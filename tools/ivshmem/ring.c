@@ -180,8 +180,8 @@ ring_bells(struct session *session, const struct bell *bells, unsigned n_bells, 
 static uint64_t given_count = 1;
 
 static const struct argument ring_options[] = {
-	{"count", 'c', "N", "ring each of them N times (default: 1)", .count = &given_count,
-		.min = 1},
+	{"count", "N", "ring each of them N times (default: 1)", .letter = 'c',
+		.count = &given_count, .min = 1},
 };
 
 static enum status

@@ -124,10 +124,10 @@ run_shell(struct shell *shell, struct lines *lines)
 }
 
 static const struct argument shell_options[] = {
-	{"exit-on-error", 'e', NULL,
+	{"exit-on-error", NULL,
 		"end at the first command that fails, with exit code 1, or 3 if it timed out",
-		.flag = &given.exit_on_error},
-	{"reconnect-interval", 0, "SECONDS",
+		.letter = 'e', .flag = &given.exit_on_error},
+	{"reconnect-interval", "SECONDS",
 		"how long to wait between attempts to attach again (default: 1)",
 		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
 };

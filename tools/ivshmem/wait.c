@@ -97,12 +97,13 @@ static struct {
 } given = {UINT_MAX, 1, SESSION_FOREVER};
 
 static const struct argument wait_options[] = {
-	{"vector", 'V', "V", "wait for interrupts on vector V only (default: any)",
+	{"vector", "V", "wait for interrupts on vector V only (default: any)", .letter = 'V',
 		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},
-	{"count", 'c', "N", "wait for N interrupts (default: 1)", .count = &given.count, .min = 1},
-	{"timeout", 'w', "SECONDS",
+	{"count", "N", "wait for N interrupts (default: 1)", .letter = 'c', .count = &given.count,
+		.min = 1},
+	{"timeout", "SECONDS",
 		"give up after SECONDS, a fraction is allowed (default: wait for ever)",
-		.ns = &given.timeout, .max = TIME_YEAR},
+		.letter = 'w', .ns = &given.timeout, .max = TIME_YEAR},
 };
 
 static enum status

@@ -132,10 +132,10 @@ static struct {
 } given = {.limit = UINT64_MAX};
 
 static const struct argument write_options[] = {
-	{"nul", '0', NULL, "append a NUL, so that the text can be read with --text",
+	{"nul", NULL, "append a NUL, so that the text can be read with --text", .letter = '0',
 		.flag = &given.nul},
-	{"length", 'n', "N", "write at most N bytes, the NUL included (default: everything)",
-		.size = &given.limit},
+	{"length", "N", "write at most N bytes, the NUL included (default: everything)",
+		.letter = 'n', .size = &given.limit},
 };
 
 static enum status
