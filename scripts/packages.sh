@@ -38,7 +38,7 @@ group_packages() {
 		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck
 		# for programs of 32 bits, and for those of ARM, which clang compiles: gcc's packages for both exclude each other
 		[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] ||
-			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross
+			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
 	vm) echo qemu-system-x86 python3 ;;
 	*) return 1 ;;

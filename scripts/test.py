@@ -29,6 +29,7 @@ LAYERS = {
     "platform": "the kernel facts that the code relies on",
     "unit": "each module by itself",
     "threads": "those of unit that have threads, with the thread sanitizer",
+    "portable": "those of unit and model that need little of the kernel, for 32 bits and, in QEMU, for 64-bit ARM",
     "model": "random sequences against naive models",
     "fuzz": "the corpus of each fuzz target, and a few seconds of fuzzing",
     "protocol": "server, client and command line, byte by byte over the socket",
@@ -37,7 +38,7 @@ LAYERS = {
     "vm": "inside real Linux guests",
     "kvm": "some of those under KVM, if vm did not have it: in a machine that emulates what KVM needs",
 }
-PROGRAM_LAYERS = ("harness", "platform", "unit", "model", "fuzz", "vmm")
+PROGRAM_LAYERS = ("harness", "platform", "unit", "portable", "model", "fuzz", "vmm")
 
 # Without what they need these prove nothing, which CI must not overlook.
 NEVER_SKIPPED_IN_CI = ("vmm", "vm")
@@ -94,9 +95,14 @@ def run_layer(report, layer, made, kvm):
         python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail)
 
 
+def program_targets(suite):
+    """What ninja calls the test programs of a suite."""
+    programs = [test["cmd"][0] for test in builds.PLAIN.tests() if tap.is_of(test, suite)]
+    return [os.path.relpath(program, builds.PLAIN.path) for program in programs]
+
+
 def run_with_thread_sanitizer(report, layer, kvm):
-    programs = [test["cmd"][0] for test in builds.PLAIN.tests() if tap.is_of(test, layer)]
-    if builds.THREADS.make(report, [os.path.relpath(program, builds.PLAIN.path) for program in programs]):
+    if builds.THREADS.make(report, program_targets(layer)):
         tap.run_layer(report, layer, [builds.THREADS], JOBS, kvm)
 
 
@@ -126,18 +132,19 @@ def main():
     signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
         made = [build for build in needed_builds(layers) if build.make(report)]
+        foreign = []
         if "build" in layers:
             builds.GUEST_ONLY.make(report)
             builds.WITHOUT_KVM.make(report)
-        if "build" in layers and os.uname().machine == "x86_64":
-            if builds.PLAIN in made:
-                abi.check(report, builds.PLAIN)
-            builds.NARROW.make(report, ["libraries"])
-            if builds.ARM64.make(report, ["libraries"]):
-                barriers.check(report, builds.ARM64)
+        if {"build", "portable"} & layers and os.uname().machine == "x86_64" and builds.PLAIN in made:
+            targets = ["libraries", *program_targets("portable")]
+            foreign = [build for build in (builds.NARROW, builds.ARM64) if build.make(report, targets)]
+        if "build" in layers and builds.PLAIN in made and foreign:
+            abi.check(report, builds.PLAIN)
+            barriers.check(report, builds.ARM64)
         for layer in LAYERS:
             if layer in layers:
-                run_layer(report, layer, made, kvm)
+                run_layer(report, layer, foreign if layer == "portable" else made, kvm)
     except KeyboardInterrupt:
         report.add("run", "interrupted", 0, [Result("the run", FAILED, "it was interrupted")])
     finally:

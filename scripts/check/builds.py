@@ -16,13 +16,14 @@ SANITIZE = ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
 
 
 class Build:
-    def __init__(self, name, compiler, options, env=None, setup_env=None):
+    def __init__(self, name, compiler, options, env=None, setup_env=None, wrapper=()):
         self.name = name
         self.compiler = compiler
         self.options = ["-Dwerror=true", *options]
         self.path = os.path.join(FOLDER, name)
         self.env = env or {}  # for programs of this build
         self.setup_env = {"CC": compiler, **(setup_env or {})}
+        self.wrapper = list(wrapper)  # what runs its programs
         self.done = None
 
     def make(self, report, targets=()):
@@ -59,7 +60,7 @@ class Build:
         status, output = run(["meson", "introspect", "--tests", self.path], timeout=60)
         if status != 0:
             raise RuntimeError(f"meson introspect failed: {output}")
-        return json.loads(output)
+        return [{**test, "cmd": self.wrapper + test["cmd"]} for test in json.loads(output)]
 
 
 def compiler_words(output):
@@ -78,10 +79,11 @@ SANITIZED = Build(
     },
 )
 THREADS = Build("threads", "clang", ["-Db_sanitize=thread", "-Db_lundef=false"], {"TSAN_OPTIONS": "second_deadlock_stack=1"})
-# For 32-bit guests: the libraries and the command line. What else there is wants a 32-bit jansson.
-NARROW = Build("32-bit", "gcc -m32", ["-Dtests=false"])
+# For 32-bit guests: the libraries, the command line, and some tests. What else there is wants a 32-bit jansson.
+NARROW = Build("32-bit", "gcc -m32", [])
 # For guests with 64-bit ARM processors: the same.
-ARM64 = Build("arm64", "clang", [f"--cross-file={ROOT}/scripts/check/arm64.ini", "-Dtests=false"])
+ARM64 = Build("arm64", "clang", [f"--cross-file={ROOT}/scripts/check/arm64.ini"],
+              wrapper=["qemu-aarch64-static", "-L", "/usr/aarch64-linux-gnu"])
 # Parts of the project; the first one on a machine without the library that others need.
 WITHOUT_JANSSON = {"PKG_CONFIG_LIBDIR": "/nonexistent"}
 GUEST_ONLY = Build("guest-only", "gcc", ["-Dguest_only=true"], setup_env=WITHOUT_JANSSON)

@@ -448,7 +448,7 @@ step_write(struct random_source *source)
 		CHECK_EQ(host.rang_vector, vector);
 	}
 	if (bar == 2)
-		CHECK_MEM(memory, naive_memory, naive.memory_size);
+		CHECK_MEM(memory, naive_memory, (size_t)naive.memory_size);
 }
 
 static void

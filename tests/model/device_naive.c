@@ -171,11 +171,11 @@ naive_config_write(struct naive *naive, unsigned offset, uint8_t value)
 static uint64_t
 place_of(const struct naive *naive, uint64_t base, uint64_t size, unsigned bits)
 {
-	unsigned __int128 end = (unsigned __int128)base + size;
+	uint64_t end;
 
-	if (!(config_dword(naive, 1) & 2) || base == 0)
+	if (!(config_dword(naive, 1) & 2) || base == 0 || __builtin_add_overflow(base, size, &end))
 		return 0;
-	return end >= (unsigned __int128)1 << bits ? 0 : base;
+	return bits < 64 && end >= UINT64_C(1) << bits ? 0 : base;
 }
 
 uint64_t
@@ -345,7 +345,8 @@ nothing_there(const struct naive *naive, unsigned bar, uint64_t offset, unsigned
 {
 	if (bar == 2 && !naive->has_memory)
 		return true;
-	return (unsigned __int128)offset + size > naive_bar_size(naive, bar);
+	return offset > naive_bar_size(naive, bar) ||
+	       size > naive_bar_size(naive, bar) - offset;
 }
 
 uint64_t
