@@ -345,8 +345,7 @@ nothing_there(const struct naive *naive, unsigned bar, uint64_t offset, unsigned
 {
 	if (bar == 2 && !naive->has_memory)
 		return true;
-	return offset > naive_bar_size(naive, bar) ||
-	       size > naive_bar_size(naive, bar) - offset;
+	return offset > naive_bar_size(naive, bar) || size > naive_bar_size(naive, bar) - offset;
 }
 
 uint64_t
