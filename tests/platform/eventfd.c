@@ -42,7 +42,7 @@ read_now(int fd, uint64_t *ret_count)
 	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 }
 
-TEST(w6_full_eventfd_refuses_with_eagain)
+TEST(full_eventfd_refuses_with_eagain)
 {
 	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
 	uint64_t one = 1, count;
@@ -55,7 +55,7 @@ TEST(w6_full_eventfd_refuses_with_eagain)
 	close(fd);
 }
 
-TEST(w6_largest_value_is_invalid)
+TEST(largest_value_is_invalid)
 {
 	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
 	uint64_t value = UINT64_MAX;
@@ -65,7 +65,7 @@ TEST(w6_largest_value_is_invalid)
 	close(fd);
 }
 
-TEST(w6_poll_tells_whether_a_write_would_block)
+TEST(poll_tells_whether_a_write_would_block)
 {
 	int fd = CHECK_SYS(eventfd(0, 0));
 
@@ -77,7 +77,7 @@ TEST(w6_poll_tells_whether_a_write_would_block)
 	close(fd);
 }
 
-TEST(w6_blocking_mode_belongs_to_all_holders)
+TEST(blocking_mode_belongs_to_all_holders)
 {
 	uint8_t byte = 0;
 	int pair[2], ours = CHECK_SYS(eventfd(0, EFD_NONBLOCK)), theirs[1];
@@ -114,7 +114,7 @@ is_in_write(pid_t pid)
 	return sscanf(line, "%d", &number) == 1 && number == SYS_write;
 }
 
-TEST(w6_hostile_holder_makes_a_plain_write_hang)
+TEST(hostile_holder_makes_a_plain_write_hang)
 {
 	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
 	uint64_t count;
@@ -139,7 +139,7 @@ TEST(w6_hostile_holder_makes_a_plain_write_hang)
 	close(fd);
 }
 
-TEST(w6_write_cannot_be_asked_not_to_wait)
+TEST(write_cannot_be_asked_not_to_wait)
 {
 	int fd = CHECK_SYS(eventfd(0, 0));
 	uint64_t one = 1;

@@ -29,7 +29,7 @@ memory_new(uint64_t size, unsigned flags, int seals)
 	return fd;
 }
 
-TEST(w7_sealed_memory_cannot_change_its_size)
+TEST(sealed_memory_cannot_change_its_size)
 {
 	int fd = CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
 	struct stat status;
@@ -49,7 +49,7 @@ TEST(w7_sealed_memory_cannot_change_its_size)
 	close(fd);
 }
 
-TEST(w7_sealed_memory_can_be_mapped_and_written)
+TEST(sealed_memory_can_be_mapped_and_written)
 {
 	int fd = CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
 	char *one = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -64,7 +64,7 @@ TEST(w7_sealed_memory_can_be_mapped_and_written)
 	close(fd);
 }
 
-TEST(w7_touching_truncated_memory_kills)
+TEST(touching_truncated_memory_kills)
 {
 	int fd = CHECK_SYS(memory_new(SIZE, 0, 0)), status;
 	pid_t pid = test_fork();

@@ -30,7 +30,7 @@ epoll_new(int fd, uint32_t events)
 	return epoll;
 }
 
-TEST(w5_epoll_reports_a_closed_descriptor_while_a_duplicate_lives)
+TEST(epoll_reports_a_closed_descriptor_while_a_duplicate_lives)
 {
 	struct epoll_event event;
 	int fd = CHECK_SYS(eventfd(1, 0)), duplicate = CHECK_SYS(dup(fd)),
@@ -47,7 +47,7 @@ TEST(w5_epoll_reports_a_closed_descriptor_while_a_duplicate_lives)
 	close(epoll);
 }
 
-TEST(w5_removed_before_close_is_quiet)
+TEST(removed_before_close_is_quiet)
 {
 	struct epoll_event event;
 	int fd = CHECK_SYS(eventfd(1, 0)), duplicate = CHECK_SYS(dup(fd)),

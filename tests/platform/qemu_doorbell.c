@@ -177,7 +177,7 @@ skip_without_qemu(void)
 		SKIP("no " QEMU " here");
 }
 
-TEST_WITH(w8_qemu_cuts_vectors_to_8_bits, .timeout_s = 60)
+TEST_WITH(qemu_cuts_vectors_to_8_bits, .timeout_s = 60)
 {
 	struct qemu qemu;
 
@@ -191,7 +191,7 @@ TEST_WITH(w8_qemu_cuts_vectors_to_8_bits, .timeout_s = 60)
 	qemu_stop(&qemu);
 }
 
-TEST_WITH(w8_but_not_through_an_ioeventfd, .timeout_s = 60)
+TEST_WITH(but_not_through_an_ioeventfd, .timeout_s = 60)
 {
 	struct qemu qemu;
 

@@ -22,7 +22,7 @@ send_number(int socket, int64_t number, int fd)
 	CHECK_EQ(fdpass_send(socket, &number, sizeof(number), &fd, fd < 0 ? 0 : 1), sizeof(number));
 }
 
-TEST(w1_large_read_glues_descriptor_to_the_wrong_number)
+TEST(large_read_glues_descriptor_to_the_wrong_number)
 {
 	int64_t numbers[8];
 	int pair[2], fds[8], mark = mark_new(77);
@@ -45,7 +45,7 @@ TEST(w1_large_read_glues_descriptor_to_the_wrong_number)
 	close(pair[1]);
 }
 
-TEST(w1_two_messages_with_descriptors_are_never_merged)
+TEST(two_messages_with_descriptors_are_never_merged)
 {
 	int64_t numbers[8];
 	int pair[2], fds[8];
@@ -68,7 +68,7 @@ TEST(w1_two_messages_with_descriptors_are_never_merged)
 	close(pair[1]);
 }
 
-TEST(w1_bytes_after_a_descriptor_are_not_merged_into_its_read)
+TEST(bytes_after_a_descriptor_are_not_merged_into_its_read)
 {
 	int64_t numbers[8];
 	int pair[2], fds[8], mark = mark_new(5);
@@ -87,7 +87,7 @@ TEST(w1_bytes_after_a_descriptor_are_not_merged_into_its_read)
 	close(pair[1]);
 }
 
-TEST(w2_descriptor_comes_with_the_first_byte)
+TEST(descriptor_comes_with_the_first_byte)
 {
 	/* Whatever the size of the first short read. */
 	for (size_t first = 1; first < 8; first++) {
@@ -108,7 +108,7 @@ TEST(w2_descriptor_comes_with_the_first_byte)
 	}
 }
 
-TEST(w3_reads_up_to_the_end_of_a_message_keep_descriptors_right)
+TEST(reads_up_to_the_end_of_a_message_keep_descriptors_right)
 {
 	/* Numbers, every third with a descriptor; read with every cut of the first message. */
 	for (size_t cut = 0; cut < 8; cut++) {
@@ -147,7 +147,7 @@ TEST(w3_reads_up_to_the_end_of_a_message_keep_descriptors_right)
 	}
 }
 
-TEST(w4_small_control_buffer_truncates_and_closes_the_rest)
+TEST(small_control_buffer_truncates_and_closes_the_rest)
 {
 	uint8_t byte = 1;
 	int pair[2], pipes[3][2], fds[8], flags;

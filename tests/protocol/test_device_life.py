@@ -44,7 +44,7 @@ def stuff(vmm, command=vu.REGION_READ, payload=READ):
 # ---- one VMM after the other ---------------------------------------------------------------------------
 
 
-def test_rule_19_a_new_life(group, eventfds):
+def test_a_new_life(group, eventfds):
     """Registers as after power-on, the same id, peers and memory, nothing of the VMM before."""
     vmm = group.vmm()
     fds = eventfds(VECTORS)
@@ -76,7 +76,7 @@ def test_rule_19_a_new_life(group, eventfds):
     assert wire.rings(group.at_peer[3]) == 1
 
 
-def test_rule_19_at_once_and_often(group, eventfds):
+def test_at_once_and_often(group, eventfds):
     """The next connection is made the moment the last one is closed, and is never refused."""
     fds = eventfds(VECTORS)
     for _ in range(wire.sized(200, 5000)):
@@ -88,7 +88,7 @@ def test_rule_19_at_once_and_often(group, eventfds):
         group.device.vmms.clear()
 
 
-def test_rule_19_eventfds_are_closed(group, intx_group):
+def test_eventfds_are_closed(group, intx_group):
     """Of MSI-X, of INTx and of its resampling, all of them."""
     canaries = []
     for each, index, flags in (
@@ -311,7 +311,7 @@ def test_many_who_speak_while_another_is_there(group):
     assert first.info()[0] == 16
 
 
-def test_rule_20_replies_that_nobody_reads(own_group):
+def test_replies_that_nobody_reads(own_group):
     """The device waits in a send that nobody takes, with requests unread. It ends, and resets nothing."""
     group = own_group()
     vmm = group.vmm()
@@ -321,7 +321,7 @@ def test_rule_20_replies_that_nobody_reads(own_group):
     assert len(vmm.drain_to_end()) > 10, "what it had answered"
 
 
-def test_rule_20_end_with_requests_on_the_way(plain):
+def test_end_with_requests_on_the_way(plain):
     """Unread requests at the end must not reset the connection, however many still come."""
     for _ in range(wire.sized(10, 200)):
         device = plain()
@@ -376,7 +376,7 @@ def test_signals_end_it_in_order(own_group, number):
     assert group.device.stderr == ""
 
 
-def test_rule_20_the_vmm_sees_an_orderly_end(plain):
+def test_the_vmm_sees_an_orderly_end(plain):
     device = plain()
     vmm = device.vmm()
     number = vmm.send(GET_INFO, INFO)

@@ -41,7 +41,7 @@ NOT_THERE = [
 
 
 @pytest.mark.parametrize("region, offset, count", NOT_THERE)
-def test_rule_02_reads_as_ones(vmm, region, offset, count):
+def test_reads_as_ones(vmm, region, offset, count):
     """An error would hang Cloud Hypervisor for ever."""
     assert vmm.read(region, offset, count)[-1] == 0xFF
     if (region, offset) not in ((BAR2, SIZE - 1), (BAR2, SIZE - 4), (BAR0, 254), (BAR1, 4092)):
@@ -49,7 +49,7 @@ def test_rule_02_reads_as_ones(vmm, region, offset, count):
 
 
 @pytest.mark.parametrize("region, offset, count", NOT_THERE)
-def test_rule_02_writes_to_nothing_succeed(group, vmm, region, offset, count):
+def test_writes_to_nothing_succeed(group, vmm, region, offset, count):
     vmm.write(region, offset, bytes(range(1, count + 1)))
     if (region, offset) != (BAR2, SIZE - 1) and (region, offset) != (BAR2, SIZE - 4):
         assert group.memory[:] == bytes(SIZE)
@@ -57,7 +57,7 @@ def test_rule_02_writes_to_nothing_succeed(group, vmm, region, offset, count):
 
 
 @pytest.mark.parametrize("region", [9, 10, 255, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_rule_02_no_such_region(vmm, region):
+def test_no_such_region(vmm, region):
     """No client asks; whatever the answer is, it must be a whole one."""
     for send in (lambda: vmm.read(region, 0, 4), lambda: vmm.write(region, 0, bytes(4))):
         try:
@@ -67,7 +67,7 @@ def test_rule_02_no_such_region(vmm, region):
     assert vmm.config(0) == 0x11101AF4
 
 
-def test_rule_02_bar1_of_a_device_without_one(plain, intx_group):
+def test_bar1_of_a_device_without_one(plain, intx_group):
     for vmm in (plain().vmm(), intx_group.vmm()):
         assert vmm.read(BAR1, 0, 4) == b"\xff" * 4
         vmm.write(BAR1, 0, bytes(4))
@@ -298,7 +298,7 @@ def test_071_pending_bits_cannot_be_written(vmm):
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
-def test_rule_11_every_size_and_alignment(group, vmm, size):
+def test_every_size_and_alignment(group, vmm, size):
     generator = random.Random(size)
     group.memory[:64] = generator.randbytes(64)
     expected = bytearray(group.memory[:64])
@@ -311,7 +311,7 @@ def test_rule_11_every_size_and_alignment(group, vmm, size):
 
 
 @pytest.mark.parametrize("size", [3, 5, 7, 16, 100, 4095, 4096, SIZE - 1, SIZE])
-def test_rule_11_in_bulk(group, vmm, size):
+def test_in_bulk(group, vmm, size):
     data = random.Random(size).randbytes(size)
     vmm.write(BAR2, SIZE - size, data)
     assert group.memory[SIZE - size :] == data
@@ -319,7 +319,7 @@ def test_rule_11_in_bulk(group, vmm, size):
     assert vmm.read(BAR2, SIZE - size, size) == data
 
 
-def test_rule_11_as_much_as_was_negotiated(plain, room):
+def test_as_much_as_was_negotiated(plain, room):
     """1 MiB in one message, both ways, and the stream goes on behind it."""
     vmm = plain(size=4 << 20).vmm()
     data = random.Random(1).randbytes(1 << 20)
@@ -366,7 +366,7 @@ while True:
 """
 
 
-def test_rule_11_while_the_mapping_changes_it(group, vmm, processes):
+def test_while_the_mapping_changes_it(group, vmm, processes):
     """Aligned accesses are single loads and stores: no half-written words are seen."""
     memory = vmm.region_info(BAR2).fd
     processes.append(

@@ -322,7 +322,7 @@ def test_cloud_hypervisor_with_intx(intx_group, ram, eventfds):
     memory.close()
 
 
-def test_rule_19_cloud_hypervisor_reboots_its_guest(group, ram, eventfds):
+def test_cloud_hypervisor_reboots_its_guest(group, ram, eventfds):
     """The old connection is closed and a new one opened at once; the device must be there for it."""
     for _ in range(20):
         vmm, memory, _ = cloud_hypervisor_attaches(group, ram, eventfds)
@@ -331,7 +331,7 @@ def test_rule_19_cloud_hypervisor_reboots_its_guest(group, ram, eventfds):
         vmm.close()
 
 
-def test_rule_13_sizes_are_consistent(shared):
+def test_sizes_are_consistent(shared):
     """Table, count of interrupts and BAR1 agree for any number of vectors."""
     for vectors in (1, 2, 33, 254, 255, 2048):
         vmm = shared(device_vectors=vectors, vectors=1, size=SIZE).vmm()

@@ -27,7 +27,7 @@ def memory(closing):
     os.close(fd)
 
 
-def test_rule_14_with_and_without_memory(group, vmm, memory):
+def test_with_and_without_memory(group, vmm, memory):
     before = len(group.device.fds())
     vmm.dma_map(0, 1 << 20, fds=[memory])
     vmm.dma_map(0xFFFC0000, 0x40000, flags=1)
@@ -53,7 +53,7 @@ def test_rule_14_with_and_without_memory(group, vmm, memory):
         (0, 4096, 15, 0),
     ],
 )
-def test_rule_14_whatever_it_is(vmm, memory, address, size, flags, offset):
+def test_whatever_it_is(vmm, memory, address, size, flags, offset):
     vmm.dma_map(address, size, flags, offset)
     vmm.dma_map(address, size, flags, offset, fds=[memory])
     vmm.dma_unmap(address, size)
@@ -110,7 +110,7 @@ def test_more_descriptors_than_one(group, vmm):
     group.device.wait_fds(before)
 
 
-def test_rule_14_bursts(group, vmm):
+def test_bursts(group, vmm):
     """Nothing is waited for: a memory map that changes, with a descriptor each, and all back again."""
     before = len(group.device.fds())
     memory = wire.memory_fd(1 << 20)

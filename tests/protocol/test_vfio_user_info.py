@@ -20,7 +20,7 @@ RW = READABLE | WRITABLE
 
 
 @pytest.mark.parametrize("argsz", [16, 17, 32, 1 << 20, 0xFFFFFFFF])
-def test_rule_07_info(vmm, argsz):
+def test_info(vmm, argsz):
     """Cloud Hypervisor says 32. Flags are RESET and PCI."""
     assert vmm.info(argsz) == (16, 3, 9, 5)
 
@@ -37,7 +37,7 @@ def test_info_too_short(vmm, length):
     assert vmm.info()[0] == 16
 
 
-def test_rule_03_reply_sizes(vmm):
+def test_reply_sizes(vmm):
     """Too long kills QEMU's stream, too short hangs Cloud Hypervisor."""
     assert vmm.exchange(vu.GET_INFO, struct.pack("=IIII", 32, 0, 0, 0)).size == 32
     assert vmm.exchange(vu.GET_REGION_INFO, struct.pack("=IIIIQQ", 32, 0, BAR0, 0, 0, 0)).size == 48
@@ -67,7 +67,7 @@ def check_regions(vmm, sizes, memory_size):
         assert (info.fd is not None) == (index == BAR2)
 
 
-def test_rule_08_every_region(vmm):
+def test_every_region(vmm):
     check_regions(vmm, (256, 4096), SIZE)
 
 
@@ -99,7 +99,7 @@ def test_region_sizes_of_a_plain_device(plain):
 
 
 @pytest.mark.parametrize("index", [9, 10, 255, 0x80000000, 0xFFFFFFFF])
-def test_rule_08_no_such_region(vmm, index):
+def test_no_such_region(vmm, index):
     request = struct.pack("=IIIIQQ", 32, 0, index, 0, 0, 0)
     assert vmm.refused(vu.GET_REGION_INFO, request) == errno.EINVAL
     assert vmm.region_info(0).size == 256
@@ -107,7 +107,7 @@ def test_rule_08_no_such_region(vmm, index):
 
 @pytest.mark.parametrize("argsz", [32, 33, 64, 4096, 0xFFFFFFFF])
 @pytest.mark.parametrize("index", [BAR0, BAR2, 3, CONFIG])
-def test_rule_09_never_more_than_argsz(vmm, index, argsz):
+def test_never_more_than_argsz(vmm, index, argsz):
     info = vmm.region_info(index, argsz)
     assert info.argsz == 32
     assert not info.flags & vu.CAPABILITIES
@@ -115,7 +115,7 @@ def test_rule_09_never_more_than_argsz(vmm, index, argsz):
 
 @pytest.mark.parametrize("argsz", [0, 16, 31])
 @pytest.mark.parametrize("index", [BAR0, BAR2])
-def test_rule_09_no_room(vmm, index, argsz):
+def test_no_room(vmm, index, argsz):
     request = struct.pack("=IIIIQQ", argsz, 0, index, 0, 0, 0)
     assert vmm.refused(vu.GET_REGION_INFO, request) == errno.EINVAL
 
@@ -133,7 +133,7 @@ def test_region_info_does_not_believe_what_the_request_fills_in(vmm):
     assert answer[:5] == (32, RW, BAR0, 0, 256)
 
 
-def test_rule_10_bar2_can_be_mapped(group, vmm):
+def test_bar2_can_be_mapped(group, vmm):
     info = vmm.region_info(BAR2)
     assert info.offset % mmap.PAGESIZE == 0
     assert os.fstat(info.fd).st_size >= info.offset + info.size
@@ -145,7 +145,7 @@ def test_rule_10_bar2_can_be_mapped(group, vmm):
         assert memory[100:104] == b"back"
 
 
-def test_rule_10_asking_often_leaks_nothing(group, vmm):
+def test_asking_often_leaks_nothing(group, vmm):
     """The first answer is thrown away by clients that ask again with more room."""
     before = len(group.device.fds())
     for _ in range(100):
@@ -153,7 +153,7 @@ def test_rule_10_asking_often_leaks_nothing(group, vmm):
     group.device.wait_fds(before)
 
 
-def test_rule_09_descriptor_only_when_it_is_wanted(group, vmm):
+def test_descriptor_only_when_it_is_wanted(group, vmm):
     """No reply, no descriptor that nobody takes."""
     before = len(group.device.fds())
     vmm.send(vu.GET_REGION_INFO, struct.pack("=IIIIQQ", 32, 0, BAR2, 0, 0, 0), flags=vu.NO_REPLY)
@@ -164,7 +164,7 @@ def test_rule_09_descriptor_only_when_it_is_wanted(group, vmm):
 # ---- GET_IRQ_INFO --------------------------------------------------------------------------------------
 
 
-def test_rule_13_irqs(vmm):
+def test_irqs(vmm):
     assert vmm.irq_info(INTX)[1] == 0, "no pin"
     assert vmm.irq_info(MSI)[1] == 0
     # NORESIZE would make QEMU disable MSI-X at every new vector.
@@ -173,7 +173,7 @@ def test_rule_13_irqs(vmm):
     assert vmm.irq_info(REQ)[1] == 0
 
 
-def test_rule_08_qemu_is_content_with_err(vmm):
+def test_qemu_is_content_with_err(vmm):
     """It complains at every start about a device without ERR, unless that is an error or has a count."""
     try:
         assert vmm.irq_info(ERR) == (vu.IRQ_EVENTFD, 1)
@@ -233,7 +233,7 @@ def test_002_revision_and_pin(vmm, intx_group, plain):
     assert (simple.config(8, 1), simple.config(0x3D, 1)) == (1, 0)
 
 
-def test_rule_12_003_004_sizing(vmm, intx_group, plain):
+def test_003_004_sizing(vmm, intx_group, plain):
     """Cloud Hypervisor sizes BARs by writing ones, with 64 bits both halves."""
     assert vmm.bar_size(0x10) == 256
     assert vmm.bar_size(0x14) == 4096

@@ -90,7 +90,7 @@ def test_028_own_doorbell(intx_group, vmm, pin):
     assert vmm.register(INTR_STATUS) == 1
 
 
-def test_rule_15_masked_after_firing(intx_group, vmm, pin):
+def test_masked_after_firing(intx_group, vmm, pin):
     """However much happens, there is one event until somebody unmasks; then one more if the level is high."""
     for _ in range(5):
         vmm.set_register(INTR_STATUS, 1)
@@ -108,7 +108,7 @@ def test_rule_15_masked_after_firing(intx_group, vmm, pin):
     assert none_fired(vmm, pin)
 
 
-def test_rule_15_mask_and_unmask(vmm, pin):
+def test_mask_and_unmask(vmm, pin):
     mask(vmm)
     mask(vmm)
     vmm.set_register(INTR_STATUS, 1)
@@ -124,7 +124,7 @@ def test_rule_15_mask_and_unmask(vmm, pin):
     assert wire.rings(pin) == 1
 
 
-def test_rule_15_resample(intx_group, vmm, pin, eventfds):
+def test_resample(intx_group, vmm, pin, eventfds):
     """The guest's end of interrupt comes as an event, without a message."""
     [resample, trigger] = eventfds(2)
     # What QEMU sends with KVM.
@@ -146,7 +146,7 @@ def test_rule_15_resample(intx_group, vmm, pin, eventfds):
     assert wire.rings(pin) == 0, "it was replaced"
 
 
-def test_rule_15_resample_is_replaced_and_removed(intx_group, vmm, pin, eventfds):
+def test_resample_is_replaced_and_removed(intx_group, vmm, pin, eventfds):
     [first, second] = eventfds(2)
     before = len(intx_group.device.fds())
     vmm.set_irqs(EVENTFD | UNMASK, INTX, 0, 1, fds=[first])

@@ -127,7 +127,7 @@ def test_068_ring_reaches_its_eventfd(group, vmm, eventfds):
     assert [wire.rings(fd) for fd in fds] == [0] * VECTORS
 
 
-def test_rule_16_count_without_descriptors(group, vmm, eventfds):
+def test_count_without_descriptors(group, vmm, eventfds):
     """What QEMU sends when MSI-X is enabled and no vector is in use yet."""
     vmm.set_irqs(EVENTFD | TRIGGER, MSIX, 0, 1)
     fds = eventfds(2)
@@ -244,7 +244,7 @@ def test_firing_without_eventfd(group, vmm, eventfds):
     assert vmm.info()[0] == 16
 
 
-def test_rule_17_swapping_loses_no_ring(group, vmm, eventfds):
+def test_swapping_loses_no_ring(group, vmm, eventfds):
     """KVM's VMMs replace the eventfd at every mask and unmask: rings come all the time meanwhile."""
     fds = eventfds(2)
     vmm.assign(MSIX, 0, fds[0])

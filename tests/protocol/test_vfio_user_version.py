@@ -39,7 +39,7 @@ def refused_and_closed(group, payload, expected=errno.EINVAL, fds=()):
 # ---- what clients send ---------------------------------------------------------------------------------
 
 
-def test_rule_05_qemu(group):
+def test_qemu(group):
     vmm = group.device.connect()
     answer = vmm.exchange(VERSION, vu.QEMU_VERSION)
     assert answer.size <= 214, "QEMU has room for as much as it sent"
@@ -54,7 +54,7 @@ def test_rule_05_qemu(group):
     assert not {"write_multiple", "twin_socket"} & capabilities.keys()
 
 
-def test_rule_06_config_space_in_one_read(vmm):
+def test_config_space_in_one_read(vmm):
     assert len(vmm.read(vu.CONFIG, 0, 256)) == 256
 
 
@@ -67,7 +67,7 @@ def test_cloud_hypervisor(group):
 
 
 @pytest.mark.parametrize("minor, answer", [(0, 0), (1, 1), (2, 1), (65535, 1)])
-def test_rule_05_minor_is_the_smaller_one(group, minor, answer):
+def test_minor_is_the_smaller_one(group, minor, answer):
     assert group.device.connect().version(version_payload(vu.QEMU_JSON, minor=minor))[0] == answer
 
 
@@ -96,7 +96,7 @@ def test_large_numbers_are_no_fault(group, key):
     group.vmm(version_payload(with_key(key, 1 << 40))).info()
 
 
-def test_rule_06_small_transfers(group):
+def test_small_transfers(group):
     """A client that takes little."""
     vmm = group.vmm(version_payload(with_key("max_data_xfer_size", 256)))
     assert vmm.read(vu.CONFIG, 0, 256)[:4] == bytes.fromhex("f41a1011")
