@@ -64,8 +64,10 @@
  * touched on failure. The library never prints, never exits, never raises SIGPIPE, and installs no
  * signal handler.
  *
- * Callbacks run only inside ivshmem_dispatch() and ivshmem_wait(). A callback may call any function
- * of this header on its client except ivshmem_detach(), ivshmem_dispatch() and ivshmem_wait().
+ * Callbacks run only inside ivshmem_dispatch() and ivshmem_wait(); only `log` also runs inside other
+ * functions. A callback may call any function of this header on its client except ivshmem_detach(),
+ * ivshmem_dispatch() and ivshmem_wait(); `log` may call none, because the client may not be complete
+ * yet, or not any more. No function may be called in a signal handler.
  */
 
 #include <ivshmem/common.h>

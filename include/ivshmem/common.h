@@ -13,7 +13,7 @@
  *	a newer program's struct is larger	the rest must be 0, and is filled in with 0
  *
  * Otherwise it is -E2BIG: something is set that this library does not know. -EINVAL: struct_size is not
- * set, or not to the size of any version.
+ * set, or is less than in the first version.
  */
 
 #ifdef __cplusplus

@@ -309,7 +309,7 @@ struct ivshmem_device_properties {
  *	ret_properties	the caller sets its struct_size
  *
  * Returns 0, or -EINVAL and the reason: an unknown name or property, a property that needs a value
- * and has none, or no struct_size. ivshmem_device_configure() checks whether the values make sense.
+ * and has none, or no struct_size (-E2BIG if that is absurdly large). ivshmem_device_configure() checks whether the values make sense.
  */
 int ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 	struct ivshmem_device_properties *ret_properties, struct ivshmem_error *reterr);

@@ -131,6 +131,8 @@ static void
 send(struct ivshmem_device *device, struct vector *vector,
 	const struct ivshmem_device_message *message)
 {
+	/* Meanwhile it is not pending: the op may look. */
+	vector->pending = false;
 	vector->pending = !device->ops.send_message ||
 			  device->ops.send_message(device, message, device->config.data) < 0;
 }

@@ -277,19 +277,24 @@ wait_for_message(const struct uplink *uplink, uint64_t deadline, struct ivshmem_
 	return n != 0 ? 1 : 0;
 }
 
-/* Act on a message, or wait for one until `deadline`. Returns 1 if there was one, 0 if not, or what
- * makes the connection useless. */
+/*
+ * Act on a message, or wait for one until `deadline`. Returns HEARD, QUIET if there was none by then,
+ * AGAIN if the caller is to look again, or what makes the connection useless. What came is not QUIET,
+ * however late this process gets to read it.
+ */
+enum { QUIET, HEARD, AGAIN };
+
 static int
 step_or_wait(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
 	int r = step(uplink, reterr);
 
 	if (r == 0)
-		return 1;
+		return HEARD;
 	if (r != -EAGAIN)
 		return r;
 	r = wait_for_message(uplink, deadline, reterr);
-	return r < 0 ? r : 0;
+	return r > 0 ? AGAIN : r;
 }
 
 int
@@ -336,11 +341,9 @@ uplink_settle(struct uplink *uplink, unsigned vectors, uint64_t quiet, uint64_t 
 		r = step_or_wait(uplink, limit, reterr);
 		if (r < 0)
 			return r;
-		if (r > 0)
+		if (r == HEARD)
 			heard = clock_now();
-		else if (clock_now() >= limit)
-			return 0;
-		if (clock_now() >= deadline)
+		if (r == QUIET || clock_now() >= deadline)
 			return 0;
 	}
 }

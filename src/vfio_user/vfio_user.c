@@ -444,6 +444,8 @@ vfio_user_free(struct vfio_user *vfio_user)
 	fd_close(vfio_user->done.fd);
 	free_function(vfio_user->function);
 	turn_done(&vfio_user->turn);
+	pace_end(&vfio_user->visits);
+	pace_end(&vfio_user->complaints);
 	free(vfio_user);
 	return NULL;
 }

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import socket
+import signal
 import struct
 import time
 
@@ -315,6 +316,27 @@ def test_049_every_split_point(cli, fake, memory, eventfds, split):
 
     process, _ = attached(cli, fake, play)
     assert output_of(process)["vectors"] == 1
+
+
+def test_what_came_in_time_counts_however_late_it_is_read(cli, fake, memory, eventfds):
+    """A client that does not get the processor while vectors come has them all the same."""
+    seen = []
+    for _ in range(10):
+        process = cli(*PATIENT, "--json", "info")
+        connection = fake.accept()
+        connection.greeting(3, memory, eventfds())
+        connection.wait_taken()
+        # Now it waits for a moment of quiet. If that was over before we stopped it, we try again.
+        process.signal(signal.SIGSTOP)
+        wire.wait_until(lambda: wire.process_state(process.pid) in "TZ", "it stands still")
+        for fd in eventfds(3):
+            connection.send(3, fd)
+        time.sleep(0.1)
+        process.signal(signal.SIGCONT)
+        seen.append(output_of(process)["vectors"])
+        if seen[-1] == 4:
+            return
+    raise AssertionError(f"vectors: {seen}")
 
 
 def test_049_messages_that_arrive_together(cli, fake, memory, eventfds):

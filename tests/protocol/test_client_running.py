@@ -700,3 +700,16 @@ def test_echo_that_is_ended_before_its_vector_came(cli, fake, closing):
     process.expect(".*waiting for vector 5.*", "stderr")
     process.signal(signal.SIGTERM)
     assert process.wait() == 0, process.describe()
+
+
+def test_shell_that_ends_while_warnings_were_left_out(cli, fake):
+    """Their number is told at the very end, when the shell itself is nearly gone."""
+    process = cli("shell", stdin=subprocess.PIPE)
+    attached = Attached(fake, process)
+    for _ in range(30):
+        attached.connection.send(0)
+    process.expect(r".*no more of this is told.*", "stderr")
+    attached.connection.wait_taken()
+    process.process.stdin.close()
+    assert process.wait() == 0, process.describe()
+    assert re.search(r"there were \d+ more warnings like the last ones", process.stderr), process.describe()

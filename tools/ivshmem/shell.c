@@ -135,14 +135,16 @@ static const struct argument shell_options[] = {
 static enum status
 shell_run(const struct cli *cli, char *const *operands)
 {
+	/* The session's end may still report something: it goes before what the reports need. */
+	struct shell shell = {.interactive = isatty(STDIN_FILENO)};
 	_session_free_ struct session *session = session_new();
-	struct shell shell = {.session = session, .interactive = isatty(STDIN_FILENO)};
 	struct lines lines = {.buffer = NULL};
 	enum status status;
 
 	(void)operands;
 	if (!session)
 		return STATUS_FAILURE;
+	shell.session = session;
 	session->data = &shell;
 	status = session_open(session, cli, print_event, true, STATUS_OK);
 	if (status != STATUS_OK)
