@@ -5,8 +5,7 @@ import socket
 import time
 
 import ivshmem_wire as wire
-from ivshmem_fixtures import root_only
-from test_server_hostile import start_unprivileged
+from ivshmem_fixtures import root_only, start_unprivileged
 
 
 def test_098_urgent_byte_is_a_byte(server):

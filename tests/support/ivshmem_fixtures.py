@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""What the tests of this folder and of interop/ have in common with pytest."""
+"""What the tests in Python have in common with pytest: protocol/, interop/ and vm/."""
 
 import os
 import re
@@ -10,6 +10,9 @@ import pytest
 
 import ivshmem_wire as wire
 import stepper
+
+# Somebody's uid: the limit on descriptors in flight counts per user, and does not count for root.
+LONELY_UID = 61616
 
 
 def limited_in_flight():
@@ -131,6 +134,17 @@ def start(processes, room):
         return process
 
     return start
+
+
+def start_unprivileged(start, room, arguments=(), **options):
+    """The server as somebody who has no privilege at all, from a directory that is his."""
+    os.chown(room.path, LONELY_UID, LONELY_UID)
+    binary = room.file("ivshmem-server")
+    with open(wire.program("ivshmem-server"), "rb") as source:
+        with open(binary, "wb") as copy:
+            copy.write(source.read())
+    os.chmod(binary, 0o755)
+    return start(*arguments, binary=binary, user=LONELY_UID, **options)
 
 
 def expect_refusal(process, *words):

@@ -13,10 +13,7 @@ import time
 import pytest
 
 import ivshmem_wire as wire
-from ivshmem_fixtures import few_descriptors, many_in_flight, root_only
-
-# Somebody's uid: the limit on descriptors in flight counts per user, and does not count for root.
-LONELY_UID = 61616
+from ivshmem_fixtures import few_descriptors, many_in_flight, root_only, start_unprivileged
 
 
 @pytest.mark.long
@@ -192,17 +189,6 @@ def test_100_descriptor_storm(server):
     for client in clients:
         client.close()
     srv.assert_idle()
-
-
-def start_unprivileged(start, room, arguments=(), **options):
-    """The server as somebody who has no privilege at all, from a directory that is his."""
-    os.chown(room.path, LONELY_UID, LONELY_UID)
-    binary = room.file("ivshmem-server")
-    with open(wire.program("ivshmem-server"), "rb") as source:
-        with open(binary, "wb") as copy:
-            copy.write(source.read())
-    os.chmod(binary, 0o755)
-    return start(*arguments, binary=binary, user=LONELY_UID, **options)
 
 
 @root_only
