@@ -192,8 +192,7 @@ memory_close(struct ivshmem_client *client)
 }
 
 const struct backend backend_shm = {
-	.name = "shm",
-	.interrupts = false,
+	.scheme = "shm",
 	.without_id = true,
 	.open = shm_attach,
 	.ring = nobody_to_ring,
@@ -201,8 +200,7 @@ const struct backend backend_shm = {
 };
 
 const struct backend backend_file = {
-	.name = "file",
-	.interrupts = false,
+	.scheme = "file",
 	.without_id = true,
 	.open = file_attach,
 	.ring = nobody_to_ring,

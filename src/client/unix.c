@@ -101,7 +101,7 @@ take_vector(struct uplink *uplink, struct remote *remote)
 
 	if (uplink_is_self(uplink, remote->id))
 		return client_add_vector(
-			connection->client, remote->vectors[remote->n_vectors - 1], false);
+			connection->client, remote->vectors[remote->n_vectors - 1]);
 	list_remove(&remote->link);
 	list_append(&connection->unreported, &remote->link);
 	return 0;
@@ -273,8 +273,7 @@ unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 }
 
 const struct backend backend_unix = {
-	.name = "unix",
-	.interrupts = true,
+	.scheme = "unix",
 	.open = unix_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,
@@ -283,7 +282,7 @@ const struct backend backend_unix = {
 };
 
 const struct backend backend_observe = {
-	.name = "observe",
+	.scheme = "observe",
 	.without_id = true,
 	.open = observe_open,
 	.peers = unix_peers,

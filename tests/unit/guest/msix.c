@@ -2,7 +2,7 @@
 
 /* The MSI-X table of a device, found in config space and filled before Linux uses it. */
 
-#include <client/msix.h>
+#include <guest/msix.h>
 
 #include <test.h>
 

@@ -7,8 +7,7 @@
 
 #include "sysfs_tree.h"
 
-#include <client/backend.h>
-#include <client/pci.h>
+#include <guest/guest.h>
 #include <test.h>
 
 #include <ivshmem/abi.h>
@@ -231,18 +230,18 @@ TEST(pci_backend_follows_the_driver)
 {
 	static const struct {
 		const char *driver, *name;
-		const struct backend *backend;
+		const struct guest_backend *backend;
 		int r;
 	} cases[] = {
-		{"vfio-pci", NULL, &backend_vfio, 0},
-		{"", NULL, &backend_sysfs, 0},
-		{"uio_pci_generic", NULL, &backend_sysfs, 0},
-		{"pci-stub", NULL, &backend_sysfs, 0},
+		{"vfio-pci", NULL, &guest_vfio, 0},
+		{"", NULL, &guest_sysfs, 0},
+		{"uio_pci_generic", NULL, &guest_sysfs, 0},
+		{"pci-stub", NULL, &guest_sysfs, 0},
 		{"e1000e", NULL, NULL, -ENODEV},
 		{"vfio-pci2", NULL, NULL, -ENODEV},
-		{"vfio-pci", "sysfs", &backend_sysfs, 0},
-		{"", "vfio", &backend_vfio, 0},
-		{"e1000e", "sysfs", &backend_sysfs, 0},
+		{"vfio-pci", "sysfs", &guest_sysfs, 0},
+		{"", "vfio", &guest_vfio, 0},
+		{"e1000e", "sysfs", &guest_sysfs, 0},
 		{"", "", NULL, -EINVAL},
 		{"", "unix", NULL, -EINVAL},
 		{"", "VFIO", NULL, -EINVAL},
@@ -250,11 +249,12 @@ TEST(pci_backend_follows_the_driver)
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		struct pci_device device = {.address = "0000:00:05.0"};
-		const struct backend *backend = NULL;
+		const struct guest_backend *backend = NULL;
 		struct ivshmem_error error = {0};
 
 		strcpy(device.driver, cases[i].driver);
-		CHECK_EQ(pci_choose_backend(&device, cases[i].name, &backend, &error), cases[i].r);
+		CHECK_EQ(
+			guest_choose_backend(&device, cases[i].name, &backend, &error), cases[i].r);
 		CHECK(backend == cases[i].backend);
 		CHECK_EQ(error.code, cases[i].r);
 		if (cases[i].r == -ENODEV)
@@ -267,35 +267,15 @@ TEST(pci_backend_follows_the_driver)
 TEST(pci_sentences_fit)
 {
 	struct pci_device device = {.address = "fffffff:ff:1f.7"};
-	const struct backend *backend;
+	const struct guest_backend *backend;
 	struct ivshmem_error error = {0};
 
 	memset(device.driver, 'd', sizeof(device.driver) - 1);
-	CHECK_EQ(pci_choose_backend(&device, NULL, &backend, &error), -ENODEV);
+	CHECK_EQ(guest_choose_backend(&device, NULL, &backend, &error), -ENODEV);
 	check_contains(&error, "echo fffffff:ff:1f.7 > /sys/bus/pci/drivers_probe");
 }
 
 /* ---- sysfs back end, as far as plain files can stand for the device ------------------------- */
-
-static void
-make_resources(const char *address, uint32_t id, bool combining)
-{
-	static const unsigned char config[64] = {[4] = 2};
-	unsigned char page[4096] = {0};
-	static const unsigned char memory[1 << 20];
-
-	/* BAR0 in the middle of its page. */
-	make_device(address, "0x1af4\n", "0x1110\n",
-		"0x00000000fe600100 0x00000000fe6001ff 0x0000000000040200\n" ABSENT_BAR
-		"0x00000000fea00000 0x00000000feafffff 0x000000000014220c\n");
-	make_file(address, "config", config, sizeof(config));
-	page[0x108] = (unsigned char)id;
-	page[0x109] = (unsigned char)(id >> 8);
-	make_file(address, "resource0", page, sizeof(page));
-	make_file(address, "resource2", memory, sizeof(memory));
-	if (combining)
-		make_file(address, "resource2_wc", memory, sizeof(memory));
-}
 
 static void
 read_back(const char *address, const char *name, off_t offset, void *buffer, size_t length)
@@ -310,41 +290,50 @@ read_back(const char *address, const char *name, off_t offset, void *buffer, siz
 }
 
 static void
+count_unplugged(void *data, const char *message)
+{
+	CHECK(message[0]);
+	++*(unsigned *)data;
+}
+
+static void
 check_sysfs(bool combining)
 {
-	struct ivshmem_client client = {0};
+	unsigned n_unplugged = 0;
+	struct guest_owner owner = {.unplugged = count_unplugged, .data = &n_unplugged};
+	struct guest *guest = NULL;
 	unsigned char bytes[4];
 	unsigned fds;
 
 	make_tree();
 	make_resources("0000:00:05.0", 0x1234, combining);
 	pci_memtype_list = "/nonexistent";
-	CHECK_EQ(loop_new(&client.loop), 0);
+	CHECK_EQ(loop_new(&owner.loop), 0);
 	fds = test_open_fds();
-	CHECK_EQ(backend_sysfs.open(&client, "auto", NULL), 0);
-	CHECK_EQ(client.id, 0x1234);
-	CHECK_EQ(client.size, 1 << 20);
-	CHECK_EQ(client.n_vectors, 0);
-	CHECK_EQ(client.mapping, combining ? IVSHMEM_MAPPING_WRITE_COMBINING : PCI_MAPPING_PLAIN);
-	CHECK_STR(client.doorbell, "register");
+	CHECK_EQ(guest_open(&guest, "auto", "sysfs", &owner, NULL), 0);
+	CHECK_EQ(guest->id, 0x1234);
+	CHECK_EQ(guest->size, 1 << 20);
+	CHECK_EQ(guest->n_vectors, 0);
+	CHECK_EQ(guest->mapping, combining ? IVSHMEM_MAPPING_WRITE_COMBINING : PCI_MAPPING_PLAIN);
+	CHECK_STR(guest->doorbell, "register");
 
-	memcpy((char *)client.memory + client.size - 4, "last", 4);
+	memcpy((char *)guest->memory + guest->size - 4, "last", 4);
 	read_back(
 		"0000:00:05.0", combining ? "resource2_wc" : "resource2", (1 << 20) - 4, bytes, 4);
 	CHECK_MEM(bytes, "last", 4);
 
-	CHECK_EQ(backend_sysfs.ring(&client, 0xabcd, 0x102), 0);
+	CHECK_EQ(guest_ring(guest, 0xabcd, 0x102), 0);
 	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
 	CHECK_MEM(bytes, "\x02\x01\xcd\xab", 4);
-	client.lost.code = -ENODEV;
-	CHECK_EQ(backend_sysfs.ring(&client, 1, 1), -ENODEV);
+	guest_unplugged(guest, "gone");
+	CHECK_EQ(n_unplugged, 1);
+	CHECK_EQ(guest_ring(guest, 1, 1), -ENODEV);
 	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
 	CHECK_MEM(bytes, "\x02\x01\xcd\xab", 4);
 
-	backend_sysfs.close(&client);
-	CHECK(!client.state && !client.memory);
+	CHECK(!guest_close(guest));
 	CHECK_EQ(test_open_fds(), fds);
-	loop_free(client.loop);
+	loop_free(owner.loop);
 }
 
 TEST(pci_sysfs_prefers_write_combining)
@@ -392,25 +381,28 @@ check_ring(uint16_t peer, unsigned vector, const char *way, bool by_register, bo
 	off_t offset)
 {
 	static const unsigned char nothing[0x2000];
-	struct ivshmem_client client = {0};
+	unsigned n_unplugged = 0;
+	struct guest_owner owner = {.unplugged = count_unplugged, .data = &n_unplugged};
+	struct guest *guest = NULL;
 	unsigned char bytes[4];
 	unsigned fds;
 
 	make_file("0000:00:05.0", "resource4", nothing, sizeof(nothing));
-	CHECK_EQ(loop_new(&client.loop), 0);
+	CHECK_EQ(loop_new(&owner.loop), 0);
 	fds = test_open_fds();
-	CHECK_EQ(backend_sysfs.open(&client, "auto", NULL), 0);
-	CHECK_STR(client.doorbell, way);
-	CHECK_EQ(backend_sysfs.ring(&client, peer, vector), 0);
+	CHECK_EQ(guest_open(&guest, "auto", "sysfs", &owner, NULL), 0);
+	CHECK_STR(guest->doorbell, way);
+	CHECK_EQ(guest_ring(guest, peer, vector), 0);
 	read_back("0000:00:05.0", "resource0", 0x100 + IVSHMEM_REG_DOORBELL, bytes, 4);
 	CHECK_EQ(bytes[2] == peer && bytes[0] == vector, by_register);
 	read_back("0000:00:05.0", "resource4", offset, bytes, 4);
 	CHECK_EQ(bytes[0] == 1, by_word);
-	client.lost.code = -ENODEV;
-	CHECK_EQ(backend_sysfs.ring(&client, 1, 1), -ENODEV);
-	backend_sysfs.close(&client);
+	guest_unplugged(guest, "gone");
+	CHECK_EQ(n_unplugged, 1);
+	CHECK_EQ(guest_ring(guest, 1, 1), -ENODEV);
+	guest_close(guest);
 	CHECK_EQ(test_open_fds(), fds);
-	loop_free(client.loop);
+	loop_free(owner.loop);
 }
 
 #define BAR4 "0x000000fe00000000 0x000000fe00001fff 0x000000000014220c"
@@ -467,35 +459,37 @@ remove_file(const char *address, const char *name)
 TEST(pci_sysfs_switches_the_device_on)
 {
 	static const unsigned char off[64] = {[4] = 4};
-	struct ivshmem_client client = {0};
+	struct guest_owner owner = {0};
+	struct guest *guest = NULL;
 	unsigned char command[2];
 
 	make_tree();
 	make_resources("0000:00:05.0", 1, true);
 	make_file("0000:00:05.0", "config", off, sizeof(off));
-	CHECK_EQ(loop_new(&client.loop), 0);
-	CHECK_EQ(backend_sysfs.open(&client, "auto", NULL), 0);
-	backend_sysfs.close(&client);
+	CHECK_EQ(loop_new(&owner.loop), 0);
+	CHECK_EQ(guest_open(&guest, "auto", "sysfs", &owner, NULL), 0);
+	guest_close(guest);
 	read_back("0000:00:05.0", "config", 4, command, 2);
 	CHECK_MEM(command, "\x06\x00", 2);
-	loop_free(client.loop);
+	loop_free(owner.loop);
 }
 
 static void
 check_sysfs_fails(int code, const char *reason)
 {
-	struct ivshmem_client client = {0};
+	struct guest_owner owner = {0};
+	struct guest *guest = NULL;
 	struct ivshmem_error error = {0};
 	unsigned fds;
 
-	CHECK_EQ(loop_new(&client.loop), 0);
+	CHECK_EQ(loop_new(&owner.loop), 0);
 	fds = test_open_fds();
-	CHECK_EQ(backend_sysfs.open(&client, "0000:00:05.0", &error), code);
+	CHECK_EQ(guest_open(&guest, "0000:00:05.0", "sysfs", &owner, &error), code);
 	CHECK_EQ(error.code, code);
 	check_contains(&error, reason);
-	CHECK(!client.state && !client.memory);
+	CHECK(!guest);
 	CHECK_EQ(test_open_fds(), fds);
-	loop_free(client.loop);
+	loop_free(owner.loop);
 }
 
 TEST(pci_sysfs_failures_close_everything)

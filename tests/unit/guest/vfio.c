@@ -7,7 +7,7 @@
 
 #include "sysfs_tree.h"
 
-#include <client/backend.h>
+#include <guest/guest.h>
 #include <test.h>
 
 #include <errno.h>
@@ -47,16 +47,17 @@ static const char *
 refused(int code)
 {
 	static struct ivshmem_error error;
-	struct ivshmem_client client = {0};
+	struct guest_owner owner = {0};
+	struct guest *guest;
 	unsigned fds;
 
 	memset(&error, 0, sizeof(error));
-	CHECK_EQ(loop_new(&client.loop), 0);
+	CHECK_EQ(loop_new(&owner.loop), 0);
 	fds = test_open_fds();
-	CHECK_EQ(backend_vfio.open(&client, ADDRESS, &error), code);
+	CHECK_EQ(guest_open(&guest, ADDRESS, "vfio", &owner, &error), code);
 	CHECK_EQ(error.code, code);
 	CHECK_EQ(test_open_fds(), fds);
-	loop_free(client.loop);
+	loop_free(owner.loop);
 	return error.message;
 }
 

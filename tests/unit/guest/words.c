@@ -2,7 +2,7 @@
 
 /* Doorbell words, found in config space by a library that does not trust it. */
 
-#include <client/words.h>
+#include <guest/words.h>
 
 #include <ivshmem/abi.h>
 #include <test.h>

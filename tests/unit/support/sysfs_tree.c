@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sysfs_tree.h"
 
-#include <client/pci.h>
+#include <guest/pci.h>
 #include <test.h>
 
 #include <errno.h>
@@ -75,6 +75,26 @@ void
 make_ivshmem(const char *address)
 {
 	make_device(address, "0x1af4\n", "0x1110\n", bars);
+}
+
+void
+make_resources(const char *address, uint32_t id, bool combining)
+{
+	static const unsigned char config[64] = {[4] = 2};
+	unsigned char page[4096] = {0};
+	static const unsigned char memory[1 << 20];
+
+	/* BAR0 in the middle of its page. */
+	make_device(address, "0x1af4\n", "0x1110\n",
+		"0x00000000fe600100 0x00000000fe6001ff 0x0000000000040200\n" ABSENT_BAR
+		"0x00000000fea00000 0x00000000feafffff 0x000000000014220c\n");
+	make_file(address, "config", config, sizeof(config));
+	page[0x108] = (unsigned char)id;
+	page[0x109] = (unsigned char)(id >> 8);
+	make_file(address, "resource0", page, sizeof(page));
+	make_file(address, "resource2", memory, sizeof(memory));
+	if (combining)
+		make_file(address, "resource2_wc", memory, sizeof(memory));
 }
 
 void

@@ -6,7 +6,9 @@
 
 #include <base/error.h>
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* The line of a BAR that is not there, in a file `resource`. */
 #define ABSENT_BAR "0x0000000000000000 0x0000000000000000 0x0000000000000000\n"
@@ -23,6 +25,9 @@ void make_link(const char *address, const char *name, const char *target);
 
 void make_device(const char *address, const char *vendor, const char *device, const char *resource);
 void make_ivshmem(const char *address);
+
+/* An ivshmem device with files that the sysfs back end can map; BAR0 is at 0x100 of resource0. */
+void make_resources(const char *address, uint32_t id, bool combining);
 
 void check_contains(const struct ivshmem_error *error, const char *text);
 

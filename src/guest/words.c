@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/words.h>
+#include <guest/words.h>
 
-#include <client/capability.h>
+#include <guest/capability.h>
 
 #include <ivshmem/abi.h>
+
+#include <endian.h>
 
 #define N_BARS 6
 
@@ -55,4 +57,13 @@ bool
 words_have(const struct words *words, uint16_t peer, unsigned vector)
 {
 	return peer < words->peers && vector >> words->shift == 0;
+}
+
+void
+words_ring(const struct words *words, volatile uint32_t *area, uint16_t peer, unsigned vector)
+{
+	uint64_t offset = ivshmem_doorbell_offset(peer, (uint16_t)vector, words->shift);
+
+	/* Any value rings. */
+	area[offset / sizeof(*area)] = htole32(1);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_MSIX_H
-#define CLIENT_MSIX_H
+#ifndef GUEST_MSIX_H
+#define GUEST_MSIX_H
 
 /*
  * The MSI-X table of a device, before Linux uses it.

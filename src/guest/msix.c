@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/msix.h>
+#include <guest/msix.h>
 
-#include <client/capability.h>
+#include <guest/capability.h>
 
 #include <endian.h>
 #include <linux/pci_regs.h>

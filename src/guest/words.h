@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_WORDS_H
-#define CLIENT_WORDS_H
+#ifndef GUEST_WORDS_H
+#define GUEST_WORDS_H
 
 /*
  * The doorbell words that a device may have besides its doorbell register (ivshmem/abi.h): where
@@ -25,5 +25,8 @@ struct words words_find(const uint8_t *config, size_t length);
 
 /* Is there a word that interrupts `peer` on `vector`? */
 bool words_have(const struct words *words, uint16_t peer, unsigned vector);
+
+/* Write the word that interrupts `peer` on `vector`; `area` is where the BAR is mapped. */
+void words_ring(const struct words *words, volatile uint32_t *area, uint16_t peer, unsigned vector);
 
 #endif

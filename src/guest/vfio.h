@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_VFIO_H
-#define CLIENT_VFIO_H
+#ifndef GUEST_VFIO_H
+#define GUEST_VFIO_H
 
 /*
- * The inside of the vfio back end: vfio.c has the registers and the memory, vfio_group.c the way to
- * the device, vfio_irqs.c the interrupts.
+ * The inside of the vfio back end: vfio.c has the registers and the memory, vfio_device.c the way
+ * to the device and its regions, vfio_irqs.c the interrupts.
  */
 
-#include <client/pci.h>
+#include <guest/backend.h>
+#include <guest/words.h>
 
 #include <linux/vfio.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
 struct vfio {
-	struct ivshmem_client *client;
-	struct pci_device pci;
+	struct guest *guest;
 	char group_name[32]; /* below /dev/vfio */
 	bool no_iommu;       /* the group is one that vfio made up */
 	int container, group, device;
@@ -31,9 +31,6 @@ struct vfio {
 	void *words_area;
 	off_t words_offset; /* in `device` */
 
-	void *memory;
-	size_t size;
-
 	struct loop_source unplug; /* fd is owned */
 };
 
@@ -48,11 +45,11 @@ int vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_
 int vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info, size_t length,
 	void **ret_address);
 
-/* Tell the client when the device is unplugged. */
+/* Tell the owner when the device is unplugged. */
 int vfio_watch_unplug(
 	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr);
 
-/* Give the client a vector for each that the device has, which may be none. */
+/* Fill in guest->vectors: an eventfd for each vector of the device, which may have none. */
 int vfio_add_vectors(
 	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr);
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* The interrupts of a device through vfio: an eventfd for each MSI-X vector, one for unplugging. */
-#include <client/vfio.h>
+#include <guest/vfio.h>
 
 #include <base/fd.h>
-#include <client/msix.h>
+#include <guest/msix.h>
+
+#include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <linux/vfio.h>
@@ -22,7 +24,7 @@
  * errno, or how many would be possible.
  */
 static int
-set_irqs(const struct vfio *vfio, uint32_t index, const int32_t *fds, unsigned n)
+set_irqs(const struct vfio *vfio, uint32_t index, const int *fds, unsigned n)
 {
 	size_t size = sizeof(struct vfio_irq_set) + n * sizeof(*fds);
 	struct vfio_irq_set *set = calloc(1, size);
@@ -62,7 +64,7 @@ on_unplug(struct loop_source *source, uint32_t events)
 	/* The kernel repeats its request until we close the device. */
 	(void)events;
 	loop_del(source);
-	client_lose(vfio->client, -ENODEV, "the device is being unplugged");
+	guest_unplugged(vfio->guest, "the device is being unplugged");
 }
 
 /* The kernel asks for the device back through an interrupt of its own; old kernels lack it. */
@@ -82,26 +84,27 @@ vfio_watch_unplug(
 	r = set_irqs(vfio, VFIO_PCI_REQ_IRQ_INDEX, &vfio->unplug.fd, 1);
 	if (r < 0)
 		return error_set(reterr, r, "cannot watch PCI device %s for being unplugged: %s",
-			vfio->pci.address, strerror(-r));
-	r = loop_add(vfio->client->loop, &vfio->unplug, vfio->unplug.fd, EPOLLIN, on_unplug);
+			vfio->guest->pci.address, strerror(-r));
+	r = loop_add(vfio->guest->owner.loop, &vfio->unplug, vfio->unplug.fd, EPOLLIN, on_unplug);
 	if (r < 0)
 		return error_set(reterr, r, "cannot watch an eventfd: %s", strerror(-r));
 	return 0;
 }
 
 static int
-create_eventfds(int32_t *fds, unsigned n, struct ivshmem_error *reterr)
+create_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr)
 {
-	for (unsigned i = 0; i < n; i++) {
-		int r;
+	guest->vectors = malloc(n * sizeof(*guest->vectors));
+	if (!guest->vectors)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	while (guest->n_vectors < n) {
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		if (fds[i] >= 0)
-			continue;
-		r = -errno;
-		return error_set(reterr, r,
-			"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)", n,
-			strerror(-r));
+		if (fd < 0)
+			return error_set(reterr, -errno,
+				"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)",
+				n, strerror(errno));
+		guest->vectors[guest->n_vectors++] = fd;
 	}
 	return 0;
 }
@@ -133,10 +136,10 @@ fill_msix_table(const struct vfio *vfio)
 		return;
 	info.offset += start;
 	if (vfio_map_region(vfio, &info, (size_t)size, &area) < 0) {
-		log_debug(&vfio->client->log,
+		log_debug(vfio->guest->owner.log,
 			"the MSI-X table of PCI device %s cannot be mapped: under KVM with a "
 			"virtual IOMMU, its interrupts may not arrive",
-			vfio->pci.address);
+			vfio->guest->pci.address);
 		return;
 	}
 	msix_fill((volatile uint32_t *)(void *)((char *)area + msix.offset % page), msix.n);
@@ -150,58 +153,34 @@ fill_msix_table(const struct vfio *vfio)
 }
 #endif
 
-static int
-arm_vectors(struct vfio *vfio, int32_t *fds, unsigned n, struct ivshmem_error *reterr)
-{
-	int r;
-
-	fill_msix_table(vfio);
-	r = create_eventfds(fds, n, reterr);
-	if (r < 0)
-		return r;
-	/* All or nothing: rings of a vector that nobody receives would be lost in silence. */
-	r = set_irqs(vfio, VFIO_PCI_MSIX_IRQ_INDEX, fds, n);
-	if (r == -ENOSPC || r > 0)
-		return error_set(reterr, -ENOSPC,
-			"the guest's processors have no room for the %u interrupt vectors of PCI "
-			"device %s: each can take about 200; give the guest more processors, or "
-			"the device fewer vectors",
-			n, vfio->pci.address);
-	if (r < 0)
-		return error_set(reterr, r,
-			"cannot receive the %u interrupt vectors of PCI device %s: %s", n,
-			vfio->pci.address, strerror(-r));
-	for (unsigned i = 0; i < n; i++) {
-		r = client_add_vector(vfio->client, fds[i], true);
-		if (r < 0)
-			return error_set(
-				reterr, r, "cannot watch interrupt vector %u: %s", i, strerror(-r));
-		fds[i] = -1;
-	}
-	return 0;
-}
-
 /* A device without MSI-X, such as ivshmem-plain, has no vectors, which is fine. */
 int
 vfio_add_vectors(
 	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr)
 {
 	unsigned n = count_irqs(vfio, device, VFIO_PCI_MSIX_IRQ_INDEX);
-	int32_t *fds;
+	struct guest *guest = vfio->guest;
 	int r;
 
 	if (n == 0)
 		return 0;
 	if (n > IVSHMEM_MAX_VECTORS)
 		n = IVSHMEM_MAX_VECTORS;
-	fds = malloc(n * sizeof(*fds));
-	if (!fds)
-		return error_set(reterr, -ENOMEM, "out of memory");
-	for (unsigned i = 0; i < n; i++)
-		fds[i] = -1;
-	r = arm_vectors(vfio, fds, n, reterr);
-	for (unsigned i = 0; i < n; i++)
-		fd_close(fds[i]);
-	free(fds);
-	return r;
+	fill_msix_table(vfio);
+	r = create_eventfds(guest, n, reterr);
+	if (r < 0)
+		return r;
+	/* All or nothing: rings of a vector that nobody receives would be lost in silence. */
+	r = set_irqs(vfio, VFIO_PCI_MSIX_IRQ_INDEX, guest->vectors, n);
+	if (r == -ENOSPC || r > 0)
+		return error_set(reterr, -ENOSPC,
+			"the guest's processors have no room for the %u interrupt vectors of PCI "
+			"device %s: each can take about 200; give the guest more processors, or "
+			"the device fewer vectors",
+			n, guest->pci.address);
+	if (r < 0)
+		return error_set(reterr, r,
+			"cannot receive the %u interrupt vectors of PCI device %s: %s", n,
+			guest->pci.address, strerror(-r));
+	return 0;
 }

@@ -1,24 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_PCI_H
-#define CLIENT_PCI_H
+#ifndef GUEST_PCI_H
+#define GUEST_PCI_H
 
 /*
- * What the two PCI back ends share beyond backend.h: sysfs, the registers, and sentences about
- * devices.
+ * A PCI device as its guest's sysfs shows it: finding it, its registers, the sentences about what is
+ * missing, and how the kernel maps its memory. All of this only reads.
  */
 
-#include <client/backend.h>
-#include <client/words.h>
+#include <base/error.h>
 
-#include <ivshmem/abi.h>
+#include <ivshmem/client.h>
 
 #include <endian.h>
 #include <limits.h>
 #include <stdint.h>
 
+#define PCI_ADDRESS_MAX 16 /* "0000:00:05.0" and its NUL */
+
+struct pci_device {
+	char address[PCI_ADDRESS_MAX];
+	char driver[64];                    /* name of the driver bound to it, "" if none */
+	uint64_t bar_start[6], bar_size[6]; /* BAR0 .. BAR5; size 0 if absent */
+};
+
 /* Where sysfs is mounted, and the kernel's list of memory types. Only tests change them. */
 extern const char *pci_sysfs_root;
 extern const char *pci_memtype_list;
+
+/*
+ * Resolve "auto", "0000:00:05.0" or "00:05.0" to an ivshmem device. The error names the devices
+ * there are when "auto" is ambiguous, and what to do when there is none.
+ */
+int pci_find(const char *address, struct pci_device *ret_device, struct ivshmem_error *reterr);
 
 /* The path of `name` in the device's sysfs folder. Returns `buffer`. */
 char *pci_path(char buffer[PATH_MAX], const struct pci_device *device, const char *name);
@@ -39,6 +52,13 @@ int pci_check_bars(const struct pci_device *device, struct ivshmem_error *reterr
 /* From the register IVSHMEM_REG_IV_POSITION to an id. -ENODEV if that is not one. */
 int pci_check_id(const struct pci_device *device, uint32_t position, uint16_t *ret_id,
 	struct ivshmem_error *reterr);
+
+/*
+ * How the kernel maps [start, start + size): from its list of memory types if it can be read, else
+ * `otherwise`, what the way of mapping is known to give.
+ */
+enum ivshmem_mapping pci_memory_mapping(
+	uint64_t start, uint64_t size, enum ivshmem_mapping otherwise);
 
 /*
  * Look [start, start + size) up in the text of the kernel's list of memory types: the type of the
@@ -69,15 +89,6 @@ static inline void
 pci_register_write(volatile uint32_t *registers, unsigned offset, uint32_t value)
 {
 	registers[offset / sizeof(*registers)] = htole32(value);
-}
-
-/* Any value rings. */
-static inline void
-pci_word_write(volatile uint32_t *words, const struct words *layout, uint16_t peer, unsigned vector)
-{
-	uint64_t offset = ivshmem_doorbell_offset(peer, (uint16_t)vector, layout->shift);
-
-	words[offset / sizeof(*words)] = htole32(1);
 }
 
 #endif

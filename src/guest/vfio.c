@@ -9,40 +9,21 @@
  * One process at a time: a group can be opened once.
  */
 
-#include <client/vfio.h>
+#include <guest/vfio.h>
 
 #include <base/fd.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/pci_regs.h>
 #include <linux/vfio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* ---- regions --------------------------------------------------------------------------------- */
-
-int
-vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_info *ret_info,
-	struct ivshmem_error *reterr)
-{
-	struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
-	int r;
-
-	if (ioctl(vfio->device, VFIO_DEVICE_GET_REGION_INFO, &info) < 0) {
-		r = -errno;
-		return error_set(reterr, r,
-			"cannot ask vfio about region %" PRIu32 " of PCI device %s: %s", index,
-			vfio->pci.address, strerror(-r));
-	}
-	*ret_info = info;
-	return 0;
-}
+/* ---- registers and memory -------------------------------------------------------------------- */
 
 /*
  * Nobody but us does it: without memory decoding the mappings are dead (SIGBUS), without bus master
@@ -68,20 +49,7 @@ enable_device(const struct vfio *vfio, struct ivshmem_error *reterr)
 failed:
 	return error_set(reterr, -EIO,
 		"cannot switch on memory decoding and bus mastering of PCI device %s through its configuration space",
-		vfio->pci.address);
-}
-
-int
-vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info, size_t length,
-	void **ret_address)
-{
-	void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, vfio->device,
-		(off_t)info->offset);
-
-	if (address == MAP_FAILED)
-		return -errno;
-	*ret_address = address;
-	return 0;
+		vfio->guest->pci.address);
 }
 
 static int
@@ -95,15 +63,15 @@ map_registers(struct vfio *vfio, struct ivshmem_error *reterr)
 	vfio->registers_offset = (off_t)info.offset;
 	vfio->page = (size_t)sysconf(_SC_PAGESIZE);
 	if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP)) {
-		log_debug(&vfio->client->log,
+		log_debug(vfio->guest->owner.log,
 			"the registers of PCI device %s share their page with another device's: a ring will be a system call",
-			vfio->pci.address);
+			vfio->guest->pci.address);
 		return 0;
 	}
 	r = vfio_map_region(vfio, &info, vfio->page, &vfio->registers_page);
 	if (r < 0)
 		return error_set(reterr, r, "cannot map the registers (BAR0) of PCI device %s: %s",
-			vfio->pci.address, strerror(-r));
+			vfio->guest->pci.address, strerror(-r));
 	vfio->registers = vfio->registers_page;
 	return 0;
 }
@@ -168,18 +136,18 @@ find_words(struct vfio *vfio)
 	if (words.peers == 0)
 		return;
 	if (vfio_get_region(vfio, words.bar, &info, NULL) < 0 || info.size < words.bar_size) {
-		log_debug(&vfio->client->log,
+		log_debug(vfio->guest->owner.log,
 			"PCI device %s has doorbell words, but the guest found no place for them: rings take the register",
-			vfio->pci.address);
+			vfio->guest->pci.address);
 		return;
 	}
 	vfio->words = words;
 	vfio->words_offset = (off_t)info.offset;
 	if (words.bar_size > SIZE_MAX / 2 || !(info.flags & VFIO_REGION_INFO_FLAG_MMAP) ||
 		vfio_map_region(vfio, &info, (size_t)words.bar_size, &vfio->words_area) < 0)
-		log_debug(&vfio->client->log,
+		log_debug(vfio->guest->owner.log,
 			"the doorbell words of PCI device %s cannot be mapped: a ring will be a system call",
-			vfio->pci.address);
+			vfio->guest->pci.address);
 }
 
 static int
@@ -189,13 +157,14 @@ write_word(const struct vfio *vfio, uint16_t peer, unsigned vector)
 
 	if (!vfio->words_area)
 		return write_device(vfio, vfio->words_offset + (off_t)offset, 1);
-	pci_word_write(vfio->words_area, &vfio->words, peer, vector);
+	words_ring(&vfio->words, vfio->words_area, peer, vector);
 	return 0;
 }
 
 static int
 map_memory(struct vfio *vfio, struct ivshmem_error *reterr)
 {
+	struct guest *guest = vfio->guest;
 	struct vfio_region_info info = {0};
 	int r = vfio_get_region(vfio, IVSHMEM_BAR_MEMORY, &info, reterr);
 
@@ -204,13 +173,16 @@ map_memory(struct vfio *vfio, struct ivshmem_error *reterr)
 	if (!(info.flags & VFIO_REGION_INFO_FLAG_MMAP))
 		return error_set(reterr, -ENODEV,
 			"vfio cannot map the shared memory (BAR2) of PCI device %s",
-			vfio->pci.address);
-	r = vfio_map_region(vfio, &info, (size_t)info.size, &vfio->memory);
+			vfio->guest->pci.address);
+	r = vfio_map_region(vfio, &info, (size_t)info.size, &guest->memory);
 	if (r < 0)
 		return error_set(reterr, r,
 			"cannot map the shared memory (BAR2) of PCI device %s: %s",
-			vfio->pci.address, strerror(-r));
-	vfio->size = (size_t)info.size;
+			vfio->guest->pci.address, strerror(-r));
+	guest->size = (size_t)info.size;
+	guest->mapping = PCI_MAPPING_PLAIN;
+	/* The kernel maps it, and enters it in its list, when it is first touched. */
+	(void)*(volatile uint8_t *)guest->memory;
 	return 0;
 }
 
@@ -220,9 +192,8 @@ static struct vfio *
 vfio_free(struct vfio *vfio)
 {
 	loop_del(&vfio->unplug);
-	client_remove_vectors(vfio->client);
-	if (vfio->memory)
-		munmap(vfio->memory, vfio->size);
+	if (vfio->guest->memory)
+		munmap(vfio->guest->memory, vfio->guest->size);
 	if (vfio->words_area)
 		munmap(vfio->words_area, (size_t)vfio->words.bar_size);
 	if (vfio->registers_page)
@@ -236,15 +207,13 @@ vfio_free(struct vfio *vfio)
 }
 
 static int
-attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct ivshmem_error *reterr)
+attach(struct vfio *vfio, struct ivshmem_error *reterr)
 {
+	struct pci_device *pci = &vfio->guest->pci;
 	struct vfio_device_info device = {0};
 	uint32_t position = UINT32_MAX;
-	int r = pci_find(address, &vfio->pci, reterr);
+	int r = pci_check_bars(pci, reterr);
 
-	if (r < 0)
-		return r;
-	r = pci_check_bars(&vfio->pci, reterr);
 	if (r < 0)
 		return r;
 	r = vfio_open_device(vfio, &device, reterr);
@@ -259,8 +228,8 @@ attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct ivshmem_
 	r = read_register(vfio, IVSHMEM_REG_IV_POSITION, &position);
 	if (r < 0)
 		return error_set(reterr, r, "cannot read the registers (BAR0) of PCI device %s: %s",
-			vfio->pci.address, strerror(-r));
-	r = pci_check_id(&vfio->pci, position, ret_id, reterr);
+			pci->address, strerror(-r));
+	r = pci_check_id(pci, position, &vfio->guest->id, reterr);
 	if (r < 0)
 		return r;
 	find_words(vfio);
@@ -274,41 +243,30 @@ attach(struct vfio *vfio, const char *address, uint16_t *ret_id, struct ivshmem_
 }
 
 static int
-vfio_open(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
+vfio_open(struct guest *guest, struct ivshmem_error *reterr)
 {
 	struct vfio *vfio = calloc(1, sizeof(*vfio));
-	uint16_t id = 0;
 	int r;
 
 	if (!vfio)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	vfio->client = client;
+	vfio->guest = guest;
 	vfio->container = vfio->group = vfio->device = vfio->unplug.fd = -1;
-	r = attach(vfio, address, &id, reterr);
+	r = attach(vfio, reterr);
 	if (r < 0) {
 		vfio_free(vfio);
 		return r;
 	}
-
-	/* The kernel maps it, and enters it in its list, when it is first touched. */
-	(void)*(volatile uint8_t *)vfio->memory;
-	client->state = vfio;
-	client->id = id;
-	client->memory = vfio->memory;
-	client->size = vfio->size;
-	client->doorbell = vfio->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
-	client->mapping = pci_memory_mapping(
-		vfio->pci.bar_start[IVSHMEM_BAR_MEMORY], vfio->size, PCI_MAPPING_PLAIN);
+	guest->state = vfio;
+	guest->doorbell = vfio->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
 	return 0;
 }
 
 static int
-vfio_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
+vfio_ring(struct guest *guest, uint16_t peer, unsigned vector)
 {
-	struct vfio *vfio = client->state;
+	struct vfio *vfio = guest->state;
 
-	if (client_is_unplugged(client))
-		return -ENODEV;
 	if (words_have(&vfio->words, peer, vector))
 		return write_word(vfio, peer, vector);
 	return write_register(
@@ -316,16 +274,16 @@ vfio_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 }
 
 static void
-vfio_close(struct ivshmem_client *client)
+vfio_close(struct guest *guest)
 {
-	client->state = vfio_free(client->state);
-	client->memory = NULL;
-	client->size = 0;
+	guest->state = vfio_free(guest->state);
 }
 
-const struct backend backend_vfio = {
+static const char *const vfio_drivers[] = {"vfio-pci", NULL};
+
+const struct guest_backend guest_vfio = {
 	.name = "vfio",
-	.interrupts = true,
+	.drivers = vfio_drivers,
 	.open = vfio_open,
 	.ring = vfio_ring,
 	.close = vfio_close,

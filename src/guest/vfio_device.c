@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The way to a device through vfio: its group, a container, and the device itself. */
-#include <client/vfio.h>
+/* The way to a device through vfio: its group, a container, the device itself and its regions. */
+#include <guest/vfio.h>
 
 #include <base/fd.h>
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/vfio.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Below sysfs: "Y" if vfio hands out devices that are behind no IOMMU. */
@@ -73,13 +75,13 @@ find_group(struct vfio *vfio, struct ivshmem_error *reterr)
 	static const char made_up[] = "vfio-noiommu\n";
 	char number[16], path[PATH_MAX], name[sizeof(made_up)] = "";
 	_fd_cleanup_ int fd = -1;
-	int r = pci_read_link(&vfio->pci, "iommu_group", number, sizeof(number));
+	int r = pci_read_link(&vfio->guest->pci, "iommu_group", number, sizeof(number));
 
 	if (r < 0 && no_iommu_mode() == 'Y')
 		return 0; /* vfio-pci is not bound yet */
 	if (r < 0)
-		return error_no_group(&vfio->pci, reterr);
-	fd = open(pci_path(path, &vfio->pci, "iommu_group/name"), O_RDONLY | O_CLOEXEC);
+		return error_no_group(&vfio->guest->pci, reterr);
+	fd = open(pci_path(path, &vfio->guest->pci, "iommu_group/name"), O_RDONLY | O_CLOEXEC);
 	vfio->no_iommu = fd >= 0 && read(fd, name, sizeof(name) - 1) == sizeof(made_up) - 1 &&
 			 memcmp(name, made_up, sizeof(made_up) - 1) == 0;
 	snprintf(vfio->group_name, sizeof(vfio->group_name), "%s%s",
@@ -90,7 +92,7 @@ find_group(struct vfio *vfio, struct ivshmem_error *reterr)
 static int
 check_driver(struct vfio *vfio, struct ivshmem_error *reterr)
 {
-	const struct pci_device *pci = &vfio->pci;
+	const struct pci_device *pci = &vfio->guest->pci;
 	char commands[PCI_COMMANDS_MAX];
 	/* First, because without a group the driver cannot be bound either. */
 	int r = find_group(vfio, reterr);
@@ -115,7 +117,7 @@ error_no_iommu_right(const struct vfio *vfio, struct ivshmem_error *reterr)
 		"PCI device %s is behind no IOMMU, so that only programs with CAP_SYS_RAWIO, such "
 		"as root's, may have it; with a vIOMMU (-device intel-iommu,intremap=on), a user's "
 		"may, too",
-		vfio->pci.address);
+		vfio->guest->pci.address);
 }
 
 static int
@@ -133,20 +135,20 @@ open_group(struct vfio *vfio, struct ivshmem_error *reterr)
 		return error_set(reterr, r,
 			"PCI device %s is in use by another process, and vfio lets only one have "
 			"it: %s is busy (`fuser -v %s` names it)",
-			vfio->pci.address, path, path);
+			vfio->guest->pci.address, path, path);
 	if (r == -EPERM && vfio->no_iommu)
 		return error_no_iommu_right(vfio, reterr);
 	if (r == -EACCES || r == -EPERM)
 		return error_set(reterr, r,
 			"no permission to open %s for PCI device %s; as root: chown USER %s", path,
-			vfio->pci.address, path);
+			vfio->guest->pci.address, path);
 	if (r == -ENOENT)
 		return error_set(reterr, -ENODEV,
 			"there is no %s for PCI device %s, though it is bound to vfio-pci: is /dev "
 			"a devtmpfs, and was the device handed to this container?",
-			path, vfio->pci.address);
-	return error_set(reterr, r, "cannot open %s for PCI device %s: %s", path, vfio->pci.address,
-		strerror(-r));
+			path, vfio->guest->pci.address);
+	return error_set(reterr, r, "cannot open %s for PCI device %s: %s", path,
+		vfio->guest->pci.address, strerror(-r));
 }
 
 static int
@@ -191,7 +193,7 @@ error_not_viable(const struct vfio *vfio, struct ivshmem_error *reterr)
 	struct pci_device other = {0};
 	char path[PATH_MAX];
 	struct dirent *entry;
-	DIR *folder = opendir(pci_path(path, &vfio->pci, "iommu_group/devices"));
+	DIR *folder = opendir(pci_path(path, &vfio->guest->pci, "iommu_group/devices"));
 
 	while (folder && (entry = readdir(folder))) {
 		size_t length = strlen(entry->d_name);
@@ -210,13 +212,13 @@ error_not_viable(const struct vfio *vfio, struct ivshmem_error *reterr)
 		return error_set(reterr, -ENODEV,
 			"PCI device %s shares IOMMU group %s with a device that a driver is using: unbind "
 			"that one, or give each device a root port of its own (-device pcie-root-port)",
-			vfio->pci.address, vfio->group_name);
+			vfio->guest->pci.address, vfio->group_name);
 	return error_set(reterr, -ENODEV,
 		"PCI device %s shares IOMMU group %s with %s, which driver %s is using: unbind "
 		"that one (echo %s > /sys/bus/pci/devices/%s/driver/unbind), or give each device a "
 		"root port of its own (-device pcie-root-port)",
-		vfio->pci.address, vfio->group_name, other.address, other.driver, other.address,
-		other.address);
+		vfio->guest->pci.address, vfio->group_name, other.address, other.driver,
+		other.address, other.address);
 }
 
 static int
@@ -258,7 +260,7 @@ join_group_and_container(struct vfio *vfio, struct ivshmem_error *reterr)
 				"the IOMMU of PCI device %s cannot remap interrupts, which vfio insists on: start "
 				"the VM with `-device intel-iommu,intremap=on`, or accept it; as root: echo 1 > "
 				"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
-				vfio->pci.address);
+				vfio->guest->pci.address);
 		return error_set(reterr, r, "cannot set up the IOMMU for VFIO group %s: %s",
 			vfio->group_name, strerror(-r));
 	}
@@ -284,17 +286,49 @@ vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct iv
 		return r;
 
 	/* The kernel makes it CLOEXEC. */
-	vfio->device = ioctl(vfio->group, VFIO_GROUP_GET_DEVICE_FD, vfio->pci.address);
+	vfio->device = ioctl(vfio->group, VFIO_GROUP_GET_DEVICE_FD, vfio->guest->pci.address);
 	if (vfio->device < 0) {
 		r = -errno;
 		return error_set(reterr, r, "cannot get PCI device %s from VFIO group %s: %s",
-			vfio->pci.address, vfio->group_name, strerror(-r));
+			vfio->guest->pci.address, vfio->group_name, strerror(-r));
 	}
 	if (ioctl(vfio->device, VFIO_DEVICE_GET_INFO, &info) < 0) {
 		r = -errno;
 		return error_set(reterr, r, "cannot ask vfio about PCI device %s: %s",
-			vfio->pci.address, strerror(-r));
+			vfio->guest->pci.address, strerror(-r));
 	}
 	*ret_info = info;
+	return 0;
+}
+
+/* ---- regions --------------------------------------------------------------------------------- */
+
+int
+vfio_get_region(const struct vfio *vfio, uint32_t index, struct vfio_region_info *ret_info,
+	struct ivshmem_error *reterr)
+{
+	struct vfio_region_info info = {.argsz = sizeof(info), .index = index};
+	int r;
+
+	if (ioctl(vfio->device, VFIO_DEVICE_GET_REGION_INFO, &info) < 0) {
+		r = -errno;
+		return error_set(reterr, r,
+			"cannot ask vfio about region %" PRIu32 " of PCI device %s: %s", index,
+			vfio->guest->pci.address, strerror(-r));
+	}
+	*ret_info = info;
+	return 0;
+}
+
+int
+vfio_map_region(const struct vfio *vfio, const struct vfio_region_info *info, size_t length,
+	void **ret_address)
+{
+	void *address = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, vfio->device,
+		(off_t)info->offset);
+
+	if (address == MAP_FAILED)
+		return -errno;
+	*ret_address = address;
 	return 0;
 }

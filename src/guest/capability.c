@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <client/capability.h>
+#include <guest/capability.h>
 
 #include <linux/pci_regs.h>
 

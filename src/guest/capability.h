@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef CLIENT_CAPABILITY_H
-#define CLIENT_CAPABILITY_H
+#ifndef GUEST_CAPABILITY_H
+#define GUEST_CAPABILITY_H
 
 /* The list of capabilities in a device's config space, which is not trusted. */
 

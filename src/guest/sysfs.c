@@ -10,7 +10,8 @@
  */
 
 #include <base/fd.h>
-#include <client/pci.h>
+#include <guest/backend.h>
+#include <guest/words.h>
 
 #include <ivshmem/abi.h>
 
@@ -33,16 +34,13 @@
 #define UEVENTS_PER_WAKE_UP 16
 
 struct sysfs {
-	struct ivshmem_client *client;
-	struct pci_device pci;
+	struct guest *guest;
 	size_t page;
 
 	void *registers_page;
 	volatile uint32_t *registers;
 	struct words words; /* only if they are mapped */
 	void *words_area;
-	void *memory;
-	size_t size;
 
 	struct loop_source uevents; /* fd is owned */
 };
@@ -80,15 +78,15 @@ on_uevents(struct loop_source *source, uint32_t events)
 		message[n] = '\0';
 		/* Only the kernel's own, which have port 0, are believed. */
 		if (length != sizeof(sender) || sender.nl_pid != 0 ||
-			!is_removal(message, sysfs->pci.address))
+			!is_removal(message, sysfs->guest->pci.address))
 			continue;
 		loop_del(source);
-		client_lose(sysfs->client, -ENODEV, "the device was unplugged");
+		guest_unplugged(sysfs->guest, "the device was unplugged");
 		return;
 	}
 }
 
-/* Before the device is looked at, so that no removal falls between. -1 if it is impossible. */
+/* -1 if it is impossible. */
 static int
 open_uevents(void)
 {
@@ -107,7 +105,8 @@ static bool
 decodes_memory(const struct sysfs *sysfs)
 {
 	char path[PATH_MAX];
-	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, "config"), O_RDONLY | O_CLOEXEC);
+	_fd_cleanup_ int fd =
+		open(pci_path(path, &sysfs->guest->pci, "config"), O_RDONLY | O_CLOEXEC);
 	uint16_t command;
 
 	return fd >= 0 && pread(fd, &command, sizeof(command), PCI_COMMAND) == sizeof(command) &&
@@ -119,7 +118,8 @@ static int
 set_memory_decoding(const struct sysfs *sysfs)
 {
 	char path[PATH_MAX];
-	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, "config"), O_RDWR | O_CLOEXEC);
+	_fd_cleanup_ int fd =
+		open(pci_path(path, &sysfs->guest->pci, "config"), O_RDWR | O_CLOEXEC);
 	uint16_t command;
 
 	if (fd < 0)
@@ -145,7 +145,7 @@ enable_device(const struct sysfs *sysfs, struct ivshmem_error *reterr)
 
 	if (decodes_memory(sysfs))
 		return 0;
-	fd = open(pci_path(path, &sysfs->pci, "enable"), O_WRONLY | O_CLOEXEC);
+	fd = open(pci_path(path, &sysfs->guest->pci, "enable"), O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "1", 1) < 0)
 		r = -errno;
 	if (r < 0 && r != -EACCES && r != -EPERM)
@@ -154,20 +154,23 @@ enable_device(const struct sysfs *sysfs, struct ivshmem_error *reterr)
 		return 0;
 	return error_set(reterr, r < 0 ? r : -ENODEV,
 		"PCI device %s is switched off and cannot be switched on: %s; as root: echo 1 > %s",
-		sysfs->pci.address, r < 0 ? strerror(-r) : "it ignores its command register", path);
+		sysfs->guest->pci.address, r < 0 ? strerror(-r) : "it ignores its command register",
+		path);
 }
 
 static int
 error_cannot_map(
 	const struct sysfs *sysfs, int code, const char *path, struct ivshmem_error *reterr)
 {
+	const struct pci_device *pci = &sysfs->guest->pci;
+
 	if (code == -EPERM)
 		return error_set(reterr, code,
 			"this kernel is locked down (Secure Boot) and does not let anybody map %s: use "
 			"vfio, which it allows (the VM needs `-device intel-iommu,intremap=on`)",
 			path);
 	/* This is how the kernel refuses what a driver has claimed (CONFIG_IO_STRICT_DEVMEM). */
-	if (code == -EINVAL && strcmp(sysfs->pci.driver, "vfio-pci") == 0)
+	if (code == -EINVAL && strcmp(pci->driver, "vfio-pci") == 0)
 		return error_set(reterr, -EBUSY,
 			"cannot map %s: a process is using the device through vfio, which lets nobody else have it",
 			path);
@@ -175,8 +178,7 @@ error_cannot_map(
 		return error_set(reterr, -EBUSY,
 			"cannot map %s: driver %s has claimed the device; unbind it (echo %s > "
 			"/sys/bus/pci/devices/%s/driver/unbind)",
-			path, sysfs->pci.driver[0] ? sysfs->pci.driver : "(none)",
-			sysfs->pci.address, sysfs->pci.address);
+			path, pci->driver[0] ? pci->driver : "(none)", pci->address, pci->address);
 	return error_set(reterr, code, "cannot map %s: %s", path, strerror(-code));
 }
 
@@ -185,7 +187,7 @@ map_resource(const struct sysfs *sysfs, const char *name, size_t size, void **re
 	struct ivshmem_error *reterr)
 {
 	char path[PATH_MAX];
-	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, name), O_RDWR | O_CLOEXEC);
+	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->guest->pci, name), O_RDWR | O_CLOEXEC);
 	void *address;
 	int r;
 
@@ -194,7 +196,7 @@ map_resource(const struct sysfs *sysfs, const char *name, size_t size, void **re
 		if (r == -EACCES || r == -EPERM)
 			return error_set(reterr, r,
 				"no permission to open %s; as root: chown USER /sys/bus/pci/devices/%s/resource[02]*",
-				path, sysfs->pci.address);
+				path, sysfs->guest->pci.address);
 		return error_set(reterr, r, "cannot open %s: %s", path, strerror(-r));
 	}
 	address = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -214,7 +216,7 @@ map_registers(struct sysfs *sysfs, struct ivshmem_error *reterr)
 	/* What is mapped is the page that the BAR lies in, not necessarily at its start. */
 	sysfs->registers =
 		(volatile uint32_t *)(void *)((char *)sysfs->registers_page +
-					      (sysfs->pci.bar_start[IVSHMEM_BAR_REGISTERS] &
+					      (sysfs->guest->pci.bar_start[IVSHMEM_BAR_REGISTERS] &
 						      (sysfs->page - 1)));
 	return 0;
 }
@@ -227,7 +229,8 @@ static void
 map_words(struct sysfs *sysfs)
 {
 	char path[PATH_MAX], name[16];
-	_fd_cleanup_ int fd = open(pci_path(path, &sysfs->pci, "config"), O_RDONLY | O_CLOEXEC);
+	_fd_cleanup_ int fd =
+		open(pci_path(path, &sysfs->guest->pci, "config"), O_RDONLY | O_CLOEXEC);
 	uint8_t space[256];
 	struct words words;
 	struct ivshmem_error error;
@@ -238,17 +241,17 @@ map_words(struct sysfs *sysfs)
 	words = words_find(space, (size_t)n);
 	if (words.peers == 0)
 		return;
-	if (sysfs->pci.bar_size[words.bar] < words.bar_size ||
-		sysfs->pci.bar_start[words.bar] % sysfs->page != 0 ||
+	if (sysfs->guest->pci.bar_size[words.bar] < words.bar_size ||
+		sysfs->guest->pci.bar_start[words.bar] % sysfs->page != 0 ||
 		words.bar_size > SIZE_MAX / 2) {
-		log_debug(&sysfs->client->log,
+		log_debug(sysfs->guest->owner.log,
 			"PCI device %s has doorbell words, but the guest found no place for them: rings take the register",
-			sysfs->pci.address);
+			sysfs->guest->pci.address);
 		return;
 	}
 	snprintf(name, sizeof(name), "resource%u", words.bar);
 	if (map_resource(sysfs, name, (size_t)words.bar_size, &sysfs->words_area, &error) < 0) {
-		log_debug(&sysfs->client->log, "%s: rings take the register", error.message);
+		log_debug(sysfs->guest->owner.log, "%s: rings take the register", error.message);
 		return;
 	}
 	sysfs->words = words;
@@ -259,18 +262,19 @@ map_words(struct sysfs *sysfs)
  * would leave the processor one by one. Whoever was given only the other file uses that.
  */
 static int
-map_memory(struct sysfs *sysfs, enum ivshmem_mapping *ret_mapping, struct ivshmem_error *reterr)
+map_memory(struct sysfs *sysfs, struct ivshmem_error *reterr)
 {
-	size_t size = (size_t)sysfs->pci.bar_size[IVSHMEM_BAR_MEMORY];
+	struct guest *guest = sysfs->guest;
+	size_t size = (size_t)guest->pci.bar_size[IVSHMEM_BAR_MEMORY];
 	char path[PATH_MAX];
-	bool combining = access(pci_path(path, &sysfs->pci, "resource2_wc"), R_OK | W_OK) == 0;
+	bool combining = access(pci_path(path, &guest->pci, "resource2_wc"), R_OK | W_OK) == 0;
 	int r = map_resource(
-		sysfs, combining ? "resource2_wc" : "resource2", size, &sysfs->memory, reterr);
+		sysfs, combining ? "resource2_wc" : "resource2", size, &guest->memory, reterr);
 
 	if (r < 0)
 		return r;
-	sysfs->size = size;
-	*ret_mapping = combining ? IVSHMEM_MAPPING_WRITE_COMBINING : PCI_MAPPING_PLAIN;
+	guest->size = size;
+	guest->mapping = combining ? IVSHMEM_MAPPING_WRITE_COMBINING : PCI_MAPPING_PLAIN;
 	return 0;
 }
 
@@ -281,8 +285,8 @@ sysfs_free(struct sysfs *sysfs)
 {
 	loop_del(&sysfs->uevents);
 	fd_close(sysfs->uevents.fd);
-	if (sysfs->memory)
-		munmap(sysfs->memory, sysfs->size);
+	if (sysfs->guest->memory)
+		munmap(sysfs->guest->memory, sysfs->guest->size);
 	if (sysfs->words_area)
 		munmap(sysfs->words_area, (size_t)sysfs->words.bar_size);
 	if (sysfs->registers_page)
@@ -292,99 +296,91 @@ sysfs_free(struct sysfs *sysfs)
 }
 
 static int
-attach(struct sysfs *sysfs, const char *address, uint16_t *ret_id,
-	enum ivshmem_mapping *ret_mapping, struct ivshmem_error *reterr)
+attach(struct sysfs *sysfs, struct ivshmem_error *reterr)
 {
-	struct loop *loop = sysfs->client->loop;
+	struct guest *guest = sysfs->guest;
+	struct pci_device *pci = &guest->pci;
 	int r;
 
 	sysfs->page = (size_t)sysconf(_SC_PAGESIZE);
+	/* Read the device again once its removal would be told: it may just have been replaced. */
 	sysfs->uevents.fd = open_uevents();
-	r = pci_find(address, &sysfs->pci, reterr);
+	r = pci_find(pci->address, pci, reterr);
 	if (r < 0)
 		return r;
-	r = pci_check_bars(&sysfs->pci, reterr);
+	r = pci_check_bars(pci, reterr);
 	if (r < 0)
 		return r;
 	r = enable_device(sysfs, reterr);
 	if (r < 0)
 		return r;
 	r = map_registers(sysfs, reterr);
-	if (r < 0)
+	if (!sysfs->registers)
 		return r;
-	r = pci_check_id(&sysfs->pci, pci_register_read(sysfs->registers, IVSHMEM_REG_IV_POSITION),
-		ret_id, reterr);
+	r = pci_check_id(pci, pci_register_read(sysfs->registers, IVSHMEM_REG_IV_POSITION),
+		&guest->id, reterr);
 	if (r < 0)
 		return r;
 	map_words(sysfs);
-	r = map_memory(sysfs, ret_mapping, reterr);
+	r = map_memory(sysfs, reterr);
 	if (r < 0)
 		return r;
 	if (sysfs->uevents.fd < 0) {
-		log_debug(&sysfs->client->log,
+		log_debug(guest->owner.log,
 			"uevents cannot be received: if PCI device %s is unplugged, its memory will read as zeros without notice",
-			sysfs->pci.address);
+			pci->address);
 		return 0;
 	}
-	r = loop_add(loop, &sysfs->uevents, sysfs->uevents.fd, EPOLLIN, on_uevents);
+	r = loop_add(guest->owner.loop, &sysfs->uevents, sysfs->uevents.fd, EPOLLIN, on_uevents);
 	if (r < 0)
 		return error_set(reterr, r, "cannot watch the socket of uevents: %s", strerror(-r));
 	return 0;
 }
 
 static int
-sysfs_open(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
+sysfs_open(struct guest *guest, struct ivshmem_error *reterr)
 {
 	struct sysfs *sysfs = calloc(1, sizeof(*sysfs));
-	enum ivshmem_mapping mapping = IVSHMEM_MAPPING_UNKNOWN;
-	uint16_t id = 0;
 	int r;
 
 	if (!sysfs)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	sysfs->client = client;
-	r = attach(sysfs, address, &id, &mapping, reterr);
+	sysfs->guest = guest;
+	r = attach(sysfs, reterr);
 	if (r < 0) {
 		sysfs_free(sysfs);
 		return r;
 	}
-	client->state = sysfs;
-	client->id = id;
-	client->memory = sysfs->memory;
-	client->size = sysfs->size;
-	client->doorbell = sysfs->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
-	client->mapping =
-		pci_memory_mapping(sysfs->pci.bar_start[IVSHMEM_BAR_MEMORY], sysfs->size, mapping);
+	guest->state = sysfs;
+	guest->doorbell = sysfs->words.peers ? PCI_DOORBELL_WORDS : PCI_DOORBELL_REGISTER;
 	return 0;
 }
 
 static int
-sysfs_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
+sysfs_ring(struct guest *guest, uint16_t peer, unsigned vector)
 {
-	struct sysfs *sysfs = client->state;
+	struct sysfs *sysfs = guest->state;
 
-	if (client_is_unplugged(client))
-		return -ENODEV;
-	if (words_have(&sysfs->words, peer, vector)) {
-		pci_word_write(sysfs->words_area, &sysfs->words, peer, vector);
-		return 0;
-	}
-	pci_register_write(sysfs->registers, IVSHMEM_REG_DOORBELL,
-		ivshmem_doorbell_value(peer, (uint16_t)vector));
+	if (words_have(&sysfs->words, peer, vector))
+		words_ring(&sysfs->words, sysfs->words_area, peer, vector);
+	else
+		pci_register_write(sysfs->registers, IVSHMEM_REG_DOORBELL,
+			ivshmem_doorbell_value(peer, (uint16_t)vector));
 	return 0;
 }
 
 static void
-sysfs_close(struct ivshmem_client *client)
+sysfs_close(struct guest *guest)
 {
-	client->state = sysfs_free(client->state);
-	client->memory = NULL;
-	client->size = 0;
+	guest->state = sysfs_free(guest->state);
 }
 
-const struct backend backend_sysfs = {
+/* Drivers that leave the BARs alone, so that sysfs can map them. */
+static const char *const passive_drivers[] = {"", "uio_pci_generic", "pci-stub", NULL};
+
+const struct guest_backend guest_sysfs = {
 	.name = "sysfs",
-	.interrupts = false,
+	.drivers = passive_drivers,
 	.open = sysfs_open,
 	.ring = sysfs_ring,
 	.close = sysfs_close,
