@@ -7,7 +7,7 @@
  * somebody takes them.
  */
 
-#include "session.h"
+#include "session_state.h"
 
 /* Do not report interrupts of `vector` (or IVSHMEM_ANY_VECTOR) as events for a while ... */
 void session_mute(struct session *session, int vector);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "event_print.h"
 #include "output.h"
-#include "session.h"
 
 #include <base/clock.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "shell.h"
 
+#include "event_print.h"
 #include "lines.h"
 #include "output.h"
 

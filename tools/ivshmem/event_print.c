@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "event.h"
+#include "event_print.h"
 
 #include "info.h"
 #include "json.h"
 #include "output.h"
-#include "session.h"
 
 #include <base/parse.h>
 
