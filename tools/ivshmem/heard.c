@@ -128,7 +128,7 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 	if (attaching_keeps(level, message))
 		return;
 	if (level == IVSHMEM_LOG_WARNING)
-		pace_printf(&session->warnings, "%s", message);
+		session_message(session, "warning: %s", message);
 	else if (session->cli->verbose)
 		session_message(session, "debug: %s", message);
 }

@@ -144,14 +144,6 @@ session_report_attached(struct session *session)
 	session_event(session, &event);
 }
 
-/* What is left of the warnings at the pace of a reader. */
-static void
-write_warning(void *data, enum log_level level, const char *message)
-{
-	(void)level;
-	session_message(data, "warning: %s", message);
-}
-
 struct session *
 session_new(void)
 {
@@ -162,13 +154,6 @@ session_new(void)
 		return NULL;
 	}
 	session->signal_fd = -1;
-	session->log = (struct log){
-		.level = LOG_LEVEL_WARNING,
-		.write = write_warning,
-		.data = session,
-	};
-	/* The library limits those of one server; this, those of one server after the other. */
-	session->warnings = (struct pace){.log = &session->log, .level = LOG_LEVEL_WARNING};
 	return session;
 }
 
@@ -228,7 +213,6 @@ session_close(struct session *session)
 {
 	attaching_abandon(session->attaching);
 	session->client = ivshmem_detach(session->client);
-	pace_end(&session->warnings);
 	session->signal_fd = fd_close(session->signal_fd);
 }
 
@@ -289,7 +273,9 @@ session_report_lost(struct session *session)
 	/* The host waits for us to let go of an unplugged device. */
 	if (session->is_pci)
 		session->client = ivshmem_detach(session->client);
-	session->reattach_at = clock_now();
+	/* A server that takes us in and closes, over and over, is tried no more often than one that is
+	 * not there: what we print of each is limited, but not what we print of all. */
+	session->reattach_at = session->attached_at + session->reattach_interval;
 }
 
 static void

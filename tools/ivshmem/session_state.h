@@ -11,9 +11,6 @@
 #include <ivshmem/abi.h>
 #include <ivshmem/client.h>
 
-#include <base/log.h>
-#include <base/pace.h>
-
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -59,9 +56,6 @@ struct session {
 	 * more. */
 	void (*event)(struct session *session, const struct event *event);
 	void *data; /* for event() */
-
-	struct log log; /* ends in event() */
-	struct pace warnings;
 
 	int muted; /* for which vector interrupts are not made into events now */
 

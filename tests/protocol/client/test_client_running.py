@@ -618,7 +618,7 @@ def test_112_real_server_and_real_client(server, cli):
 
 
 def test_a_hostile_server_does_not_fill_the_log(monitor):
-    """Nor one server after the other, which each have a new connection."""
+    """Each connection has a share; how many connections there are is up to --reconnect-interval."""
     a = monitor("--reconnect-interval", "0.001")
     for server in range(3):
         for _ in range(1000):

@@ -328,6 +328,36 @@ def test_118_reconnect_after_failed_greetings(group, fake, cli):
     assert process.wait() == OK
 
 
+def test_reconnects_no_more_often_than_its_interval(group, fake, cli):
+    """A server that takes it in and closes at once does not make it faster."""
+    members = group(vectors=1)
+    cli("monitor", "--reconnect-interval", "0.3")
+    accepted = []
+    for own_id in range(4):
+        connection = fake.accept()
+        accepted.append(time.monotonic())
+        connection.greeting(own_id, members.memory, vectors=members.vectors)
+        connection.close()
+    assert all(later - earlier >= 0.3 for earlier, later in zip(accepted, accepted[1:])), accepted
+
+
+def test_warnings_end_with_one_sentence(group, cli):
+    """There are 20 of them in a while, and the last one says so once."""
+    members = group(vectors=1)
+    process = cli("monitor", "--no-reconnect")
+    members.accept()
+    for _ in range(100):
+        members.connection.send(77)
+    members.connection.wait_taken()
+    members.connection.close()
+    assert process.wait() == FAILURE, process.describe()
+    warnings = [line for line in process.lines("stderr") if "unknown peer 77" in line]
+    assert warnings[19].count("no more of this is told") == 1, process.describe()
+    # A slow machine takes longer than the while, and begins to count again.
+    assert all("told" not in line or index % 20 == 19 for index, line in enumerate(warnings)), process.describe()
+    assert re.search(r"there were \d+ more warnings like the last ones", process.stderr), process.describe()
+
+
 # ---- ping and echo -------------------------------------------------------------------------------------
 
 
