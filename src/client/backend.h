@@ -3,11 +3,12 @@
 #define CLIENT_BACKEND_H
 
 /*
- * The inside of libivshmem: the client that client.c keeps, and what a back end does for it.
+ * The inside of libivshmem: the client, and what a back end does for it.
  *
- * A back end is found by the target's scheme and name. open() fills in id, memory, mapping, doorbell
- * and vectors, and adds its descriptors to client->loop; from then on it calls the client_...()
- * functions below from loop callbacks. client.c does the rest: peers, counters, callbacks, waiting.
+ * The target's scheme says which back end it is. open() fills in id, memory, mapping, doorbell and
+ * vectors, and adds its descriptors to client->loop. From then on, the back end calls the
+ * client_...() functions below from loop callbacks. events.c counts and calls the application,
+ * client.c answers its questions and waits.
  */
 
 #include <base/error.h>
@@ -23,11 +24,11 @@
 
 struct backend {
 	const char *scheme; /* of its targets, without the colon */
-	bool without_id;    /* we have no id, so nobody can ring us */
+	bool without_id;    /* we get no id, so nobody can ring us */
 
 	/*
 	 * Attach to `address`, the target without its scheme, by client->deadline (clock_now()). On
-	 * failure everything that was opened is closed again: close() is not called.
+	 * failure, close everything again: nobody calls close().
 	 */
 	int (*open)(
 		struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr);
@@ -36,8 +37,8 @@ struct backend {
 	int (*peers)(const struct ivshmem_client *client, uint16_t *ids, size_t max);
 	int (*peer_vectors)(const struct ivshmem_client *client, uint16_t peer);
 
-	/* By any thread, after the fence. Never blocks. Range checks of the vector against
-	 * IVSHMEM_MAX_VECTORS are done. */
+	/* Any thread may call it, after the fence. It never blocks. `vector` is below
+	 * IVSHMEM_MAX_VECTORS. */
 	int (*ring)(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 
 	/* Remove every source, close every descriptor, unmap the memory, free `state`. */
@@ -64,18 +65,17 @@ struct ivshmem_client {
 	struct loop *loop;
 	uint64_t deadline;         /* for open() */
 	const char *guest_backend; /* for open(): the one that was asked for, or NULL */
-	bool dispatching;          /* inside ivshmem_dispatch(): callbacks may run */
+	bool dispatching;          /* we are in ivshmem_dispatch(): callbacks may run */
 	struct ivshmem_error lost; /* code 0, or what lost() was or will be called with */
-	unsigned handled;          /* things that happened in this dispatch */
-	struct loop_timer
-		later; /* due at once: there is something to report from the next dispatch */
+	unsigned handled;          /* what ivshmem_dispatch() returns */
+	struct loop_timer later;   /* due at once: the next dispatch has something to report */
 
 	uint16_t id;              /* 0 if we observe */
 	unsigned n_group_vectors; /* of each peer, if we observe */
 	void *memory;
-	int memory_fd; /* -1: there is none, or it is not memory of the host */
+	int memory_fd; /* -1 in a guest */
 	uint64_t size;
-	bool read_only; /* the mapping of the memory */
+	bool read_only; /* how the memory is mapped */
 	enum ivshmem_mapping mapping;
 	const char *doorbell; /* what ivshmem_doorbell() says */
 
@@ -85,18 +85,19 @@ struct ivshmem_client {
 };
 
 /*
- * Append an own vector with its eventfd, watch it and count its rings. -1 makes a vector that never
- * fires. The eventfd stays the back end's. -ENOMEM, -ENOSPC (already IVSHMEM_MAX_VECTORS).
+ * Append one of our vectors, watch its eventfd and count its rings. -1 makes a vector that never
+ * rings. The eventfd stays the back end's. -ENOMEM, -ENOSPC (there are IVSHMEM_MAX_VECTORS already).
  */
 int client_add_vector(struct ivshmem_client *client, int fd);
 
-/* Remove all own vectors, before their eventfds are closed: for a back end's close(). */
+/* For a back end's close(): remove all our vectors, before it closes their eventfds. */
 void client_remove_vectors(struct ivshmem_client *client);
 
-/* Tell the application, now or at its next dispatch. Only the first call counts. */
+/* Tell the application that the server or the device is lost, now or at its next dispatch. Only the
+ * first call counts. */
 void client_lose(struct ivshmem_client *client, int code, const char *message);
 
-/* Peers come and go; called from the loop or from open(). */
+/* Peers come and go. The loop and open() may call these. */
 void client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors);
 void client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors);
 void client_peer_left(struct ivshmem_client *client, uint16_t peer);

@@ -28,7 +28,7 @@ forward_log(void *data, enum log_level level, const char *message)
 		client->data);
 }
 
-/* The back end for `target`, and the part of it that is the back end's own business. */
+/* Find the back end for `target`, and the part of the target that is for the back end. */
 static int
 resolve(const char *target, const struct backend **ret_backend, const char **ret_address,
 	struct ivshmem_error *reterr)
@@ -242,8 +242,8 @@ ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 /* ---- the memory ------------------------------------------------------------------------------ */
 
 /*
- * What was stored before becomes visible before what is stored after, on any kind of mapping:
- * write-combining buffers are not covered by the ordinary orderings between processors.
+ * Earlier stores become visible before later ones, on any kind of mapping. The ordinary orderings
+ * between processors do not cover write-combining buffers.
  */
 static void
 fence(void)
@@ -258,8 +258,8 @@ fence(void)
 }
 
 /*
- * What was loaded before was loaded before what is loaded after. Processors with strong ordering
- * have it for ordinary memory, but not for write-combining memory.
+ * Earlier loads happen before later ones. Processors with strong ordering guarantee it for ordinary
+ * memory, but not for write-combining memory.
  */
 static void
 read_fence(void)
@@ -280,8 +280,8 @@ in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
 }
 
 /*
- * Not memcpy() unless the memory is ordinary: uncached memory must be accessed with aligned plain
- * loads and stores, the widest for speed.
+ * memcpy() is for ordinary memory only. Uncached memory needs plain aligned loads and stores, which
+ * are as wide as possible for speed.
  */
 static void
 load(uint8_t *to, const volatile uint8_t *from, size_t length)
@@ -418,10 +418,10 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 	uint64_t deadline =
 		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
 
-	/* Without an id, nobody can interrupt us; nor can they if the device has no vectors. */
+	/* Nobody can interrupt us if we have no id, or if our device has no vectors. */
 	if (client->backend->without_id || (!client->backend->peers && client->n_vectors == 0))
 		return -EOPNOTSUPP;
-	/* On a socket, more vectors may still come; a device has those that it has. */
+	/* A server may still send more vectors; the number of a device's vectors is fixed. */
 	if (vector < IVSHMEM_ANY_VECTOR || vector >= IVSHMEM_MAX_VECTORS ||
 		(!client->backend->peers && vector >= (int)client->n_vectors))
 		return -EINVAL;
@@ -435,7 +435,7 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 			return -ENODEV;
 		now = clock_now();
 		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
-		/* Even without time left, what is there already counts. */
+		/* Even if no time is left, count what is already there. */
 		r = ivshmem_dispatch(client, timeout_ms < 0 ? -1 : (int)left_ms);
 		if (r < 0)
 			return r;

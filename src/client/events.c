@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What happens to a client: a back end calls, and the application is told. */
+/* What happens to a client: back ends report it here, and we tell the application. */
 #include <client/backend.h>
 
 #include <base/eventfd.h>
@@ -25,7 +25,7 @@ vector_rung(struct loop_source *source, uint32_t events)
 	if (r == -EAGAIN || r == -EINTR)
 		return;
 	if (r < 0) {
-		/* It would be reported for ever. */
+		/* The loop would report it for ever. */
 		log_warning(&client->log, "vector %u cannot be read: %s; it is ignored from now on",
 			vector->index, strerror(-r));
 		loop_del(source);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The back end for the PCI device of a guest, which src/guest opens. */
+/* The back end for a guest's PCI device. src/guest does the work. */
 #include <client/backend.h>
 
 #include <guest/guest.h>

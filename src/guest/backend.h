@@ -5,10 +5,10 @@
 /*
  * What a back end has to offer: one way for a process in a guest to use the PCI device.
  *
- * A back end is a file with a struct guest_backend. It is declared below, and guest.c has it in its
- * table. A driver of the guest's kernel with a device node would be one more: open() finds the node
- * of guest->pci, maps the memory, and asks the driver for an eventfd per vector; ring() is a call of
- * the driver.
+ * To add one, write a file with a struct guest_backend, declare it below, and name it in the table
+ * in guest.c. For a driver of the guest's kernel that has a device node, open() would find the node
+ * of guest->pci, map the memory, and ask the driver for an eventfd per vector; ring() would call the
+ * driver.
  */
 
 #include <base/error.h>
@@ -27,7 +27,7 @@ struct guest;
 struct guest_backend {
 	const char *name;
 
-	/* The kernel drivers with which it is chosen, "" being none. Ends with NULL. */
+	/* guest.c chooses it for devices bound to these drivers; "" is none. Ends with NULL. */
 	const char *const *drivers;
 
 	/*
@@ -36,7 +36,7 @@ struct guest_backend {
 	 */
 	int (*open)(struct guest *guest, struct ivshmem_error *reterr);
 
-	/* By any thread. Never blocks. `vector` is below IVSHMEM_MAX_VECTORS. */
+	/* Any thread may call it. It never blocks. `vector` is below IVSHMEM_MAX_VECTORS. */
 	int (*ring)(struct guest *guest, uint16_t peer, unsigned vector);
 
 	/* Remove every source, close every descriptor, unmap the memory, free `state`. */
@@ -47,7 +47,7 @@ struct guest_backend {
 struct guest_owner {
 	struct loop *loop;     /* watches for the device being unplugged */
 	const struct log *log; /* may be NULL */
-	/* The device is gone, or the host asks for it back: called by the loop, at most once. */
+	/* The loop calls it, at most once: the device is gone, or the host asks for it back. */
 	void (*unplugged)(void *data, const char *message);
 	void *data;
 };
@@ -57,20 +57,20 @@ struct guest {
 	const struct guest_backend *backend;
 	struct guest_owner owner;
 	struct pci_device pci;
-	bool unplugged; /* atomic, because whoever rings looks at it */
+	bool unplugged; /* atomic: any thread that rings reads it */
 
 	void *state; /* the back end's own */
 	uint16_t id;
 	void *memory;
 	size_t size;
-	/* How the back end's way of mapping makes it. guest.c asks the kernel, which knows better. */
+	/* What this way of mapping is known to give; guest.c asks the kernel, which may know better. */
 	enum ivshmem_mapping mapping;
 	const char *doorbell; /* what ivshmem_doorbell() says */
 	int *vectors;         /* an eventfd each; guest.c closes and frees them */
 	unsigned n_vectors;
 };
 
-/* For back ends: the device is being unplugged. From now on, a ring goes nowhere. */
+/* For back ends: the device is being unplugged. From now on, rings fail. */
 static inline void
 guest_unplugged(struct guest *guest, const char *message)
 {

@@ -8,7 +8,7 @@
 
 /*
  * Attach to the device at `address` (pci_find()) and map its memory. `backend` is the name of the
- * back end, or NULL: the driver that is bound to the device decides. `owner` is copied.
+ * back end, or NULL: the driver bound to the device decides. `owner` is copied.
  */
 int guest_open(struct guest **ret_guest, const char *address, const char *backend,
 	const struct guest_owner *owner, struct ivshmem_error *reterr);
@@ -17,12 +17,12 @@ int guest_open(struct guest **ret_guest, const char *address, const char *backen
 struct guest *guest_close(struct guest *guest);
 
 /*
- * By any thread, after what was written to the memory has become visible. Never blocks. `vector` is
- * below IVSHMEM_MAX_VECTORS. -ENODEV if the device is gone.
+ * Any thread may call it, after its stores to the memory have become visible. It never blocks.
+ * `vector` is below IVSHMEM_MAX_VECTORS. -ENODEV if the device is gone.
  */
 int guest_ring(struct guest *guest, uint16_t peer, unsigned vector);
 
-/* Which back end serves the device: by `name` if not NULL, else by the driver bound to it. */
+/* The back end called `name`, or, if that is NULL, the one for the driver bound to the device. */
 int guest_choose_backend(const struct pci_device *device, const char *name,
 	const struct guest_backend **ret_backend, struct ivshmem_error *reterr);
 

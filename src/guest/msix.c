@@ -8,8 +8,8 @@
 
 #define N_BARS 6
 
-/* To the first processor's interrupt controller, in the form that is not remapped; it has no vector 0,
- * so that even sent it would do nothing. */
+/* A message to the first processor's interrupt controller, in the form that no IOMMU remaps. No
+ * processor has a vector 0, so the message would do nothing even if it were sent. */
 #define ADDRESS UINT32_C(0xfee00000)
 #define DATA    0
 

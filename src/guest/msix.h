@@ -5,12 +5,12 @@
 /*
  * The MSI-X table of a device, before Linux uses it.
  *
- * Linux enables MSI-X first and writes the messages into the table afterwards; meanwhile every
- * vector is masked. QEMU's ivshmem-doorbell asks KVM for a route for each entry at the moment of
- * enabling, and never again for one that was refused. The entries are zero then, and a virtual
- * IOMMU that remaps interrupts refuses address 0: under KVM, interrupts would stay dead. So a
- * message that is accepted is put there before. It is never sent: the vectors are masked until
- * Linux has written the real messages, which QEMU then gives to the routes it has.
+ * Linux first enables MSI-X, with every vector masked, and then writes the messages into the table.
+ * QEMU's ivshmem-doorbell asks KVM for a route for each entry at the moment of enabling, and never
+ * asks again for an entry that KVM refused. At that moment the entries are zero, and a virtual IOMMU
+ * that remaps interrupts refuses address 0: under KVM, no interrupt would ever arrive. So we write a
+ * message that is accepted into the table before. It is never sent, because the vectors stay masked
+ * until Linux has written the real messages, which QEMU then gives to the routes it has.
  */
 
 #include <stdbool.h>
@@ -19,17 +19,17 @@
 
 struct msix {
 	unsigned n;      /* entries; 0: the device has no MSI-X */
-	bool enabled;    /* the table is in use */
-	unsigned bar;    /* where the table is */
-	uint64_t offset; /* in there, in bytes */
+	bool enabled;    /* MSI-X is enabled: the table is in use */
+	unsigned bar;    /* the BAR with the table */
+	uint64_t offset; /* of the table in that BAR, in bytes */
 };
 
 #define MSIX_ENTRY_SIZE 16 /* bytes */
 
-/* Look for it in config space, of which the first `length` bytes are known. */
+/* Find the table by config space, of which the first `length` bytes are known. */
 struct msix msix_find(const uint8_t *config, size_t length);
 
-/* Put that message into the entries that have no address yet; returns how many those were. */
+/* Write that message into the entries that have no address yet. Returns their number. */
 unsigned msix_fill(volatile uint32_t *table, unsigned n);
 
 #endif

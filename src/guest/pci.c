@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Finding the ivshmem device in a guest, and saying what is missing when it cannot be used. All of
- * it is reading sysfs; nothing here changes the machine.
+ * Finding the ivshmem device in a guest, and saying what is missing when it cannot be used. This code
+ * only reads sysfs; it never changes the machine.
  */
 
 #include <guest/pci.h>
@@ -24,15 +24,15 @@
 const char *pci_sysfs_root = "/sys";
 const char *pci_memtype_list = "/sys/kernel/debug/x86/pat_memtype_list";
 
-/* In the third column of `resource`: the kernel found no address for the BAR. */
+/* A flag in the third column of `resource`: the kernel found no address for the BAR. */
 #define RESOURCE_UNSET UINT64_C(0x20000000)
 
-/* The kernel's list is a few kilobytes; more than this is not read. */
+/* We read no more than this of the kernel's list, which has a few kilobytes. */
 #define MEMTYPE_LIST_MAX ((size_t)1 << 20)
 
 /* ---- text ------------------------------------------------------------------------------------ */
 
-/* Take 1 to `max_digits` (at most 16) hexadecimal digits off *text. */
+/* Read 1 to `max_digits` (at most 16) hexadecimal digits, and move *text behind them. */
 static bool
 take_hex(const char **text, unsigned max_digits, uint64_t *ret_value)
 {
@@ -70,7 +70,7 @@ take_address(const char **text, uint64_t *ret_value)
 	return take_text(text, "0x") && take_hex(text, 16, ret_value);
 }
 
-/* Read at most size - 1 bytes of a file, and terminate them. Returns the length. */
+/* Read at most size - 1 bytes of a file, and append a NUL. Returns the length. */
 static ssize_t
 read_text(const char *path, char *buffer, size_t size)
 {
@@ -123,7 +123,7 @@ pci_read_link(const struct pci_device *device, const char *name, char *buffer, s
 	return 0;
 }
 
-/* A file with one number in hexadecimal, such as `vendor`. */
+/* Read a file that holds one hexadecimal number, such as `vendor`. */
 static int
 read_number(const struct pci_device *device, const char *name, uint64_t *ret_value)
 {
@@ -136,7 +136,7 @@ read_number(const struct pci_device *device, const char *name, uint64_t *ret_val
 	return take_address(&p, ret_value) ? 0 : -EINVAL;
 }
 
-/* `resource` has a line "start end flags" for each BAR; an absent one is all zeros. */
+/* `resource` has a line "start end flags" for each BAR. An absent BAR is all zeros. */
 static int
 read_bars(struct pci_device *device)
 {
@@ -151,7 +151,7 @@ read_bars(struct pci_device *device)
 		if (!take_address(&line, &start) || !take_text(&line, " ") ||
 			!take_address(&line, &end) || !take_text(&line, " ") ||
 			!take_address(&line, &flags) || !take_text(&line, "\n"))
-			/* The others can be done without. */
+			/* We can do without the BARs behind the memory. */
 			return i > IVSHMEM_BAR_MEMORY ? 0 : -EINVAL;
 		if (end <= start || flags & RESOURCE_UNSET)
 			continue;
@@ -161,7 +161,7 @@ read_bars(struct pci_device *device)
 	return 0;
 }
 
-/* Fill in what sysfs says about device->address. Returns 1 if it is an ivshmem device, 0 if not. */
+/* Fill in what sysfs says about device->address. Returns whether it is an ivshmem device: 1 or 0. */
 static int
 read_device(struct pci_device *device, uint64_t *ret_vendor, uint64_t *ret_device)
 {
@@ -183,7 +183,7 @@ read_device(struct pci_device *device, uint64_t *ret_vendor, uint64_t *ret_devic
 	return 1;
 }
 
-/* "0000:00:05.0", or "00:05.0" in domain 0, to the form that sysfs uses. */
+/* Bring "0000:00:05.0", or "00:05.0" in domain 0, into the form that sysfs uses. */
 static int
 parse_address(const char *text, char address[PCI_ADDRESS_MAX])
 {
@@ -216,7 +216,7 @@ compare_devices(const void *a, const void *b)
 	return strcmp(device_a->address, device_b->address);
 }
 
-/* All ivshmem devices of the machine, to be freed, in the order of their addresses. */
+/* All ivshmem devices of the machine, in the order of their addresses. The caller frees the array. */
 static int
 list_devices(struct pci_device **ret_devices, size_t *ret_n, struct ivshmem_error *reterr)
 {
@@ -240,7 +240,7 @@ list_devices(struct pci_device **ret_devices, size_t *ret_n, struct ivshmem_erro
 		struct pci_device device = {0}, *larger;
 		uint64_t vendor, model;
 
-		/* One that cannot be read is just being unplugged. */
+		/* A device that cannot be read is just being unplugged. */
 		if (parse_address(entry->d_name, device.address) < 0 ||
 			read_device(&device, &vendor, &model) <= 0)
 			continue;
@@ -264,7 +264,7 @@ list_devices(struct pci_device **ret_devices, size_t *ret_n, struct ivshmem_erro
 	return 0;
 }
 
-/* "0000:00:05.0 (vfio-pci), 0000:00:06.0 (no driver)": as many as a sentence can bear. */
+/* "0000:00:05.0 (vfio-pci), 0000:00:06.0 (no driver)": as many as fit into a sentence. */
 #define DEVICES_TEXT_MAX 256
 static char *
 format_devices(const struct pci_device *devices, size_t n, char buffer[DEVICES_TEXT_MAX])
@@ -320,7 +320,7 @@ find_only_device(struct pci_device *ret_device, struct ivshmem_error *reterr)
 	return r;
 }
 
-/* There is no device at the address asked for, or one that is not ours: say which ones are. */
+/* The address has no device, or one that is not ours: say which devices are. */
 static int
 error_not_found(int code, const char *what, struct ivshmem_error *reterr)
 {
@@ -416,8 +416,8 @@ int
 pci_check_id(const struct pci_device *device, uint32_t position, uint16_t *ret_id,
 	struct ivshmem_error *reterr)
 {
-	/* A revision 0 device reads -1 until its server has told it; so does one that is not there
-	 * any more. */
+	/* A device of revision 0 reads as -1 until its server has told it its id, and a device that
+	 * is gone always does. */
 	if (position > IVSHMEM_MAX_ID)
 		return error_set(reterr, -ENODEV,
 			"PCI device %s has no id (it reads 0x%08" PRIx32
@@ -449,7 +449,7 @@ parse_memtype(const char *name, size_t length)
 }
 
 /*
- * One entry, without its newline, with an end that is exclusive:
+ * Parse one entry, which comes without its newline. Its end is exclusive:
  *
  *	PAT: [mem 0x00000000fe000000-0x00000000fe400000] uncached-minus
  *	uncached-minus @ 0xfe000000-0xfe400000				(before Linux 5.9)
@@ -500,7 +500,7 @@ pci_memory_mapping(uint64_t start, uint64_t size, enum ivshmem_mapping otherwise
 
 	if (!list)
 		return otherwise;
-	/* Only root may read it, and only if debugfs is mounted. */
+	/* Only root can read it, and only if debugfs is mounted. */
 	if (read_text(pci_memtype_list, list, MEMTYPE_LIST_MAX) >= 0)
 		otherwise = pci_parse_memtypes(list, start, size, otherwise);
 	free(list);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The device through sysfs: its registers and its memory are mapped from the kernel's resource
- * files. This works in every guest, without IOMMU and without driver, for several processes at
- * once; but nobody receives interrupts, so that whoever waits has to poll the memory.
+ * The device through sysfs: this back end maps the registers and the memory from the kernel's
+ * resource files. This works in every guest, without an IOMMU and without a driver, for several
+ * processes at once. But nobody receives interrupts, so an application that waits must poll the
+ * memory.
  *
- * When the device is unplugged, such mappings do not fail: reads return zeros and writes vanish.
- * The kernel's uevents are watched for it, so that the application is told, if only afterwards.
+ * When the device is unplugged, such mappings do not fail: reads return zeros and writes vanish. We
+ * watch the kernel's uevents to tell the application, if only afterwards.
  */
 
 #include <base/fd.h>
@@ -27,10 +28,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The multicast group of the kernel's own uevents, of NETLINK_KOBJECT_UEVENT. */
+/* The multicast group of NETLINK_KOBJECT_UEVENT that has the kernel's own uevents. */
 #define UEVENT_GROUP_KERNEL 1u
 
-/* How many uevents one wake-up handles; there may be a flood of them at boot. */
+/* The most uevents that one wake-up handles. There may be a flood of them at boot. */
 #define UEVENTS_PER_WAKE_UP 16
 
 struct sysfs {
@@ -39,7 +40,7 @@ struct sysfs {
 
 	void *registers_page;
 	volatile uint32_t *registers;
-	struct words words; /* only if they are mapped */
+	struct words words; /* none unless they are mapped */
 	void *words_area;
 
 	struct loop_source uevents; /* fd is owned */
@@ -72,11 +73,11 @@ on_uevents(struct loop_source *source, uint32_t events)
 			(struct sockaddr *)&sender, &length);
 
 		if (n < 0 && errno == ENOBUFS)
-			continue; /* Some were lost: what can be done is to go on. */
+			continue; /* The kernel dropped some. We can only go on. */
 		if (n < 0)
 			return;
 		message[n] = '\0';
-		/* Only the kernel's own, which have port 0, are believed. */
+		/* Believe only the kernel's own uevents, which come from port 0. */
 		if (length != sizeof(sender) || sender.nl_pid != 0 ||
 			!is_removal(message, sysfs->guest->pci.address))
 			continue;
@@ -86,7 +87,7 @@ on_uevents(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* -1 if it is impossible. */
+/* The socket, or -1 if there can be none. */
 static int
 open_uevents(void)
 {
@@ -113,7 +114,7 @@ decodes_memory(const struct sysfs *sysfs)
 	       le16toh(command) & PCI_COMMAND_MEMORY;
 }
 
-/* Set the bit ourselves: where a driver is bound, the kernel refuses a write to `enable`. */
+/* Set the bit in config space: the kernel refuses a write to `enable` if a driver is bound. */
 static int
 set_memory_decoding(const struct sysfs *sysfs)
 {
@@ -133,8 +134,8 @@ set_memory_decoding(const struct sysfs *sysfs)
 }
 
 /*
- * Firmware mostly leaves memory decoding on, but need not. It stays on when we close, because other
- * processes may have come to rely on it.
+ * Switch memory decoding on, unless the firmware has left it on, as most do. It stays on when we
+ * close, because other processes may rely on it by then.
  */
 static int
 enable_device(const struct sysfs *sysfs, struct ivshmem_error *reterr)
@@ -169,7 +170,7 @@ error_cannot_map(
 			"this kernel is locked down (Secure Boot) and does not let anybody map %s: use "
 			"vfio, which it allows (the VM needs `-device intel-iommu,intremap=on`)",
 			path);
-	/* This is how the kernel refuses what a driver has claimed (CONFIG_IO_STRICT_DEVMEM). */
+	/* The kernel refuses to map what a driver has claimed (CONFIG_IO_STRICT_DEVMEM). */
 	if (code == -EINVAL && strcmp(pci->driver, "vfio-pci") == 0)
 		return error_set(reterr, -EBUSY,
 			"cannot map %s: a process is using the device through vfio, which lets nobody else have it",
@@ -213,7 +214,7 @@ map_registers(struct sysfs *sysfs, struct ivshmem_error *reterr)
 
 	if (r < 0)
 		return r;
-	/* What is mapped is the page that the BAR lies in, not necessarily at its start. */
+	/* We mapped the page that contains the BAR, which need not be at the start of the page. */
 	sysfs->registers =
 		(volatile uint32_t *)(void *)((char *)sysfs->registers_page +
 					      (sysfs->guest->pci.bar_start[IVSHMEM_BAR_REGISTERS] &
@@ -222,8 +223,8 @@ map_registers(struct sysfs *sysfs, struct ivshmem_error *reterr)
 }
 
 /*
- * If the device has doorbell words, they are used instead of the register. Whoever is not root does
- * not see the capability, and may not be allowed to map them: there is always the register.
+ * If the device has doorbell words, use them instead of the register. Programs without root's rights
+ * do not see the capability, and may not be allowed to map the words. They use the register.
  */
 static void
 map_words(struct sysfs *sysfs)
@@ -258,8 +259,9 @@ map_words(struct sysfs *sysfs)
 }
 
 /*
- * Write-combining if the kernel offers it: the other file gives no caching at all, and stores to it
- * would leave the processor one by one. Whoever was given only the other file uses that.
+ * Map the memory write-combining if the kernel offers a file for that. With the other file there is
+ * no caching at all, and stores leave the processor one by one. A user who may open only the other
+ * file gets that.
  */
 static int
 map_memory(struct sysfs *sysfs, struct ivshmem_error *reterr)
@@ -303,7 +305,8 @@ attach(struct sysfs *sysfs, struct ivshmem_error *reterr)
 	int r;
 
 	sysfs->page = (size_t)sysconf(_SC_PAGESIZE);
-	/* Read the device again once its removal would be told: it may just have been replaced. */
+	/* Look at the device again now that we would be told of its removal: it may just have been
+	 * replaced. */
 	sysfs->uevents.fd = open_uevents();
 	r = pci_find(pci->address, pci, reterr);
 	if (r < 0)
@@ -375,7 +378,7 @@ sysfs_close(struct guest *guest)
 	guest->state = sysfs_free(guest->state);
 }
 
-/* Drivers that leave the BARs alone, so that sysfs can map them. */
+/* Drivers that leave the BARs alone, so sysfs can map them. */
 static const char *const passive_drivers[] = {"", "uio_pci_generic", "pci-stub", NULL};
 
 const struct guest_backend guest_sysfs = {

@@ -2,11 +2,11 @@
 
 /*
  * The device through vfio-pci: a process that owns /dev/vfio/GROUP gets the registers, the memory
- * and an eventfd for each MSI-X vector, needs no other rights, and is told before the device is
- * unplugged. The kernel hands out a device only behind an IOMMU, or if it was told to do
- * without. ivshmem does no DMA, so that nothing is ever mapped there.
+ * and an eventfd for each MSI-X vector. It needs no other rights, and is told before the device is
+ * unplugged. The kernel hands out a device only if it is behind an IOMMU, or if the administrator
+ * told vfio to do without. ivshmem does no DMA, so we map nothing in the IOMMU.
  *
- * One process at a time: a group can be opened once.
+ * Only one process can use the device at a time, because a group can be opened only once.
  */
 
 #include <guest/vfio.h>
@@ -26,8 +26,8 @@
 /* ---- registers and memory -------------------------------------------------------------------- */
 
 /*
- * Nobody but us does it: without memory decoding the mappings are dead (SIGBUS), without bus master
- * the device cannot send an MSI.
+ * Switch on memory decoding and bus mastering, which nobody else does. Without decoding, the mappings
+ * are dead (SIGBUS); without bus mastering, the device cannot send an MSI.
  */
 static int
 enable_device(const struct vfio *vfio, struct ivshmem_error *reterr)
@@ -93,7 +93,7 @@ read_register(const struct vfio *vfio, unsigned offset, uint32_t *ret_value)
 	return 0;
 }
 
-/* Through the kernel: what is not mapped. */
+/* Write to a part of the device that is not mapped, through the kernel. */
 static int
 write_device(const struct vfio *vfio, off_t offset, uint32_t value)
 {
@@ -116,8 +116,8 @@ write_register(const struct vfio *vfio, unsigned offset, uint32_t value)
 }
 
 /*
- * If the device has doorbell words, they are used instead of the register. They are written through
- * the kernel where they cannot be mapped.
+ * If the device has doorbell words, use them instead of the register. If they cannot be mapped, write
+ * them through the kernel.
  */
 static void
 find_words(struct vfio *vfio)
@@ -181,7 +181,7 @@ map_memory(struct vfio *vfio, struct ivshmem_error *reterr)
 			vfio->guest->pci.address, strerror(-r));
 	guest->size = (size_t)info.size;
 	guest->mapping = PCI_MAPPING_PLAIN;
-	/* The kernel maps it, and enters it in its list, when it is first touched. */
+	/* At the first access, the kernel maps the memory and enters it in its list of memory types. */
 	(void)*(volatile uint8_t *)guest->memory;
 	return 0;
 }

@@ -17,16 +17,16 @@
 struct vfio {
 	struct guest *guest;
 	char group_name[32]; /* below /dev/vfio */
-	bool no_iommu;       /* the group is one that vfio made up */
+	bool no_iommu;       /* vfio made the group up: there is no IOMMU */
 	int container, group, device;
 
-	/* Not mapped if BAR0 shares its page with another device's, which the kernel refuses. */
+	/* NULL if BAR0 shares its page with another device: the kernel maps no such page. */
 	void *registers_page;
 	volatile uint32_t *registers; /* the same, or NULL */
 	off_t registers_offset;       /* in `device` */
 	size_t page;
 
-	/* The doorbell words, if there are any, and where they are mapped, if they could be. */
+	/* The doorbell words, if there are any. `words_area` is NULL if they could not be mapped. */
 	struct words words;
 	void *words_area;
 	off_t words_offset; /* in `device` */
@@ -34,7 +34,7 @@ struct vfio {
 	struct loop_source unplug; /* fd is owned */
 };
 
-/* Fill in container, group and device, and ask for the latter's numbers. */
+/* Fill in container, group and device, and ask vfio about the device. */
 int vfio_open_device(
 	struct vfio *vfio, struct vfio_device_info *ret_info, struct ivshmem_error *reterr);
 

@@ -17,10 +17,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Below sysfs: "Y" if vfio hands out devices that are behind no IOMMU. */
+/* A file below sysfs: "Y" if vfio hands out devices that are not behind an IOMMU. */
 #define NO_IOMMU_MODE "/module/vfio/parameters/enable_unsafe_noiommu_mode"
 
-/* The first byte of a file below sysfs; -1 if there is none. */
+/* The first byte of a file; -1 if there is none. */
 static int
 read_byte(const char *path)
 {
@@ -31,8 +31,8 @@ read_byte(const char *path)
 }
 
 /*
- * What vfio says of its mode without IOMMU: 'Y', 'N', 0 if this kernel has none, or -1 if that
- * cannot be told because vfio is not loaded.
+ * What vfio says of its mode without an IOMMU: 'Y' or 'N', 0 if this kernel has no such mode, or -1
+ * if vfio is not loaded and nobody can tell.
  */
 static int
 no_iommu_mode(void)
@@ -65,9 +65,9 @@ error_no_group(const struct pci_device *pci, struct ivshmem_error *reterr)
 }
 
 /*
- * Without an IOMMU, vfio hands out a device only if it was told so, and only to who may do anything
- * anyway (CAP_SYS_RAWIO): the device could be made to write anywhere. It puts the device into a group
- * that it makes up.
+ * Find the group in /dev/vfio. A device without an IOMMU could be made to write anywhere. So vfio
+ * hands it out only if the administrator allowed that, and only to programs with CAP_SYS_RAWIO. It
+ * puts such a device into a group that it makes up.
  */
 static int
 find_group(struct vfio *vfio, struct ivshmem_error *reterr)
@@ -94,7 +94,7 @@ check_driver(struct vfio *vfio, struct ivshmem_error *reterr)
 {
 	const struct pci_device *pci = &vfio->guest->pci;
 	char commands[PCI_COMMANDS_MAX];
-	/* First, because without a group the driver cannot be bound either. */
+	/* This comes first: without a group, the driver cannot be bound either. */
 	int r = find_group(vfio, reterr);
 
 	if (r < 0)
@@ -174,7 +174,7 @@ open_container(struct vfio *vfio, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* Drivers that do no DMA through the kernel, and thus leave the group usable. */
+/* Drivers that do no DMA through the kernel, so the group stays usable. */
 static bool
 driver_is_viable(const char *driver)
 {
@@ -186,7 +186,7 @@ driver_is_viable(const char *driver)
 	return false;
 }
 
-/* Name the first device in our group whose driver keeps the group from being used. */
+/* Name the first device in our group whose driver makes the group unusable. */
 static int
 error_not_viable(const struct vfio *vfio, struct ivshmem_error *reterr)
 {
@@ -241,7 +241,7 @@ join_group_and_container(struct vfio *vfio, struct ivshmem_error *reterr)
 			vfio->group_name, strerror(-r));
 	}
 
-	/* Both types 1 do; the second is the better kept one. */
+	/* Both versions of type 1 will do; the second one is better maintained. */
 	if (vfio->no_iommu)
 		type = VFIO_NOIOMMU_IOMMU;
 	else if (ioctl(vfio->container, VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) > 0)
@@ -285,7 +285,7 @@ vfio_open_device(struct vfio *vfio, struct vfio_device_info *ret_info, struct iv
 	if (r < 0)
 		return r;
 
-	/* The kernel makes it CLOEXEC. */
+	/* The kernel makes the descriptor close-on-exec. */
 	vfio->device = ioctl(vfio->group, VFIO_GROUP_GET_DEVICE_FD, vfio->guest->pci.address);
 	if (vfio->device < 0) {
 		r = -errno;

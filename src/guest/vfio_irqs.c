@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The interrupts of a device through vfio: an eventfd for each MSI-X vector, one for unplugging. */
+/* The interrupts of a device through vfio: an eventfd for each MSI-X vector, and one for unplugging. */
 #include <guest/vfio.h>
 
 #include <base/fd.h>
@@ -19,9 +19,9 @@
 #include <unistd.h>
 
 /*
- * Have the device's interrupts 0 .. n-1 of the kind `index` signal these eventfds. One call,
- * because vfio cannot add vectors to MSI-X later without losing interrupts. Returns 0, a negative
- * errno, or how many would be possible.
+ * Have the device's interrupts 0 .. n-1 of the kind `index` signal these eventfds. This must be one
+ * call, because vfio cannot add MSI-X vectors later without losing interrupts. Returns 0, a negative
+ * errno, or the number of interrupts that would be possible.
  */
 static int
 set_irqs(const struct vfio *vfio, uint32_t index, const int *fds, unsigned n)
@@ -44,7 +44,7 @@ set_irqs(const struct vfio *vfio, uint32_t index, const int *fds, unsigned n)
 	return r;
 }
 
-/* How many interrupts of a kind the device has; 0 also if vfio does not know the kind. */
+/* The number of interrupts of a kind that the device has. 0 if vfio does not know the kind. */
 static unsigned
 count_irqs(const struct vfio *vfio, const struct vfio_device_info *device, uint32_t index)
 {
@@ -61,13 +61,13 @@ on_unplug(struct loop_source *source, uint32_t events)
 {
 	struct vfio *vfio = container_of(source, struct vfio, unplug);
 
-	/* The kernel repeats its request until we close the device. */
 	(void)events;
+	/* Once is enough, and the kernel repeats its request until we close the device. */
 	loop_del(source);
 	guest_unplugged(vfio->guest, "the device is being unplugged");
 }
 
-/* The kernel asks for the device back through an interrupt of its own; old kernels lack it. */
+/* The kernel has an interrupt of its own to ask for the device back. Old kernels lack it. */
 int
 vfio_watch_unplug(
 	struct vfio *vfio, const struct vfio_device_info *device, struct ivshmem_error *reterr)
@@ -111,8 +111,8 @@ create_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr)
 
 #if defined(__x86_64__) || defined(__i386__)
 /*
- * See msix.h. Kernels before 4.16 do not let anybody map the table; where it cannot be reached, all is
- * as it would be without this.
+ * msix.h says why. Kernels before 4.16 do not let anybody map the table. If we cannot reach it, all is
+ * as it would be without this function.
  */
 static void
 fill_msix_table(const struct vfio *vfio)
@@ -170,7 +170,7 @@ vfio_add_vectors(
 	r = create_eventfds(guest, n, reterr);
 	if (r < 0)
 		return r;
-	/* All or nothing: rings of a vector that nobody receives would be lost in silence. */
+	/* All or nothing: otherwise rings of the vectors that are missing would be silently lost. */
 	r = set_irqs(vfio, VFIO_PCI_MSIX_IRQ_INDEX, guest->vectors, n);
 	if (r == -ENOSPC || r > 0)
 		return error_set(reterr, -ENOSPC,

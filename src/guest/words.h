@@ -3,9 +3,9 @@
 #define GUEST_WORDS_H
 
 /*
- * The doorbell words that a device may have besides its doorbell register (ivshmem/abi.h): where
- * they are, according to its config space, which is not trusted. A ring that has no word takes the
- * register, which every device has.
+ * The doorbell words that a device may have in addition to its doorbell register (ivshmem/abi.h).
+ * Config space, which we do not trust, says where they are. A ring for which there is no word goes
+ * through the register, which every device has.
  */
 
 #include <stdbool.h>
@@ -13,20 +13,20 @@
 #include <stdint.h>
 
 struct words {
-	uint32_t peers;    /* there are words for ids below this; 0: there are no words */
-	unsigned shift;    /* 1 << shift of them for each */
-	unsigned bar;      /* where they are, from its start on */
-	uint64_t bar_size; /* that it must at least have */
+	uint32_t peers;    /* ids below this have words; 0: there are no words */
+	unsigned shift;    /* each id has 1 << shift of them, one per vector */
+	unsigned bar;      /* the BAR that begins with them */
+	uint64_t bar_size; /* the least size that this BAR must have */
 };
 
-/* Look for them in config space, of which the first `length` bytes are known. No words if there is
- * anything wrong. */
+/* Find them by config space, of which the first `length` bytes are known. If anything is wrong, there
+ * are no words. */
 struct words words_find(const uint8_t *config, size_t length);
 
-/* Is there a word that interrupts `peer` on `vector`? */
+/* Whether there is a word that rings `vector` of `peer`. */
 bool words_have(const struct words *words, uint16_t peer, unsigned vector);
 
-/* Write the word that interrupts `peer` on `vector`; `area` is where the BAR is mapped. */
+/* Ring `vector` of `peer` through its word. The BAR is mapped at `area`. */
 void words_ring(const struct words *words, volatile uint32_t *area, uint16_t peer, unsigned vector);
 
 #endif
