@@ -2,7 +2,7 @@
 #ifndef IVSHMEM_EVENT_H
 #define IVSHMEM_EVENT_H
 
-/* What can happen to a session. */
+/* What a session reports to the command that has it. */
 
 #include <stdint.h>
 

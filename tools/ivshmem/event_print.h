@@ -6,14 +6,14 @@
 
 #include "session.h"
 
-/* Print the event to stdout as a line of text, with the time of day in front if asked for, or of
- * JSON. */
+/* Print the event to stdout as one line, of text (with `time_of_day`, behind the time of day) or of
+ * JSON. A message goes to stderr. */
 void event_print(const struct session *session, const struct event *event, bool time_of_day);
 
-/* The forms of JSON that event_print() produces, for the help. */
+/* For the help: the forms of JSON that event_print() writes. */
 #define EVENT_JSON_HELP                                                                            \
-	"{\"time\":UNIX-SECONDS,\"event\":\"attached\",\"target\":T,\"id\":I,\"vectors\":N,"       \
-	"\"size\":BYTES}\n"                                                                        \
+	"{\"time\":UNIX-SECONDS,\"event\":\"attached\",\"target\":T,\"id\":I,\"vectors\":N,\n"     \
+	" \"size\":BYTES}\n"                                                                       \
 	"{...,\"event\":\"joined\",\"peer\":P,\"vectors\":N}\n"                                    \
 	"{...,\"event\":\"vectors\",\"peer\":P,\"vectors\":N}\n"                                   \
 	"{...,\"event\":\"left\",\"peer\":P}\n"                                                    \
