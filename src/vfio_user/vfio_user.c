@@ -6,9 +6,9 @@
 #include <base/list.h>
 #include <base/pace.h>
 #include <function/function.h>
+#include <member/successor.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
-#include <vfio_user/rejoin.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>
 
@@ -42,7 +42,7 @@ struct vfio_user {
 	struct pace visits;     /* who came and went */
 	struct pace complaints; /* of what VMMs do */
 	struct door door;
-	struct rejoin rejoin;
+	struct successor successor;
 
 	/* the VMM that is connected */
 	struct process vmm;
@@ -167,7 +167,7 @@ release(struct vfio_user *vfio_user)
 	function_restart(vfio_user->function);
 	channel_shut(vfio_user->socket);
 	vfio_user->socket = fd_close(vfio_user->socket);
-	rejoin_allow(&vfio_user->rejoin, true);
+	rejoin_allow(&vfio_user->successor.rejoin, true);
 }
 
 /* A thread that gets none of the signals that the loop waits for. */
@@ -195,7 +195,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	char text[PROCESS_TEXT_MAX];
 	int r;
 
-	rejoin_allow(&vfio_user->rejoin, false);
+	rejoin_allow(&vfio_user->successor.rejoin, false);
 	function_restart(vfio_user->function);
 	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
 	vfio_user->vmm = *who;
@@ -230,7 +230,7 @@ place(void *data)
 
 	/* Of a server that is back by now, the VMM is to have the group. */
 	if (vfio_user->socket < 0)
-		return rejoin_try(&vfio_user->rejoin) ? DOOR_SOON : DOOR_OPEN;
+		return rejoin_try(&vfio_user->successor.rejoin) ? DOOR_SOON : DOOR_OPEN;
 	return is_gone(vfio_user->socket) ? DOOR_SOON : DOOR_CLOSED;
 }
 
@@ -243,7 +243,7 @@ enter(int *socket, const struct process *who, void *data)
 	if (r < 0)
 		pace_printf(&vfio_user->complaints, "process %d cannot be served: %s",
 			(int)who->pid, strerror(-r));
-	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
+	if (r < 0 || vfio_user->successor.rejoin.state == REJOIN_JOINED)
 		return;
 	pace_printf(&vfio_user->complaints,
 		"the server is gone: the VM gets the memory and the peers that it left behind, and hears of no others");
@@ -355,16 +355,14 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 		.data = vfio_user,
 	};
 	door_init(&vfio_user->door);
-	vfio_user->rejoin = (struct rejoin){
-		.loop = config->loop,
-		.log = config->log,
+	vfio_user->successor = (struct successor){
 		.replace = replace,
 		.settled = settled,
 		.data = vfio_user,
 	};
 	if (config->join)
-		vfio_user->rejoin.config = *config->join;
-	rejoin_init(&vfio_user->rejoin);
+		vfio_user->successor.config = *config->join;
+	successor_init(&vfio_user->successor, config->loop, config->log);
 }
 
 int
@@ -439,7 +437,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 		pthread_join(vfio_user->thread, NULL);
 		release(vfio_user);
 	}
-	rejoin_done(&vfio_user->rejoin);
+	successor_done(&vfio_user->successor);
 	loop_del(&vfio_user->done);
 	fd_close(vfio_user->done.fd);
 	free_function(vfio_user->function);
@@ -453,8 +451,8 @@ vfio_user_free(struct vfio_user *vfio_user)
 bool
 vfio_user_lost(struct vfio_user *vfio_user)
 {
-	rejoin_lost(&vfio_user->rejoin);
-	return vfio_user->rejoin.allowed;
+	rejoin_lost(&vfio_user->successor.rejoin);
+	return vfio_user->successor.rejoin.allowed;
 }
 
 int

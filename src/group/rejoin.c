@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <vfio_user/rejoin.h>
+#include <group/rejoin.h>
 
 #include <base/clock.h>
 #include <base/list.h>
@@ -46,97 +46,79 @@ wake_up(struct loop_timer *timer)
 }
 
 static void
-fail(struct rejoin *rejoin, const struct ivshmem_error *error)
-{
-	if (strcmp(error->message, rejoin->said.message) != 0)
-		log_error(rejoin->log, "the group cannot be joined again: %s", error->message);
-	rejoin->said = *error;
-	rejoin->next = member_close(rejoin->next);
-	rejoin->state = REJOIN_RESTING;
-	set_timer(rejoin, next_pause(rejoin), wake_up);
-	rejoin->settled(rejoin->data);
-}
-
-static void
 time_out(struct loop_timer *timer)
 {
 	struct ivshmem_error error;
 
 	error_set(&error, -ETIMEDOUT,
 		"the server accepted us but did not send id and memory in time");
-	fail(container_of(timer, struct rejoin, timer), &error);
-}
-
-static void
-joined(struct member *member, void *data)
-{
-	struct rejoin *rejoin = data;
-	struct ivshmem_error error;
-
-	if (member != rejoin->next)
-		return;
-	if (rejoin->replace(member, rejoin->data, &error) < 0) {
-		fail(rejoin, &error);
-		return;
-	}
-	rejoin->next = NULL;
-	rejoin->state = REJOIN_JOINED;
-	rejoin->joined = clock_now();
-	loop_timer_cancel(&rejoin->timer);
-	rejoin->settled(rejoin->data);
-}
-
-/* Of a member that is on its way, it is ours to know; of one in use, it is the first one's owner's. */
-static void
-lost(struct member *member, const struct ivshmem_error *error, void *data)
-{
-	struct rejoin *rejoin = data;
-
-	if (member == rejoin->next)
-		fail(rejoin, error);
-	else if (rejoin->config.lost)
-		rejoin->config.lost(member, error, rejoin->config.data);
+	rejoin_failed(container_of(timer, struct rejoin, timer), &error);
 }
 
 bool
 rejoin_try(struct rejoin *rejoin)
 {
-	struct member_config config = rejoin->config;
-	unsigned ms = config.timeout_ms;
 	struct ivshmem_error error;
 
 	if (rejoin->state != REJOIN_ALONE || !rejoin->allowed)
 		return rejoin->state == REJOIN_JOINING;
-	config.joined = joined;
-	config.lost = lost;
-	config.data = rejoin;
-	if (member_open(&rejoin->next, rejoin->loop, &config, rejoin->log, &error) < 0) {
+	if (rejoin->ops->begin(rejoin, &error) < 0) {
 		log_debug(rejoin->log, "%s", error.message);
 		set_timer(rejoin, LOOK_PAUSE, wake_up);
 		return false;
 	}
 	rejoin->state = REJOIN_JOINING;
-	set_timer(rejoin, (ms > 0 && ms < MAX_JOINING_MS ? ms : MAX_JOINING_MS) * NSEC_PER_MSEC,
-		time_out);
+	set_timer(rejoin, rejoin->patience, time_out);
 	return true;
+}
+
+void
+rejoin_joined(struct rejoin *rejoin)
+{
+	rejoin->state = REJOIN_JOINED;
+	rejoin->joined = clock_now();
+	loop_timer_cancel(&rejoin->timer);
+	rejoin->ops->settled(rejoin);
+}
+
+void
+rejoin_failed(struct rejoin *rejoin, const struct ivshmem_error *error)
+{
+	if (strcmp(error->message, rejoin->said.message) != 0)
+		log_error(rejoin->log, "the group cannot be joined again: %s", error->message);
+	rejoin->said = *error;
+	rejoin->ops->abandon(rejoin);
+	rejoin->state = REJOIN_RESTING;
+	set_timer(rejoin, next_pause(rejoin), wake_up);
+	rejoin->ops->settled(rejoin);
 }
 
 /* ---- when --------------------------------------------------------------------------------------- */
 
 void
-rejoin_init(struct rejoin *rejoin)
+rejoin_init(struct rejoin *rejoin, const struct rejoin_ops *ops, struct loop *loop,
+	const struct log *log, unsigned timeout_ms)
 {
-	rejoin->state = REJOIN_JOINED;
-	rejoin->allowed = true;
-	rejoin->joined = clock_now();
-	rejoin->pause = LOOK_PAUSE;
+	bool in_time = timeout_ms > 0 && timeout_ms < MAX_JOINING_MS;
+
+	*rejoin = (struct rejoin){
+		.ops = ops,
+		.loop = loop,
+		.log = log,
+		.patience = (in_time ? timeout_ms : MAX_JOINING_MS) * NSEC_PER_MSEC,
+		.state = REJOIN_JOINED,
+		.allowed = true,
+		.joined = clock_now(),
+		.pause = LOOK_PAUSE,
+	};
 }
 
 void
 rejoin_done(struct rejoin *rejoin)
 {
 	loop_timer_cancel(&rejoin->timer);
-	rejoin->next = member_close(rejoin->next);
+	if (rejoin->state == REJOIN_JOINING)
+		rejoin->ops->abandon(rejoin);
 }
 
 void
@@ -157,13 +139,16 @@ rejoin_lost(struct rejoin *rejoin)
 void
 rejoin_allow(struct rejoin *rejoin, bool allowed)
 {
+	if (allowed == rejoin->allowed)
+		return;
 	rejoin->allowed = allowed;
 	if (rejoin->state == REJOIN_JOINED)
 		return;
-	/* A VMM is let in only when nothing is on its way. */
+	if (rejoin->state == REJOIN_JOINING)
+		rejoin->ops->abandon(rejoin);
+	rejoin->state = REJOIN_ALONE;
 	if (allowed)
 		set_timer(rejoin, 0, wake_up);
 	else
 		loop_timer_cancel(&rejoin->timer);
-	rejoin->state = REJOIN_ALONE;
 }
