@@ -7,7 +7,7 @@
  *
  * Theory of operation
  *
- * member.c opens and closes, and calls the others, which do not call it. messages.c is told by the
+ * membership.c opens and closes, and calls the others, which do not call it. messages.c is told by the
  * uplink (src/group) what the server says. memory.c maps the memory. vectors.c watches our own
  * eventfds, and keeps the device's idea of everybody's equal to the uplink's table: as long as a device
  * is attached, it has as many vectors of each peer as the table. What it does not want is dropped from

@@ -6,6 +6,7 @@
 #include <base/list.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/message.h>
+#include <vfio_user/refusal.h>
 
 #include <errno.h>
 #include <string.h>
@@ -41,9 +42,7 @@ refuse(struct visitor *visitor, uint32_t error)
 	ssize_t n = recv(fd, &header, sizeof(header), MSG_DONTWAIT);
 
 	if (n == (ssize_t)sizeof(header) && !(header.flags & VFIO_USER_NO_REPLY)) {
-		header.size = sizeof(header);
-		header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
-		header.error = error;
+		refusal_reply(&header, error, &header);
 		/* If it does not take these few bytes, it does not want them. */
 		send(fd, &header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}

@@ -3,6 +3,8 @@
 #define VFIO_USER_HANDLERS_H
 
 /*
+ * Requests in, replies out: one by one, strictly in order, with the lock held.
+ *
  * A handler either fills in the reply, or returns a negative errno with a sentence in session->error,
  * which become an error reply and a line in the log. -EPROTO ends the session: nothing sensible can
  * follow. The body of the request is at least as long as the structure that it begins with.
@@ -14,6 +16,17 @@
 
 #include <vfio_user/message.h>
 #include <vfio_user/session.h>
+
+#include <stdbool.h>
+
+/*
+ * Handle a request and make the reply: its header and, if that says no error, its body. Returns
+ * true if the connection is to be closed after the reply.
+ */
+bool handle_request(struct session *session, struct request *request,
+	struct vfio_user_header *ret_header, struct reply *reply);
+
+/* ---- the handlers ------------------------------------------------------------------------------ */
 
 typedef int request_handler(struct session *session, struct request *request, struct reply *reply);
 

@@ -9,6 +9,8 @@
 #include <member/successor.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
+#include <vfio_user/handlers.h>
+#include <vfio_user/refusal.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>
 
@@ -68,44 +70,29 @@ unlock(struct vfio_user *vfio_user)
 	turn_give_back(&vfio_user->turn);
 }
 
-/* Why it ends, if that is not just the VMM's going. */
 static void
-end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
+log_end(struct vfio_user *vfio_user, int code, const struct request *request)
 {
-	struct pace *complaints = &vfio_user->complaints;
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&vfio_user->vmm, who);
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
 		pace_printf(&vfio_user->visits, "the VMM disconnected (%s)", who);
-	else if (code == -EMSGSIZE)
-		pace_printf(complaints,
-			"the VMM is disconnected: it sent a message of %u bytes, which must be between %zu and %zu",
-			request->header.size, sizeof(request->header),
-			sizeof(request->header) + MESSAGE_MAX_BODY);
-	else if (code == -EPROTO)
-		pace_printf(complaints,
-			"the VMM is disconnected: it sent more descriptors than a message may have");
-	else if (code == -EMFILE)
-		pace_printf(complaints,
-			"the VMM is disconnected: no file descriptors are left for what it sent (raise the limit, ulimit -n)");
 	else
-		pace_printf(complaints, "the VMM is disconnected: %s", strerror(-code));
+		refusal_log_end(&vfio_user->complaints, code, &request->header);
 	unlock(vfio_user);
 }
 
-/* What cannot be read is refused like what can. */
+/* A message of impossible size cannot be read, but its sender gets a reply all the same. */
 static void
 refuse_size(struct vfio_user *vfio_user, const struct request *request)
 {
-	struct vfio_user_header header = request->header;
+	struct vfio_user_header header;
 
-	if (header.flags & VFIO_USER_NO_REPLY)
+	if (request->header.flags & VFIO_USER_NO_REPLY)
 		return;
-	header.size = sizeof(header);
-	header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
-	header.error = EINVAL;
+	refusal_reply(&request->header, EINVAL, &header);
 	channel_send(&vfio_user->channel, &header, &vfio_user->reply);
 }
 
@@ -121,7 +108,7 @@ serve(struct vfio_user *vfio_user)
 		r = channel_receive(&vfio_user->channel, &request);
 		vfio_user->reply.length = 0;
 		if (r <= 0) {
-			end_of_stream(vfio_user, r, &request);
+			log_end(vfio_user, r, &request);
 			if (r == -EMSGSIZE)
 				refuse_size(vfio_user, &request);
 			return;
@@ -131,7 +118,7 @@ serve(struct vfio_user *vfio_user)
 			unlock(vfio_user);
 			return;
 		}
-		end = session_handle(&vfio_user->session, &request, &header, &vfio_user->reply);
+		end = handle_request(&vfio_user->session, &request, &header, &vfio_user->reply);
 		unlock(vfio_user);
 		if (request.header.flags & VFIO_USER_NO_REPLY) {
 			reply_drop(&vfio_user->reply);
@@ -139,7 +126,7 @@ serve(struct vfio_user *vfio_user)
 		}
 		r = channel_send(&vfio_user->channel, &header, &vfio_user->reply);
 		if (r < 0) {
-			end_of_stream(vfio_user, r, &request);
+			log_end(vfio_user, r, &request);
 			return;
 		}
 	}

@@ -29,7 +29,7 @@
 #include <base/fd.h>
 #include <function/function.h>
 #include <vfio_user/channel.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <ivshmem/abi.h>
 
@@ -472,7 +472,7 @@ handle(struct request *request)
 	struct vfio_user_header header;
 
 	DEMAND(asked.size == HEADER + request->length);
-	end = session_handle(&session, request, &header, &reply);
+	end = handle_request(&session, request, &header, &reply);
 	DEMAND(header.id == asked.id && header.command == asked.command);
 	DEMAND(header.size == HEADER + reply.length && reply.length <= MESSAGE_MAX_BODY);
 	if (header.flags & VFIO_USER_ERROR) {

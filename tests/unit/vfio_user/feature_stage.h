@@ -8,7 +8,7 @@
  */
 
 #include <function/function.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <test.h>
 
