@@ -69,16 +69,12 @@ check_server(const struct ivshmem_device_config *config, const struct personalit
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
 		return error_set(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
-	if (config->id == IVSHMEM_DEVICE_NO_ID && !personality->allows_late)
+	if (config->id == IVSHMEM_DEVICE_NO_ID && personality->default_id != IVSHMEM_DEVICE_NO_ID)
 		return error_set(reterr, -EINVAL,
 			"revision %u cannot be created before the server told its id",
 			personality->number);
-	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->master_is_id_0 &&
-		config->id != 0)
-		return error_set(reterr, -EINVAL,
-			"master must connect before any peer: the id is %" PRId32
-			" instead of 0; start this one first, or use master=auto",
-			config->id);
+	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->check_master)
+		return personality->check_master(config, reterr);
 	return 0;
 }
 
@@ -230,21 +226,14 @@ int
 ivshmem_device_set_memory(
 	struct ivshmem_device *device, void *memory, uint64_t size, struct ivshmem_error *reterr)
 {
-	uint64_t wanted = device->config.memory_size;
+	int r;
 
 	if (device->has_memory)
 		return error_set(reterr, -EALREADY,
 			"unexpected shared memory message: the device has its memory already");
-	if (size < wanted)
-		return error_set(reterr, -EINVAL,
-			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
-			": give the device a smaller size, or the server a larger memory",
-			size, wanted);
-	if (size > wanted && !device->personality->allows_larger)
-		return error_set(reterr, -EINVAL,
-			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
-			"; in revision %u they must be equal",
-			size, wanted, device->personality->number);
+	r = device->personality->check_memory(device, size, reterr);
+	if (r < 0)
+		return r;
 	device->has_memory = true;
 	device->memory = memory;
 	effects_sync(device);

@@ -9,6 +9,8 @@
 
 #include <device/doorbells.h>
 
+#include <device/config.h>
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -119,6 +121,28 @@ words_size(const struct ivshmem_device *device)
 	return ivshmem_doorbell_offset(IVSHMEM_MAX_ID, 0, shift) +
 	       ivshmem_doorbell_offset(1, 0, shift);
 }
+
+static unsigned
+words_capability_size(const struct ivshmem_device *device)
+{
+	return device->config.doorbell_bar ? IVSHMEM_CAP_SIZE : 0;
+}
+
+static void
+words_capability_init(struct ivshmem_device *device, unsigned offset)
+{
+	uint8_t *capability = &device->space[offset];
+
+	capability[IVSHMEM_CAP_LENGTH] = IVSHMEM_CAP_SIZE;
+	capability[IVSHMEM_CAP_TYPE] = IVSHMEM_CAP_TYPE_DOORBELL;
+	capability[IVSHMEM_CAP_BAR] = IVSHMEM_BAR_DOORBELL;
+	capability[IVSHMEM_CAP_SHIFT] = (uint8_t)ivshmem_device_doorbell_shift(device);
+	config_put_dword(device->space, offset + IVSHMEM_CAP_PEERS, IVSHMEM_MAX_ID + 1);
+	config_put_dword(device->space, offset + IVSHMEM_CAP_SIGNATURE, IVSHMEM_CAP_SIGNATURE_IVDB);
+}
+
+const struct capability words_capability = {
+	IVSHMEM_CAP_ID, words_capability_size, words_capability_init};
 
 static void
 words_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)

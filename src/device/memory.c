@@ -4,7 +4,37 @@
 
 #include <device/model.h>
 
+#include <base/error.h>
+
 #include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+
+int
+memory_at_least(const struct ivshmem_device *device, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t wanted = device->config.memory_size;
+
+	if (size < wanted)
+		return error_set(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
+			": give the device a smaller size, or the server a larger memory",
+			size, wanted);
+	return 0;
+}
+
+int
+memory_exactly(const struct ivshmem_device *device, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t wanted = device->config.memory_size;
+
+	if (size > wanted)
+		return error_set(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
+			"; in revision %u they must be equal",
+			size, wanted, device->personality->number);
+	return memory_at_least(device, size, reterr);
+}
 
 static uint64_t
 memory_size(const struct ivshmem_device *device)

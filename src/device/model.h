@@ -27,8 +27,8 @@
  * Files, each of which knows only those above it:
  *
  *	report.c		sentences for humans
- *	doorbells.c		peers, both doorbells, BAR4
  *	config.c		config space
+ *	doorbells.c		peers, both doorbells, BAR4
  *	registers.c		BAR0
  *	memory.c		BAR2
  *	msix.c			BAR1, delivery, irqfds
@@ -74,6 +74,7 @@ struct ivshmem_device {
 	uint8_t space[CONFIG_SIZE];
 	uint8_t writable[CONFIG_SIZE];
 	uint64_t bar_sizes[N_BARS];
+	unsigned capabilities_end; /* an offset: nothing follows */
 
 	/* registers.c */
 	uint32_t intr_mask, intr_status;
@@ -84,6 +85,7 @@ struct ivshmem_device {
 
 	/* msix.c */
 	unsigned msix_vectors; /* 0: no MSI-X */
+	unsigned msix_offset;  /* of the capability in config space */
 	uint32_t pba_offset;
 	struct vector *vectors;
 	bool can_irqfd;

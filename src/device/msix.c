@@ -56,21 +56,52 @@ msix_size(const struct ivshmem_device *device)
 	return size;
 }
 
+/* ---- capability ------------------------------------------------------------------------------ */
+
+#define CAPABILITY_SIZE  12
+#define CONTROL          2 /* offsets in it */
+#define TABLE            4
+#define PBA              8
+#define CONTROL_MASK_ALL 0x4000
+#define CONTROL_ENABLE   0x8000
+
+static unsigned
+capability_size(const struct ivshmem_device *device)
+{
+	return device->msix_vectors > 0 ? CAPABILITY_SIZE : 0;
+}
+
+static void
+capability_init(struct ivshmem_device *device, unsigned offset)
+{
+	device->msix_offset = offset;
+	config_put_word(device->space, offset + CONTROL, device->msix_vectors - 1);
+	config_put_word(device->writable, offset + CONTROL, CONTROL_ENABLE | CONTROL_MASK_ALL);
+	config_put_dword(device->space, offset + TABLE, IVSHMEM_BAR_MSIX);
+	config_put_dword(device->space, offset + PBA, device->pba_offset | IVSHMEM_BAR_MSIX);
+}
+
+const struct capability msix_capability = {0x11, capability_size, capability_init};
+
+static uint16_t
+control(const struct ivshmem_device *device)
+{
+	return device->msix_vectors > 0 ? config_word(device, device->msix_offset + CONTROL) : 0;
+}
+
 /* ---- delivery -------------------------------------------------------------------------------- */
 
 bool
 msix_enabled(const struct ivshmem_device *device)
 {
-	return (config_word(device, CONFIG_MSIX_CONTROL) & MSIX_CONTROL_ENABLE) != 0;
+	return (control(device) & CONTROL_ENABLE) != 0;
 }
 
 /* What concerns all vectors alike. A message is a write to memory, so it needs bus mastering. */
 static bool
 gate(const struct ivshmem_device *device)
 {
-	uint16_t control = config_word(device, CONFIG_MSIX_CONTROL);
-
-	return (control & MSIX_CONTROL_ENABLE) && !(control & MSIX_CONTROL_MASK_ALL) &&
+	return (control(device) & (CONTROL_ENABLE | CONTROL_MASK_ALL)) == CONTROL_ENABLE &&
 	       (config_word(device, CONFIG_COMMAND) & COMMAND_MASTER);
 }
 
