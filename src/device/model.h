@@ -12,7 +12,8 @@
  * follows from the first alone. So every entry of the library changes the first half and then calls
  * effects_sync(), which compares what should be with what is, and calls ops until they agree. So no
  * sequence of accesses can leave an effect behind or ask for one twice. Reset, load and free are no
- * special cases.
+ * special cases. Accesses to BARs, of which there are many, skip it unless registers.c says that
+ * something changed.
  *
  * Of vectors and of triggers there are thousands, too many to compare after each access. Whatever
  * concerns a single vector or peer syncs just that one (msix.h, triggers.h); effects_sync() looks at
@@ -78,6 +79,7 @@ struct ivshmem_device {
 
 	/* registers.c */
 	uint32_t intr_mask, intr_status;
+	bool registers_changed; /* by an access, so that effects_sync() is due */
 
 	/* memory.c */
 	bool has_memory;

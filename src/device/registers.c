@@ -42,6 +42,7 @@ registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 	case IVSHMEM_REG_INTR_STATUS:
 		value = device->intr_status;
 		device->intr_status = 0;
+		device->registers_changed = true;
 		return value;
 	case IVSHMEM_REG_IV_POSITION:
 		return (uint32_t)device->id;
@@ -66,9 +67,11 @@ registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, u
 	switch (offset) {
 	case IVSHMEM_REG_INTR_MASK:
 		device->intr_mask = (uint32_t)value;
+		device->registers_changed = true;
 		break;
 	case IVSHMEM_REG_INTR_STATUS:
 		device->intr_status = (uint32_t)value;
+		device->registers_changed = true;
 		break;
 	case IVSHMEM_REG_DOORBELL:
 		doorbells_register_write(device, (uint32_t)value);
