@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Accesses of the guest: to config space, and to the BARs, which answer themselves. */
+/* Accesses of the guest to config space and to the BARs. Each BAR answers its own. */
 
 #include <device/config.h>
 #include <device/effects.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Config space: 256 bytes and, for each bit, whether the guest may write it. Everything a guest can
- * do here, BAR sizing included, is storing into the writable bits; what a BAR's address or the
- * command register means is looked up when it is needed.
+ * Config space: 256 bytes and, for each bit, whether the guest may write it. All that a guest can
+ * do here, BAR sizing included, is to store into the writable bits. Code that needs the address of
+ * a BAR or the command register reads it from here each time.
  */
 
 #include <device/config.h>
@@ -105,7 +105,7 @@ config_init(struct ivshmem_device *device)
 	capabilities_init(device);
 }
 
-/* All that can be written is 0 after power-on. */
+/* Everything that a guest can write is 0 after power-on. */
 void
 config_reset(struct ivshmem_device *device)
 {
@@ -120,8 +120,8 @@ ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
 }
 
 /*
- * An address of 0 means that nobody placed the BAR yet, and one that ends at the very top is what
- * sizing leaves behind. A guest should turn decoding off around both, but few do.
+ * An address of 0 means that nobody has placed the BAR yet. Sizing leaves an address behind with
+ * which the BAR ends at the very top. A guest should turn decoding off meanwhile, but few do.
  */
 uint64_t
 ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
@@ -136,7 +136,7 @@ ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
 		address |= (uint64_t)get_dword(device->space, offset + 4) << 32;
 		top = UINT64_MAX;
 	}
-	/* A multiple of the size, so the last byte's address does not overflow. */
+	/* It is a multiple of the size, so the address of the last byte does not overflow. */
 	address &= ~(size - 1);
 	return address + (size - 1) < top ? address : 0;
 }

@@ -41,7 +41,7 @@ uint16_t config_word(const struct ivshmem_device *device, unsigned offset);
 void config_put_word(uint8_t *bytes, unsigned offset, unsigned value);
 void config_put_dword(uint8_t *bytes, unsigned offset, uint32_t value);
 
-/* Store the bits of `length` bytes that a guest may write. */
+/* Store those bits of `length` bytes that a guest may write. */
 void config_store(
 	struct ivshmem_device *device, unsigned offset, const uint8_t *bytes, size_t length);
 

@@ -38,7 +38,7 @@ ivshmem_device_config_init(
 	sized_out(config, struct_size, &defaults, sizeof(defaults));
 }
 
-/* What the host gave, whatever versions of the structs it knows. */
+/* Take what the host gave. It may know other versions of the structs. */
 static int
 take(struct ivshmem_device_config *config, struct ivshmem_device_ops *ops,
 	const struct ivshmem_device_config *given, struct ivshmem_error *reterr)
@@ -100,9 +100,9 @@ check_config(const struct ivshmem_device_config *config, const struct personalit
 }
 
 /*
- * A plain device is the one with id 0, and has nothing to do with what its configuration says about
- * peers and interrupts. Only msi stays: without vectors it makes no MSI-X, but the 2010 form of a saved
- * state follows the property.
+ * A plain device has id 0, and ignores what its configuration says about peers and interrupts. Only
+ * msi stays: without vectors there is no MSI-X, but the 2010 form of a saved state depends on this
+ * property.
  */
 static void
 make_plain(struct ivshmem_device_config *config)
@@ -169,7 +169,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 	return 0;
 }
 
-/* Power-on state: nothing in it asks for an effect, so the sync undoes all there are. */
+/* In the state after power-on, nothing asks for an effect. So effects_sync() undoes them all. */
 static void
 power_on(struct ivshmem_device *device)
 {
@@ -196,8 +196,8 @@ void
 ivshmem_device_reset(struct ivshmem_device *device)
 {
 	power_on(device);
-	/* Rings that came before the reset and wait in their eventfds would otherwise show up as
-	 * pending after it. */
+	/* Otherwise, rings from before the reset that still wait in their eventfds would be pending
+	 * after it. */
 	if (device->ops.drop_rings) {
 		device->ops.drop_rings(device, device->config.data);
 		return;
@@ -216,7 +216,7 @@ ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
 	if (device->id != IVSHMEM_DEVICE_NO_ID)
 		return -EALREADY;
 	device->id = id;
-	/* Vectors of this id may have been announced before. */
+	/* The server may have announced vectors of this id before. */
 	device->vectors_changed = true;
 	effects_sync(device);
 	return 0;
@@ -256,7 +256,7 @@ ivshmem_device_add_vector(struct ivshmem_device *device, uint16_t peer)
 	return vector;
 }
 
-/* Room that a peer's triggers leave behind goes to those that found none. */
+/* Triggers that found no room get the room that this peer's triggers leave. */
 int
 ivshmem_device_remove_peer(struct ivshmem_device *device, uint16_t peer)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* BAR2: the shared memory, as far as accesses to it come this way. */
+/* BAR2: the shared memory, for those accesses that the host passes to the model. */
 
 #include <device/model.h>
 
@@ -43,8 +43,8 @@ memory_size(const struct ivshmem_device *device)
 }
 
 /*
- * Other processes change this memory at any moment, so an aligned access is one load or store of
- * the processor; what is not aligned promises nothing and goes byte by byte.
+ * Other processes change this memory at any moment. So an aligned access is one load or store of
+ * the processor. An access that is not aligned promises nothing, and goes byte by byte.
  */
 static uint64_t
 memory_read(struct ivshmem_device *device, uint64_t offset, unsigned size)

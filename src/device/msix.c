@@ -3,15 +3,16 @@
 /*
  * MSI-X: table and pending bits (BAR1), delivery, irqfds.
  *
- * A vector is open when its message may be sent. A ring sets the pending bit and then tries; what
- * cannot be sent stays pending, and opening the vector tries again. So a ring is delivered once,
- * whether it comes before MSI-X is enabled, while the vector or the function is masked, or while
- * the guest has taken bus mastering away.
+ * A vector is open when its message may be sent. A ring sets the pending bit and then tries to send
+ * the message. If that is not possible, the vector stays pending, and the model tries again when
+ * the vector opens. So a ring is delivered once, whether it comes before MSI-X is enabled, while
+ * the vector or the function is masked, or while the guest has turned bus mastering off.
  *
- * An irqfd is attached to exactly those vectors that are open and that the server connected. While
- * it is attached, neither the host nor this model sees the rings. Going closed, it is detached
- * first, and the host watches the eventfd again; going open, what was collected meanwhile is taken
- * before attaching and sent after it, and what arrives in between the eventfd keeps for the irqfd.
+ * An irqfd is attached to exactly those vectors that are open and that the server has announced.
+ * While it is attached, neither the host nor this model sees the rings. When a vector closes, the
+ * irqfd is detached first, and then the host watches the eventfd again. When it opens, the model
+ * takes the rings that came meanwhile, attaches the irqfd, and sends the message for them. A ring
+ * that arrives in between stays in the eventfd, for the irqfd.
  */
 
 #include <device/msix.h>
@@ -97,7 +98,7 @@ msix_enabled(const struct ivshmem_device *device)
 	return (control(device) & CONTROL_ENABLE) != 0;
 }
 
-/* What concerns all vectors alike. A message is a write to memory, so it needs bus mastering. */
+/* Whether any message may be sent. It is a write to memory, so it needs bus mastering. */
 static bool
 gate(const struct ivshmem_device *device)
 {
@@ -162,7 +163,7 @@ static void
 send(struct ivshmem_device *device, struct vector *vector,
 	const struct ivshmem_device_message *message)
 {
-	/* Meanwhile it is not pending: the op may look. */
+	/* It is not pending during the op, which may look. */
 	vector->pending = false;
 	vector->pending = !device->ops.send_message ||
 			  device->ops.send_message(device, message, device->config.data) < 0;
@@ -251,8 +252,8 @@ table_dword(struct ivshmem_device *device, uint64_t offset)
 }
 
 /*
- * 32 pending bits. Rings that the host has not seen yet belong to them: a guest that polls the PBA
- * with a vector masked would otherwise depend on how busy the host is.
+ * 32 pending bits, with the rings that the host has not seen yet. Otherwise, a guest that masks a
+ * vector and polls its bit would depend on how busy the host is.
  */
 static uint32_t
 pba_dword(struct ivshmem_device *device, unsigned first)

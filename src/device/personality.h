@@ -3,9 +3,9 @@
 #define DEVICE_PERSONALITY_H
 
 /*
- * What the devices that this model can be differ in: constant tables, put together from parts. No other
- * code decides by the number of a revision. Options of one device (server, msi, doorbell_bar) take parts
- * away: a BAR or a capability that is not there has size 0.
+ * What the devices that this model can be differ in: constant tables, put together from parts. No
+ * other code decides by the number of a revision. Options of one device (server, msi, doorbell_bar)
+ * take parts away: a BAR or a capability that is not there has size 0.
  */
 
 #include <ivshmem/abi.h>
@@ -31,11 +31,11 @@ struct identity {
 struct capability {
 	uint8_t id;
 	unsigned (*size)(const struct ivshmem_device *device); /* in bytes, a multiple of 4 */
-	/* Fill in what follows id and link. Config space, but for this, is not complete yet. */
+	/* Fill in what follows id and link. */
 	void (*init)(struct ivshmem_device *device, unsigned offset);
 };
 
-/* Offset and size of an access lie within the BAR when it gets here; size is 1, 2, 4 or 8. */
+/* An access that gets here lies within the BAR, and its size is 1, 2, 4 or 8. */
 struct bar {
 	uint64_t (*size)(const struct ivshmem_device *device);
 	uint8_t type;   /* its low bits in config space */
@@ -46,11 +46,11 @@ struct bar {
 		struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value);
 };
 
-/* Where and with what a guest rings. The BAR decodes the writes that arrive. */
+/* Where a guest rings, and with which value. The BAR decodes the writes that reach the model. */
 struct doorbell {
 	unsigned bar;
 	/* The write that rings `vector` of `peer`: its offset as `address`, and what it matches.
-	 * False: none does. */
+	 * Returns false if no write does. */
 	bool (*encode)(const struct ivshmem_device *device, uint16_t peer, unsigned vector,
 		struct ivshmem_device_ioeventfd *ret_trigger);
 };
@@ -65,7 +65,7 @@ struct pin {
 struct dialect {
 	unsigned kinds;     /* of devices (properties.c); they decide which properties there are */
 	const char *memory; /* the properties that name memory without a server, for a sentence */
-	/* The warning if both server and memory are given, and the server wins. NULL: that is an error. */
+	/* The warning if both server and memory are given: the server wins. NULL: an error. */
 	const char *both;
 	int (*parse_size)(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr);
 };
@@ -79,7 +79,7 @@ struct personality {
 	const struct capability *capabilities[N_CAPABILITIES]; /* in the order of their list */
 	const struct bar *bars[N_BARS];
 
-	/* In this order they get triggers as long as the host has room. */
+	/* They get triggers in this order, as long as the host has room. */
 	const struct doorbell *doorbells[N_DOORBELLS];
 
 	const struct pin *pin; /* NULL: none */
@@ -112,7 +112,7 @@ int personality_check_interrupts(const struct personality *personality,
 
 /* ---- the parts ------------------------------------------------------------------------------- */
 
-/* registers.c; that of 2010 withholds the id until the memory is there */
+/* registers.c; the BAR of 2010 withholds the id until the memory is there */
 extern const struct bar registers_bar, registers_bar_2010;
 extern const struct pin registers_pin;
 
@@ -120,7 +120,7 @@ extern const struct pin registers_pin;
 extern const struct bar msix_bar;
 extern const struct capability msix_capability;
 
-/* memory.c: memory as large as BAR2 or larger, and of exactly that size */
+/* memory.c; the memory is at least as large as BAR2, or exactly as large */
 extern const struct bar memory_bar_32, memory_bar_64;
 int memory_at_least(
 	const struct ivshmem_device *device, uint64_t size, struct ivshmem_error *reterr);

@@ -163,7 +163,8 @@ ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /*
- * In revision 1 a size is none of QEMU's properties, but ours: written as everywhere in this project.
+ * In revision 1, size is not a property of QEMU but one of ours, written as everywhere in this
+ * project.
  */
 static int
 parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
@@ -194,7 +195,7 @@ const struct dialect dialect_today = {
 	.parse_size = parse_todays_size,
 };
 
-/* The 2010 device took any text behind the suffix, 0, and numbers that overflow. */
+/* The 2010 device also took any text behind the suffix, 0, and numbers that overflow. */
 static int
 parse_size_of_2010(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
 {
@@ -282,7 +283,7 @@ parse_master(const char *text, enum ivshmem_device_master *ret_master, struct iv
 	return 0;
 }
 
-/* The 2010 device took any other character device for "no server" and went on without. */
+/* The 2010 device took any other character device, and then went on without a server. */
 static int
 check_chardev(const char *text, struct ivshmem_error *reterr)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Save and load. A saved state is checked as a whole against this device before anything of it is
- * taken over; after that, only the bits that a guest can write are.
+ * Save and load. The whole saved state is checked against this device before anything of it is
+ * used. Then only the bits that a guest can write are taken over.
  *
  *	native				2010
  *	magic		8 bytes
@@ -22,9 +22,10 @@
  *
  * Numbers are big-endian and 32 bits wide; config space and table are as on the bus.
  *
- * The 2010 form is that of QEMU's streams. The property msi decides there, not whether there is
- * MSI-X: a plain device has none, and msi is on by default. Whether INTA is requested stands beside the
- * config space, whose status register does not show it, and the pin may be disabled.
+ * The 2010 form is that of QEMU's streams. There, the property msi decides, and not whether there
+ * is MSI-X: a plain device has none, but msi is on by default. The request of INTA follows config
+ * space, whose status register does not show it; a request may be there even if the pin is
+ * disabled.
  */
 
 #include <device/config.h>
@@ -114,7 +115,7 @@ pba_bytes(const struct ivshmem_device *device)
 /* What a form of the state has around config space, table and pending bits. */
 struct format {
 	size_t header_size;
-	unsigned pins; /* whose requests follow config space, which then does not show them */
+	unsigned pins; /* their requests follow config space, which then does not show them */
 	void (*put_header)(const struct ivshmem_device *device, uint8_t **at);
 	/* Whether header and size of a saved state fit this device. */
 	int (*check_header)(const struct ivshmem_device *device, const uint8_t *at, size_t size,
@@ -159,7 +160,7 @@ check_size(const struct ivshmem_device *device, const struct format *format, siz
 	return 0;
 }
 
-/* ---- the native form -------------------------------------------------------------------------- */
+/* ---- the native form ------------------------------------------------------------------------- */
 
 static uint32_t
 kind_of(const struct ivshmem_device *device)
@@ -228,7 +229,7 @@ check_native_header(const struct ivshmem_device *device, const uint8_t *at, size
 	return check_size(device, &format_native, size, reterr);
 }
 
-/* What nobody writes, but for the status register: it follows from the rest. */
+/* Those that a guest cannot write, but for the status of INTx, which follows from the rest. */
 static unsigned
 native_fixed_bits(const struct ivshmem_device *device, unsigned offset)
 {
@@ -252,7 +253,7 @@ const struct format format_native = {
 	.has_registers = always,
 };
 
-/* ---- the form of 2010 ------------------------------------------------------------------------- */
+/* ---- the form of 2010 ------------------------------------------------------------------------ */
 
 static void
 put_2010_header(const struct ivshmem_device *device, uint8_t **at)
@@ -278,8 +279,8 @@ check_2010_header(const struct ivshmem_device *device, const uint8_t *at, size_t
 	return 0;
 }
 
-/* In 2010, the guest could write to all that no capability occupies behind the header, so that it
- * means nothing. */
+/* The guest of a 2010 device could write to all that follows header and capabilities, so those bytes
+ * mean nothing. */
 static unsigned
 fixed_bits_of_2010(const struct ivshmem_device *device, unsigned offset)
 {
@@ -305,7 +306,7 @@ const struct format format_2010 = {
 	.has_registers = without_msi,
 };
 
-/* ---- whether ---------------------------------------------------------------------------------- */
+/* ---- permission ------------------------------------------------------------------------------ */
 
 static int
 no_format(const struct ivshmem_device *device, enum ivshmem_device_format number,
@@ -402,7 +403,7 @@ check_space(const struct ivshmem_device *device, const struct format *format, co
 	return 0;
 }
 
-/* They are one bit each, and only INTA is ours. Which it is follows from the registers. */
+/* Each request is 0 or 1, and only INTA is ours. Its level then follows from the registers. */
 static int
 check_pins(const struct format *format, const uint8_t *at, struct ivshmem_error *reterr)
 {
