@@ -87,7 +87,7 @@ intx_restart(struct intx *intx)
 {
 	if (!intx->wired || intx->by_line || intx->level)
 		return;
-	/* The line falls when the last irqfd of a GSI goes. */
+	/* The line falls when the last irqfd of a GSI is removed. */
 	set_irqfd(intx, false);
 	assign(intx);
 }

@@ -47,7 +47,7 @@ dispatch(struct session *session, struct request *request, struct reply *reply)
 {
 	const struct vfio_user_header *header = &request->header;
 	const struct command *command;
-	/* A connection that does not begin well does not go on. */
+	/* Before the version is negotiated, a malformed message ends the connection. */
 	int malformed = session->negotiated ? -EINVAL : -EPROTO;
 
 	if ((header->flags & VFIO_USER_TYPE_MASK) != VFIO_USER_TYPE_COMMAND)
@@ -70,7 +70,7 @@ dispatch(struct session *session, struct request *request, struct reply *reply)
 	return command->handle(session, request, reply);
 }
 
-/* A sentence for the log. */
+/* Log why a request is refused. */
 static void
 complain_of(const struct session *session, const struct vfio_user_header *header)
 {
@@ -96,7 +96,7 @@ handle_request(struct session *session, struct request *request,
 	if (r < 0) {
 		complain_of(session, &request->header);
 		reply_drop(reply);
-		/* EPROTO is our word for the end; VMMs know EINVAL. */
+		/* EPROTO means the end among us. VMMs know EINVAL. */
 		refusal_reply(&request->header, r == -EPROTO ? EINVAL : (uint32_t)-r, ret_header);
 		return r == -EPROTO;
 	}

@@ -5,13 +5,14 @@
 /*
  * Requests in, replies out: one by one, strictly in order, with the lock held.
  *
- * A handler either fills in the reply, or returns a negative errno with a sentence in session->error,
- * which become an error reply and a line in the log. -EPROTO ends the session: nothing sensible can
- * follow. The body of the request is at least as long as the structure that it begins with.
+ * A handler either fills in the reply, or returns a negative errno with a sentence in
+ * session->error. These become an error reply and a line in the log. -EPROTO ends the session,
+ * because nothing sensible can follow. The body of the request is at least as long as the structure
+ * that it begins with.
  *
- * A request that has the right form never gets an error if a VMM would not survive that: accesses
- * to what is not there read as all ones, as on a bus (the client of Cloud Hypervisor waits for the
- * payload of such a reply for ever).
+ * A request of the right form gets no error that a VMM would not survive. Reads of what is not
+ * there give all ones, as on a bus. (The client of Cloud Hypervisor waits for ever for the data of
+ * an error reply.)
  */
 
 #include <vfio_user/message.h>

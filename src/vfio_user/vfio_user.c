@@ -25,7 +25,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-/* The access thread has no deep calls but those of the JSON library, which limits itself. */
+/* Only the JSON library makes deep calls in the access thread, and it limits itself. */
 #define STACK_SIZE ((size_t)1 << 20)
 
 struct vfio_user {
@@ -34,7 +34,7 @@ struct vfio_user {
 	struct loop *loop;
 	const struct log *log;
 	struct function *function;
-	struct ivshmem_device_config device; /* what it is made of */
+	struct ivshmem_device_config device; /* what the function's device is made from */
 	void (*rejoined)(struct member *member, void *data);
 	void *data;
 	uint64_t spin_ns;
@@ -48,7 +48,7 @@ struct vfio_user {
 
 	/* the VMM that is connected */
 	struct process vmm;
-	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
+	int socket; /* -1: none. The loop thread closes it when the access thread has ended */
 	pthread_t thread;
 	struct session session;
 	struct channel channel;
@@ -139,7 +139,7 @@ access_thread(void *data)
 
 	serve(vfio_user);
 	channel_shut(vfio_user->socket);
-	/* The last thing it does, and without the lock: the loop thread now waits for its end. */
+	/* It does this last, and without the lock: the loop thread now waits for its end. */
 	eventfd_ring(vfio_user->done.fd);
 	return NULL;
 }
@@ -157,7 +157,7 @@ release(struct vfio_user *vfio_user)
 	rejoin_allow(&vfio_user->successor.rejoin, true);
 }
 
-/* A thread that gets none of the signals that the loop waits for. */
+/* Start the access thread. It gets none of the signals that the loop waits for. */
 static int
 start_thread(struct vfio_user *vfio_user)
 {
@@ -190,7 +190,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
 	if (r == 0)
 		r = reply_init(&vfio_user->reply);
-	/* Told before the thread can tell of its end. */
+	/* Logged before the thread can log its end. */
 	if (r == 0) {
 		pace_printf(&vfio_user->visits, "a VMM connected (%s)",
 			process_describe(&vfio_user->vmm, text));
@@ -215,7 +215,7 @@ place(void *data)
 {
 	struct vfio_user *vfio_user = data;
 
-	/* Of a server that is back by now, the VMM is to have the group. */
+	/* If a server is back by now, the VMM is to have its group. */
 	if (vfio_user->socket < 0)
 		return rejoin_try(&vfio_user->successor.rejoin) ? DOOR_SOON : DOOR_OPEN;
 	return is_gone(vfio_user->socket) ? DOOR_SOON : DOOR_CLOSED;
@@ -267,7 +267,7 @@ watch_done(struct vfio_user *vfio_user)
 	return r;
 }
 
-/* The function of a member, which decides what the options leave open. */
+/* Make a function for a member, which decides what the options leave open. */
 static int
 make_function(struct function **ret_function, const struct vfio_user *vfio_user,
 	struct member *member, struct ivshmem_error *reterr)
@@ -276,7 +276,7 @@ make_function(struct function **ret_function, const struct vfio_user *vfio_user,
 	struct ivshmem_device_config device = vfio_user->device;
 	int r;
 
-	/* Plain returns: the analyser does not know that error_set() gives back its code. */
+	/* Plain returns: the analyser does not know that error_set() returns its code. */
 	if (!function) {
 		error_set(reterr, -ENOMEM, "out of memory");
 		return -ENOMEM;
@@ -302,7 +302,7 @@ free_function(struct function *function)
 	free(function);
 }
 
-/* No VMM is there, so nobody has seen the device yet. */
+/* No VMM is there, so nobody sees the device change. */
 static int
 replace(struct member *next, void *data, struct ivshmem_error *reterr)
 {
@@ -399,7 +399,7 @@ vfio_user_serve(struct vfio_user *vfio_user, int *socket)
 	int flags = fcntl(*socket, F_GETFL);
 	struct process who;
 
-	/* The access thread sleeps in it. */
+	/* The access thread sleeps in reads of it. */
 	if (flags < 0 || fcntl(*socket, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
 		fcntl(*socket, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
@@ -415,7 +415,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 		return NULL;
 	door_done(&vfio_user->door);
 	if (vfio_user->socket >= 0) {
-		/* What waits in the socket may be a flood. */
+		/* A flood of requests may wait in the socket. */
 		lock(vfio_user);
 		vfio_user->ending = true;
 		unlock(vfio_user);
