@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <device_naive.h>
+#include "device_naive.h"
 
 #include <string.h>
 

@@ -10,7 +10,7 @@
  * attached vector fires by itself, also for what waits in its eventfd when it is attached.
  */
 
-#include <device_naive.h>
+#include "device_naive.h"
 #include <random.h>
 #include <test.h>
 
