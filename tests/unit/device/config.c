@@ -35,7 +35,6 @@ TEST(identity)
 			CHECK_EQ(config_get(0x0e, 1), 0);
 			CHECK_EQ(config_get(0x0f, 1), 0);
 			CHECK_EQ(config_get(0x2c, 4), 0x11001af4);
-			host_close();
 		}
 	}
 }
@@ -51,12 +50,10 @@ TEST(revision_and_pin)
 	/* Always, in the memory-only mode too. */
 	host_open_simple(0, false, 1);
 	CHECK_EQ(config_get(0x3d, 1), 1);
-	host_close();
 	host_open_simple(1, true, 1);
 	CHECK_EQ(config_get(0x08, 1), 1);
 	CHECK_EQ(config_get(0x3d, 1), 0);
 	CHECK(!ivshmem_device_has_intx(host.device));
-	host_close();
 }
 
 /* Checklist 3. */
@@ -71,7 +68,6 @@ TEST(bar0_sizing)
 		for (unsigned i = 0; i < 4; i++)
 			config_put(0x10 + i, 1, 0x12 + i);
 		CHECK_EQ(config_get(0x10, 4), 0x15141300);
-		host_close();
 	}
 }
 
@@ -90,7 +86,6 @@ TEST(bar2_sizing)
 		CHECK_EQ(~(mask & ~UINT64_C(0xf)) + 1, size);
 		CHECK_EQ(ivshmem_device_bar_size(host.device, 2), size);
 		CHECK_EQ(ivshmem_device_bar_size(host.device, 3), 0);
-		host_close();
 	}
 	for (unsigned shift = 12; shift <= 31; shift++) {
 		uint64_t size = UINT64_C(1) << shift;
@@ -99,7 +94,6 @@ TEST(bar2_sizing)
 		CHECK_EQ(config_get(0x18, 4), 0);
 		CHECK_EQ(size_dword(0x18), (uint32_t) ~(size - 1));
 		CHECK_EQ(size_dword(0x1c), 0);
-		host_close();
 	}
 }
 
@@ -113,7 +107,6 @@ TEST(absent_bars_are_zero)
 	CHECK_EQ(size_dword(0x30), 0);
 	for (unsigned bar = 3; bar < 8; bar++)
 		CHECK_EQ(ivshmem_device_bar_size(host.device, bar), 0);
-	host_close();
 }
 
 /* Checklist 5. */
@@ -127,9 +120,8 @@ TEST(no_interrupts_no_capability)
 		CHECK_EQ(ivshmem_device_bar_size(host.device, 1), 0);
 		CHECK_EQ(ivshmem_device_msix_vectors(host.device), 0);
 		CHECK_EQ(ivshmem_device_pba_offset(host.device), 0);
-		CHECK_EQ(ivshmem_device_read(host.device, 1, 0, 4), 0xffffffff);
-		ivshmem_device_write(host.device, 1, 0, 4, 1);
-		host_close();
+		CHECK_EQ(bar_read(1, 0, 4), 0xffffffff);
+		bar_write(1, 0, 4, 1);
 	}
 }
 
@@ -143,7 +135,6 @@ TEST(revision_0_without_msi_has_no_capability)
 	CHECK_EQ(config_get(0x34, 1), 0);
 	CHECK_EQ(size_dword(0x14), 0);
 	CHECK_EQ(config_get(0x3d, 1), 1);
-	host_close();
 }
 
 /* Checklist 6. */
@@ -165,7 +156,6 @@ TEST(msix_capability)
 		CHECK_EQ(config_get(0x44, 4), 0x00000001);
 		CHECK_EQ(config_get(0x48, 4), 0x00000801);
 		CHECK_EQ(ivshmem_device_msix_vectors(host.device), 5);
-		host_close();
 	}
 }
 
@@ -187,7 +177,6 @@ TEST(bar1_layout)
 		CHECK_EQ(ivshmem_device_pba_offset(host.device), layouts[i].pba);
 		CHECK_EQ(config_get(0x48, 4), layouts[i].pba | 1);
 		CHECK_EQ(config_get(0x42, 2), layouts[i].vectors - 1);
-		host_close();
 	}
 }
 
@@ -208,9 +197,7 @@ TEST(vectors_out_of_range)
 		}
 	/* A plain device has none and does not care. */
 	host_open_simple(1, false, 0);
-	host_close();
 	host_open_simple(1, true, 2048);
-	host_close();
 }
 
 /* Checklist 10. */
@@ -228,7 +215,6 @@ TEST(memory_size_out_of_range)
 		}
 		config.memory_size = 4096;
 		host_open(&config);
-		host_close();
 	}
 	/* BAR2 of revision 0 cannot say 4 GiB. */
 	struct ivshmem_device_config config = host_config(0, false, 1);
@@ -237,7 +223,6 @@ TEST(memory_size_out_of_range)
 	host_refused(&config, "2147483648");
 	config.memory_size = UINT64_C(1) << 31;
 	host_open(&config);
-	host_close();
 }
 
 TEST(other_configurations_that_cannot_be)
@@ -286,7 +271,7 @@ TEST(reset_is_power_on)
 		msix_control(0xc000);
 		for (unsigned i = 0; i < 3; i++)
 			entry_open(i);
-		CHECK_EQ(ivshmem_device_interrupt(host.device, 1), 0);
+		interrupt(1);
 		reg_put(0, 0xffffffff);
 		reg_put(4, 0xffffffff);
 		ivshmem_device_reset(host.device);
@@ -302,7 +287,6 @@ TEST(reset_is_power_on)
 		CHECK_EQ(bar1_get(0x800), 0);
 		CHECK_EQ(reg_get(0), 0);
 		CHECK_EQ(reg_get(4), 0);
-		host_close();
 	}
 }
 
@@ -334,7 +318,6 @@ TEST(writable_bits)
 		config_put(i, 4, 0);
 		CHECK_EQ(config_get(i, 4), old);
 	}
-	host_close();
 }
 
 /* The whole space in one access, the end of it, and beyond. */
@@ -364,7 +347,6 @@ TEST(any_length)
 	ivshmem_device_config_write(host.device, 0, all, sizeof(all));
 	CHECK_EQ(config_get(0, 4), 0x11101af4);
 	CHECK_EQ(config_get(0x04, 4), 0x00100547);
-	host_close();
 }
 
 /* ---- where the memory is --------------------------------------------------------------------- */
@@ -372,30 +354,20 @@ TEST(any_length)
 TEST(bar2_follows_placement_and_decoding)
 {
 	host_open_simple(0, false, 1);
-	config_put(0x18, 4, 0xe0000000);
-	CHECK_STR(host_effects(), "");
-	config_put(0x04, 2, 0x2);
-	CHECK_STR(host_effects(), "map e0000000");
+	CAUSES(config_put(0x18, 4, 0xe0000000), "");
+	CAUSES(config_put(0x04, 2, 0x2), "map e0000000");
 	/* the same again */
 	config_put(0x04, 2, 0x2);
-	config_put(0x18, 4, 0xe0000000);
-	CHECK_STR(host_effects(), "");
-	config_put(0x18, 4, 0xe0100000);
-	CHECK_STR(host_effects(), "unmap e0000000; map e0100000");
+	CAUSES(config_put(0x18, 4, 0xe0000000), "");
+	CAUSES(config_put(0x18, 4, 0xe0100000), "unmap e0000000; map e0100000");
 	/* I/O alone decodes no memory */
-	config_put(0x04, 2, 0x1);
-	CHECK_STR(host_effects(), "unmap e0100000");
-	config_put(0x04, 2, 0x2);
-	CHECK_STR(host_effects(), "map e0100000");
+	CAUSES(config_put(0x04, 2, 0x1), "unmap e0100000");
+	CAUSES(config_put(0x04, 2, 0x2), "map e0100000");
 	/* sizing with decoding on, as old guests do */
-	config_put(0x18, 4, 0xffffffff);
-	CHECK_STR(host_effects(), "unmap e0100000");
-	config_put(0x18, 4, 0xe0100000);
-	CHECK_STR(host_effects(), "map e0100000");
-	ivshmem_device_reset(host.device);
-	CHECK_STR(host_effects(), "unmap e0100000");
-	host_close();
-	CHECK_STR(host_effects(), "");
+	CAUSES(config_put(0x18, 4, 0xffffffff), "unmap e0100000");
+	CAUSES(config_put(0x18, 4, 0xe0100000), "map e0100000");
+	CAUSES(ivshmem_device_reset(host.device), "unmap e0100000");
+	CAUSES(host_close(), "");
 }
 
 TEST(bar2_above_4_gib)
@@ -403,22 +375,15 @@ TEST(bar2_above_4_gib)
 	uint8_t both[8] = {0x0c, 0, 0x10, 0, 0x7f, 0, 0, 0};
 
 	host_open_simple(1, false, 1);
-	config_put(0x04, 2, 0x2);
-	CHECK_STR(host_effects(), "");
-	config_put(0x1c, 4, 0x40);
-	CHECK_STR(host_effects(), "map 4000000000");
+	CAUSES(config_put(0x04, 2, 0x2), "");
+	CAUSES(config_put(0x1c, 4, 0x40), "map 4000000000");
 	/* one half after the other */
-	config_put(0x18, 4, 0x80000000);
-	CHECK_STR(host_effects(), "unmap 4000000000; map 4080000000");
-	config_put(0x1c, 4, 0xffffffff);
-	CHECK_STR(host_effects(), "unmap 4080000000; map ffffffff80000000");
-	config_put(0x18, 4, 0xffffffff);
-	CHECK_STR(host_effects(), "unmap ffffffff80000000");
+	CAUSES(config_put(0x18, 4, 0x80000000), "unmap 4000000000; map 4080000000");
+	CAUSES(config_put(0x1c, 4, 0xffffffff), "unmap 4080000000; map ffffffff80000000");
+	CAUSES(config_put(0x18, 4, 0xffffffff), "unmap ffffffff80000000");
 	/* both halves at once */
-	ivshmem_device_config_write(host.device, 0x18, both, 8);
-	CHECK_STR(host_effects(), "map 7f00100000");
-	host_close();
-	CHECK_STR(host_effects(), "unmap 7f00100000");
+	CAUSES(ivshmem_device_config_write(host.device, 0x18, both, 8), "map 7f00100000");
+	CAUSES(host_close(), "unmap 7f00100000");
 }
 
 TEST(refused_mapping_warns_once)
@@ -427,20 +392,14 @@ TEST(refused_mapping_warns_once)
 
 	config.id = 0;
 	host_open(&config);
-	CHECK_EQ(ivshmem_device_set_memory(host.device, NULL, 1 << 20, NULL), 0);
+	give_memory();
 	host.refuse_map = true;
 	config_put(0x04, 2, 0x2);
-	config_put(0x18, 4, 0x10000000);
-	CHECK_STR(host_effects(), "map 10000000; warn");
+	CAUSES(config_put(0x18, 4, 0x10000000), "map 10000000; warn");
 	/* not asked again before something changes */
-	config_put(0x3c, 1, 3);
-	CHECK_STR(host_effects(), "");
-	config_put(0x18, 4, 0x20000000);
-	CHECK_STR(host_effects(), "map 20000000");
+	CAUSES(config_put(0x3c, 1, 3), "");
+	CAUSES(config_put(0x18, 4, 0x20000000), "map 20000000");
 	host.refuse_map = false;
-	config_put(0x18, 4, 0x30000000);
-	CHECK_STR(host_effects(), "map 30000000");
-	config_put(0x04, 2, 0);
-	CHECK_STR(host_effects(), "unmap 30000000");
-	host_close();
+	CAUSES(config_put(0x18, 4, 0x30000000), "map 30000000");
+	CAUSES(config_put(0x04, 2, 0), "unmap 30000000");
 }

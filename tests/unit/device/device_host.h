@@ -37,14 +37,14 @@ struct host {
 
 extern struct host host;
 
-/* A configuration with ops and defaults of `revision`, 1 MiB. */
+/* A configuration with ops and defaults of `revision`, 1 MiB, for another host. */
 struct ivshmem_device_config host_config(unsigned revision, bool server, unsigned vectors);
 
 /* Create the device, or demand that it fails with -EINVAL and a reason that contains `reason`. */
 void host_open(const struct ivshmem_device_config *config);
 void host_refused(const struct ivshmem_device_config *config, const char *reason);
 
-/* Free it; nothing may be in force then. */
+/* Free it; nothing may be in force then. The end of the test and the next host do that, too. */
 void host_close(void);
 
 /* Shorthand: revision, server, vectors, id 0, memory there, effects forgotten. */
@@ -53,6 +53,15 @@ void host_open_simple(unsigned revision, bool server, unsigned vectors);
 /* What was asked for since the last call: "map 100000; ring 3.1; +io febf100c=30001". */
 const char *host_effects(void);
 
+/* What `action` makes the host do, which has nothing left to be looked at from before. */
+#define CAUSES(action, effects)                                                                    \
+	do {                                                                                       \
+		test_check_str(__FILE__, __LINE__, "before " #action, host_effects(), "\"\"", ""); \
+		action;                                                                            \
+		test_check_str(                                                                    \
+			__FILE__, __LINE__, #action, host_effects(), "the effects", effects);      \
+	} while (0)
+
 uint32_t config_get(unsigned offset, unsigned size);
 void config_put(unsigned offset, unsigned size, uint32_t value);
 uint32_t reg_get(unsigned offset);
@@ -60,8 +69,16 @@ void reg_put(unsigned offset, uint32_t value);
 uint32_t bar1_get(unsigned offset);
 void bar1_put(unsigned offset, uint32_t value);
 
-/* `n` more vectors of `peer` come from the server. */
+uint64_t bar_read(unsigned bar, uint64_t offset, unsigned size);
+void bar_write(unsigned bar, uint64_t offset, unsigned size, uint64_t value);
+
+/* `n` more vectors of `peer` come from the server; the peer leaves. */
 void connect_peer(uint16_t peer, unsigned n);
+void remove_peer(uint16_t peer);
+
+/* The memory comes, which nobody looks into; vector `vector` is rung. */
+void give_memory(void);
+void interrupt(unsigned vector);
 
 /* Command register: memory, and bus master. */
 #define COMMAND_ON 0x6
@@ -72,5 +89,27 @@ void entry_mask(unsigned vector, bool masked);
 
 /* MSI-X control word: enable 0x8000, mask all 0x4000. */
 void msix_control(unsigned bits);
+
+/* ---- saved states ---------------------------------------------------------------------------- */
+
+#define NATIVE      IVSHMEM_DEVICE_FORMAT_NATIVE
+#define OLD         IVSHMEM_DEVICE_FORMAT_2010
+#define HEADER      40 /* of the native form */
+#define SAVED_SPACE 65536
+
+/* A configuration whose device may be saved and loaded, with id 0. */
+struct ivshmem_device_config master_config(unsigned revision, bool msi, unsigned vectors);
+
+/* The last one. */
+extern uint8_t saved[SAVED_SPACE];
+extern size_t saved_size;
+
+void save(enum ivshmem_device_format format);
+void load(enum ivshmem_device_format format);
+/* The first `size` bytes are refused, and the device is as it was. */
+void load_refused(enum ivshmem_device_format format, size_t size, int code, const char *reason);
+
+uint32_t be32(size_t offset);
+void put_be32(size_t offset, uint32_t value);
 
 #endif

@@ -34,31 +34,24 @@ check_doorbell(void)
 	connect_peer(7, 2);
 	connect_peer(65535, 1);
 	host_effects();
-	reg_put(DOORBELL, 0x00070000);
-	CHECK_STR(host_effects(), "ring 7.0");
-	reg_put(DOORBELL, 0x00070001);
-	CHECK_STR(host_effects(), "ring 7.1");
-	reg_put(DOORBELL, 0x00020001);
-	CHECK_STR(host_effects(), "ring 2.1");
-	reg_put(DOORBELL, 0xffff0000);
-	CHECK_STR(host_effects(), "ring 65535.0");
+	CAUSES(reg_put(DOORBELL, 0x00070000), "ring 7.0");
+	CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
+	CAUSES(reg_put(DOORBELL, 0x00020001), "ring 2.1");
+	CAUSES(reg_put(DOORBELL, 0xffff0000), "ring 65535.0");
 	reg_put(DOORBELL, 0xffff0001);
 	reg_put(DOORBELL, 0x00070002);
 	reg_put(DOORBELL, 0x0007ffff);
 	reg_put(DOORBELL, 0x00080000);
-	reg_put(DOORBELL, 0x00000000);
-	CHECK_STR(host_effects(), "");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
+	CAUSES(reg_put(DOORBELL, 0x00000000), "");
+	remove_peer(7);
 	host_effects();
-	reg_put(DOORBELL, 0x00070000);
-	CHECK_STR(host_effects(), "");
+	CAUSES(reg_put(DOORBELL, 0x00070000), "");
 }
 
 TEST(doorbell)
 {
 	open_doorbell(2, false, false);
 	check_doorbell();
-	host_close();
 }
 
 /* Checklist 83. */
@@ -68,7 +61,6 @@ TEST(doorbell_with_triggers)
 	config_put(0x10, 4, 0xfebf1000);
 	config_put(0x04, 2, COMMAND_ON);
 	check_doorbell();
-	host_close();
 }
 
 /* Checklist 30. */
@@ -77,18 +69,12 @@ TEST(doorbell_vector_is_16_bits)
 	open_doorbell(2, false, false);
 	connect_peer(7, 2);
 	reg_put(DOORBELL, 0x00070100);
-	reg_put(DOORBELL, 0x0007ff01);
-	CHECK_STR(host_effects(), "");
-	host_close();
+	CAUSES(reg_put(DOORBELL, 0x0007ff01), "");
 	open_doorbell(300, false, false);
 	connect_peer(7, 300);
-	reg_put(DOORBELL, 0x00070100);
-	CHECK_STR(host_effects(), "ring 7.256");
-	reg_put(DOORBELL, 0x0007012b);
-	CHECK_STR(host_effects(), "ring 7.299");
-	reg_put(DOORBELL, 0x0007012c);
-	CHECK_STR(host_effects(), "");
-	host_close();
+	CAUSES(reg_put(DOORBELL, 0x00070100), "ring 7.256");
+	CAUSES(reg_put(DOORBELL, 0x0007012b), "ring 7.299");
+	CAUSES(reg_put(DOORBELL, 0x0007012c), "");
 }
 
 /* Checklist 30: as QEMU folds it. */
@@ -96,15 +82,12 @@ TEST(doorbell_vector_is_8_bits)
 {
 	open_doorbell(2, true, false);
 	connect_peer(7, 2);
-	reg_put(DOORBELL, 0x00070100);
-	reg_put(DOORBELL, 0x0007ff00);
-	CHECK_STR(host_effects(), "ring 7.0; ring 7.0");
-	reg_put(DOORBELL, 0x00070101);
-	reg_put(DOORBELL, 0x0007ff01);
-	CHECK_STR(host_effects(), "ring 7.1; ring 7.1");
+	CAUSES(reg_put(DOORBELL, 0x00070100), "ring 7.0");
+	CAUSES(reg_put(DOORBELL, 0x0007ff00), "ring 7.0");
+	CAUSES(reg_put(DOORBELL, 0x00070101), "ring 7.1");
+	CAUSES(reg_put(DOORBELL, 0x0007ff01), "ring 7.1");
 	reg_put(DOORBELL, 0x00070002);
-	reg_put(DOORBELL, 0x0007ff02);
-	CHECK_STR(host_effects(), "");
+	CAUSES(reg_put(DOORBELL, 0x0007ff02), "");
 	host_close();
 	/* With triggers the same: none for what would be another vector. */
 	open_doorbell(258, true, true);
@@ -113,11 +96,9 @@ TEST(doorbell_vector_is_8_bits)
 	connect_peer(7, 258);
 	CHECK_EQ(host.n_triggers, 256);
 	host_effects();
-	reg_put(DOORBELL, 0x00070101);
-	CHECK_STR(host_effects(), "ring 7.1");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
+	CAUSES(reg_put(DOORBELL, 0x00070101), "ring 7.1");
+	remove_peer(7);
 	CHECK_EQ(host.n_triggers, 0);
-	host_close();
 }
 
 /* ---- peers come and go ----------------------------------------------------------------------- */
@@ -130,17 +111,13 @@ TEST(connect_and_leave)
 	for (unsigned round = 0; round < 3; round++) {
 		CHECK_EQ(ivshmem_device_peer_vectors(host.device, 7), 0);
 		CHECK_EQ(ivshmem_device_add_vector(host.device, 7), 0);
-		reg_put(DOORBELL, 0x00070001);
-		CHECK_STR(host_effects(), "");
+		CAUSES(reg_put(DOORBELL, 0x00070001), "");
 		CHECK_EQ(ivshmem_device_add_vector(host.device, 7), 1);
-		reg_put(DOORBELL, 0x00070001);
-		CHECK_STR(host_effects(), "ring 7.1");
-		CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
+		CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
+		remove_peer(7);
 		CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), -ENOENT);
-		reg_put(DOORBELL, 0x00070001);
-		CHECK_STR(host_effects(), "");
+		CAUSES(reg_put(DOORBELL, 0x00070001), "");
 	}
-	host_close();
 }
 
 /* Checklist 61. */
@@ -151,8 +128,7 @@ TEST(own_departure)
 	connect_peer(2, 2);
 	CHECK_EQ(ivshmem_device_remove_peer(host.device, 2), -EINVAL);
 	CHECK_EQ(ivshmem_device_peer_vectors(host.device, 2), 2);
-	CHECK_EQ(ivshmem_device_interrupt(host.device, 1), 0);
-	host_close();
+	interrupt(1);
 }
 
 /* Checklist 53, 63. */
@@ -164,11 +140,8 @@ TEST(more_vectors_than_we_have)
 	CHECK_EQ(ivshmem_device_add_vector(host.device, 7), -ENOSPC);
 	CHECK_EQ(ivshmem_device_add_vector(host.device, 2), -ENOSPC);
 	CHECK_EQ(ivshmem_device_peer_vectors(host.device, 7), 2);
-	reg_put(DOORBELL, 0x00070002);
-	CHECK_STR(host_effects(), "");
-	reg_put(DOORBELL, 0x00070001);
-	CHECK_STR(host_effects(), "ring 7.1");
-	host_close();
+	CAUSES(reg_put(DOORBELL, 0x00070002), "");
+	CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
 }
 
 /* Checklist 65, and 89. */
@@ -184,7 +157,6 @@ TEST(all_ids)
 		snprintf(expected, sizeof(expected), "ring %u.0", id);
 		CHECK_STR(host_effects(), expected);
 	}
-	host_close();
 }
 
 /* Checklist 78: from the device's point of view there is no difference. */
@@ -195,11 +167,8 @@ TEST(self_ring)
 	config_put(0x04, 2, COMMAND_ON);
 	entry_open(0);
 	msix_control(0x8000);
-	reg_put(DOORBELL, 0x00020000);
-	CHECK_STR(host_effects(), "ring 2.0");
-	CHECK_EQ(ivshmem_device_interrupt(host.device, 0), 0);
-	CHECK_STR(host_effects(), "send 0 fee00000:40");
-	host_close();
+	CAUSES(reg_put(DOORBELL, 0x00020000), "ring 2.0");
+	CAUSES(interrupt(0), "send 0 fee00000:40");
 }
 
 /* ---- with real eventfds ---------------------------------------------------------------------- */
@@ -254,7 +223,6 @@ TEST(doorbell_on_eventfds)
 	CHECK_EQ(eventfd_count(eventfds[0]), full);
 	close(eventfds[0]);
 	close(eventfds[1]);
-	host_close();
 }
 
 /* ---- triggers -------------------------------------------------------------------------------- */
@@ -263,17 +231,11 @@ TEST(doorbell_on_eventfds)
 TEST(trigger_per_vector)
 {
 	open_doorbell(2, false, true);
-	connect_peer(2, 2);
-	CHECK_STR(host_effects(), "");
-	config_put(0x10, 4, 0xfebf1000);
-	CHECK_STR(host_effects(), "");
-	config_put(0x04, 2, COMMAND_ON);
-	CHECK_STR(host_effects(), "+io febf100c=20000; +io febf100c=20001");
-	connect_peer(7, 2);
-	CHECK_STR(host_effects(), "+io febf100c=70000; +io febf100c=70001");
-	CHECK_EQ(ivshmem_device_add_vector(host.device, 7), -ENOSPC);
-	CHECK_STR(host_effects(), "");
-	host_close();
+	CAUSES(connect_peer(2, 2), "");
+	CAUSES(config_put(0x10, 4, 0xfebf1000), "");
+	CAUSES(config_put(0x04, 2, COMMAND_ON), "+io febf100c=20000; +io febf100c=20001");
+	CAUSES(connect_peer(7, 2), "+io febf100c=70000; +io febf100c=70001");
+	CAUSES(CHECK_EQ(ivshmem_device_add_vector(host.device, 7), -ENOSPC), "");
 }
 
 /* Checklist 80. */
@@ -283,15 +245,14 @@ TEST(triggers_follow_bar0)
 	connect_peer(2, 1);
 	connect_peer(7, 2);
 	config_put(0x04, 2, COMMAND_ON);
-	config_put(0x10, 4, 0xfebf1000);
-	CHECK_STR(host_effects(), "+io febf100c=20000; +io febf100c=70000; +io febf100c=70001");
-	config_put(0x10, 4, 0xfebf2000);
-	CHECK_STR(host_effects(), "-io febf100c=20000; -io febf100c=70001; -io febf100c=70000; "
-				  "+io febf200c=20000; +io febf200c=70000; +io febf200c=70001");
-	config_put(0x04, 2, 0x4);
-	CHECK_STR(host_effects(), "-io febf200c=20000; -io febf200c=70001; -io febf200c=70000");
-	config_put(0x10, 4, 0xfebf3000);
-	CHECK_STR(host_effects(), "");
+	CAUSES(config_put(0x10, 4, 0xfebf1000),
+		"+io febf100c=20000; +io febf100c=70000; +io febf100c=70001");
+	CAUSES(config_put(0x10, 4, 0xfebf2000),
+		"-io febf100c=20000; -io febf100c=70001; -io febf100c=70000; "
+		"+io febf200c=20000; +io febf200c=70000; +io febf200c=70001");
+	CAUSES(config_put(0x04, 2, 0x4),
+		"-io febf200c=20000; -io febf200c=70001; -io febf200c=70000");
+	CAUSES(config_put(0x10, 4, 0xfebf3000), "");
 	config_put(0x04, 2, COMMAND_ON);
 	CHECK_EQ(host.n_triggers, 3);
 	host_effects();
@@ -303,7 +264,6 @@ TEST(triggers_follow_bar0)
 	host_effects();
 	ivshmem_device_reset(host.device);
 	CHECK_EQ(host.n_triggers, 0);
-	host_close();
 }
 
 /* Checklist 81: the host checks that the peer is still there when its triggers go. */
@@ -315,14 +275,10 @@ TEST(departure_removes_triggers)
 	connect_peer(7, 2);
 	connect_peer(8, 1);
 	host_effects();
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
-	CHECK_STR(host_effects(), "-io febf100c=70001; -io febf100c=70000");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), -ENOENT);
-	CHECK_STR(host_effects(), "");
-	connect_peer(7, 1);
-	CHECK_STR(host_effects(), "+io febf100c=70000");
-	host_close();
-	CHECK_STR(host_effects(), "-io febf100c=70000; -io febf100c=80000");
+	CAUSES(remove_peer(7), "-io febf100c=70001; -io febf100c=70000");
+	CAUSES(CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), -ENOENT), "");
+	CAUSES(connect_peer(7, 1), "+io febf100c=70000");
+	CAUSES(host_close(), "-io febf100c=70000; -io febf100c=80000");
 }
 
 /* Checklist 82. */
@@ -332,34 +288,26 @@ TEST(no_room_for_triggers)
 	host.trigger_room = 3;
 	config_put(0x04, 2, COMMAND_ON);
 	config_put(0x10, 4, 0xfebf1000);
-	connect_peer(2, 2);
-	connect_peer(7, 2);
-	CHECK_STR(host_effects(), "+io febf100c=20000; +io febf100c=20001; +io febf100c=70000; "
-				  "+io febf100c=70001; warn");
-	CHECK(strstr(host.warning, "ioeventfd") != NULL);
+	CAUSES(connect_peer(2, 2), "+io febf100c=20000; +io febf100c=20001");
+	CAUSES(connect_peer(7, 2), "+io febf100c=70000; +io febf100c=70001; warn");
+	CHECK_HAS(host.warning, "ioeventfd");
 	/* It rings all the same, and there are neither attempts nor warnings without reason. */
-	reg_put(DOORBELL, 0x00070001);
-	CHECK_STR(host_effects(), "ring 7.1");
-	connect_peer(8, 2);
-	CHECK_STR(host_effects(), "");
+	CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
+	CAUSES(connect_peer(8, 2), "");
 	/* Room: who has to wait gets it. */
 	host.trigger_room = 4;
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 8), 0);
-	CHECK_STR(host_effects(), "");
+	CAUSES(remove_peer(8), "");
 	connect_peer(9, 1);
 	host.trigger_room = 3;
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
-	CHECK_STR(host_effects(), "-io febf100c=70000; +io febf100c=90000");
+	CAUSES(remove_peer(7), "-io febf100c=70000; +io febf100c=90000");
 	/* BAR0 moves: all over again, without another warning */
-	connect_peer(10, 1);
-	CHECK_STR(host_effects(), "+io febf100c=a0000");
+	CAUSES(connect_peer(10, 1), "+io febf100c=a0000");
 	config_put(0x04, 2, 0);
 	CHECK_EQ(host.n_triggers, 0);
 	host_effects();
-	config_put(0x04, 2, COMMAND_ON);
-	CHECK_STR(host_effects(), "+io febf100c=20000; +io febf100c=20001; +io febf100c=90000; "
-				  "+io febf100c=a0000");
-	host_close();
+	CAUSES(config_put(0x04, 2, COMMAND_ON),
+		"+io febf100c=20000; +io febf100c=20001; +io febf100c=90000; "
+		"+io febf100c=a0000");
 }
 
 TEST(ioeventfd_off)
@@ -367,9 +315,7 @@ TEST(ioeventfd_off)
 	open_doorbell(2, false, false);
 	config_put(0x04, 2, COMMAND_ON);
 	config_put(0x10, 4, 0xfebf1000);
-	connect_peer(7, 2);
-	CHECK_STR(host_effects(), "");
-	host_close();
+	CAUSES(connect_peer(7, 2), "");
 }
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -384,7 +330,7 @@ TEST(free_at_any_moment)
 		host_open(&config);
 		if (moment >= 1) {
 			CHECK_EQ(ivshmem_device_set_id(host.device, 2), 0);
-			CHECK_EQ(ivshmem_device_set_memory(host.device, NULL, 1 << 20, NULL), 0);
+			give_memory();
 			connect_peer(2, 2);
 			connect_peer(7, 2);
 		}
@@ -401,15 +347,14 @@ TEST(free_at_any_moment)
 			CHECK(host.attached[0]);
 		}
 		if (moment >= 4)
-			CHECK_EQ(ivshmem_device_interrupt(host.device, 1), 0);
+			interrupt(1);
 		if (moment >= 5) {
 			msix_control(0);
 			reg_put(0, 1);
 			reg_put(4, 1);
 			CHECK(host.intx);
-			CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
+			remove_peer(7);
 		}
-		host_close();
 	}
 	CHECK(ivshmem_device_free(NULL) == NULL);
 }
