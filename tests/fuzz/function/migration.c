@@ -33,11 +33,6 @@ enum step {
 	N_STEPS
 };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 static struct ivshmem_device *device;
 static uint8_t *memory;
 static struct migration migration;
@@ -55,23 +50,20 @@ static bool refused, touched;
 static uint8_t expected[STREAM_SIZE];
 static size_t n_read;
 
-/* ---- input ------------------------------------------------------------------------------------ */
+static struct fuzz_input input;
 
 static unsigned
-take(struct input *input)
+take(void)
 {
-	if (input->size == 0)
-		return 0;
-	input->size--;
-	return *input->data++;
+	return (unsigned)fuzz_take(&input, 1);
 }
 
 static unsigned
-take_16(struct input *input)
+take_16(void)
 {
-	unsigned low = take(input);
+	unsigned low = take();
 
-	return low | take(input) << 8;
+	return low | take() << 8;
 }
 
 /* ---- the device ------------------------------------------------------------------------------- */
@@ -248,41 +240,41 @@ step_read(size_t size)
 }
 
 static void
-step(struct input *input)
+step(void)
 {
 	unsigned size, where;
 	uint8_t value;
 
-	switch ((enum step)(take(input) % N_STEPS)) {
+	switch ((enum step)(take() % N_STEPS)) {
 	case STEP_STATE:
-		step_state(take(input));
+		step_state(take());
 		break;
 	case STEP_WRITE:
-		size = take_16(input);
-		if (size > input->size)
-			size = (unsigned)input->size;
-		step_write(input->data, size);
-		input->data += size;
-		input->size -= size;
+		size = take_16();
+		if (size > input.size)
+			size = (unsigned)input.size;
+		step_write(input.data, size);
+		input.data += size;
+		input.size -= size;
 		break;
 	case STEP_WRITE_GOOD:
-		step_write_good(take_16(input), 0, 0);
+		step_write_good(take_16(), 0, 0);
 		break;
 	case STEP_WRITE_BENT:
-		size = take_16(input);
-		where = take_16(input);
-		step_write_good(size, where, (uint8_t)take(input));
+		size = take_16();
+		where = take_16();
+		step_write_good(size, where, (uint8_t)take());
 		break;
 	case STEP_READ:
-		step_read(take_16(input));
+		step_read(take_16());
 		break;
 	case STEP_INTERRUPT:
-		ivshmem_device_interrupt(device, take(input));
+		ivshmem_device_interrupt(device, take());
 		touched = true;
 		break;
 	case STEP_CONFIG:
-		where = take(input);
-		value = (uint8_t)take(input);
+		where = take();
+		value = (uint8_t)take();
 		ivshmem_device_config_write(device, where, &value, 1);
 		touched = true;
 		break;
@@ -298,13 +290,12 @@ step(struct input *input)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct input input = {data, size};
-
-	start(take(&input));
+	input = (struct fuzz_input){data, size};
+	start(take());
 	refused = touched = false;
 	n_written = n_read = 0;
 	while (input.size > 0) {
-		step(&input);
+		step();
 		DEMAND(migration.state <= MIGRATION_RESUMING ||
 			migration.state == MIGRATION_PRE_COPY);
 		DEMAND(migration_is_running(&migration) ==

@@ -11,19 +11,17 @@
  */
 
 #include "device_naive.h"
+
+#include <checked_host.h>
 #include <random.h>
 #include <test.h>
-
-#include <ivshmem/abi.h>
-#include <ivshmem/device.h>
 
 #include <errno.h>
 #include <string.h>
 
-#define STEPS        1500
-#define MAX_TRIGGERS 4096
-#define MAX_MEMORY   (1 << 16)
-#define STATE_SIZE   8192
+#define STEPS      1500
+#define MAX_MEMORY (1 << 16)
+#define STATE_SIZE 8192
 
 static struct naive naive;
 static struct ivshmem_device *device;
@@ -43,14 +41,8 @@ static enum ivshmem_device_format saved_format;
 static struct {
 	bool refuses_irqfd, refuses_messages;
 	unsigned trigger_room;
-
-	uint64_t mapped_at;
-	bool intx;
-	struct ivshmem_device_ioeventfd triggers[MAX_TRIGGERS];
-	unsigned n_triggers;
-	bool attached[NAIVE_VECTORS];
-	struct ivshmem_device_message messages[NAIVE_VECTORS];
-	bool waiting[NAIVE_VECTORS]; /* own eventfds that are not 0 */
+	struct ivshmem_device_message messages[NAIVE_VECTORS]; /* of those that are attached */
+	bool waiting[NAIVE_VECTORS];                           /* own eventfds that are not 0 */
 
 	/* of the current step */
 	unsigned sent[NAIVE_VECTORS];
@@ -72,39 +64,10 @@ own_vectors(void)
 	return naive.id < 0 ? 0 : naive_vectors_of(&naive, (uint16_t)naive.id);
 }
 
+/* Whatever is sent is what the table says now, and may be sent. */
 static int
-map_memory(struct ivshmem_device *source, uint64_t address, uint64_t size, void *data)
+send_message(const struct ivshmem_device_message *message)
 {
-	CHECK(source == device && data == &host);
-	CHECK_EQ(host.mapped_at, 0);
-	CHECK_EQ(size, naive.memory_size);
-	host.mapped_at = address;
-	return 0;
-}
-
-static void
-unmap_memory(struct ivshmem_device *source, uint64_t address, uint64_t size, void *data)
-{
-	CHECK(source == device && data == &host);
-	CHECK_EQ(host.mapped_at, address);
-	CHECK_EQ(size, naive.memory_size);
-	host.mapped_at = 0;
-}
-
-static void
-set_intx(struct ivshmem_device *source, bool level, void *data)
-{
-	CHECK(source == device && data == &host);
-	CHECK(level != host.intx);
-	host.intx = level;
-}
-
-static int
-send_message(
-	struct ivshmem_device *source, const struct ivshmem_device_message *message, void *data)
-{
-	CHECK(source == device && data == &host);
-	/* whatever is sent is what the table says now, and may be sent */
 	CHECK(naive_open(&naive, message->vector));
 	CHECK_EQ(message->address, naive_address(&naive, message->vector));
 	CHECK_EQ(message->data, naive_data(&naive, message->vector));
@@ -115,91 +78,58 @@ send_message(
 }
 
 static void
-ring(struct ivshmem_device *source, uint16_t peer, unsigned vector, void *data)
+ring(const struct host_request *request)
 {
-	CHECK(source == device && data == &host);
 	CHECK(!host.rang);
 	host.rang = true;
-	host.rang_peer = peer;
-	host.rang_vector = vector;
-}
-
-/* Those that match a value are of the register, the others of the words. */
-static unsigned
-trigger_find(const struct ivshmem_device_ioeventfd *wanted)
-{
-	for (unsigned i = 0; i < host.n_triggers; i++)
-		if (host.triggers[i].peer == wanted->peer &&
-			host.triggers[i].vector == wanted->vector &&
-			host.triggers[i].match == wanted->match)
-			return i;
-	return host.n_triggers;
-}
-
-static int
-add_ioeventfd(
-	struct ivshmem_device *source, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
-{
-	CHECK(source == device && data == &host);
-	CHECK_EQ(trigger_find(ioeventfd), host.n_triggers);
-	if (host.n_triggers == host.trigger_room)
-		return -ENOSPC;
-	CHECK(host.n_triggers < MAX_TRIGGERS);
-	host.triggers[host.n_triggers++] = *ioeventfd;
-	return 0;
-}
-
-static void
-remove_ioeventfd(
-	struct ivshmem_device *source, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
-{
-	unsigned i = trigger_find(ioeventfd);
-
-	CHECK(source == device && data == &host);
-	CHECK(i < host.n_triggers);
-	CHECK_MEM(&host.triggers[i].address, &ioeventfd->address, sizeof(ioeventfd->address));
-	CHECK_EQ(host.triggers[i].datamatch, ioeventfd->datamatch);
-	/* Its peer is not gone yet. */
-	CHECK(ioeventfd->vector < naive_vectors_of(&naive, ioeventfd->peer));
-	host.triggers[i] = host.triggers[--host.n_triggers];
-}
-
-static int
-attach_irqfd(
-	struct ivshmem_device *source, const struct ivshmem_device_message *message, void *data)
-{
-	unsigned vector = message->vector;
-
-	CHECK(source == device && data == &host);
-	CHECK(vector < naive.vectors && !host.attached[vector]);
-	if (host.refuses_irqfd)
-		return -ENOSPC;
-	host.attached[vector] = true;
-	host.messages[vector] = *message;
-	if (host.waiting[vector])
-		deliver(message);
-	host.waiting[vector] = false;
-	return 0;
-}
-
-static void
-detach_irqfd(struct ivshmem_device *source, unsigned vector, void *data)
-{
-	CHECK(source == device && data == &host);
-	CHECK(vector < naive.vectors && host.attached[vector]);
-	host.attached[vector] = false;
+	host.rang_peer = request->peer;
+	host.rang_vector = request->vector;
 }
 
 static bool
-take_ring(struct ivshmem_device *source, unsigned vector, void *data)
+take_ring(unsigned vector)
 {
 	bool waiting = host.waiting[vector];
 
-	CHECK(source == device && data == &host);
-	CHECK(vector < own_vectors());
-	CHECK(!host.attached[vector]);
 	host.waiting[vector] = false;
 	return waiting;
+}
+
+static int
+attach(const struct ivshmem_device_message *message)
+{
+	if (host.refuses_irqfd)
+		return -ENOSPC;
+	host.messages[message->vector] = *message;
+	if (take_ring(message->vector))
+		deliver(message);
+	return 0;
+}
+
+static int
+answer(const struct host_request *request)
+{
+	switch (request->type) {
+	case HOST_SEND:
+		return send_message(request->message);
+	case HOST_RING:
+		ring(request);
+		return 0;
+	case HOST_ADD:
+		return in_force.n_ioeventfds == host.trigger_room ? -ENOSPC : 0;
+	case HOST_ATTACH:
+		return attach(request->message);
+	case HOST_TAKE:
+		return take_ring(request->vector);
+	case HOST_MAP:
+	case HOST_UNMAP:
+	case HOST_INTX:
+	case HOST_REMOVE:
+	case HOST_DETACH:
+	case HOST_LOG:
+		return 0;
+	}
+	return 0;
 }
 
 /* The host's loop comes round to the eventfds it watches. */
@@ -207,7 +137,7 @@ static void
 host_loop(void)
 {
 	for (unsigned i = 0; i < own_vectors(); i++) {
-		if (!host.waiting[i] || host.attached[i])
+		if (!host.waiting[i] || in_force.attached[i])
 			continue;
 		host.waiting[i] = false;
 		CHECK_EQ(ivshmem_device_interrupt(device, i), 0);
@@ -246,9 +176,9 @@ static void
 compare_triggers(void)
 {
 	/* None is there twice (the host looked), and there are as many as there should be. */
-	CHECK_EQ(host.n_triggers, expected_triggers());
-	for (unsigned i = 0; i < host.n_triggers; i++) {
-		const struct ivshmem_device_ioeventfd *trigger = &host.triggers[i];
+	CHECK_EQ(in_force.n_ioeventfds, expected_triggers());
+	for (unsigned i = 0; i < in_force.n_ioeventfds; i++) {
+		const struct ivshmem_device_ioeventfd *trigger = &in_force.ioeventfds[i];
 
 		CHECK_EQ(trigger->width, 4);
 		if (trigger->match) {
@@ -270,9 +200,9 @@ compare_vectors(void)
 		bool attach = ops.attach_irqfd && !naive.host_msix && i < own_vectors() &&
 			      naive_open(&naive, i);
 
-		if (host.attached[i] || !host.refuses_irqfd)
-			CHECK_EQ(host.attached[i], attach);
-		if (host.attached[i]) {
+		if (in_force.attached[i] || !host.refuses_irqfd)
+			CHECK_EQ(in_force.attached[i], attach);
+		if (in_force.attached[i]) {
 			CHECK_EQ(host.messages[i].address, naive_address(&naive, i));
 			CHECK_EQ(host.messages[i].data, naive_data(&naive, i));
 			CHECK_EQ(host.messages[i].vector, i);
@@ -286,8 +216,8 @@ static void
 compare(void)
 {
 	naive_settle(&naive);
-	CHECK_EQ(host.mapped_at, naive_memory_at(&naive));
-	CHECK_EQ(host.intx, naive_intx(&naive));
+	CHECK_EQ(in_force.mapped_at, naive_memory_at(&naive));
+	CHECK_EQ(in_force.intx, naive_intx(&naive));
 	CHECK_EQ(ivshmem_device_intx(device), naive_intx(&naive));
 	compare_triggers();
 	if (naive_has_table(&naive))
@@ -461,7 +391,7 @@ step_ring(struct random_source *source)
 		return;
 	}
 	vector = random_below(source, n);
-	if (host.attached[vector]) {
+	if (in_force.attached[vector]) {
 		deliver(&host.messages[vector]);
 		naive.sent[vector]++;
 		return;
@@ -576,9 +506,7 @@ step_load(struct random_source *source)
 	compare();
 	if (random_below(source, 2)) {
 		device = ivshmem_device_free(device);
-		CHECK(host.mapped_at == 0 && !host.intx && host.n_triggers == 0);
-		for (unsigned i = 0; i < NAIVE_VECTORS; i++)
-			CHECK(!host.attached[i]);
+		checked_host_empty();
 		create();
 		for (unsigned i = 0; i < naive.n_announced; i++)
 			CHECK(ivshmem_device_add_vector(device, naive.announced[i]) >= 0);
@@ -658,18 +586,13 @@ set_up(struct random_source *source)
 	naive_init(&naive);
 
 	host.refuses_irqfd = random_below(source, 4) == 0;
-	host.trigger_room = random_below(source, 2) ? MAX_TRIGGERS : random_below(source, 12);
-	ops = (struct ivshmem_device_ops){.struct_size = sizeof(ops),
-		.map_memory = map_memory,
-		.unmap_memory = unmap_memory,
-		.set_intx = set_intx,
-		.send_message = send_message,
-		.ring = ring,
-		.add_ioeventfd = add_ioeventfd,
-		.remove_ioeventfd = remove_ioeventfd,
-		.attach_irqfd = irqfd ? attach_irqfd : NULL,
-		.detach_irqfd = irqfd ? detach_irqfd : NULL,
-		.take_ring = take ? take_ring : NULL};
+	host.trigger_room = random_below(source, 2) ? IN_FORCE_TRIGGERS : random_below(source, 12);
+	ops = checked_ops;
+	if (!irqfd)
+		ops.attach_irqfd = NULL;
+	if (!take)
+		ops.take_ring = NULL;
+	checked_host_init(answer);
 
 	ivshmem_device_config_init(&config, sizeof(config), naive.revision);
 	config.server = naive.server;
@@ -682,7 +605,7 @@ set_up(struct random_source *source)
 	config.legacy_doorbell = naive.legacy;
 	config.doorbell_bar = naive.words;
 	config.ops = &ops;
-	config.data = &host;
+	config.data = &in_force;
 	create();
 }
 
@@ -697,9 +620,7 @@ device_sequence(struct random_source *source)
 		compare();
 	}
 	device = ivshmem_device_free(device);
-	CHECK(host.mapped_at == 0 && !host.intx && host.n_triggers == 0);
-	for (unsigned i = 0; i < NAIVE_VECTORS; i++)
-		CHECK(!host.attached[i]);
+	checked_host_empty();
 }
 
 TEST_WITH(device_against_naive_device, .timeout_s = 600)

@@ -29,181 +29,65 @@ note(const char *format, ...)
 	va_end(args);
 }
 
-static int
-map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(!host.mapped);
-	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
-	note("map %" PRIx64, address);
-	if (host.refuse_map)
-		return -ENOSPC;
-	host.mapped = true;
-	return 0;
-}
-
 static void
-unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+note_message(const char *what, const struct ivshmem_device_message *message)
 {
-	CHECK(data == &host && device);
-	CHECK(host.mapped);
-	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
-	host.mapped = false;
-	note("unmap %" PRIx64, address);
-}
-
-static void
-set_intx(struct ivshmem_device *device, bool level, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(level != host.intx);
-	host.intx = level;
-	note("intx %d", level);
-}
-
-static int
-send_message(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	CHECK(data == &host && device);
-	note("send %u %" PRIx64 ":%x", message->vector, message->address, message->data);
-	return host.refuse_messages ? -EAGAIN : 0;
-}
-
-static void
-ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
-{
-	CHECK(data == &host);
-	CHECK(vector < ivshmem_device_peer_vectors(device, peer));
-	note("ring %u.%u", peer, vector);
-}
-
-static unsigned
-trigger_find(const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	unsigned i = 0;
-
-	while (i < host.n_triggers && (host.triggers[i].address != ioeventfd->address ||
-					      host.triggers[i].match != ioeventfd->match ||
-					      host.triggers[i].datamatch != ioeventfd->datamatch))
-		i++;
-	return i;
-}
-
-/* Where its doorbell is, according to this trigger. */
-static uint64_t
-trigger_base(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	unsigned words = 1u << ivshmem_device_doorbell_shift(device);
-
-	if (ioeventfd->match)
-		return ioeventfd->address;
-	CHECK(ioeventfd->vector < words);
-	return ioeventfd->address - (ioeventfd->peer * UINT64_C(4) * words + ioeventfd->vector * 4);
-}
-
-static void
-trigger_check(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	uint32_t value = ((uint32_t)ioeventfd->peer << 16) | ioeventfd->vector;
-
-	CHECK_EQ(ioeventfd->width, 4);
-	CHECK_EQ(ioeventfd->datamatch, ioeventfd->match ? value : 0);
-	/* The peer is still there: triggers go first. */
-	CHECK(ioeventfd->vector < ivshmem_device_peer_vectors(device, ioeventfd->peer));
+	note("%s %u %" PRIx64 ":%x", what, message->vector, message->address, message->data);
 }
 
 /* As text: an address, and the value that it matches. */
 static void
-note_trigger(char sign, const struct ivshmem_device_ioeventfd *ioeventfd)
+note_ioeventfd(const char *what, const struct ivshmem_device_ioeventfd *ioeventfd)
 {
 	if (ioeventfd->match)
-		note("%cio %" PRIx64 "=%x", sign, ioeventfd->address, ioeventfd->datamatch);
+		note("%s %" PRIx64 "=%x", what, ioeventfd->address, ioeventfd->datamatch);
 	else
-		note("%cio %" PRIx64, sign, ioeventfd->address);
+		note("%s %" PRIx64, what, ioeventfd->address);
 }
 
 static int
-add_ioeventfd(
-	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
+answer(const struct host_request *request)
 {
-	bool match = ioeventfd->match;
+	bool waiting;
 
-	CHECK(data == &host);
-	trigger_check(device, ioeventfd);
-	CHECK_EQ(trigger_find(ioeventfd), host.n_triggers);
-	note_trigger('+', ioeventfd);
-	if (host.n_triggers == host.trigger_room)
-		return -ENOSPC;
-	CHECK(host.n_bases[match] == 0 || host.bases[match] == trigger_base(device, ioeventfd));
-	host.bases[match] = trigger_base(device, ioeventfd);
-	host.n_bases[match]++;
-	CHECK(host.n_triggers < HOST_TRIGGERS);
-	host.triggers[host.n_triggers++] = *ioeventfd;
+	switch (request->type) {
+	case HOST_MAP:
+		note("map %" PRIx64, request->address);
+		return host.refuse_map ? -ENOSPC : 0;
+	case HOST_UNMAP:
+		note("unmap %" PRIx64, request->address);
+		return 0;
+	case HOST_INTX:
+		note("intx %d", request->level);
+		return 0;
+	case HOST_SEND:
+		note_message("send", request->message);
+		return host.refuse_messages ? -EAGAIN : 0;
+	case HOST_RING:
+		note("ring %u.%u", request->peer, request->vector);
+		return 0;
+	case HOST_ADD:
+		note_ioeventfd("+io", request->ioeventfd);
+		return in_force.n_ioeventfds == host.trigger_room ? -ENOSPC : 0;
+	case HOST_REMOVE:
+		note_ioeventfd("-io", request->ioeventfd);
+		return 0;
+	case HOST_ATTACH:
+		note_message("+irq", request->message);
+		return host.refuse_irqfd ? -EOPNOTSUPP : 0;
+	case HOST_DETACH:
+		note("-irq %u", request->vector);
+		return 0;
+	case HOST_TAKE:
+		waiting = host.waiting[request->vector];
+		host.waiting[request->vector] = false;
+		return waiting;
+	case HOST_LOG:
+		snprintf(host.warning, sizeof(host.warning), "%s", request->text);
+		note("warn");
+		return 0;
+	}
 	return 0;
-}
-
-static void
-remove_ioeventfd(
-	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
-{
-	unsigned i = trigger_find(ioeventfd);
-
-	CHECK(data == &host);
-	trigger_check(device, ioeventfd);
-	CHECK(i < host.n_triggers);
-	host.triggers[i] = host.triggers[--host.n_triggers];
-	host.n_bases[ioeventfd->match]--;
-	note_trigger('-', ioeventfd);
-}
-
-static int
-attach_irqfd(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	unsigned vector = message->vector;
-
-	CHECK(data == &host && device);
-	CHECK(vector < HOST_VECTORS);
-	CHECK(!host.attached[vector]);
-	note("+irq %u %" PRIx64 ":%x", vector, message->address, message->data);
-	if (host.refuse_irqfd)
-		return -EOPNOTSUPP;
-	host.attached[vector] = true;
-	return 0;
-}
-
-static void
-detach_irqfd(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(vector < HOST_VECTORS);
-	CHECK(host.attached[vector]);
-	host.attached[vector] = false;
-	note("-irq %u", vector);
-}
-
-static bool
-take_ring(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	bool waiting = host.waiting[vector];
-
-	CHECK(data == &host);
-	CHECK(ivshmem_device_id(device) >= 0);
-	CHECK(vector < ivshmem_device_peer_vectors(device, (uint16_t)ivshmem_device_id(device)));
-	CHECK(!host.attached[vector]);
-	host.waiting[vector] = false;
-	return waiting;
-}
-
-static void
-log_message(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message,
-	void *data)
-{
-	CHECK(data == &host && device);
-	CHECK_EQ(level, IVSHMEM_LOG_WARNING);
-	snprintf(host.warning, sizeof(host.warning), "%s", message);
-	note("warn");
 }
 
 struct ivshmem_device_config
@@ -213,19 +97,7 @@ host_config(unsigned revision, bool server, unsigned vectors)
 
 	if (host.device)
 		host_close();
-	host = (struct host){.trigger_room = HOST_TRIGGERS,
-		.ops = {.struct_size = sizeof(host.ops),
-			.map_memory = map_memory,
-			.unmap_memory = unmap_memory,
-			.set_intx = set_intx,
-			.send_message = send_message,
-			.ring = ring,
-			.add_ioeventfd = add_ioeventfd,
-			.remove_ioeventfd = remove_ioeventfd,
-			.attach_irqfd = attach_irqfd,
-			.detach_irqfd = detach_irqfd,
-			.take_ring = take_ring,
-			.log = log_message}};
+	host = (struct host){.ops = checked_ops, .trigger_room = IN_FORCE_TRIGGERS};
 	memset(memory, 0, sizeof(memory));
 	ivshmem_device_config_init(&config, sizeof(config), revision);
 	config.server = server;
@@ -233,7 +105,7 @@ host_config(unsigned revision, bool server, unsigned vectors)
 	config.memory_size = sizeof(memory);
 	config.ioeventfd = false;
 	config.ops = &host.ops;
-	config.data = &host;
+	config.data = &in_force;
 	return config;
 }
 
@@ -245,7 +117,8 @@ host_open(const struct ivshmem_device_config *config)
 
 	if (host.device)
 		host_close();
-	host = (struct host){.ops = host.ops, .trigger_room = HOST_TRIGGERS};
+	host = (struct host){.ops = host.ops, .trigger_room = IN_FORCE_TRIGGERS};
+	checked_host_init(answer);
 	r = ivshmem_device_new(&host.device, config, &error);
 	if (r < 0)
 		FAIL("ivshmem_device_new: %d %s", r, error.message);
@@ -270,10 +143,7 @@ host_close(void)
 {
 	host.device = ivshmem_device_free(host.device);
 	CHECK(host.device == NULL);
-	CHECK(!host.mapped && !host.intx);
-	CHECK_EQ(host.n_triggers, 0);
-	for (unsigned i = 0; i < HOST_VECTORS; i++)
-		CHECK(!host.attached[i]);
+	checked_host_empty();
 }
 
 void

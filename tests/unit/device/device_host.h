@@ -2,37 +2,21 @@
 #ifndef UNIT_DEVICE_HOST_H
 #define UNIT_DEVICE_HOST_H
 
-/*
- * A host for the device model: it writes down what it is asked to do, as text, and says no when it
- * is told to. It also checks what must be true of every single request: nothing is added twice,
- * nothing removed that is not there, no trigger or irqfd for a peer or vector nobody announced.
- */
+/* A checked host that writes down what it is asked to do, as text, and says no when it is told to. */
 
-#include <ivshmem/abi.h>
-#include <ivshmem/device.h>
+#include <checked_host.h>
 #include <test.h>
-
-#define HOST_VECTORS  IVSHMEM_MAX_VECTORS
-#define HOST_TRIGGERS 8192
 
 struct host {
 	struct ivshmem_device *device;
 	struct ivshmem_device_ops ops; /* change before host_open() */
 
 	bool refuse_map, refuse_messages, refuse_irqfd;
-	unsigned trigger_room;      /* how many triggers it takes */
-	bool waiting[HOST_VECTORS]; /* own eventfds with rings nobody has seen */
+	unsigned trigger_room;             /* how many ioeventfds it takes */
+	bool waiting[IVSHMEM_MAX_VECTORS]; /* own eventfds with rings nobody has seen */
 
 	char effects[65536];
 	char warning[512];
-
-	/* what is in force */
-	bool mapped, intx, attached[HOST_VECTORS];
-	struct ivshmem_device_ioeventfd triggers[HOST_TRIGGERS];
-	unsigned n_triggers;
-	/* Of the triggers without and with match: how many, and where their doorbell is. */
-	unsigned n_bases[2];
-	uint64_t bases[2];
 };
 
 extern struct host host;

@@ -94,11 +94,11 @@ TEST(doorbell_vector_is_8_bits)
 	config_put(0x10, 4, 0xfebf1000);
 	config_put(0x04, 2, COMMAND_ON);
 	connect_peer(7, 258);
-	CHECK_EQ(host.n_triggers, 256);
+	CHECK_EQ(in_force.n_ioeventfds, 256);
 	host_effects();
 	CAUSES(reg_put(DOORBELL, 0x00070101), "ring 7.1");
 	remove_peer(7);
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
 /* ---- peers come and go ----------------------------------------------------------------------- */
@@ -254,16 +254,16 @@ TEST(triggers_follow_bar0)
 		"-io febf200c=20000; -io febf200c=70001; -io febf200c=70000");
 	CAUSES(config_put(0x10, 4, 0xfebf3000), "");
 	config_put(0x04, 2, COMMAND_ON);
-	CHECK_EQ(host.n_triggers, 3);
+	CHECK_EQ(in_force.n_ioeventfds, 3);
 	host_effects();
 	/* sizing with decoding on */
 	config_put(0x10, 4, 0xffffffff);
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 	config_put(0x10, 4, 0xfebf3000);
-	CHECK_EQ(host.n_triggers, 3);
+	CHECK_EQ(in_force.n_ioeventfds, 3);
 	host_effects();
 	ivshmem_device_reset(host.device);
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
 /* Checklist 81: the host checks that the peer is still there when its triggers go. */
@@ -303,7 +303,7 @@ TEST(no_room_for_triggers)
 	/* BAR0 moves: all over again, without another warning */
 	CAUSES(connect_peer(10, 1), "+io febf100c=a0000");
 	config_put(0x04, 2, 0);
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 	host_effects();
 	CAUSES(config_put(0x04, 2, COMMAND_ON),
 		"+io febf100c=20000; +io febf100c=20001; +io febf100c=90000; "
@@ -338,13 +338,13 @@ TEST(free_at_any_moment)
 			config_put(0x10, 4, 0xfebf1000);
 			config_put(0x18, 4, 0xe0000000);
 			config_put(0x04, 2, COMMAND_ON);
-			CHECK(host.mapped);
-			CHECK_EQ(host.n_triggers, 4);
+			CHECK(in_force.mapped_at);
+			CHECK_EQ(in_force.n_ioeventfds, 4);
 		}
 		if (moment >= 3) {
 			entry_open(0);
 			msix_control(0x8000);
-			CHECK(host.attached[0]);
+			CHECK(in_force.attached[0]);
 		}
 		if (moment >= 4)
 			interrupt(1);
@@ -352,7 +352,7 @@ TEST(free_at_any_moment)
 			msix_control(0);
 			reg_put(0, 1);
 			reg_put(4, 1);
-			CHECK(host.intx);
+			CHECK(in_force.intx);
 			remove_peer(7);
 		}
 	}

@@ -128,8 +128,8 @@ TEST(bytes_of_2010)
 			CHECK_EQ(saved[at + i], i == 0x06 ? (msi ? 0x10 : 0) : config_get(i, 1));
 		at += 256;
 		/* INTA: only the ring set a bit that the mask has */
-		CHECK_EQ(host.intx, !msi);
-		CHECK_EQ(be32(at), host.intx);
+		CHECK_EQ(in_force.intx, !msi);
+		CHECK_EQ(be32(at), in_force.intx);
 		CHECK_EQ(be32(at + 4), 0);
 		CHECK_EQ(be32(at + 12), 0);
 		at += 16;
@@ -178,7 +178,7 @@ TEST(restored_device_is_the_same)
 		give_memory();
 		memcpy(saved, first, saved_size);
 		load(format);
-		CHECK(host.mapped);
+		CHECK(in_force.mapped_at);
 		for (unsigned i = 0; i < 256; i++)
 			CHECK_EQ(config_get(i, 1), space[i]);
 		CHECK_EQ(reg_get(8), config.id);
@@ -197,17 +197,17 @@ TEST(restored_device_is_the_same)
 			/* whatever was in the registers before */
 			reg_put(0, 1);
 			reg_put(4, 1);
-			CHECK(host.intx);
+			CHECK(in_force.intx);
 			load(format);
-			CHECK(!host.intx);
+			CHECK(!in_force.intx);
 			CHECK_EQ(reg_get(0), 0);
 			CHECK_EQ(reg_get(4), 0);
 		}
 		if (which == 2 || which == 3) {
-			CHECK(host.intx);
+			CHECK(in_force.intx);
 			CHECK_EQ(reg_get(0), 0x01020305);
 			CHECK_EQ(reg_get(4), 0xf0f0f0f1);
-			CHECK(!host.intx);
+			CHECK(!in_force.intx);
 		}
 	}
 }

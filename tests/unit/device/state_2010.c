@@ -93,9 +93,9 @@ TEST(plain)
 	write_stream(0x3, 0);
 	reg_put(0, 3);
 	reg_put(4, 1);
-	CHECK(host.intx);
+	CHECK(in_force.intx);
 	load_bytes(276);
-	CHECK(host.mapped && !host.intx);
+	CHECK(in_force.mapped_at && !in_force.intx);
 	CHECK_EQ(reg_get(0), 0);
 	CHECK_EQ(reg_get(4), 0);
 	save_again();
@@ -111,7 +111,7 @@ TEST(without_msi)
 		put_be32(REST, 5);
 		put_be32(REST + 4, 4);
 		load_bytes(284);
-		CHECK(host.mapped && host.intx);
+		CHECK(in_force.mapped_at && in_force.intx);
 		save_again();
 		CHECK_EQ(reg_get(0), 4);
 		CHECK_EQ(reg_get(4), 5);
@@ -148,7 +148,7 @@ TEST(request_while_the_pin_is_disabled)
 		config_put(0x04, 2, 0x402);
 		reg_put(0, 1);
 		reg_put(4, 1);
-		CHECK(!host.intx);
+		CHECK(!in_force.intx);
 		CHECK_EQ(config_get(0x06, 2), 0x0008);
 		save(format);
 		if (old) {
@@ -160,10 +160,10 @@ TEST(request_while_the_pin_is_disabled)
 
 		open_device(true, false);
 		load(format);
-		CHECK(!host.intx);
+		CHECK(!in_force.intx);
 		CHECK_EQ(config_get(0x06, 2), 0x0008);
 		config_put(0x04, 2, 0x002);
-		CHECK(host.intx);
+		CHECK(in_force.intx);
 	}
 }
 
@@ -176,12 +176,12 @@ TEST(request_and_status_of_a_stream)
 		put(0x06, 0x0008, 2);
 		put_be32(PINS, level);
 		load_bytes(284);
-		CHECK(!host.intx);
+		CHECK(!in_force.intx);
 		CHECK_EQ(config_get(0x06, 2), 0);
 		put_be32(REST, 1);
 		put_be32(REST + 4, 1);
 		load_bytes(284);
-		CHECK(host.intx);
+		CHECK(in_force.intx);
 		CHECK_EQ(config_get(0x06, 2), 0x0008);
 	}
 }

@@ -246,9 +246,9 @@ TEST(legacy_doorbell_is_the_registers)
 	CAUSES(word_put((7 * 512 + 256) * 4, 4, 1), "ring 7.256");
 	config_put(0x10, 4, 0xfebf1000);
 	config_put(0x04, 2, COMMAND_ON);
-	CHECK_EQ(host.n_triggers, 256);
+	CHECK_EQ(in_force.n_ioeventfds, 256);
 	place(0xf0000000);
-	CHECK_EQ(host.n_triggers, 256 + 300);
+	CHECK_EQ(in_force.n_ioeventfds, 256 + 300);
 }
 
 /* ---- triggers -------------------------------------------------------------------------------- */
@@ -267,7 +267,7 @@ TEST(a_trigger_for_each_word)
 	CAUSES(remove_peer(7), "-io f0000003c; -io f00000038; "
 			       "-io febf100c=70001; -io febf100c=70000");
 	host_close();
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
 TEST(triggers_follow_bar4)
@@ -284,19 +284,19 @@ TEST(triggers_follow_bar4)
 	/* sizing */
 	config_put(WORD, 4, 0xffffffff);
 	config_put(WORD + 4, 4, 0xffffffff);
-	CHECK_EQ(host.n_triggers, 1);
+	CHECK_EQ(in_force.n_ioeventfds, 1);
 	host_effects();
 	config_put(WORD, 4, 0xf1000000);
 	config_put(WORD + 4, 4, 0);
-	CHECK_EQ(host.n_triggers, 2);
+	CHECK_EQ(in_force.n_ioeventfds, 2);
 	host_effects();
 	/* Moving one does not touch the other. */
 	CAUSES(config_put(0x10, 4, 0xfebf2000), "-io febf100c=70000; +io febf200c=70000");
 	CAUSES(config_put(0x04, 2, 0x4), "-io f100001c; -io febf200c=70000");
 	config_put(0x04, 2, COMMAND_ON);
-	CHECK_EQ(host.n_triggers, 2);
+	CHECK_EQ(in_force.n_ioeventfds, 2);
 	ivshmem_device_reset(host.device);
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
 TEST(no_triggers_wanted)
