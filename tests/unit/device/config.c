@@ -9,11 +9,10 @@
 static void
 open_kind(unsigned revision, bool server, unsigned vectors, uint64_t size)
 {
-	struct ivshmem_device_config config = host_config(revision, server, vectors);
-
-	config.id = 0;
-	config.memory_size = size;
-	host_open(&config);
+	host_config(revision, server, vectors);
+	host.config.id = 0;
+	host.config.memory_size = size;
+	host_open();
 }
 
 static uint32_t
@@ -109,11 +108,13 @@ TEST(absent_bars_are_zero)
 		CHECK_EQ(ivshmem_device_bar_size(host.device, bar), 0);
 }
 
-/* Checklist 5. */
+/* Checklist 5: no server, or revision 0 with msi=off. */
 TEST(no_interrupts_no_capability)
 {
-	for (unsigned revision = 0; revision <= 1; revision++) {
-		host_open_simple(revision, false, 1);
+	for (unsigned which = 0; which < 3; which++) {
+		host_config(which % 2, which == 2, 4);
+		host.config.msi = which != 2;
+		host_open();
 		CHECK_EQ(config_get(0x06, 2), 0);
 		CHECK_EQ(config_get(0x34, 1), 0);
 		CHECK_EQ(size_dword(0x14), 0);
@@ -123,18 +124,6 @@ TEST(no_interrupts_no_capability)
 		CHECK_EQ(bar_read(1, 0, 4), 0xffffffff);
 		bar_write(1, 0, 4, 1);
 	}
-}
-
-TEST(revision_0_without_msi_has_no_capability)
-{
-	struct ivshmem_device_config config = host_config(0, true, 4);
-
-	config.msi = false;
-	host_open(&config);
-	CHECK_EQ(config_get(0x06, 2), 0);
-	CHECK_EQ(config_get(0x34, 1), 0);
-	CHECK_EQ(size_dword(0x14), 0);
-	CHECK_EQ(config_get(0x3d, 1), 1);
 }
 
 /* Checklist 6. */
@@ -187,12 +176,11 @@ TEST(vectors_out_of_range)
 
 	for (unsigned revision = 0; revision <= 1; revision++)
 		for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-			struct ivshmem_device_config config = host_config(revision, true, bad[i]);
-
-			host_refused(&config, "vectors must be 1 to 2048");
+			host_config(revision, true, bad[i]);
+			host_refused("vectors must be 1 to 2048");
 			if (revision == 0) {
-				config.msi = false;
-				host_refused(&config, "vectors must be 1 to 2048");
+				host.config.msi = false;
+				host_refused("vectors must be 1 to 2048");
 			}
 		}
 	/* A plain device has none and does not care. */
@@ -207,52 +195,46 @@ TEST(memory_size_out_of_range)
 		UINT64_C(1) << 63, (UINT64_C(1) << 62) + 1};
 
 	for (unsigned revision = 0; revision <= 1; revision++) {
-		struct ivshmem_device_config config = host_config(revision, false, 1);
-
+		host_config(revision, false, 1);
 		for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-			config.memory_size = bad[i];
-			host_refused(&config, "memory size must be");
+			host.config.memory_size = bad[i];
+			host_refused("memory size must be");
 		}
-		config.memory_size = 4096;
-		host_open(&config);
+		host.config.memory_size = 4096;
+		host_open();
 	}
 	/* BAR2 of revision 0 cannot say 4 GiB. */
-	struct ivshmem_device_config config = host_config(0, false, 1);
 
-	config.memory_size = UINT64_C(1) << 32;
-	host_refused(&config, "2147483648");
-	config.memory_size = UINT64_C(1) << 31;
-	host_open(&config);
+	host_config(0, false, 1);
+	host.config.memory_size = UINT64_C(1) << 32;
+	host_refused("2147483648");
+	host.config.memory_size = UINT64_C(1) << 31;
+	host_open();
 }
+
+/* What `change` makes of a good configuration of this revision. */
+#define REFUSED(revision, change, reason)                                                          \
+	do {                                                                                       \
+		host_config(revision, true, 1);                                                    \
+		change;                                                                            \
+		host_refused(reason);                                                              \
+	} while (0)
 
 TEST(other_configurations_that_cannot_be)
 {
-	struct ivshmem_device_config config = host_config(1, true, 1);
-
-	config.struct_size--;
-	host_refused(&config, "struct_size");
-	config = host_config(2, true, 1);
-	host_refused(&config, "revision must be 0 or 1, not 2");
-	config = host_config(1, true, 1);
-	config.msi = false;
-	host_refused(&config, "no INTx");
-	config = host_config(1, true, 1);
-	config.id = IVSHMEM_DEVICE_NO_ID;
-	host_refused(&config, "before the server told its id");
-	config = host_config(1, true, 1);
-	config.id = 65536;
-	host_refused(&config, "id must be 0 to 65535");
-	config = host_config(0, true, 1);
-	config.id = -2;
-	host_refused(&config, "id must be 0 to 65535");
-	config = host_config(1, true, 1);
-	config.master = IVSHMEM_DEVICE_MASTER_COUNT;
-	host_refused(&config, "master must be on, off or auto");
+	REFUSED(1, host.config.struct_size--, "struct_size");
+	REFUSED(1, host.config.revision = 2, "revision must be 0 or 1, not 2");
+	REFUSED(1, host.config.msi = false, "no INTx");
+	REFUSED(1, host.config.id = IVSHMEM_DEVICE_NO_ID, "before the server told its id");
+	REFUSED(1, host.config.id = 65536, "id must be 0 to 65535");
+	REFUSED(0, host.config.id = -2, "id must be 0 to 65535");
+	REFUSED(1, host.config.master = IVSHMEM_DEVICE_MASTER_COUNT,
+		"master must be on, off or auto");
 	/* Checklist 40. */
-	config = host_config(0, true, 1);
-	config.msi = false;
-	config.ioeventfd = true;
-	host_refused(&config, "ioeventfd/irqfd needs MSI");
+	host_config(0, true, 1);
+	host.config.ioeventfd = true;
+	host.config.msi = false;
+	host_refused("ioeventfd/irqfd needs MSI");
 }
 
 /* Checklist 11 and 12. */
@@ -290,59 +272,17 @@ TEST(reset_is_power_on)
 	}
 }
 
-TEST(writable_bits)
+/* Beyond the end of the space, and none of it. */
+TEST(no_such_place)
 {
-	host_open_simple(1, true, 1);
-	for (unsigned i = 0; i < 256; i += 4) {
-		uint32_t expected = config_get(i, 4), old = expected, got;
-
-		config_put(i, 4, 0xffffffff);
-		got = config_get(i, 4);
-		if (i == 0x04)
-			expected = 0x00100547;
-		else if (i == 0x0c)
-			expected = 0x0000ffff;
-		else if (i == 0x10)
-			expected = 0xffffff00;
-		else if (i == 0x14)
-			expected = 0xfffff000;
-		else if (i == 0x18)
-			expected = 0xfff0000c;
-		else if (i == 0x1c)
-			expected = 0xffffffff;
-		else if (i == 0x3c)
-			expected |= 0xff;
-		else if (i == 0x40)
-			expected |= 0xc0000000;
-		CHECK_EQ(got, expected);
-		config_put(i, 4, 0);
-		CHECK_EQ(config_get(i, 4), old);
-	}
-}
-
-/* The whole space in one access, the end of it, and beyond. */
-TEST(any_length)
-{
-	uint8_t all[300], one;
+	uint8_t all[300];
 
 	host_open_simple(1, true, 1);
-	memset(all, 0x55, sizeof(all));
-	ivshmem_device_config_read(host.device, 0, all, sizeof(all));
-	for (unsigned i = 0; i < 256; i++) {
-		ivshmem_device_config_read(host.device, i, &one, 1);
-		CHECK_EQ(all[i], one);
-	}
-	for (unsigned i = 256; i < 300; i++)
-		CHECK_EQ(all[i], 0xff);
 	CHECK_EQ(config_get(0xfe, 4), 0xffff0000);
-	CHECK_EQ(config_get(0x100, 4), 0xffffffff);
 	CHECK_EQ(config_get(0xffffffff, 4), 0xffffffff);
-	config_put(0xfe, 4, 0xffffffff);
-	config_put(0x100, 4, 0xffffffff);
 	config_put(0xffffffff, 4, 0xffffffff);
-	CHECK_EQ(config_get(0xfc, 4), 0);
 	ivshmem_device_config_write(host.device, 0, all, 0);
-	/* Everything but the capability bit, as a restoring VMM may do. */
+	/* Everything, as a restoring VMM may do. */
 	memset(all, 0xff, sizeof(all));
 	ivshmem_device_config_write(host.device, 0, all, sizeof(all));
 	CHECK_EQ(config_get(0, 4), 0x11101af4);
@@ -388,10 +328,9 @@ TEST(bar2_above_4_gib)
 
 TEST(refused_mapping_warns_once)
 {
-	struct ivshmem_device_config config = host_config(1, false, 1);
-
-	config.id = 0;
-	host_open(&config);
+	host_config(1, false, 1);
+	host.config.id = 0;
+	host_open();
 	give_memory();
 	host.refuse_map = true;
 	config_put(0x04, 2, 0x2);

@@ -90,52 +90,51 @@ answer(const struct host_request *request)
 	return 0;
 }
 
-struct ivshmem_device_config
+void
 host_config(unsigned revision, bool server, unsigned vectors)
 {
-	struct ivshmem_device_config config;
-
 	if (host.device)
 		host_close();
-	host = (struct host){.ops = checked_ops, .trigger_room = IN_FORCE_TRIGGERS};
+	host = (struct host){.ops = checked_ops};
 	memset(memory, 0, sizeof(memory));
-	ivshmem_device_config_init(&config, sizeof(config), revision);
-	config.server = server;
-	config.vectors = vectors;
-	config.memory_size = sizeof(memory);
-	config.ioeventfd = false;
-	config.ops = &host.ops;
-	config.data = &in_force;
-	return config;
+	ivshmem_device_config_init(&host.config, sizeof(host.config), revision);
+	CHECK(host.config.server);
+	host.config.server = server;
+	host.config.vectors = vectors;
+	host.config.memory_size = sizeof(memory);
+	host.config.ioeventfd = false;
+	host.config.ops = &host.ops;
+	host.config.data = &in_force;
 }
 
 void
-host_open(const struct ivshmem_device_config *config)
+host_open(void)
 {
 	struct ivshmem_error error = {0};
 	int r;
 
 	if (host.device)
 		host_close();
-	host = (struct host){.ops = host.ops, .trigger_room = IN_FORCE_TRIGGERS};
+	host = (struct host){
+		.config = host.config, .ops = host.ops, .trigger_room = IN_FORCE_TRIGGERS};
 	checked_host_init(answer);
-	r = ivshmem_device_new(&host.device, config, &error);
+	r = ivshmem_device_new(&host.device, &host.config, &error);
 	if (r < 0)
 		FAIL("ivshmem_device_new: %d %s", r, error.message);
 	CHECK_STR(host_effects(), "");
 }
 
 void
-host_refused(const struct ivshmem_device_config *config, const char *reason)
+host_refused(const char *reason)
 {
 	struct ivshmem_device *device = (struct ivshmem_device *)&host;
 	struct ivshmem_error error = {0};
 
-	CHECK_EQ(ivshmem_device_new(&device, config, &error), -EINVAL);
+	CHECK_EQ(ivshmem_device_new(&device, &host.config, &error), -EINVAL);
 	CHECK_EQ(error.code, -EINVAL);
 	CHECK(device == (struct ivshmem_device *)&host);
 	CHECK_HAS(error.message, reason);
-	CHECK_EQ(ivshmem_device_new(&device, config, NULL), -EINVAL);
+	CHECK_EQ(ivshmem_device_new(&device, &host.config, NULL), -EINVAL);
 }
 
 void
@@ -156,12 +155,11 @@ test_after(void)
 void
 host_open_simple(unsigned revision, bool server, unsigned vectors)
 {
-	struct ivshmem_device_config config = host_config(revision, server, vectors);
-
+	host_config(revision, server, vectors);
 	host.ops.attach_irqfd = NULL;
 	host.ops.take_ring = NULL;
-	config.id = 0;
-	host_open(&config);
+	host.config.id = 0;
+	host_open();
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, sizeof(memory), NULL), 0);
 }
 
@@ -326,15 +324,13 @@ load_refused(enum ivshmem_device_format format, size_t size, int code, const cha
 	free(copy);
 }
 
-struct ivshmem_device_config
+void
 master_config(unsigned revision, bool msi, unsigned vectors)
 {
-	struct ivshmem_device_config config = host_config(revision, true, vectors);
-
-	config.msi = msi;
-	config.id = 0;
-	config.master = IVSHMEM_DEVICE_MASTER_ON;
-	return config;
+	host_config(revision, true, vectors);
+	host.config.msi = msi;
+	host.config.id = 0;
+	host.config.master = IVSHMEM_DEVICE_MASTER_ON;
 }
 
 uint32_t

@@ -9,7 +9,9 @@
 
 struct host {
 	struct ivshmem_device *device;
-	struct ivshmem_device_ops ops; /* change before host_open() */
+	/* for host_open() */
+	struct ivshmem_device_config config;
+	struct ivshmem_device_ops ops;
 
 	bool refuse_map, refuse_messages, refuse_irqfd;
 	unsigned trigger_room;             /* how many ioeventfds it takes */
@@ -21,12 +23,12 @@ struct host {
 
 extern struct host host;
 
-/* A configuration with ops and defaults of `revision`, 1 MiB, for another host. */
-struct ivshmem_device_config host_config(unsigned revision, bool server, unsigned vectors);
+/* Another host, and a configuration with its ops and defaults of `revision`, 1 MiB; to be changed. */
+void host_config(unsigned revision, bool server, unsigned vectors);
 
 /* Create the device, or demand that it fails with -EINVAL and a reason that contains `reason`. */
-void host_open(const struct ivshmem_device_config *config);
-void host_refused(const struct ivshmem_device_config *config, const char *reason);
+void host_open(void);
+void host_refused(const char *reason);
 
 /* Free it; nothing may be in force then. The end of the test and the next host do that, too. */
 void host_close(void);
@@ -82,7 +84,7 @@ void msix_control(unsigned bits);
 #define SAVED_SPACE 65536
 
 /* A configuration whose device may be saved and loaded, with id 0. */
-struct ivshmem_device_config master_config(unsigned revision, bool msi, unsigned vectors);
+void master_config(unsigned revision, bool msi, unsigned vectors);
 
 /* The last one. */
 extern uint8_t saved[SAVED_SPACE];

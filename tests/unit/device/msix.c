@@ -152,10 +152,9 @@ TEST(ring_without_bus_master)
 /* Checklist 74. */
 TEST(unmask_unconnected_vector)
 {
-	struct ivshmem_device_config config = host_config(1, true, 4);
-
-	config.id = 7;
-	host_open(&config);
+	host_config(1, true, 4);
+	host.config.id = 7;
+	host_open();
 	connect_peer(7, 2);
 	connect_peer(3, 4);
 	config_put(0x04, 2, COMMAND_ON);
@@ -246,10 +245,9 @@ TEST(message_refused)
 
 TEST(host_has_the_table)
 {
-	struct ivshmem_device_config config = host_config(1, true, 2);
-
-	config.host_msix = true;
-	host_open(&config);
+	host_config(1, true, 2);
+	host.config.host_msix = true;
+	host_open();
 	connect_peer(0, 2);
 	/* neither enabled nor bus master, and everything masked: none of it counts */
 	CAUSES(interrupt(1), "send 1 0:0");
@@ -285,10 +283,9 @@ TEST(host_has_the_table)
 static void
 open_irqfd(unsigned vectors)
 {
-	struct ivshmem_device_config config = host_config(1, true, vectors);
-
-	config.id = 2;
-	host_open(&config);
+	host_config(1, true, vectors);
+	host.config.id = 2;
+	host_open();
 	connect_peer(2, vectors);
 	config_put(0x04, 2, COMMAND_ON);
 }
@@ -407,9 +404,8 @@ TEST(irqfd_refused)
 /* Revision 0: vectors of our id may come before we know that it is ours. */
 TEST(irqfd_when_the_id_comes_last)
 {
-	struct ivshmem_device_config config = host_config(0, true, 2);
-
-	host_open(&config);
+	host_config(0, true, 2);
+	host_open();
 	config_put(0x04, 2, COMMAND_ON);
 	connect_peer(4, 2);
 	entry_open(0);

@@ -17,11 +17,10 @@
 static void
 open_intx(void)
 {
-	struct ivshmem_device_config config = host_config(0, true, 2);
-
-	config.msi = false;
-	config.id = 0;
-	host_open(&config);
+	host_config(0, true, 2);
+	host.config.msi = false;
+	host.config.id = 0;
+	host_open();
 	give_memory();
 	CAUSES(connect_peer(0, 2), "");
 }
@@ -147,10 +146,9 @@ TEST(position_is_the_id)
 	static const int32_t ids[] = {0, 1, 32768, 65535};
 
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
-		struct ivshmem_device_config config = host_config(1, true, 1);
-
-		config.id = ids[i];
-		host_open(&config);
+		host_config(1, true, 1);
+		host.config.id = ids[i];
+		host_open();
 		CHECK_EQ(reg_get(POSITION), ids[i]);
 		CHECK_EQ(ivshmem_device_id(host.device), ids[i]);
 		reg_put(POSITION, 77);
@@ -159,10 +157,9 @@ TEST(position_is_the_id)
 		CHECK_EQ(reg_get(POSITION), ids[i]);
 	}
 	for (unsigned revision = 0; revision <= 1; revision++) {
-		struct ivshmem_device_config config = host_config(revision, false, 1);
-
-		config.id = 9; /* means nothing without server */
-		host_open(&config);
+		host_config(revision, false, 1);
+		host.config.id = 9; /* means nothing without server */
+		host_open();
 		give_memory();
 		CHECK_EQ(reg_get(POSITION), 0);
 		CHECK_EQ(ivshmem_device_set_id(host.device, 3), -EINVAL);
@@ -172,10 +169,10 @@ TEST(position_is_the_id)
 /* Checklist 22. */
 TEST(revision_0_memory_comes_late)
 {
-	struct ivshmem_device_config config = host_config(0, true, 1);
 	static uint8_t memory[1 << 20];
 
-	host_open(&config);
+	host_config(0, true, 1);
+	host_open();
 	config_put(0x18, 4, 0xe0000000);
 	config_put(0x04, 2, 0x2);
 	CHECK_EQ(ivshmem_device_id(host.device), IVSHMEM_DEVICE_NO_ID);
@@ -194,9 +191,8 @@ TEST(revision_0_memory_comes_late)
 /* The memory may come before the id as well. */
 TEST(revision_0_id_comes_last)
 {
-	struct ivshmem_device_config config = host_config(0, true, 1);
-
-	host_open(&config);
+	host_config(0, true, 1);
+	host_open();
 	give_memory();
 	CHECK_EQ(reg_get(POSITION), 0xffffffff);
 	CHECK_EQ(ivshmem_device_set_id(host.device, 65535), 0);
@@ -245,25 +241,15 @@ TEST(only_aligned_32_bit_accesses_act)
 	}
 }
 
-TEST(beyond_the_end)
+/* The model test has what lies just beyond, and any place of the BARs that there can be. */
+TEST(no_such_access)
 {
 	host_open_simple(1, true, 1);
-	CHECK_EQ(bar_read(0, 253, 4), 0xffffffff);
-	CHECK_EQ(bar_read(0, 256, 4), 0xffffffff);
-	CHECK_EQ(bar_read(0, UINT64_MAX, 4), 0xffffffff);
 	CHECK_EQ(bar_read(0, UINT64_MAX - 3, 4), 0xffffffff);
-	CHECK_EQ(bar_read(1, 4096, 1), 0xff);
-	CHECK_EQ(bar_read(1, 4093, 8), UINT64_MAX);
-	CHECK_EQ(bar_read(2, 1 << 20, 2), 0xffff);
-	CHECK_EQ(bar_read(2, (1 << 20) - 7, 8), UINT64_MAX);
-	CHECK_EQ(bar_read(3, 0, 4), 0xffffffff);
 	CHECK_EQ(bar_read(0xffffffff, 0, 4), 0xffffffff);
 	CHECK_EQ(bar_read(0, 0, 3), 0xffffff);
 	CHECK_EQ(bar_read(0, 0, 0), UINT64_MAX);
 	CHECK_EQ(bar_read(0, 0, 0xffffffff), UINT64_MAX);
-	bar_write(0, 256, 4, 1);
-	bar_write(0, UINT64_MAX, 8, 1);
-	bar_write(2, 1 << 20, 1, 1);
 	bar_write(2, UINT64_MAX - 7, 8, 1);
 	bar_write(9, 0, 8, 1);
 	bar_write(0, 0, 0, 1);
@@ -293,15 +279,15 @@ TEST(memory_through_bar2)
 {
 	enum { SIZE = 1 << 16 };
 	uint8_t *memory = aligned_alloc(4096, SIZE);
-	struct ivshmem_device_config config = host_config(1, false, 1);
 	struct ivshmem_device *second;
 
+	host_config(1, false, 1);
 	CHECK(memory);
 	memset(memory, 0, SIZE);
-	config.memory_size = SIZE;
-	host_open(&config);
+	host.config.memory_size = SIZE;
+	host_open();
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, SIZE, NULL), 0);
-	CHECK_EQ(ivshmem_device_new(&second, &config, NULL), 0);
+	CHECK_EQ(ivshmem_device_new(&second, &host.config, NULL), 0);
 	CHECK_EQ(ivshmem_device_set_memory(second, memory, SIZE, NULL), 0);
 	for (unsigned size = 1; size <= 8; size *= 2) {
 		uint64_t pattern = UINT64_C(0x1122334455667788) >> (64 - 8 * size);
@@ -331,11 +317,11 @@ TEST(memory_through_bar2)
 /* Checklist 36: what of it is the model's. */
 TEST(memory_of_another_size)
 {
-	struct ivshmem_device_config config = host_config(0, false, 1);
 	struct ivshmem_error error = {0};
 	static uint8_t memory[3 << 20];
 
-	host_open(&config);
+	host_config(0, false, 1);
+	host_open();
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, (1 << 20) - 1, &error), -EINVAL);
 	CHECK(strstr(error.message, "1048575") && strstr(error.message, "1048576"));
 	CHECK_EQ(reg_get(POSITION), 0xffffffff);
@@ -347,10 +333,9 @@ TEST(memory_of_another_size)
 	CHECK_EQ(ivshmem_device_set_memory(host.device, NULL, 1 << 20, &error), -EALREADY);
 	CHECK_EQ(error.code, -EALREADY);
 	CHECK_EQ(bar_read(2, 0, 1), 0);
-	host_close();
 
-	config = host_config(1, false, 1);
-	host_open(&config);
+	host_config(1, false, 1);
+	host_open();
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, 2 << 20, &error), -EINVAL);
 	CHECK(strstr(error.message, "2097152") && strstr(error.message, "1048576"));
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, 1 << 19, &error), -EINVAL);
@@ -364,9 +349,8 @@ TEST(again_on_the_same_memory)
 
 	for (unsigned revision = 0; revision <= 1; revision++)
 		for (unsigned life = 0; life < 3; life++) {
-			struct ivshmem_device_config config = host_config(revision, false, 1);
-
-			host_open(&config);
+			host_config(revision, false, 1);
+			host_open();
 			CHECK_EQ(ivshmem_device_set_memory(
 					 host.device, memory, sizeof(memory), NULL),
 				0);
@@ -381,12 +365,11 @@ TEST(again_on_the_same_memory)
 /* An embedder without any ops still has a device that answers. */
 TEST(no_ops_at_all)
 {
-	struct ivshmem_device_config config = host_config(0, true, 2);
-
-	config.ops = NULL;
-	config.ioeventfd = true;
-	config.id = 0;
-	host_open(&config);
+	host_config(0, true, 2);
+	host.config.ops = NULL;
+	host.config.ioeventfd = true;
+	host.config.id = 0;
+	host_open();
 	give_memory();
 	connect_peer(0, 2);
 	config_put(0x10, 4, 0xe0000000);

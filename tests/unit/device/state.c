@@ -27,16 +27,15 @@ TEST(only_the_master)
 		{1, IVSHMEM_DEVICE_MASTER_AUTO, 0, true},
 		{1, IVSHMEM_DEVICE_MASTER_AUTO, 1, false},
 	};
-	struct ivshmem_device_config config;
 	struct ivshmem_error error = {0};
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		int expected = rows[i].may ? 0 : -EPERM;
 
-		config = host_config(rows[i].revision, true, 1);
-		config.master = rows[i].master;
-		config.id = rows[i].id;
-		host_open(&config);
+		host_config(rows[i].revision, true, 1);
+		host.config.master = rows[i].master;
+		host.config.id = rows[i].id;
+		host_open();
 		CHECK_EQ(ivshmem_device_is_master(host.device), rows[i].may);
 		saved_size = ivshmem_device_state_size(host.device, NATIVE);
 		CHECK_EQ(ivshmem_device_save(host.device, NATIVE, saved, saved_size, &error),
@@ -46,13 +45,13 @@ TEST(only_the_master)
 		if (!rows[i].may)
 			CHECK_HAS(error.message, "peer mode");
 	}
-	config = host_config(1, true, 1);
-	config.master = IVSHMEM_DEVICE_MASTER_ON;
-	config.id = 1;
-	host_refused(&config, "master must connect before any peer");
+	host_config(1, true, 1);
+	host.config.master = IVSHMEM_DEVICE_MASTER_ON;
+	host.config.id = 1;
+	host_refused("master must connect before any peer");
 	/* without server the id is 0 */
-	config.server = false;
-	host_open(&config);
+	host.config.server = false;
+	host_open();
 	CHECK(ivshmem_device_is_master(host.device));
 }
 
@@ -80,11 +79,11 @@ fill(unsigned vectors)
 /* Checklist 86. */
 TEST(native_bytes)
 {
-	struct ivshmem_device_config config = master_config(0, true, 3);
 	size_t at = HEADER;
 
+	master_config(0, true, 3);
 	host.ops.attach_irqfd = NULL;
-	host_open(&config);
+	host_open();
 	fill(3);
 	msix_control(0x8000);
 	save(NATIVE);
@@ -115,11 +114,11 @@ TEST(native_bytes)
 TEST(bytes_of_2010)
 {
 	for (unsigned msi = 0; msi <= 1; msi++) {
-		struct ivshmem_device_config config = master_config(0, msi, 9);
 		size_t at = 0;
 
+		master_config(0, msi, 9);
 		host.ops.attach_irqfd = NULL;
-		host_open(&config);
+		host_open();
 		fill(9);
 		save(OLD);
 		CHECK_EQ(be32(at), 2);
@@ -157,14 +156,14 @@ TEST(restored_device_is_the_same)
 {
 	for (unsigned which = 0; which < 5; which++) {
 		enum ivshmem_device_format format = which % 2 ? OLD : NATIVE;
-		struct ivshmem_device_config config = master_config(which == 4, which < 2, 9);
 		uint8_t space[256];
 		static uint8_t first[SAVED_SPACE];
 
+		master_config(which == 4, which < 2, 9);
 		if (which == 4)
-			config.msi = true;
+			host.config.msi = true;
 		host.ops.attach_irqfd = NULL;
-		host_open(&config);
+		host_open();
 		fill(9);
 		if (which == 4)
 			config_put(0x1c, 4, 0x40);
@@ -172,8 +171,8 @@ TEST(restored_device_is_the_same)
 		memcpy(first, saved, saved_size);
 		ivshmem_device_config_read(host.device, 0, space, sizeof(space));
 		/* elsewhere, with another id, and peers that come before or after the load */
-		config.id = which == 4 ? 0 : 5;
-		host_open(&config);
+		host.config.id = which == 4 ? 0 : 5;
+		host_open();
 		connect_peer(7, 1);
 		give_memory();
 		memcpy(saved, first, saved_size);
@@ -181,7 +180,7 @@ TEST(restored_device_is_the_same)
 		CHECK(in_force.mapped_at);
 		for (unsigned i = 0; i < 256; i++)
 			CHECK_EQ(config_get(i, 1), space[i]);
-		CHECK_EQ(reg_get(8), config.id);
+		CHECK_EQ(reg_get(8), host.config.id);
 		CHECK_EQ(ivshmem_device_peer_vectors(host.device, 7), 1);
 		CHECK_EQ(ivshmem_device_peer_vectors(host.device, 0), 0);
 		save(format);
@@ -215,17 +214,16 @@ TEST(restored_device_is_the_same)
 /* What may be delivered when the state is loaded goes out at once, and irqfds are attached. */
 TEST(load_brings_effects_in_line)
 {
-	struct ivshmem_device_config config = master_config(1, true, 2);
-
-	config.ioeventfd = true;
-	host_open(&config);
+	master_config(1, true, 2);
+	host.config.ioeventfd = true;
+	host_open();
 	fill(2);
 	msix_control(0x8000);
 	entry_open(0);
 	host.refuse_messages = true;
 	interrupt(0);
 	save(NATIVE);
-	host_open(&config);
+	host_open();
 	give_memory();
 	connect_peer(0, 2);
 	CAUSES(load(NATIVE), "map e0000000; +io febf100c=0; +io febf100c=1; "
@@ -235,7 +233,7 @@ TEST(load_brings_effects_in_line)
 	CAUSES(load(NATIVE), "");
 
 	/* Vectors that are connected after the load. */
-	host_open(&config);
+	host_open();
 	CAUSES(load(NATIVE), "");
 	CAUSES(CHECK_EQ(ivshmem_device_add_vector(host.device, 0), 0),
 		"+io febf100c=0; +irq 0 fee00000:40");
@@ -244,16 +242,15 @@ TEST(load_brings_effects_in_line)
 /* Rings that nobody has looked at are part of the state. */
 TEST(save_takes_waiting_rings)
 {
-	struct ivshmem_device_config config = master_config(1, true, 9);
-
-	host_open(&config);
+	master_config(1, true, 9);
+	host_open();
 	connect_peer(0, 9);
-	host.waiting[8] = true;
+	host.waiting[0] = host.waiting[8] = true;
 	save(NATIVE);
-	CHECK_EQ(saved[HEADER + 256 + 9 * 16], 0);
+	CHECK_EQ(saved[HEADER + 256 + 9 * 16], 1);
 	CHECK_EQ(saved[HEADER + 256 + 9 * 16 + 1], 1);
-	config = master_config(0, false, 2);
-	host_open(&config);
+	master_config(0, false, 2);
+	host_open();
 	connect_peer(0, 2);
 	host.waiting[1] = true;
 	save(NATIVE);
@@ -266,9 +263,9 @@ TEST(every_truncation)
 {
 	for (unsigned which = 0; which < 3; which++) {
 		enum ivshmem_device_format format = which ? OLD : NATIVE;
-		struct ivshmem_device_config config = master_config(0, which < 2, 9);
 
-		host_open(&config);
+		master_config(0, which < 2, 9);
+		host_open();
 		fill(9);
 		save(format);
 		for (size_t size = 0; size < saved_size; size++)
@@ -304,9 +301,9 @@ TEST(wrong_header)
 		{32, 1, -EINVAL, "bytes of memory"},
 		{36, 2 << 20, -EINVAL, "2097152 bytes of memory"},
 	};
-	struct ivshmem_device_config config = master_config(0, true, 3);
 
-	host_open(&config);
+	master_config(0, true, 3);
+	host_open();
 	fill(3);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		save(NATIVE);
@@ -321,12 +318,12 @@ TEST(wrong_vector_count)
 
 	for (unsigned i = 0; i < 6; i++) {
 		enum ivshmem_device_format format = i % 2 ? OLD : NATIVE;
-		struct ivshmem_device_config config = master_config(0, true, vectors[i / 2]);
 
-		host_open(&config);
+		master_config(0, true, vectors[i / 2]);
+		host_open();
 		save(format);
-		config.vectors = 2;
-		host_open(&config);
+		host.config.vectors = 2;
+		host_open();
 		load_refused(format, saved_size, -EINVAL, i % 2 ? "bytes" : "vectors");
 	}
 }
@@ -334,9 +331,8 @@ TEST(wrong_vector_count)
 /* Bits that a guest writes, or that follow from others, are not compared. */
 TEST(wrong_config_space)
 {
-	struct ivshmem_device_config config = master_config(0, true, 3);
-
-	host_open(&config);
+	master_config(0, true, 3);
+	host_open();
 	for (unsigned which = 0; which < 2; which++) {
 		enum ivshmem_device_format format = which ? OLD : NATIVE;
 
@@ -366,9 +362,8 @@ TEST(wrong_config_space)
 
 TEST(pending_beyond_the_last_vector)
 {
-	struct ivshmem_device_config config = master_config(0, true, 9);
-
-	host_open(&config);
+	master_config(0, true, 9);
+	host_open();
 	save(NATIVE);
 	saved[HEADER + 256 + 9 * 16 + 1] = 0x02;
 	load_refused(NATIVE, saved_size, -EINVAL, "do not exist");
@@ -378,9 +373,8 @@ TEST(pending_beyond_the_last_vector)
 
 TEST(pci_version_of_2010)
 {
-	struct ivshmem_device_config config = master_config(0, true, 9);
-
-	host_open(&config);
+	master_config(0, true, 9);
+	host_open();
 	save(OLD);
 	put_be32(0, 3);
 	load_refused(OLD, saved_size, -EPROTONOSUPPORT, "version 3");
@@ -390,9 +384,8 @@ TEST(pci_version_of_2010)
 
 TEST(small_buffer)
 {
-	struct ivshmem_device_config config = master_config(1, true, 9);
-
-	host_open(&config);
+	master_config(1, true, 9);
+	host_open();
 	saved_size = ivshmem_device_state_size(host.device, NATIVE);
 	memset(saved, 0x77, saved_size);
 	CHECK_EQ(ivshmem_device_save(host.device, NATIVE, saved, saved_size - 1, NULL), -ENOSPC);
@@ -407,18 +400,16 @@ TEST(all_shapes)
 
 	for (unsigned revision = 0; revision <= 1; revision++) {
 		for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
-			struct ivshmem_device_config config =
-				master_config(revision, true, vectors[i]);
-
-			host_open(&config);
+			master_config(revision, true, vectors[i]);
+			host_open();
 			fill(vectors[i]);
 			save(NATIVE);
 			load(NATIVE);
 		}
-		struct ivshmem_device_config config = master_config(revision, true, 1);
 
-		config.server = false;
-		host_open(&config);
+		master_config(revision, true, 1);
+		host.config.server = false;
+		host_open();
 		reg_put(0, 1);
 		save(NATIVE);
 		CHECK_EQ(saved_size, HEADER + 256 + 8);

@@ -51,11 +51,10 @@ write_stream(unsigned command, unsigned msix_vectors)
 static void
 open_device(bool server, bool msi)
 {
-	struct ivshmem_device_config config = host_config(0, server, 2);
-
-	config.msi = msi;
-	config.id = 0;
-	host_open(&config);
+	host_config(0, server, 2);
+	host.config.msi = msi;
+	host.config.id = 0;
+	host_open();
 	give_memory();
 	if (server)
 		connect_peer(0, 2);
