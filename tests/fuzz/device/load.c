@@ -12,7 +12,6 @@
 #include <ivshmem/device.h>
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 
 #define STATE_SIZE 8192

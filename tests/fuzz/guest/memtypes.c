@@ -7,7 +7,6 @@
 #include <guest/pci.h>
 
 #include <inttypes.h>
-#include <stdbool.h>
 #include <string.h>
 
 int

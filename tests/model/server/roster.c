@@ -12,8 +12,6 @@
 
 #include <ivshmem/abi.h>
 
-#include <string.h>
-
 #define PEERS      48
 #define SEATS      3
 #define N_VECTORS  3 /* what observers are told that there are */

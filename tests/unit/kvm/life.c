@@ -207,14 +207,6 @@ TEST(revision_0_by_name)
 	CHECK_EQ(status().ioeventfds, 0);
 }
 
-TEST(status_needs_its_size)
-{
-	struct ivshmem_kvm_status unsized = {0};
-
-	scene_open(1, 1);
-	CHECK_EQ(ivshmem_kvm_get_status(device.kvm, &unsized), -EINVAL);
-}
-
 /* Everything that is in force when the device goes is undone. */
 TEST(free_leaves_nothing_in_the_vm)
 {

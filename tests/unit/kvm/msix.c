@@ -257,20 +257,25 @@ check_long_way(void)
 	check_warnings(1, "does not attach an irqfd");
 }
 
+static void
+begin_long_way(void)
+{
+	begin_enabled();
+	check_long_way();
+}
+
 TEST(no_irqfds)
 {
 	prepare();
 	refuse_ioctl(KVM_IRQFD, ENOSPC);
-	begin_enabled();
-	check_long_way();
+	begin_long_way();
 }
 
 TEST(no_routes)
 {
 	prepare();
 	refuse_ioctl(KVM_SET_GSI_ROUTING, ENOMEM);
-	begin_enabled();
-	check_long_way();
+	begin_long_way();
 	CHECK_EQ(status().route_changes, 0);
 }
 
@@ -293,8 +298,7 @@ TEST(gsis_out_of_range)
 {
 	prepare();
 	device.kvm_config.first_gsi = 100000;
-	begin_enabled();
-	check_long_way();
+	begin_long_way();
 }
 
 /* From here on, the upper halves of messages' addresses count. */
@@ -428,8 +432,7 @@ TEST(the_vmm_refuses_routes)
 	prepare();
 	use_table();
 	table.refuse = true;
-	begin_enabled();
-	check_long_way();
+	begin_long_way();
 	/* Opened again, it is asked again. */
 	table.refuse = false;
 	msix(0);
@@ -466,6 +469,5 @@ TEST(a_split_irqchip_without)
 {
 	prepare();
 	use_split();
-	begin_enabled();
-	check_long_way();
+	begin_long_way();
 }
