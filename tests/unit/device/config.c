@@ -272,6 +272,28 @@ TEST(reset_is_power_on)
 	}
 }
 
+TEST(writable_bits)
+{
+	static const uint32_t writable[64] = {[0x04 / 4] = 0x0547,
+		[0x0c / 4] = 0xffff,
+		[0x10 / 4] = 0xffffff00,
+		[0x14 / 4] = 0xfffff000,
+		[0x18 / 4] = 0xfff00000,
+		[0x1c / 4] = 0xffffffff,
+		[0x3c / 4] = 0xff,
+		[0x40 / 4] = 0xc0000000};
+
+	host_open_simple(1, true, 1);
+	for (unsigned i = 0; i < 64; i++) {
+		uint32_t before = config_get(4 * i, 4);
+
+		config_put(4 * i, 4, 0xffffffff);
+		CHECK_EQ(config_get(4 * i, 4), before | writable[i]);
+		config_put(4 * i, 4, 0);
+		CHECK_EQ(config_get(4 * i, 4), before);
+	}
+}
+
 /* Beyond the end of the space, and none of it. */
 TEST(no_such_place)
 {

@@ -23,6 +23,15 @@ open_doorbell(unsigned vectors, bool legacy, bool triggers)
 	host_open();
 }
 
+/* With ioeventfds, which BAR0 has a place for. */
+static void
+open_triggers(unsigned vectors, bool legacy)
+{
+	open_doorbell(vectors, legacy, true);
+	config_put(0x10, 4, 0xfebf1000);
+	config_put(0x04, 2, COMMAND_ON);
+}
+
 /* Checklist 25, 27, 28; and 83, the same with ioeventfds. */
 TEST(doorbell)
 {
@@ -76,9 +85,7 @@ TEST(doorbell_vector_is_8_bits)
 	CAUSES(reg_put(DOORBELL, 0x0007ff02), "");
 	host_close();
 	/* With triggers the same: none for what would be another vector. */
-	open_doorbell(258, true, true);
-	config_put(0x10, 4, 0xfebf1000);
-	config_put(0x04, 2, COMMAND_ON);
+	open_triggers(258, true);
 	connect_peer(7, 258);
 	CHECK_EQ(in_force.n_ioeventfds, 256);
 	host_effects();
@@ -240,9 +247,7 @@ TEST(triggers_follow_bar0)
 /* Checklist 81: the host checks that the peer is still there when its triggers go. */
 TEST(departure_removes_triggers)
 {
-	open_doorbell(2, false, true);
-	config_put(0x04, 2, COMMAND_ON);
-	config_put(0x10, 4, 0xfebf1000);
+	open_triggers(2, false);
 	connect_peer(7, 2);
 	connect_peer(8, 1);
 	host_effects();
@@ -255,10 +260,8 @@ TEST(departure_removes_triggers)
 /* Checklist 82. */
 TEST(no_room_for_triggers)
 {
-	open_doorbell(2, false, true);
+	open_triggers(2, false);
 	host.trigger_room = 3;
-	config_put(0x04, 2, COMMAND_ON);
-	config_put(0x10, 4, 0xfebf1000);
 	CAUSES(connect_peer(2, 2), "+io febf100c=20000; +io febf100c=20001");
 	CAUSES(connect_peer(7, 2), "+io febf100c=70000; +io febf100c=70001; warn");
 	CHECK_HAS(host.warning, "ioeventfd");

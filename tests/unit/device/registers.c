@@ -25,29 +25,6 @@ open_intx(void)
 	CAUSES(connect_peer(0, 2), "");
 }
 
-/* Checklist 12, 13, 14. */
-TEST(mask_and_status)
-{
-	static const uint32_t values[] = {0, 1, 0x80000000, 0xffffffff, 0x12345678};
-
-	for (unsigned revision = 0; revision <= 1; revision++) {
-		for (unsigned server = 0; server <= 1; server++) {
-			host_open_simple(revision, server, 1);
-			CHECK_EQ(reg_get(MASK), 0);
-			CHECK_EQ(reg_get(STATUS), 0);
-			for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-				reg_put(MASK, values[i]);
-				CHECK_EQ(reg_get(MASK), values[i]);
-				CHECK_EQ(reg_get(MASK), values[i]);
-				reg_put(MASK, 0);
-				reg_put(STATUS, values[i]);
-				CHECK_EQ(reg_get(STATUS), values[i]);
-				CHECK_EQ(reg_get(STATUS), 0);
-			}
-		}
-	}
-}
-
 /* Checklist 15 and 16. */
 TEST(intx_is_status_and_mask)
 {
@@ -116,16 +93,6 @@ TEST(command_disables_intx)
 	CAUSES(config_put(0x04, 2, 0x400), "intx 0");
 }
 
-TEST(reset_drops_intx)
-{
-	open_intx();
-	reg_put(MASK, 1);
-	CAUSES(reg_put(STATUS, 1), "intx 1");
-	CAUSES(ivshmem_device_reset(host.device), "intx 0");
-	CHECK_EQ(reg_get(MASK), 0);
-	CHECK_EQ(reg_get(STATUS), 0);
-}
-
 /* Checklist 20. */
 TEST(revision_1_has_no_intx)
 {
@@ -188,59 +155,6 @@ TEST(revision_0_memory_comes_late)
 	CHECK_EQ(bar_read(2, 0, 8), 0);
 }
 
-/* The memory may come before the id as well. */
-TEST(revision_0_id_comes_last)
-{
-	host_config(0, true, 1);
-	host_open();
-	give_memory();
-	CHECK_EQ(reg_get(POSITION), 0xffffffff);
-	CHECK_EQ(ivshmem_device_set_id(host.device, 65535), 0);
-	CHECK_EQ(reg_get(POSITION), 65535);
-}
-
-/* Checklist 23. */
-TEST(everything_else_reads_0)
-{
-	for (unsigned revision = 0; revision <= 1; revision++) {
-		host_open_simple(revision, true, 1);
-		for (unsigned offset = DOORBELL; offset < 256; offset += 4) {
-			if (offset > DOORBELL)
-				reg_put(offset, 0xffffffff);
-			CHECK_EQ(reg_get(offset), 0);
-		}
-		CHECK_EQ(reg_get(MASK), 0);
-		CAUSES(CHECK_EQ(reg_get(STATUS), 0), "");
-	}
-}
-
-/* Checklist 24: and 64-bit and unaligned ones. */
-TEST(only_aligned_32_bit_accesses_act)
-{
-	static const unsigned sizes[] = {1, 2, 4, 8};
-
-	for (unsigned revision = 0; revision <= 1; revision++) {
-		host_open_simple(revision, true, 4);
-		connect_peer(0, 4);
-		reg_put(MASK, 0x01020304);
-		reg_put(STATUS, 0x10203040);
-		host_effects();
-		for (unsigned i = 0; i < 4; i++) {
-			for (uint64_t offset = 0; offset <= 256 - sizes[i]; offset++) {
-				if (sizes[i] == 4 && offset % 4 == 0)
-					continue;
-				CHECK_EQ(bar_read(0, offset, sizes[i]), 0);
-				bar_write(0, offset, sizes[i], 0);
-				bar_write(0, offset, sizes[i], UINT64_MAX);
-				bar_write(0, offset, sizes[i], 1);
-			}
-		}
-		CHECK_STR(host_effects(), "");
-		CHECK_EQ(reg_get(MASK), 0x01020304);
-		CHECK_EQ(reg_get(STATUS), 0x10203040);
-	}
-}
-
 /* The model test has what lies just beyond, and any place of the BARs that there can be. */
 TEST(no_such_access)
 {
@@ -253,23 +167,6 @@ TEST(no_such_access)
 	bar_write(2, UINT64_MAX - 7, 8, 1);
 	bar_write(9, 0, 8, 1);
 	bar_write(0, 0, 0, 1);
-}
-
-/* Checklist 29. */
-TEST(doorbell_without_server)
-{
-	static const uint32_t values[] = {0, 1, 0x10000, 0xffffffff, 0x00070001};
-
-	for (unsigned revision = 0; revision <= 1; revision++) {
-		host_open_simple(revision, false, 1);
-		for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++)
-			CAUSES(reg_put(DOORBELL, values[i]), "");
-		CHECK_EQ(ivshmem_device_add_vector(host.device, 0), -EINVAL);
-		CHECK_EQ(ivshmem_device_remove_peer(host.device, 1), -EINVAL);
-		CHECK_EQ(ivshmem_device_interrupt(host.device, 0), -EINVAL);
-		CHECK_EQ(ivshmem_device_peer_vectors(host.device, 0), 0);
-		ivshmem_device_retry(host.device, 0);
-	}
 }
 
 /* ---- BAR2 ------------------------------------------------------------------------------------ */
