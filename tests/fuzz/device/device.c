@@ -60,31 +60,20 @@ check_message(void)
 static int
 answer(const struct host_request *request)
 {
-	switch (request->type) {
-	case HOST_MAP:
+	if (request->type == HOST_MAP)
 		return take(1) == 0xee ? -ENOSPC : 0;
-	case HOST_SEND:
-		check_message();
-		return take(1) == 0xee ? -EAGAIN : 0;
-	case HOST_ADD:
-		if (in_force.n_ioeventfds == MAX_TRIGGERS)
-			return -ENOSPC;
+	if (request->type == HOST_ADD && in_force.n_ioeventfds == MAX_TRIGGERS)
+		return -ENOSPC;
+	if (request->type == HOST_ADD)
 		return in_force.n_ioeventfds % 16 == 15 && take(1) == 0xee ? -ENOSPC : 0;
-	case HOST_ATTACH:
-		DEMAND(!config.host_msix);
-		return take(1) == 0xee ? -EMFILE : 0;
-	case HOST_TAKE:
+	if (request->type == HOST_TAKE)
 		return take(1) & 1;
-	case HOST_LOG:
-		DEMAND(++n_logged <= 3);
-		return 0;
-	case HOST_UNMAP:
-	case HOST_INTX:
-	case HOST_RING:
-	case HOST_REMOVE:
-	case HOST_DETACH:
-		return 0;
+	if (request->type == HOST_SEND || request->type == HOST_ATTACH) {
+		check_message();
+		DEMAND(request->type == HOST_SEND || !config.host_msix);
+		return take(1) == 0xee ? -EAGAIN : 0;
 	}
+	DEMAND(request->type != HOST_LOG || ++n_logged <= 3);
 	return 0;
 }
 

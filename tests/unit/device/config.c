@@ -96,18 +96,6 @@ TEST(bar2_sizing)
 	}
 }
 
-/* What does not exist cannot be written: Cloud Hypervisor sizes everything. */
-TEST(absent_bars_are_zero)
-{
-	host_open_simple(1, true, 1);
-	CHECK_EQ(size_dword(0x20), 0);
-	CHECK_EQ(size_dword(0x24), 0);
-	CHECK_EQ(size_dword(0x28), 0);
-	CHECK_EQ(size_dword(0x30), 0);
-	for (unsigned bar = 3; bar < 8; bar++)
-		CHECK_EQ(ivshmem_device_bar_size(host.device, bar), 0);
-}
-
 /* Checklist 5: no server, or revision 0 with msi=off. */
 TEST(no_interrupts_no_capability)
 {
@@ -272,6 +260,7 @@ TEST(reset_is_power_on)
 	}
 }
 
+/* Nothing of the BARs that there are not, either: Cloud Hypervisor sizes everything. */
 TEST(writable_bits)
 {
 	static const uint32_t writable[64] = {[0x04 / 4] = 0x0547,
@@ -294,12 +283,14 @@ TEST(writable_bits)
 	}
 }
 
-/* Beyond the end of the space, and none of it. */
+/* BARs that there are not; beyond the end of the space, and none of it. */
 TEST(no_such_place)
 {
 	uint8_t all[300];
 
 	host_open_simple(1, true, 1);
+	for (unsigned bar = 3; bar < 8; bar++)
+		CHECK_EQ(ivshmem_device_bar_size(host.device, bar), 0);
 	CHECK_EQ(config_get(0xfe, 4), 0xffff0000);
 	CHECK_EQ(config_get(0xffffffff, 4), 0xffffffff);
 	config_put(0xffffffff, 4, 0xffffffff);

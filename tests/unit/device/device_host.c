@@ -333,6 +333,13 @@ master_config(unsigned revision, bool msi, unsigned vectors)
 	host.config.master = IVSHMEM_DEVICE_MASTER_ON;
 }
 
+void
+open_master(unsigned revision, bool msi, unsigned vectors)
+{
+	master_config(revision, msi, vectors);
+	host_open();
+}
+
 uint32_t
 be32(size_t offset)
 {

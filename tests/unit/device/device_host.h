@@ -85,6 +85,7 @@ void msix_control(unsigned bits);
 
 /* A configuration whose device may be saved and loaded, with id 0. */
 void master_config(unsigned revision, bool msi, unsigned vectors);
+void open_master(unsigned revision, bool msi, unsigned vectors);
 
 /* The last one. */
 extern uint8_t saved[SAVED_SPACE];

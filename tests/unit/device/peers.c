@@ -5,10 +5,6 @@
 #include <device_host.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define DOORBELL IVSHMEM_REG_DOORBELL
 
@@ -147,60 +143,6 @@ TEST(self_ring)
 	msix_control(0x8000);
 	CAUSES(reg_put(DOORBELL, 0x00020000), "ring 2.0");
 	CAUSES(interrupt(0), "send 0 fee00000:40");
-}
-
-/* ---- with real eventfds ---------------------------------------------------------------------- */
-
-static int eventfds[2];
-
-/* As a binding does it: a full eventfd rings anyway, and must not stop us. */
-static void
-ring_eventfd(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
-{
-	struct pollfd pollfd = {.fd = eventfds[vector], .events = POLLOUT};
-	uint64_t one = 1;
-
-	(void)data;
-	CHECK(device && peer == 7);
-	if (poll(&pollfd, 1, 0) == 1)
-		CHECK_EQ(write(eventfds[vector], &one, sizeof(one)), sizeof(one));
-}
-
-static uint64_t
-eventfd_count(int fd)
-{
-	uint64_t count = 0;
-
-	return read(fd, &count, sizeof(count)) < 0 ? 0 : count;
-}
-
-/* Checklist 25, 26, 27, 31. */
-TEST(doorbell_on_eventfds)
-{
-	uint64_t full = 0xfffffffffffffffe;
-
-	host_config(1, true, 2);
-	host.ops.ring = ring_eventfd;
-	host.config.id = 2;
-	host_open();
-	for (unsigned i = 0; i < 2; i++)
-		eventfds[i] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	connect_peer(7, 2);
-	for (unsigned i = 0; i < 5; i++)
-		reg_put(DOORBELL, 0x00070001);
-	CHECK_EQ(eventfd_count(eventfds[1]), 5);
-	CHECK_EQ(eventfd_count(eventfds[0]), 0);
-	reg_put(DOORBELL, 0x00070002);
-	reg_put(DOORBELL, 0x00080000);
-	CHECK_EQ(eventfd_count(eventfds[1]), 0);
-	CHECK_EQ(eventfd_count(eventfds[0]), 0);
-	/* full, and somebody switched O_NONBLOCK off: the test's time-out would end a block */
-	CHECK_SYS(fcntl(eventfds[0], F_SETFL, 0));
-	CHECK_EQ(write(eventfds[0], &full, sizeof(full)), sizeof(full));
-	reg_put(DOORBELL, 0x00070000);
-	CHECK_EQ(eventfd_count(eventfds[0]), full);
-	close(eventfds[0]);
-	close(eventfds[1]);
 }
 
 /* ---- triggers -------------------------------------------------------------------------------- */

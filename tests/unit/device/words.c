@@ -270,7 +270,7 @@ TEST(all_peers)
 /* ---- save and load --------------------------------------------------------------------------- */
 
 static void
-open_master(bool words)
+open_words_master(bool words)
 {
 	words_config(3, true);
 	host.config.id = 0;
@@ -285,11 +285,11 @@ TEST(state)
 	uint8_t plain[HEADER];
 	size_t size;
 
-	open_master(false);
+	open_words_master(false);
 	save(NATIVE);
 	size = saved_size;
 	memcpy(plain, saved, HEADER);
-	open_master(true);
+	open_words_master(true);
 	load_refused(NATIVE, size, -EINVAL, "doorbell-bar");
 
 	config_put(0x04, 2, COMMAND_ON);
@@ -301,13 +301,13 @@ TEST(state)
 	for (unsigned i = 0; i < HEADER; i++)
 		CHECK_EQ(saved[i], i == 23 ? plain[i] | 4 : plain[i]);
 
-	open_master(true);
+	open_words_master(true);
 	CAUSES(load(NATIVE), "+io abc0000000; +io abc0000004; +io abc0000008");
 	CHECK_EQ(ivshmem_device_bar_address(host.device, BAR), 0xabc0000000);
 	/* A capability of another shape. */
 	saved[HEADER + 0x51] ^= 1;
 	load_refused(NATIVE, size, -EINVAL, "config space");
 	saved[HEADER + 0x51] ^= 1;
-	open_master(false);
+	open_words_master(false);
 	load_refused(NATIVE, size, -EINVAL, "doorbell-bar");
 }

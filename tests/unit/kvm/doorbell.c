@@ -99,17 +99,6 @@ TEST(a_ring_needs_nobody)
 	}
 }
 
-TEST(words_ring_with_any_value)
-{
-	way = &ways[1];
-	open_way();
-	guest_store(address_of(AT_BAR4, 1, 1), 0);
-	client_hears(1);
-	guest_store(address_of(AT_BAR4, 1, 0), 0xffffffff);
-	client_hears(0);
-	CHECK_EQ(device.machine.exits, 0);
-}
-
 TEST(nobody_is_rung_by_other_values_and_addresses)
 {
 	static const uint32_t stores[][2] = {{AT_BAR0 + 12, 0x10002}, {AT_BAR0 + 12, 0x1ffff},
