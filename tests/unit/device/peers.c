@@ -90,49 +90,6 @@ TEST(doorbell_vector_is_8_bits)
 	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
-/* ---- peers come and go ----------------------------------------------------------------------- */
-
-/* Checklist 57, 58, 59, 60. */
-TEST(connect_and_leave)
-{
-	open_doorbell(2, false, false);
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), -ENOENT);
-	for (unsigned round = 0; round < 3; round++) {
-		CHECK_EQ(ivshmem_device_peer_vectors(host.device, 7), 0);
-		CHECK_EQ(ivshmem_device_add_vector(host.device, 7), 0);
-		CAUSES(reg_put(DOORBELL, 0x00070001), "");
-		CHECK_EQ(ivshmem_device_add_vector(host.device, 7), 1);
-		CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
-		remove_peer(7);
-		CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), -ENOENT);
-		CAUSES(reg_put(DOORBELL, 0x00070001), "");
-	}
-}
-
-/* Checklist 61. */
-TEST(own_departure)
-{
-	open_doorbell(2, false, false);
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 2), -EINVAL);
-	connect_peer(2, 2);
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 2), -EINVAL);
-	CHECK_EQ(ivshmem_device_peer_vectors(host.device, 2), 2);
-	interrupt(1);
-}
-
-/* Checklist 53, 63. */
-TEST(more_vectors_than_we_have)
-{
-	open_doorbell(2, false, false);
-	connect_peer(2, 2);
-	connect_peer(7, 2);
-	CHECK_EQ(ivshmem_device_add_vector(host.device, 7), -ENOSPC);
-	CHECK_EQ(ivshmem_device_add_vector(host.device, 2), -ENOSPC);
-	CHECK_EQ(ivshmem_device_peer_vectors(host.device, 7), 2);
-	CAUSES(reg_put(DOORBELL, 0x00070002), "");
-	CAUSES(reg_put(DOORBELL, 0x00070001), "ring 7.1");
-}
-
 /* Checklist 78: from the device's point of view there is no difference. */
 TEST(self_ring)
 {

@@ -229,17 +229,15 @@ TEST(vectors)
 
 TEST(switches)
 {
-	static const char *const on[] = {"=on", "=yes", "=true", "=y", ""};
-	static const char *const off[] = {"=off", "=no", "=false", "=n"};
+	static const char *const texts[] = {
+		"", "=on", "=yes", "=true", "=y", "=off", "=no", "=false", "=n"};
 	char line[64];
 
-	for (size_t i = 0; i < sizeof(on) / sizeof(on[0]); i++) {
-		snprintf(line, sizeof(line), "ivshmem,chardev=s,ioeventfd%s", on[i]);
-		CHECK(accepted(line).ioeventfd);
-	}
-	for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
-		snprintf(line, sizeof(line), "chardev=s,ioeventfd%s", off[i]);
-		CHECK(!accepted(line).ioeventfd);
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		snprintf(line, sizeof(line), "ivshmem,chardev=s,ioeventfd%s", texts[i]);
+		CHECK_EQ(accepted(line).ioeventfd, i < 5);
+		snprintf(line, sizeof(line), "chardev=s,ioeventfd%s", texts[i]);
+		CHECK_EQ(accepted(line).ioeventfd, i < 5);
 	}
 	CHECK(!accepted("chardev=s,noioeventfd").ioeventfd);
 	CHECK(accepted("ivshmem-doorbell,chardev=s,doorbell-bar=on").doorbell_bar);

@@ -19,19 +19,6 @@ word(unsigned offset)
 	return ((volatile uint32_t *)ivshmem_kvm_memory(device.kvm))[offset / 4];
 }
 
-/* As ivshmem_kvm_mmio() of this device. */
-static bool
-store(uint64_t address, void *bytes, unsigned length)
-{
-	return ivshmem_kvm_mmio(device.kvm, address, bytes, length, true);
-}
-
-static bool
-load(uint64_t address, void *bytes, unsigned length)
-{
-	return ivshmem_kvm_mmio(device.kvm, address, bytes, length, false);
-}
-
 TEST(the_guest_reaches_the_memory_without_an_exit)
 {
 	uint32_t end = (uint32_t)GROUP_MEMORY - 4;
@@ -136,34 +123,34 @@ TEST(accesses_by_address)
 		for (unsigned at = 0; at < 9; at++) {
 			memset(memory, 0, 32);
 			memset(read, 0, sizeof(read));
-			CHECK(store(AT_BAR2 + at, bytes, length));
+			CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + at, bytes, length, true));
 			CHECK_MEM(memory + at, bytes, length);
 			CHECK_EQ(memory[at + length], 0);
-			CHECK(load(AT_BAR2 + at, read, length));
+			CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + at, read, length, false));
 			CHECK_MEM(read, bytes, length);
 		}
 	/* Half of it lies beyond the end. */
-	CHECK(store(AT_BAR2 + GROUP_MEMORY - 2, bytes, 4));
-	CHECK(load(AT_BAR2 + GROUP_MEMORY - 2, read, 4));
+	CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + GROUP_MEMORY - 2, bytes, 4, true));
+	CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + GROUP_MEMORY - 2, read, 4, false));
 	CHECK_MEM(read, ((uint8_t[]){1, 2, 0xff, 0xff}), 4);
 
 	/* Registers are little-endian words. */
 	memset(bytes, 0, sizeof(bytes));
-	CHECK(store(AT_BAR0, (uint8_t[]){0x78, 0x56, 0x34, 0x12}, 4));
+	CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR0, (uint8_t[]){0x78, 0x56, 0x34, 0x12}, 4, true));
 	CHECK_EQ(ivshmem_kvm_read(device.kvm, 0, 0, 4), 0x12345678);
-	CHECK(load(AT_BAR0, bytes, 4));
+	CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR0, bytes, 4, false));
 	CHECK_MEM(bytes, ((uint8_t[]){0x78, 0x56, 0x34, 0x12}), 4);
-	CHECK(load(AT_BAR0 + 1, bytes, 1));
+	CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR0 + 1, bytes, 1, false));
 	CHECK_EQ(bytes[0], 0);
 
 	/* What is not ours stays as it is. */
 	memset(read, 0x5a, sizeof(read));
 	for (unsigned i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
-		CHECK(!load(foreign[i], read, 4));
-	CHECK(!load(AT_BAR0 - 1, read, 1));
+		CHECK(!ivshmem_kvm_mmio(device.kvm, foreign[i], read, 4, false));
+	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR0 - 1, read, 1, false));
 	command(0);
-	CHECK(!load(AT_BAR0, read, 4));
-	CHECK(!load(0, read, 4));
+	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR0, read, 4, false));
+	CHECK(!ivshmem_kvm_mmio(device.kvm, 0, read, 4, false));
 	CHECK_EQ(read[0], 0x5a);
 }
 
@@ -196,7 +183,7 @@ TEST(memory_that_vanishes)
 		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, GROUP_MEMORY - 8, 8), UINT64_MAX);
 		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, GROUP_MEMORY - 4, 4), UINT32_MAX);
 		ivshmem_kvm_write(device.kvm, 2, GROUP_MEMORY - 4, 4, 1);
-		CHECK(load(AT_BAR2 + 4094, bytes, 4));
+		CHECK(ivshmem_kvm_mmio(device.kvm, AT_BAR2 + 4094, bytes, 4, false));
 		CHECK_MEM(bytes, ((uint8_t[]){0xff, 0xff, 0xff, 0xff}), 4);
 		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, 16, 4), 4711);
 		CHECK_SYS(sigaction(SIGBUS, &later, NULL));
