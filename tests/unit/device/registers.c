@@ -239,26 +239,6 @@ TEST(memory_of_another_size)
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, 1 << 20, &error), 0);
 }
 
-/* Checklist 91: a device is destroyed and another one takes its place, the memory being the same. */
-TEST(again_on_the_same_memory)
-{
-	static uint8_t memory[1 << 20];
-
-	for (unsigned revision = 0; revision <= 1; revision++)
-		for (unsigned life = 0; life < 3; life++) {
-			host_config(revision, false, 1);
-			host_open();
-			CHECK_EQ(ivshmem_device_set_memory(
-					 host.device, memory, sizeof(memory), NULL),
-				0);
-			config_put(0x18, 4, 0xe0000000);
-			CAUSES(config_put(0x04, 2, 0x2), "map e0000000");
-			CHECK_EQ(bar_read(2, 0x1000, 4), 3 * revision + life);
-			bar_write(2, 0x1000, 4, 3 * revision + life + 1);
-			CAUSES(host_close(), "unmap e0000000");
-		}
-}
-
 /* An embedder without any ops still has a device that answers. */
 TEST(no_ops_at_all)
 {

@@ -52,37 +52,39 @@ open_way(void)
 }
 
 static uint32_t
-address_of(uint32_t base, unsigned peer, unsigned vector)
+address_of(const struct way *by, uint32_t base, unsigned peer, unsigned vector)
 {
-	return way->words ? base + peer * PER_PEER + vector * 4 : base + IVSHMEM_REG_DOORBELL;
+	return by->words ? base + peer * PER_PEER + vector * 4 : base + IVSHMEM_REG_DOORBELL;
 }
 
 static void
-store(uint32_t base, unsigned peer, unsigned vector)
+store(const struct way *by, uint32_t base, unsigned peer, unsigned vector)
 {
-	guest_store(address_of(base, peer, vector),
-		way->words ? 1 : ivshmem_doorbell_value((uint16_t)peer, (uint16_t)vector));
+	guest_store(address_of(by, base, peer, vector),
+		by->words ? 1 : ivshmem_doorbell_value((uint16_t)peer, (uint16_t)vector));
 }
 
 /* The guest rings the client, which hears it; returns whether KVM handed the access out. */
 static bool
-ring_at(uint32_t base, unsigned vector)
+ring_by(const struct way *by, uint32_t base, unsigned vector)
 {
 	unsigned exits = device.machine.exits;
 
-	store(base, 1, vector);
+	store(by, base, 1, vector);
 	client_hears(vector);
 	return device.machine.exits > exits;
+}
+
+static bool
+ring_at(uint32_t base, unsigned vector)
+{
+	return ring_by(way, base, vector);
 }
 
 static bool
 ring_register(unsigned vector)
 {
-	unsigned exits = device.machine.exits;
-
-	guest_store(AT_BAR0 + IVSHMEM_REG_DOORBELL, ivshmem_doorbell_value(1, (uint16_t)vector));
-	client_hears(vector);
-	return device.machine.exits > exits;
+	return ring_by(&ways[0], AT_BAR0, vector);
 }
 
 TEST(a_ring_needs_nobody)
@@ -128,11 +130,11 @@ TEST(the_doorbell_follows_the_bar)
 		config_put(way->bar, 4, way->elsewhere);
 		CHECK_EQ(status().ioeventfds, way->ioeventfds);
 		CHECK(!ring_at(way->elsewhere, 0));
-		store(way->at, 1, 0);
+		store(way, way->at, 1, 0);
 		CHECK_EQ(device.machine.exits, 1);
 		command(COMMAND_MASTER);
 		CHECK_EQ(status().ioeventfds, 0);
-		store(way->elsewhere, 1, 0);
+		store(way, way->elsewhere, 1, 0);
 		CHECK_EQ(device.machine.exits, 2);
 		config_put(way->bar, 4, way->at);
 		command(COMMAND_DECODE);
@@ -170,14 +172,14 @@ TEST(peers_come_and_go)
 		second = group_join(&group);
 		id = ivshmem_id(second);
 		DEVICE_UNTIL(status().ioeventfds == way->ioeventfds / 2 * 3);
-		store(way->at, id, 1);
+		store(way, way->at, id, 1);
 		CHECK_EQ(ivshmem_wait(second, 1, 20000), 0);
 		CHECK_EQ(device.machine.exits, 0);
 
 		second = ivshmem_detach(second);
 		DEVICE_UNTIL(status().ioeventfds == way->ioeventfds);
 		CHECK_EQ(ivshmem_kvm_peer_vectors(device.kvm, id), 0);
-		store(way->at, id, 1);
+		store(way, way->at, id, 1);
 		CHECK_EQ(device.machine.exits, 1);
 		CHECK(!ring_at(way->at, 0));
 		CHECK_EQ(device.warnings, 0);
@@ -224,7 +226,7 @@ TEST(an_occupied_doorbell)
 	{
 		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
 		struct kvm_ioeventfd taken = {
-			.addr = address_of(way->at, 1, 1),
+			.addr = address_of(way, way->at, 1, 1),
 			.len = 4,
 			.fd = fd,
 			.datamatch = way->words ? 0 : ivshmem_doorbell_value(1, 1),
@@ -255,7 +257,7 @@ TEST(ringing_oneself)
 		open_way();
 		entry_write(1, 0x45, false);
 		msix(MSIX_ENABLE);
-		store(way->at, 0, 1);
+		store(way, way->at, 0, 1);
 		CHECK(wait_interrupt(0x45));
 		CHECK_EQ(device.machine.exits, 0);
 	}
