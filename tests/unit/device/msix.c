@@ -160,25 +160,12 @@ TEST(unmask_unconnected_vector)
 	CAUSES(CHECK_EQ(ivshmem_device_add_vector(host.device, 7), 3), "+irq 3 fee03000:43");
 }
 
-/* Checklist 75. */
+/* Checklist 75: as 32 bits, and as 64. */
 TEST(table_access_sizes)
 {
-	static const uint32_t old[4] = {0x11111110, 0x22222222, 0x33333333, 1};
-
 	open_msix(1, 2);
-	for (unsigned i = 0; i < 4; i++)
-		bar1_put(16 + 4 * i, old[i]);
-	for (unsigned offset = 16; offset < 32; offset++) {
-		for (unsigned size = 1; size <= 8; size *= 2) {
-			if (size >= 4 && offset % size == 0)
-				continue;
-			bar_write(1, offset, size, 0);
-			bar_write(1, offset, size, UINT64_MAX);
-			CHECK_EQ(bar_read(1, offset, size), 0);
-		}
-	}
-	for (unsigned i = 0; i < 4; i++)
-		CHECK_EQ(bar1_get(16 + 4 * i), old[i]);
+	bar1_put(16, 0x11111110);
+	bar1_put(20, 0x22222222);
 	CHECK_EQ(bar_read(1, 16, 8), UINT64_C(0x2222222211111110));
 	bar_write(1, 16, 8, UINT64_C(0xaabbccddeeff0010));
 	bar_write(1, 24, 8, UINT64_C(0x0000000012345678));

@@ -175,23 +175,20 @@ wait_interrupt(uint8_t interrupt)
 	return machine_wait_interrupt(&device.machine, interrupt);
 }
 
+/* Config space is little-endian, as everything that has this KVM. */
 void
 config_put(unsigned offset, unsigned size, uint32_t value)
 {
-	const uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
-		(uint8_t)(value >> 24)};
-
-	ivshmem_kvm_config_write(device.kvm, offset, bytes, size);
+	ivshmem_kvm_config_write(device.kvm, offset, &value, size);
 }
 
 uint32_t
 config_get(unsigned offset, unsigned size)
 {
-	uint8_t bytes[4] = {0};
+	uint32_t value = 0;
 
-	ivshmem_kvm_config_read(device.kvm, offset, bytes, size);
-	return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-	       (uint32_t)bytes[3] << 24;
+	ivshmem_kvm_config_read(device.kvm, offset, &value, size);
+	return value;
 }
 
 void
