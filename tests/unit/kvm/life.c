@@ -239,5 +239,7 @@ TEST(reset)
 	device_place();
 	enable_msix();
 	CHECK_EQ(status().irqfds, 1);
+	/* The route is the one from before. */
+	CHECK_EQ(status().route_changes, 1);
 	CHECK_EQ(device.warnings, 0);
 }
