@@ -16,11 +16,11 @@
  *	               peer 5 (new)     peer 1 (slow)   peers 0, 4 (up to date)
  *
  * A join stays on the log as long as its peer is present, because it is part of what a newcomer is
- * told: a newcomer's cursor starts at the head and finds the others in the order in which they came,
- * and itself last. When a peer leaves, its join is taken off. Its "left" is put on for those who
- * were told that it joined, and is taken off when the last of them has read it. Who was told of whom
- * is a bit set in each peer, indexed by the small number (slot) that a peer has for this purpose.
- * So:
+ * told: a newcomer's cursor starts at the head and finds the others in the order in which they
+ * came, and itself last. When a peer leaves, its join is taken off. Its "left" is put on for those
+ * who were told that it joined, and is taken off when the last of them has read it. Who was told of
+ * whom is a bit set in each peer, indexed by the small number (slot) that a peer has for this
+ * purpose. So:
  *
  *	- nobody hears of a join after its peer left, nor that a peer left of which it never heard;
  *	- the log holds one event per present peer, and per left peer that a slow reader still
@@ -32,10 +32,10 @@
  * An observer reads the log and is the subject of nothing that others are told. Where a newcomer
  * finds itself on the log, it finds a message that says that it knows everybody now.
  *
- * A seat is an id that belongs to whoever comes to a certain socket, one at a time: its holder. When
- * a holder has left and another comes, clients that were told of the first must not be told of the
- * same id again (ids.h). So they are told of the seat, which has the eventfds and never leaves, while
- * the holder is a peer that borrows them, and of which only observers, and itself, are told:
+ * A seat is an id that belongs to whoever comes to a certain socket, one at a time: its holder.
+ * When a holder has left and another comes, clients that were told of the first must not be told of
+ * the same id again (ids.h). So they are told of the seat, which has the eventfds and never leaves,
+ * while the holder is a peer that borrows them, and of which only observers, and itself, are told:
  *
  *	is told of	members		seats			holders		observers
  *	a member	yes		yes			no		no
