@@ -18,6 +18,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct record;
+
 #define IDS_COUNT 65536
 
 struct ids {
@@ -25,8 +28,7 @@ struct ids {
 	uint32_t next; /* where the search starts */
 	uint32_t n_used;
 	bool used[IDS_COUNT];
-	uint64_t
-		retired[IDS_COUNT]; /* when its last announced holder left; 0 if it never had one */
+	uint64_t retired[IDS_COUNT]; /* when its last announced holder left; 0: it had none */
 };
 
 void ids_init(struct ids *ids);
@@ -48,5 +50,12 @@ uint32_t ids_spent(const struct ids *ids, uint64_t oldest);
 
 /* Give an id back; `announced` tells whether anybody else was ever told about its holder. */
 void ids_release(struct ids *ids, uint16_t id, bool announced);
+
+/*
+ * Write all of it down, and read it back (record.h). What ids_read() returns is allocated, and the
+ * caller frees it. -ENOMEM, and for a record that is wrong -EINVAL or -EPROTONOSUPPORT.
+ */
+int ids_write(const struct ids *ids, struct record *ret_record);
+int ids_read(struct ids **ret_ids, const struct record *record, struct ivshmem_error *reterr);
 
 #endif
