@@ -8,7 +8,7 @@
  * only.
  */
 
-#include <ivshmem/common.h>
+struct ivshmem_error; /* ivshmem/common.h */
 
 /*
  * Fill in `reterr` and return `code`, a negative errno, so that `return error_set(...)` does both.

@@ -8,13 +8,12 @@
  * and again must find the same pace as before: it belongs to what is connected to.
  */
 
-#include <base/clock.h>
 #include <base/log.h>
 
 #include <stdint.h>
 
 #define PACE_LINES 20
-#define PACE_WHILE (10 * NSEC_PER_SEC)
+#define PACE_WHILE UINT64_C(10000000000) /* 10 s, in nanoseconds */
 
 struct pace {
 	const struct log *log;

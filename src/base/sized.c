@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <base/sized.h>
 
+#include <base/error.h>
+
 #include <errno.h>
 #include <string.h>
 

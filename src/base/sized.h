@@ -12,9 +12,9 @@
  *	a newer, larger one		is accepted if all is 0 that we do not know
  */
 
-#include <base/error.h>
-
 #include <stddef.h>
+
+struct ivshmem_error;
 
 /* Where a struct ended in its first version, whose last member was `last`: nobody has less. */
 #define SIZED_FIRST(type, last) (offsetof(type, last) + sizeof(((type *)NULL)->last))

@@ -10,7 +10,6 @@
  * functions below from loop callbacks. client.c does the rest: peers, counters, callbacks, waiting.
  */
 
-#include <base/error.h>
 #include <base/log.h>
 #include <loop/loop.h>
 

@@ -7,7 +7,9 @@
 
 #include <client/pci.h>
 
+#include <base/error.h>
 #include <base/fd.h>
+#include <client/backend.h>
 
 #include <ivshmem/abi.h>
 

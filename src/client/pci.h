@@ -7,14 +7,16 @@
  * devices.
  */
 
-#include <client/backend.h>
 #include <client/words.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/client.h>
 
 #include <endian.h>
 #include <limits.h>
 #include <stdint.h>
+
+struct pci_device;
 
 /* Where sysfs is mounted, and the kernel's list of memory types. Only tests change them. */
 extern const char *pci_sysfs_root;

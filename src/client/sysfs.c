@@ -9,7 +9,9 @@
  * The kernel's uevents are watched for it, so that the application is told, if only afterwards.
  */
 
+#include <base/error.h>
 #include <base/fd.h>
+#include <client/backend.h>
 #include <client/pci.h>
 
 #include <ivshmem/abi.h>

@@ -11,6 +11,7 @@
 
 #include <client/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <ivshmem/abi.h>

@@ -7,6 +7,7 @@
  * the device, vfio_irqs.c the interrupts.
  */
 
+#include <client/backend.h>
 #include <client/pci.h>
 
 #include <linux/vfio.h>

@@ -3,6 +3,7 @@
 /* The way to a device through vfio: its group, a container, and the device itself. */
 #include <client/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <dirent.h>

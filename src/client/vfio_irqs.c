@@ -3,6 +3,7 @@
 /* The interrupts of a device through vfio: an eventfd for each MSI-X vector, one for unplugging. */
 #include <client/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <client/msix.h>
 

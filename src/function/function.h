@@ -8,15 +8,16 @@
  * the messages of one. Nothing here locks: calls, and the dispatching of the loop, must not overlap.
  */
 
-#include <base/log.h>
 #include <function/irqs.h>
 #include <function/migration.h>
-#include <loop/loop.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
 
 #include <stdint.h>
+
+struct log;
+struct loop;
 
 struct function {
 	const struct log *log;

@@ -41,11 +41,12 @@
  * ignored, as QEMU does. Every descriptor is either handed out in an event or closed.
  */
 
-#include <base/error.h>
 #include <wire/wire.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct ivshmem_error;
 
 enum follower_state {
 	FOLLOWER_VERSION,

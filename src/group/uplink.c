@@ -2,11 +2,13 @@
 #include <group/uplink.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <socket/connect.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <poll.h>

@@ -26,8 +26,6 @@
  * table holds the lock, for the change alone: no operation is called with it, and operations may ring.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <base/pace.h>
 #include <base/ringer.h>
 #include <group/follower.h>
@@ -39,6 +37,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
 struct uplink;
 
 /* `vector`, `left` and `memory` may not close the uplink; `handled` and `lost` may. */

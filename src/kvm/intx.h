@@ -11,12 +11,13 @@
  * exactly, but cannot be shared with another pin that is set so.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <loop/loop.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct ivshmem_error;
+struct log;
 
 struct intx {
 	const struct log *log;

@@ -4,7 +4,7 @@
 
 /* The virtual machine, as the kernel sees it: a descriptor. */
 
-#include <base/error.h>
+struct ivshmem_error;
 
 /* -EINVAL if it is anything else. */
 int kvm_check_vm(int vm_fd, struct ivshmem_error *reterr);

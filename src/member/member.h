@@ -15,16 +15,15 @@
  * ignored and logged, a limited number of times, and what breaks the protocol is a lost server.
  */
 
-#include <base/error.h>
-#include <base/log.h>
-#include <loop/loop.h>
-
 #include <ivshmem/device.h>
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
+struct loop;
 struct member;
 
 struct member_config {

@@ -10,13 +10,13 @@
  * tests/platform). Objects with a name cannot be sealed; they are for those who need the name.
  */
 
-#include <base/error.h>
-
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+
+struct ivshmem_error;
 
 enum region_kind {
 	REGION_MEMFD,     /* anonymous and sealed */

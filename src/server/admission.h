@@ -8,13 +8,14 @@
  */
 
 #include <base/list.h>
-#include <base/pace.h>
-#include <loop/loop.h>
 #include <server/clients.h>
 #include <server/ids.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct loop;
+struct pace;
 
 struct admission {
 	struct loop *loop;

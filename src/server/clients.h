@@ -10,7 +10,6 @@
 
 #include <base/clock.h>
 #include <base/list.h>
-#include <base/log.h>
 #include <base/pace.h>
 #include <loop/loop.h>
 #include <server/roster.h>
@@ -18,6 +17,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct log;
 
 /* How soon to try again when the kernel lacks something, and no event will tell that it has it
  * again. */

@@ -14,11 +14,10 @@
  * to be told, ids chooses ids.
  */
 
-#include <base/log.h>
-#include <loop/loop.h>
-
 #include <stdint.h>
 
+struct log;
+struct loop;
 struct server;
 
 struct server_seat {

@@ -2,6 +2,7 @@
 #include <socket/connect.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>

@@ -4,9 +4,9 @@
 
 /* Connecting to a UNIX stream socket, with a limit of time, and with words for what can be wrong. */
 
-#include <base/error.h>
-
 #include <stdint.h>
+
+struct ivshmem_error;
 
 /*
  * Connect to the server that listens on `path`, by `deadline` (clock_now()). If `cancel`, a

@@ -6,12 +6,12 @@
  * The listening UNIX socket: made safely beside a running server, over what a dead one left behind.
  */
 
-#include <base/error.h>
-
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/un.h>
+
+struct ivshmem_error;
 
 struct listener_config {
 	const char *path;

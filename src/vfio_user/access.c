@@ -4,6 +4,7 @@
  * Accesses of the guest to BARs and config space. All of them succeed: what is not there reads as
  * all ones and takes no writes.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

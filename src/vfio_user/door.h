@@ -21,12 +21,14 @@
  * A VMM is always answered before it is sent away, because QEMU dies of a connection that is reset.
  */
 
-#include <base/pace.h>
+#include <base/clock.h>
 #include <loop/loop.h>
 #include <socket/process.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct pace;
 
 /* Visitors at the same time. Another one takes the place of the silent one that is there longest,
  * or, if all wait, of the one that waits longest. */

@@ -7,6 +7,7 @@
  * kernel does for its devices, and as there, a feature that does not exist is -ENOTTY. A device that
  * is not the master has none.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

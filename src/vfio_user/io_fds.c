@@ -10,6 +10,7 @@
  * the first ones. argsz in the reply is what all entries from that one on would need: a client goes
  * on asking while it got fewer.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

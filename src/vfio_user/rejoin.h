@@ -23,13 +23,15 @@
  * closes, for ever, can neither keep us busy nor fill the log.
  */
 
-#include <base/error.h>
-#include <base/log.h>
+#include <ivshmem/common.h>
+
 #include <loop/loop.h>
 #include <member/member.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct log;
 
 enum rejoin_state { REJOIN_JOINED, REJOIN_ALONE, REJOIN_JOINING, REJOIN_RESTING };
 

@@ -9,14 +9,15 @@
  * works on outlive it. Requests are handled one by one and strictly in order, with the lock held.
  */
 
-#include <base/error.h>
-#include <base/pace.h>
+#include <ivshmem/common.h>
+
 #include <vfio_user/message.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct function;
+struct pace;
 
 struct session {
 	struct function *function;

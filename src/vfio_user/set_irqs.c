@@ -4,6 +4,7 @@
  * SET_IRQS: which eventfds are to be written for which interrupts, and their masks. The kernel's
  * VFIO_DEVICE_SET_IRQS is the model; everything is checked before anything is done.
  */
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>

@@ -21,9 +21,6 @@
  * is there waits for a moment, for it may be the same VM coming back, and is answered EBUSY then.
  */
 
-#include <base/error.h>
-#include <base/log.h>
-#include <loop/loop.h>
 #include <member/member.h>
 #include <vfio_user/door.h>
 
@@ -32,6 +29,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
+struct loop;
 struct vfio_user;
 
 struct vfio_user_config {

@@ -7,11 +7,11 @@
  * its arrays, values are read, and what is wrong with one is told, in the same words by every program.
  */
 
-#include <base/error.h>
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct ivshmem_error;
 
 /* So many options a program may have. */
 #define ARGUMENTS_MAX 32

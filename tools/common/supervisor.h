@@ -12,7 +12,7 @@
  *	NOTIFY_SOCKET	tell this datagram socket about our state; @NAME is an abstract one
  */
 
-#include <base/error.h>
+struct ivshmem_error;
 
 /* As many as a server has at most: for clients, for observers, and one for each --member. */
 #define SUPERVISOR_SOCKETS_MAX 258

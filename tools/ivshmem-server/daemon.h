@@ -4,10 +4,10 @@
 
 /* What a program does to live in the background and to be found there. */
 
-#include <base/error.h>
-
 #include <limits.h>
 #include <sys/stat.h>
+
+struct ivshmem_error;
 
 /*
  * Go into the background. Returns in the child only, with a descriptor to report to; the parent

@@ -2,7 +2,6 @@
 
 /* ivshmem-server: options in, a server out, and everything removed again at the end. */
 
-#include <base/error.h>
 #include <base/fd.h>
 #include <base/log.h>
 #include <base/parse.h>
@@ -17,6 +16,7 @@
 #include <sockets.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <fcntl.h>

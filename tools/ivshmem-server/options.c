@@ -2,6 +2,7 @@
 #include <options.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/parse.h>
 #include <common/accounts.h>
 #include <common/arguments.h>

@@ -4,12 +4,13 @@
 
 /* The command line of ivshmem-server: that of QEMU's program of the same name, and more. */
 
-#include <base/error.h>
 #include <region/region.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct ivshmem_error;
 
 enum action { ACTION_SERVE, ACTION_HELP, ACTION_VERSION };
 

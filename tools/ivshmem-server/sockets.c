@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <sockets.h>
 
+#include <base/error.h>
+#include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
 

@@ -5,6 +5,7 @@
 #include "output.h"
 
 #include <base/clock.h>
+#include <base/pace.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -128,7 +129,7 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 	if (attaching_keeps(level, message))
 		return;
 	if (level == IVSHMEM_LOG_WARNING)
-		pace_printf(&session->warnings, "%s", message);
+		pace_printf(session->warnings, "%s", message);
 	else if (session->cli->verbose)
 		session_message(session, "debug: %s", message);
 }

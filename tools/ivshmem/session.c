@@ -8,6 +8,8 @@
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <base/log.h>
+#include <base/pace.h>
 #include <base/parse.h>
 
 #include <errno.h>
@@ -152,24 +154,32 @@ write_warning(void *data, enum log_level level, const char *message)
 	session_message(data, "warning: %s", message);
 }
 
+/* A session, and what only this file knows. */
+struct whole_session {
+	struct session session; /* the first: both are freed as one */
+	struct log log;
+	struct pace warnings;
+};
+
 struct session *
 session_new(void)
 {
-	struct session *session = calloc(1, sizeof(*session));
+	struct whole_session *whole = calloc(1, sizeof(*whole));
 
-	if (!session) {
+	if (!whole) {
 		fail("out of memory");
 		return NULL;
 	}
-	session->signal_fd = -1;
-	session->log = (struct log){
+	whole->session.signal_fd = -1;
+	whole->log = (struct log){
 		.level = LOG_LEVEL_WARNING,
 		.write = write_warning,
-		.data = session,
+		.data = &whole->session,
 	};
 	/* The library limits those of one server; this, those of one server after the other. */
-	session->warnings = (struct pace){.log = &session->log, .level = LOG_LEVEL_WARNING};
-	return session;
+	whole->warnings = (struct pace){.log = &whole->log, .level = LOG_LEVEL_WARNING};
+	whole->session.warnings = &whole->warnings;
+	return &whole->session;
 }
 
 struct session *
@@ -228,7 +238,7 @@ session_close(struct session *session)
 {
 	attaching_abandon(session->attaching);
 	session->client = ivshmem_detach(session->client);
-	pace_end(&session->warnings);
+	pace_end(session->warnings);
 	session->signal_fd = fd_close(session->signal_fd);
 }
 

@@ -20,13 +20,11 @@
 #include <ivshmem/abi.h>
 #include <ivshmem/client.h>
 
-#include <base/log.h>
-#include <base/pace.h>
-
 #include <stdbool.h>
 #include <stdint.h>
 
 struct attaching;
+struct pace;
 
 /* No vector is muted; the others are IVSHMEM_ANY_VECTOR or a vector's number. */
 #define SESSION_MUTE_NONE (-2)
@@ -71,8 +69,7 @@ struct session {
 	void (*event)(struct session *session, const struct event *event);
 	void *data; /* for event() */
 
-	struct log log; /* ends in event() */
-	struct pace warnings;
+	struct pace *warnings; /* end in event() */
 
 	int muted; /* for which vector interrupts are not made into events now */
 
