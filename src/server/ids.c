@@ -13,8 +13,7 @@
 void
 ids_init(struct ids *ids)
 {
-	/* The arrays are left alone: the owner allocated them zeroed, and unused pages stay
-	 * untouched. */
+	/* The owner allocated the arrays zeroed. Pages that nobody uses stay untouched. */
 	ids->now = 0;
 	ids->next = 0;
 	ids->n_used = 0;

@@ -52,7 +52,7 @@ peer_new_kind(struct peer **ret_peer, enum peer_kind kind, uint16_t id, unsigned
 			goto fail;
 	}
 	for (; peer->n_vectors < n_vectors; peer->n_vectors++) {
-		/* Non-blocking, because a client may rely on it; the server itself never writes to
+		/* Non-blocking, because a client may rely on it. The server itself never writes to
 		 * them. */
 		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 

@@ -45,21 +45,20 @@ struct peer {
 	int *vectors;      /* eventfds, owned; a holder's are its seat's */
 	struct peer *seat; /* a holder's */
 	uint64_t joined;   /* ids_stamp() of the moment it joined */
-	bool announced;    /* somebody else was told of it, who must not be told of its id again */
-	bool left;         /* not present any more; lives until `owed` is 0 */
+	bool announced;    /* somebody else was told of it, and must not be told of its id again */
+	bool left;         /* not present any more; it is freed when `owed` is 0 */
 
 	/* as a subject of events */
 	uint32_t slot;
 	struct event join, leave;
-	uint32_t owed; /* peers that were told of it and not yet that it left; counted once it has
-			  left */
+	uint32_t owed; /* once it has left: peers that were told of it, and not yet that it left */
 
 	/* as a reader of events */
 	struct list link;    /* roster::readers, in order of joining */
 	unsigned greeting;   /* messages of the greeting that were sent: version, id, memory */
 	struct list *cursor; /* the last event told, or the log's head */
 	unsigned vector;     /* messages sent of the event after it, a join */
-	uint64_t *told;      /* bit per slot: was told of its peer and not yet that it left */
+	uint64_t *told;      /* a bit for each slot: was told of its peer, and not that it left */
 	uint32_t n_told_words;
 };
 

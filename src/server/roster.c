@@ -45,7 +45,7 @@ release_slot(struct roster *roster, uint32_t slot)
 
 /* ---- the log --------------------------------------------------------------------------------- */
 
-/* Take an event off the log; cursors that stood on it stand before it. */
+/* Take an event off the log. Cursors that stood on it stand before it then. */
 static void
 unlink_event(struct roster *roster, struct event *event)
 {
@@ -60,7 +60,7 @@ unlink_event(struct roster *roster, struct event *event)
 	list_remove(&event->link);
 }
 
-/* Nobody needs to be told of a left peer any more. */
+/* Nobody has to hear of a left peer any more. */
 static void
 forget(struct roster *roster, struct peer *peer)
 {
@@ -143,8 +143,8 @@ roster_leave(struct roster *roster, struct peer *peer)
 	list_remove(&peer->link);
 	(*reader_count(roster, peer))--;
 
-	/* As a reader: whoever left and waited only for this peer to hear of it can be forgotten.
-	 */
+	/* As a reader: peers that left, and of which only this one had still to hear, are
+	 * forgotten. */
 	for (uint32_t slot = 0;
 		slot < roster->n_slots && slot < peer->n_told_words * PEER_WORD_BITS; slot++) {
 		struct peer *subject = roster->slots[slot];
@@ -185,7 +185,7 @@ roster_oldest(const struct roster *roster)
 	return oldest ? oldest->joined : UINT64_MAX;
 }
 
-/* The message number `i` of a join. */
+/* Message number `i` of a join. */
 static struct wire_message
 join_message(const struct peer *subject, unsigned i)
 {
@@ -212,8 +212,8 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	for (unsigned i = peer->greeting; i < PEER_GREETING && n < max; i++)
 		messages[n++] = greeting[i];
 
-	/* What does not concern it is skipped for good: an event never begins to concern somebody.
-	 */
+	/* Events that do not concern it are skipped for good: an event never begins to concern
+	 * somebody. */
 	while (peer->cursor->next != &roster->log &&
 		!peer_is_concerned(peer, event_at(peer->cursor->next)))
 		peer->cursor = peer->cursor->next;
