@@ -158,8 +158,9 @@ def wrong_includes():
     some_header = {os.path.dirname(name).removeprefix("src/"): name.removeprefix("src/") for name in c_files("src") if name.endswith(".h")}
     some_source = {os.path.dirname(name).removeprefix("src/"): name for name in commands if name.startswith("src/")}
     table = re.search(r"^knows = \{(.*?)^\}", read("src/meson.build"), re.MULTILINE | re.DOTALL)[1]
-    wrong = []
-    for folder, others in re.findall(r"'(\w+)': \[(.*?)\]", table):
+    rows = re.findall(r"'(\w+)': \[(.*?)\]", table)
+    wrong = [f"src/meson.build: src/{name} has no row in the table" for name in some_header.keys() - dict(rows).keys()]
+    for folder, others in rows:
         knows = {folder, *re.findall(r"'src/(\w+)'", others)}
         for other, header in some_header.items():
             if finds(commands[some_source[folder]], header) != (other in knows):

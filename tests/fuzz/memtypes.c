@@ -4,7 +4,7 @@
 
 #include <fuzz.h>
 
-#include <client/pci.h>
+#include <guest/pci.h>
 
 #include <inttypes.h>
 #include <stdbool.h>
