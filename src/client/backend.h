@@ -11,7 +11,6 @@
  * client.c answers its questions and waits.
  */
 
-#include <base/error.h>
 #include <base/log.h>
 #include <loop/loop.h>
 

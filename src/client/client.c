@@ -4,6 +4,7 @@
 #include <client/backend.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/sized.h>
 
 #include <ivshmem/abi.h>

@@ -7,6 +7,7 @@
  */
 #include <client/backend.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <region/region.h>
 

@@ -3,6 +3,7 @@
 /* The back end for a guest's PCI device. src/guest does the work. */
 #include <client/backend.h>
 
+#include <base/error.h>
 #include <guest/guest.h>
 
 #include <errno.h>

@@ -15,6 +15,7 @@
 #include <client/backend.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/fd.h>
 #include <group/uplink.h>
 #include <region/region.h>

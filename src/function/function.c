@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <function/function.h>
 
+#include <base/error.h>
 #include <base/eventfd.h>
+#include <base/log.h>
 
 #include <ivshmem/abi.h>
 

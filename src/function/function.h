@@ -9,15 +9,16 @@
  * overlap.
  */
 
-#include <base/log.h>
 #include <function/irqs.h>
 #include <function/migration.h>
-#include <loop/loop.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
 
 #include <stdint.h>
+
+struct log;
+struct loop;
 
 struct function {
 	const struct log *log;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <function/migration.h>
 
+#include <base/error.h>
+#include <base/log.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>

@@ -58,8 +58,6 @@
  * device and no more: 66 KiB with 2048 vectors.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
@@ -67,6 +65,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct ivshmem_error;
+struct log;
 
 /* As in linux/vfio.h. */
 enum migration_state {

@@ -2,7 +2,9 @@
 #include <group/rejoin.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/list.h>
+#include <base/log.h>
 
 #include <errno.h>
 #include <string.h>

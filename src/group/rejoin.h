@@ -23,8 +23,8 @@
  * the connection, for ever, can neither keep us busy nor fill the log.
  */
 
-#include <base/error.h>
 #include <base/log.h>
+#include <ivshmem/common.h>
 #include <loop/loop.h>
 
 #include <stdbool.h>

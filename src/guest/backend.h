@@ -11,10 +11,7 @@
  * driver.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <guest/pci.h>
-#include <loop/loop.h>
 
 #include <ivshmem/client.h>
 
@@ -23,6 +20,9 @@
 #include <stdint.h>
 
 struct guest;
+struct ivshmem_error;
+struct log;
+struct loop;
 
 struct guest_backend {
 	const char *name;

@@ -7,6 +7,7 @@
 
 #include <guest/pci.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <ivshmem/abi.h>

@@ -7,13 +7,13 @@
  * memory, and how to access its registers.
  */
 
-#include <base/error.h>
-
 #include <ivshmem/client.h>
 
 #include <endian.h>
 #include <limits.h>
 #include <stdint.h>
+
+struct ivshmem_error;
 
 #define PCI_ADDRESS_MAX 16 /* "0000:00:05.0" and its NUL */
 

@@ -10,9 +10,12 @@
  * watch the kernel's uevents to tell the application, if only afterwards.
  */
 
+#include <base/error.h>
 #include <base/fd.h>
+#include <base/log.h>
 #include <guest/backend.h>
 #include <guest/words.h>
+#include <loop/loop.h>
 
 #include <ivshmem/abi.h>
 

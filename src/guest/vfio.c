@@ -11,7 +11,10 @@
 
 #include <guest/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
+#include <base/log.h>
+#include <loop/loop.h>
 
 #include <ivshmem/abi.h>
 

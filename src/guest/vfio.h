@@ -9,6 +9,7 @@
 
 #include <guest/backend.h>
 #include <guest/words.h>
+#include <loop/loop.h>
 
 #include <linux/vfio.h>
 #include <stdbool.h>

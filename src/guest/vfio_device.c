@@ -3,6 +3,7 @@
 /* The way to a device through vfio: its group, a container, the device itself and its regions. */
 #include <guest/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <dirent.h>

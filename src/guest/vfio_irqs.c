@@ -3,8 +3,11 @@
 /* The interrupts of a device through vfio: an eventfd for each MSI-X vector, and one for unplugging. */
 #include <guest/vfio.h>
 
+#include <base/error.h>
 #include <base/fd.h>
+#include <base/log.h>
 #include <guest/msix.h>
+#include <loop/loop.h>
 
 #include <ivshmem/abi.h>
 

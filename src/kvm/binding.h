@@ -28,12 +28,13 @@
 #include <kvm/routes.h>
 
 #include <base/log.h>
-#include <loop/loop.h>
 #include <member/member.h>
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+struct loop;
 
 struct ivshmem_kvm {
 	pthread_mutex_t lock; /* for everything below that ever changes */

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <base/error.h>
+#include <base/log.h>
 #include <kvm/intx.h>
 #include <kvm/ioctls.h>
 

@@ -11,12 +11,13 @@
  * device exactly, but no other pin that is set so can share it.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <loop/loop.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct ivshmem_error;
+struct log;
 
 struct intx {
 	const struct log *log;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <kvm/ioctls.h>
 
+#include <base/error.h>
+
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdint.h>

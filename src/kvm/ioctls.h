@@ -4,7 +4,7 @@
 
 /* Calls to the kernel about the virtual machine, which is a descriptor there. */
 
-#include <base/error.h>
+struct ivshmem_error;
 
 /* -EINVAL if `vm_fd` is not a virtual machine. */
 int kvm_check_vm(int vm_fd, struct ivshmem_error *reterr);

@@ -2,6 +2,7 @@
 
 /* The life of a device in a VM, the lock, and what a VMM calls. */
 
+#include <base/error.h>
 #include <kvm/binding.h>
 #include <kvm/ioctls.h>
 

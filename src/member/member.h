@@ -15,16 +15,15 @@
  * senseless messages and logs a limited number of them. A server that breaks the protocol is lost.
  */
 
-#include <base/error.h>
-#include <base/log.h>
-#include <loop/loop.h>
-
 #include <ivshmem/device.h>
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
+struct loop;
 struct member;
 
 struct member_config {

@@ -5,6 +5,7 @@
 #include <member/membership.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 
 #include <errno.h>
 #include <stdlib.h>

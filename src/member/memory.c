@@ -4,6 +4,7 @@
 
 #include <member/membership.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/parse.h>
 #include <region/guard.h>

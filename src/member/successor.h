@@ -7,9 +7,10 @@
  * socket. src/group/rejoin.h says when.
  */
 
-#include <base/error.h>
 #include <group/rejoin.h>
 #include <member/member.h>
+
+struct ivshmem_error;
 
 struct successor {
 	struct member_config

@@ -4,6 +4,7 @@
  * Accesses of the guest to BARs and config space. All of them succeed. What is not there reads as
  * all ones and ignores writes.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

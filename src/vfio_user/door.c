@@ -4,6 +4,7 @@
 #include <base/clock.h>
 #include <base/fd.h>
 #include <base/list.h>
+#include <base/pace.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/message.h>
 #include <vfio_user/refusal.h>

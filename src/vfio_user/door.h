@@ -22,12 +22,14 @@
  * A VMM always gets an answer before it is sent away, because a reset of the connection kills QEMU.
  */
 
-#include <base/pace.h>
+#include <base/clock.h>
 #include <loop/loop.h>
 #include <socket/process.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct pace;
 
 /* Visitors at the same time. One more takes the place of the silent one that has been there
  * longest. If all wait, it takes the place of the one that has waited longest. */

@@ -7,6 +7,7 @@
  * feature. A feature that does not exist is -ENOTTY. A device that is not the master has no
  * features.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

@@ -3,6 +3,8 @@
 /* Which handler gets a request, and what becomes of its errors. */
 #include <vfio_user/handlers.h>
 
+#include <base/error.h>
+#include <base/pace.h>
 #include <vfio_user/refusal.h>
 
 #include <errno.h>

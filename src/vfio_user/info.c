@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* What the function has: its regions and interrupts. */
+#include <base/error.h>
+#include <base/pace.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

@@ -11,6 +11,7 @@
  * the first ones. argsz in the reply is the size of all entries from that one on: a client that got
  * fewer asks again.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/refusal.h>
 
+#include <base/pace.h>
 #include <vfio_user/message.h>
 
 #include <errno.h>

@@ -4,8 +4,9 @@
 
 /* What a VMM and the log are told when we refuse a message, or end the connection because of it. */
 
-#include <base/pace.h>
 #include <vfio_user/protocol.h>
+
+struct pace;
 
 /* The reply to this request: an errno, which is positive, and no body. It may be the same header. */
 void refusal_reply(const struct vfio_user_header *request, uint32_t error,

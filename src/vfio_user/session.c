@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/session.h>
 
+#include <base/error.h>
+#include <base/pace.h>
 #include <vfio_user/protocol.h>
 
 void

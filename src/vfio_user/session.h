@@ -7,13 +7,13 @@
  * a VMM connects, and ends when the VMM is gone. The function and its member outlive it.
  */
 
-#include <base/error.h>
-#include <base/pace.h>
+#include <ivshmem/common.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct function;
+struct pace;
 
 struct session {
 	struct function *function;

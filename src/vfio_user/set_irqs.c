@@ -4,6 +4,7 @@
  * SET_IRQS: the eventfds for the interrupts, and their masks. The model is the kernel's
  * VFIO_DEVICE_SET_IRQS. The whole request is checked before anything is done.
  */
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>

@@ -3,6 +3,8 @@
 /* VERSION: the first message. It says what each side can take. */
 #include <vfio_user/handlers.h>
 
+#include <base/error.h>
+
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/vfio_user.h>
 
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <base/list.h>

@@ -22,9 +22,6 @@
  * EBUSY.
  */
 
-#include <base/error.h>
-#include <base/log.h>
-#include <loop/loop.h>
 #include <member/member.h>
 #include <vfio_user/door.h>
 
@@ -33,6 +30,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
+struct loop;
 struct vfio_user;
 
 struct vfio_user_config {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/accounts.h>
 
+#include <base/error.h>
 #include <base/parse.h>
 
 #include <errno.h>

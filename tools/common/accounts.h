@@ -7,7 +7,7 @@
  * name that the system knows, or a number. -EINVAL, or another errno if the system cannot look it up.
  */
 
-#include <base/error.h>
+struct ivshmem_error;
 
 int account_user(void *to, const char *what, const char *text, struct ivshmem_error *reterr);
 int account_group(void *to, const char *what, const char *text, struct ivshmem_error *reterr);

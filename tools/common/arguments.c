@@ -2,6 +2,7 @@
 #include <common/arguments.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/parse.h>
 
 #include <errno.h>

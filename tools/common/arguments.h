@@ -7,11 +7,11 @@
  * arrays, and says how to read values. All programs say what is wrong with one in the same words.
  */
 
-#include <base/error.h>
-
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+struct ivshmem_error;
 
 /* The most options that a program may have. */
 #define ARGUMENTS_MAX 32

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/supervisor.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/parse.h>
 

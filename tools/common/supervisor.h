@@ -12,7 +12,7 @@
  *			abstract one
  */
 
-#include <base/error.h>
+struct ivshmem_error;
 
 /* The most that a server has: for clients, for observers, and one for each --member. */
 #define SUPERVISOR_SOCKETS_MAX 258

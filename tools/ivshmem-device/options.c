@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
+#include <base/error.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
+
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <limits.h>

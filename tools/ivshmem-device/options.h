@@ -5,12 +5,12 @@
 /* The command line of ivshmem-device: the properties of QEMU's device, and what else a process
  * needs. */
 
-#include <base/error.h>
-
 #include <ivshmem/device.h>
 
 #include <stdbool.h>
 #include <sys/types.h>
+
+struct ivshmem_error;
 
 enum device_action { DEVICE_ACTION_SERVE, DEVICE_ACTION_HELP, DEVICE_ACTION_VERSION };
 

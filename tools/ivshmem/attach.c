@@ -4,10 +4,9 @@
 #include "bus_error.h"
 #include "target.h"
 
-#include <ivshmem/abi.h>
-
 #include <base/eventfd.h>
 #include <base/fd.h>
+#include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <pthread.h>

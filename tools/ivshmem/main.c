@@ -8,6 +8,8 @@
 
 #include <base/fd.h>
 
+#include <ivshmem/common.h>
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

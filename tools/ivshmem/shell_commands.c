@@ -13,8 +13,6 @@
 #include "wait.h"
 #include "write.h"
 
-#include <base/clock.h>
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>

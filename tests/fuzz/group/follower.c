@@ -15,6 +15,8 @@
 #include <group/follower.h>
 #include <wire/wire.h>
 
+#include <ivshmem/common.h>
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>

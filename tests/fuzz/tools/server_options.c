@@ -7,6 +7,7 @@
 #include <options.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <stdbool.h>

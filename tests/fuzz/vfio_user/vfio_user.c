@@ -27,6 +27,8 @@
 #include <fuzz.h>
 
 #include <base/fd.h>
+#include <base/log.h>
+#include <base/pace.h>
 #include <function/function.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/handlers.h>

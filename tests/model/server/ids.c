@@ -6,10 +6,11 @@
  *
  * Peers come, and are put on a roster, as src/server does it: an id is taken ahead of time, given back if the
  * client never comes, and so on. Clients follow their messages as a QEMU does, which is damaged by hearing of
- * an id, that it left, and of it again.
+ * an id, that it left, and of it again. Now and then all is written down and read back, and goes on with that.
  */
 
 #include <random.h>
+#include <reread.h>
 #include <server/ids.h>
 #include <server/roster.h>
 #include <test.h>
@@ -193,11 +194,30 @@ burn(struct random_source *source, unsigned n)
 }
 
 static void
+reread(void)
+{
+	struct peer **peers[CLIENTS];
+	struct record record;
+	struct ids *old = ids;
+
+	CHECK_EQ(ids_write(ids, &record), 0);
+	CHECK_EQ(ids_read(&ids, &record, NULL), 0);
+	CHECK(memcmp(ids, old, sizeof(*ids)) == 0);
+	record_done(&record);
+	free(old);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		peers[i] = &clients[i].peer;
+	roster_reread(&roster, ids->now, peers, CLIENTS);
+}
+
+static void
 live(struct random_source *source, unsigned n_old)
 {
 	unsigned place = random_below(source, CLIENTS);
 	struct client *client = &clients[place];
 
+	if (random_below(source, 200) == 0)
+		reread();
 	if (prepared == NONE)
 		prepare();
 	else if (random_below(source, 50) == 0)

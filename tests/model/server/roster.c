@@ -3,10 +3,12 @@
 /*
  * The server's event log against the plainest thing that could do its work: a queue of messages for each
  * client. Peers join, leave, read a little, read all, or stop reading, at random, and so do observers and
- * holders of seats; what the roster has for a client must always be what lies in its queue.
+ * holders of seats; what the roster has for a client must always be what lies in its queue. Now and then
+ * the roster is written down and read back, and the sequence goes on with what was read.
  */
 
 #include <random.h>
+#include <reread.h>
 #include <server/roster.h>
 #include <test.h>
 
@@ -198,6 +200,16 @@ model_deliver(struct member *member, struct item *item)
 	free(item);
 }
 
+/* Does somebody who is there have this id? */
+static bool
+id_is_present(uint16_t id)
+{
+	for (unsigned i = 0; i < PEERS; i++)
+		if (members[i].peer && !observes(&members[i]) && members[i].peer->id == id)
+			return true;
+	return false;
+}
+
 /* ---- both side by side ---------------------------------------------------------------------- */
 
 static void
@@ -221,10 +233,13 @@ do_join(struct random_source *source)
 		CHECK_EQ(peer_new_holder(&peer, seats[seat].peer), 0);
 		holders[seat] = member;
 	} else {
+		uint16_t id;
+
 		/* Few different ids, so that they come again soon: the roster must not mind. */
-		CHECK_EQ(peer_new(&peer, (uint16_t)random_below(source, 65536),
-				 random_below(source, 5)),
-			0);
+		do
+			id = (uint16_t)(SEATS + random_below(source, 2 * PEERS));
+		while (id_is_present(id));
+		CHECK_EQ(peer_new(&peer, id, random_below(source, 5)), 0);
 	}
 	*member = (struct member){.peer = peer, .serial = next_serial++, .stamp = ++now};
 	CHECK_EQ(roster_join(&roster, member->peer, member->stamp), 0);
@@ -332,6 +347,18 @@ check_bounds(void)
 }
 
 static void
+reread(void)
+{
+	struct peer **peers[PEERS + SEATS];
+
+	for (unsigned i = 0; i < PEERS; i++)
+		peers[i] = &members[i].peer;
+	for (unsigned i = 0; i < SEATS; i++)
+		peers[PEERS + i] = &seats[i].peer;
+	roster_reread(&roster, now, peers, PEERS + SEATS);
+}
+
+static void
 roster_sequence(struct random_source *source)
 {
 	/* Some sequences have many who stop reading, some have none, some churn, some grow. */
@@ -368,6 +395,8 @@ roster_sequence(struct random_source *source)
 			do_read(source, member, random_below(source, 8));
 		if (step % 64 == 0)
 			check_bounds();
+		if (random_below(source, 50) == 0)
+			reread();
 	}
 	for (unsigned i = 0; i < PEERS; i++)
 		if (members[i].peer)

@@ -5,6 +5,7 @@
 #include <group/rejoin.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/list.h>
 #include <test.h>
 

@@ -8,6 +8,7 @@
 #include "sysfs_tree.h"
 
 #include <guest/guest.h>
+#include <loop/loop.h>
 #include <test.h>
 
 #include <ivshmem/abi.h>

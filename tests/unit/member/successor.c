@@ -4,6 +4,7 @@
 
 #include <member/successor.h>
 
+#include <base/error.h>
 #include <member_stage.h>
 
 #include <errno.h>

@@ -4,7 +4,7 @@
 
 /* Folders that look like sysfs, in the test's own folder, and pci_sysfs_root that points there. */
 
-#include <base/error.h>
+#include <ivshmem/common.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -7,6 +7,8 @@
  * out of it. What every reply has in common is checked here.
  */
 
+#include <base/log.h>
+#include <base/pace.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 

@@ -7,6 +7,7 @@
  * VMM with it, without a socket between them.
  */
 
+#include <base/pace.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 
