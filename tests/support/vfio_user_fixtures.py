@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ivshmem-device as a process, a group around it, and what its tests have in common with pytest."""
 
+import contextlib
 import mmap
 import os
 import signal
@@ -9,7 +10,7 @@ import pytest
 
 import ivshmem_wire as wire
 import vfio_user
-from vfio_user import Client
+from vfio_user import ERR, INTX, MSIX, Client
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 64 * KIB
@@ -51,16 +52,12 @@ class Device(wire.Process):
 
     def assert_idle(self):
         """Nothing of any VMM is left in the device."""
-        try:
-            wire.wait_until(lambda: len(self.fds()) <= len(self.idle_fds), "descriptors closed")
-        except AssertionError:
-            now = sorted(self.fds().values())
-            raise AssertionError(f"{now} instead of {sorted(self.idle_fds.values())}") from None
+        self.wait_fds(len(self.idle_fds), fewer=True)
 
-    def wait_fds(self, count):
+    def wait_fds(self, count, fewer=False):
         """As many descriptors, soon: what came with a request may be closed just after the reply to it."""
         try:
-            wire.wait_until(lambda: len(self.fds()) == count, "")
+            wire.wait_until(lambda: len(self.fds()) == count or (fewer and len(self.fds()) < count), "")
         except AssertionError:
             raise AssertionError(f"{sorted(self.fds().values())} instead of {count} descriptors") from None
 
@@ -120,9 +117,9 @@ class Group:
         its own vectors, or those of a peer that came after it.
         """
         last = min(self.vectors, self.device_vectors) - 1
-        wire.ring(self.at_device[last])
-        wire.wait_until(lambda: not wire.readable(self.at_device[last], 0), "the device takes rings")
-        ring_until_known(self.device.vmm(), self.peer_id, last, self.at_peer[last])
+        self.ring_and_wait(last)
+        known = min(last, 255)  # what a legacy doorbell can name
+        ring_until_known(self.device.vmm(), self.peer_id, known, self.at_peer[known])
         with_vmm = len(self.device.fds())
         self.device.forget_vmms()
         wire.wait_until(lambda: len(self.device.fds()) < with_vmm, "the VMM is gone")
@@ -141,6 +138,52 @@ class Group:
         """The eventfds with which the device rings the peer."""
         return self.peer.peers[self.peer_id]
 
+    def rung(self):
+        """How often each vector of the peer was rung since the last call."""
+        return [wire.rings(fd) for fd in self.at_peer]
+
+    def wait_taken(self, vector=0):
+        """Until the device has read its eventfd."""
+        wire.wait_until(lambda: not wire.readable(self.at_device[vector], 0), "the device takes the rings")
+
+    def ring_and_wait(self, vector=0):
+        """A ring that nobody may hear of, but that the device has taken."""
+        wire.ring(self.at_device[vector])
+        self.wait_taken(vector)
+
+    def expect_interrupts(self, fds):
+        """Each vector of the device that the peer rings fires the VMM's eventfd, once, and no other one."""
+        for vector, fd in enumerate(fds):
+            expect_ring(self.at_device[vector], fd)
+        assert not any(wire.rings(fd) for fd in fds)
+
+    def expect_rung(self, vector, ring):
+        """ring() rings this vector of the peer, once, and no other one."""
+        ring()
+        assert self.rung() == [int(at == vector) for at in range(len(self.at_peer))]
+
+    def expect_doorbells(self, vmm):
+        for vector in range(self.vectors):
+            self.expect_rung(vector, lambda vector=vector: vmm.ring(self.peer_id, vector))
+
+    def expect_alone(self):
+        """All other peers have left."""
+        self.peer.follow(lambda: len(self.peer.peers) == 2, "the others have left")
+
+    @contextlib.contextmanager
+    def serving(self, *arguments, **options):
+        """
+        A VMM. Whatever it has asked for in between, its next request is answered, and the device has no
+        descriptor of it but eventfds for interrupts.
+        """
+        vmm = self.vmm(*arguments, **options)
+        before = len(self.device.fds())
+        yield vmm
+        assert vmm.info() == (16, 3, 9, 5)
+        for index in (INTX, MSIX, ERR):
+            vmm.disable(index)
+        self.device.wait_fds(before)
+
     def finished(self):
         """After a test: all VMMs go, and nothing of them may be left."""
         self.device.forget_vmms()
@@ -148,8 +191,7 @@ class Group:
         assert self.device.running(), f"the device died, status {self.device.wait()}\n{self.device.describe()}"
         self.device.assert_idle()
         # Rings that the test did not look for are none of the next one's business.
-        for fd in self.at_peer:
-            wire.rings(fd)
+        self.rung()
         self.memory[:] = bytes(self.size)
 
     def alive(self):
@@ -184,10 +226,9 @@ class Eventfds:
     def __iter__(self):
         return iter(self.fds)
 
-    def more(self, count=1, **options):
-        new = [wire.eventfd(**options) for _ in range(count)]
-        self.fds.extend(new)
-        return new
+    def rings(self):
+        """How often each was rung since the last call."""
+        return [wire.rings(fd) for fd in self.fds]
 
     def close(self):
         for fd in self.fds:
@@ -259,6 +300,12 @@ def group(shared):
 
 
 @pytest.fixture
+def old_group(shared):
+    """Revision 0."""
+    return shared("--revision", "0", "--size", "1", size=MIB)
+
+
+@pytest.fixture
 def intx_group(shared):
     """Revision 0 without MSI-X."""
     return shared("--revision", "0", "--msi", "off", "--size", "1", size=MIB)
@@ -266,8 +313,9 @@ def intx_group(shared):
 
 @pytest.fixture
 def vmm(group):
-    """A VMM that has negotiated as QEMU does."""
-    return group.vmm()
+    """A VMM that has negotiated as QEMU does, and whose connection outlives the test."""
+    with group.serving() as vmm:
+        yield vmm
 
 
 @pytest.fixture
@@ -319,6 +367,14 @@ def plain(device, room):
 
 
 @pytest.fixture
+def memory():
+    """As a server gives it."""
+    fd = wire.memory_fd(SIZE)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
 def device_at_fake(room, processes, fake):
     """start(*arguments): a device that is not ready yet, and the connection of the fake server to it."""
 
@@ -341,6 +397,40 @@ def eventfds(closing):
         return made
 
     return make
+
+
+@pytest.fixture
+def arm(eventfds):
+    """arm(vmm, n): eventfds for its first n vectors."""
+
+    def arm(vmm, count=VECTORS, index=MSIX):
+        fds = eventfds(count)
+        vmm.assign(index, 0, *fds)
+        return fds
+
+    return arm
+
+
+@pytest.fixture
+def given_away(shared):
+    """given_away(n): descriptors to send to somebody, who has closed them all when the test ends."""
+    canaries = []
+
+    def give(count=1):
+        new = [wire.Canary() for _ in range(count)]
+        canaries.extend(new)
+        return [canary.fd for canary in new]
+
+    yield give
+    for canary in canaries:
+        canary.close_own()
+        canary.assert_closed()
+
+
+def expect_ring(source, target):
+    """A ring of one eventfd arrives at the other, once."""
+    wire.ring(source)
+    wire.wait_rings(target)
 
 
 def ring_until_known(vmm, peer, vector, fd):
