@@ -15,7 +15,7 @@ import pytest
 import ivshmem_wire as wire
 import lspci
 import vm
-from in_guest import BOOT_LIMIT, SHELL, counts, finish, msix, say
+from in_guest import SHELL, counts, finish, msix, say
 from vfio_user_fixtures import Device
 
 pytestmark = [pytest.mark.limit(300), pytest.mark.under_kvm]
