@@ -16,6 +16,7 @@ from vfio_user_fixtures import (  # noqa: F401
     given_away,
     group,
     intx_group,
+    master,
     memory,
     old_group,
     own_group,

@@ -9,12 +9,12 @@ one piece of the stream, as long as it is not larger than the kernel's pieces.
 """
 
 import array
+import concurrent.futures
 import errno
 import fcntl
 import json
 import mmap
 import os
-import select
 import socket
 import struct
 import termios
@@ -292,24 +292,14 @@ class Client:
         os.close(fd)
         self.owned.discard(fd)
 
-    def shut(self):
-        """End our side; the other one must end its own in an orderly way."""
-        self.sock.shutdown(socket.SHUT_WR)
-        self.assert_ended()
-
     def assert_ended(self, timeout=None):
         """End of the stream and nothing before it; never a reset."""
         reply = self.receive(timeout)
         assert reply is None, f"{reply} instead of the end of the stream"
 
-    def drain_to_end(self, timeout=None):
+    def drain_to_end(self):
         """Until the end of the stream, whatever comes before it; returns the replies."""
-        replies = []
-        while True:
-            reply = self.receive(timeout)
-            if reply is None:
-                return replies
-            replies.append(reply)
+        return list(iter(self.receive, None))
 
     def close(self):
         self.sock.close()
@@ -479,29 +469,16 @@ class Client:
         Send (command, payload, fds) one after the other without waiting, taking replies as they come so
         that neither end has to wait for the other for ever. Returns the replies.
         """
-        expected, replies = [], []
-        self.sock.setblocking(False)
-        poll = select.poll()
-        for command, payload, fds in messages:
-            number = self.next_number()
-            expected.append((number, command))
-            data = memoryview(message(command, payload, number))
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            while data:
-                try:
-                    self.sock.settimeout(0)
-                    sent = self.sock.sendmsg([data], control)
-                    data, control = data[sent:], []
-                except BlockingIOError:
-                    poll.register(self.sock, select.POLLIN | select.POLLOUT)
-                    assert poll.poll(self.timeout * 1000), "the device neither takes nor gives anything"
-                    if self.waiting():
-                        replies.append(self.receive())
-        while len(replies) < len(expected):
-            replies.append(self.receive())
-        for reply, sent in zip(replies, expected):
-            assert reply is not None, "the stream ended"
-            assert (reply.number, reply.command) == sent, "replies out of order"
+        numbered = [(self.next_number(), *sent) for sent in messages]
+
+        def send_all():
+            for number, command, payload, fds in numbered:
+                self.send(command, payload, fds, number)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(send_all)
+            replies = [self.reply_to(number, command) for number, command, _, _ in numbered]
+            sending.result()
         return replies
 
 

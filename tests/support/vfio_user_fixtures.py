@@ -5,6 +5,9 @@ import contextlib
 import mmap
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -61,6 +64,12 @@ class Device(wire.Process):
         except AssertionError:
             raise AssertionError(f"{sorted(self.fds().values())} instead of {count} descriptors") from None
 
+    def expect_idle(self, seconds=0.3):
+        """It has nothing to do, and takes next to no processor time."""
+        used = self.cpu_seconds()
+        time.sleep(seconds)
+        assert self.cpu_seconds() - used < seconds / 2
+
     def finish(self, number=signal.SIGTERM):
         """End it as an administrator would; it must do so cleanly."""
         assert self.running(), f"the device is gone, status {self.process.returncode}\n{self.describe()}"
@@ -94,15 +103,8 @@ class Group:
 
     def start(self, arguments, device_first):
         self.peer = None if device_first else self.server.client()
-        self.device = Device(
-            self.room.file("device"),
-            "--server",
-            self.server.path,
-            "--vectors",
-            str(self.device_vectors),
-            *arguments,
-            ready=False,
-        )
+        source = ("--server", self.server.path, "--vectors", str(self.device_vectors))
+        self.device = Device(self.room.file("device"), *source, *arguments, ready=False)
         self.device.expect_ready()
         if device_first:
             self.peer = self.server.client()
@@ -198,10 +200,12 @@ class Group:
         return self.device.running() and self.server.running()
 
     def end(self):
+        """In order, unless the test has seen the end of the server or the device."""
         try:
-            self.device.finish()
-            self.peer.follow(lambda: self.id not in self.peer.peers, "the others hear that the device left")
-            self.server.finish()
+            if self.alive():
+                self.device.finish()
+                self.peer.follow(lambda: self.id not in self.peer.peers, "the others hear that the device left")
+                self.server.finish()
         finally:
             self.kill()
 
@@ -235,61 +239,33 @@ class Eventfds:
             os.close(fd)
 
 
-class Pool:
-    """Groups that serve one test after the other, by the arguments they were made with."""
-
-    def __init__(self):
-        self.groups = {}
-
-    def get(self, *arguments, **options):
-        key = (arguments, tuple(sorted(options.items())))
-        group = self.groups.get(key)
-        if group is not None and not group.alive():
-            self.groups.pop(key).kill()
-            group = None
-        if group is None:
-            group = self.groups[key] = Group(*arguments, **options)
-        return group
-
-    def discard(self, group):
-        for key, value in list(self.groups.items()):
-            if value is group:
-                del self.groups[key]
-        group.kill()
-
-    def end(self):
-        groups, self.groups = list(self.groups.values()), {}
-        for group in groups:
-            if group.alive():
-                group.end()
-            else:
-                group.kill()
-
-
 @pytest.fixture(scope="module")
 def pool():
-    pool = Pool()
-    yield pool
-    pool.end()
+    """Groups that serve one test after the other, by the arguments they were made with."""
+    groups = {}
+    yield groups
+    for group in groups.values():
+        group.end()
 
 
 @pytest.fixture
 def shared(limit, pool):
     """shared(*arguments, **options): a group that other tests use, too, and that must survive this one."""
-    used = []
+    used = set()
 
     def get(*arguments, **options):
-        group = pool.get(*arguments, **options)
-        if group not in used:
-            used.append(group)
-        return group
+        key = arguments, tuple(sorted(options.items()))
+        if key not in pool or not pool[key].alive():
+            pool[key] = Group(*arguments, **options)
+        used.add(pool[key])
+        return pool[key]
 
     yield get
     for group in used:
         try:
             group.finished()
         except BaseException:
-            pool.discard(group)
+            group.kill()
             raise
 
 
@@ -303,6 +279,12 @@ def group(shared):
 def old_group(shared):
     """Revision 0."""
     return shared("--revision", "0", "--size", "1", size=MIB)
+
+
+@pytest.fixture
+def master(shared):
+    """A group whose device has id 0 and is the master."""
+    return shared("--master", "on", device_first=True)
 
 
 @pytest.fixture
@@ -330,10 +312,7 @@ def own_group(limit, closing):
 
     yield make
     for group in made:
-        if group.alive():
-            group.end()
-        else:
-            group.kill()
+        group.end()
 
 
 @pytest.fixture
@@ -425,6 +404,24 @@ def given_away(shared):
     for canary in canaries:
         canary.close_own()
         canary.assert_closed()
+
+
+@contextlib.contextmanager
+def vmm_process(path, program):
+    """A VMM, `vmm`, in a process of its own that is attached to the device, and does this."""
+    program = f"""
+import sys; sys.path[:0] = sys.argv[2:]
+import vfio_user as vu
+vmm = vu.Client(sys.argv[1]).attach()
+print(flush=True)
+{program}
+"""
+    with subprocess.Popen([sys.executable, "-c", program, path, *sys.path], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"\n", "it is attached"
+            yield process
+        finally:
+            process.kill()
 
 
 def expect_ring(source, target):

@@ -1,37 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The states of VFIO's migration and the ways between them, and whole streams saved and loaded."""
-
-import collections
+"""The states of VFIO's migration, whole streams saved and loaded, and a device in use."""
 
 from vfio_user import BAR1, INTR_MASK, INTR_STATUS, IV_POSITION, set_state
 
 STATE_ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P = range(8)
 STATES = (STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY)
 
-# The arcs that a device with STOP_COPY and PRE_COPY has.
-ARCS = {
-    RUNNING: (STOP, PRE_COPY),
-    STOP: (RUNNING, STOP_COPY, RESUMING),
-    STOP_COPY: (STOP,),
-    RESUMING: (STOP,),
-    PRE_COPY: (RUNNING, STOP_COPY),
-}
 SAVING = (STOP_COPY, PRE_COPY)
-
-
-def path(start, end):
-    """The shortest one whose interior saves nothing, or None. STOP_COPY to PRE_COPY is forbidden as such."""
-    if (start, end) == (STOP_COPY, PRE_COPY):
-        return None
-    queue = collections.deque([(start,)])
-    while queue:
-        way = queue.popleft()
-        if way[-1] == end:
-            return way
-        if way[-1] in SAVING and len(way) > 1:
-            continue
-        queue.extend(way + (after,) for after in ARCS[way[-1]] if after not in way)
-    return None
 
 
 def bring(vmm, state):

@@ -28,12 +28,14 @@ def large_memory():
 
 @pytest.mark.parametrize("own_id", [0, 1, 5, 65535])
 @pytest.mark.parametrize("msi", ["on", "off"])
-def test_113_server_of_2010(device_at_fake, large_memory, eventfds, arm, own_id, msi):
-    """No version: the first number is the id, which may be 0 and look like one."""
+@pytest.mark.parametrize("version", [[], [wire.VERSION]], ids=["2010", "today"])
+def test_113_server_of_2010(device_at_fake, large_memory, eventfds, arm, own_id, msi, version):
+    """No version: the first number is the id, which may be 0 and look like one. A server of today says it."""
     process, connection = device_at_fake(*REVISION_0, "--msi", msi)
     fds, peers = eventfds(2), eventfds(2)
     other = 3
-    connection.send(own_id)
+    for number in (*version, own_id):
+        connection.send(number)
     connection.send(MEMORY, large_memory)
     for fd in peers:
         connection.send(other, fd)
@@ -60,17 +62,6 @@ def test_113_server_of_2010(device_at_fake, large_memory, eventfds, arm, own_id,
     wire.rings(peers[0])
     vmm.ring(other, 0)
     assert wire.rings(peers[0]) == 0
-    process.finish()
-
-
-@pytest.mark.parametrize("own_id", [0, 5])
-def test_revision_0_with_a_server_of_today(device_at_fake, large_memory, eventfds, arm, own_id):
-    process, connection = device_at_fake(*REVISION_0)
-    fds = eventfds(2)
-    connection.greeting(own_id, large_memory, vectors=fds)
-    vmm = process.expect_ready().vmm()
-    wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == own_id, "the id")
-    expect_ring(fds[1], arm(vmm, 2)[1])
     process.finish()
 
 

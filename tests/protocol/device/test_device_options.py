@@ -50,7 +50,6 @@ HERE = ["--socket", "{room}/s"]
 PLAIN = [*HERE, "--file", "{room}/m", "--size", "1M"]
 SERVED = [*HERE, "--server", "{room}/nobody"]
 OLD = [*SERVED, "--revision", "0"]
-OLD_PLAIN = [*PLAIN, "--revision", "0"]
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,11 @@ def test_server_that_is_of_no_use(lost, fake, memories, how):
     with pytest.raises(TimeoutError):
         fake.accept(0.3)
     process.forget_vmms()
+    if how == "hangs up":
+        for _ in range(2):
+            fake.accept().close()
     process.finish()
+    assert process.stderr.count("cannot be joined again") == 1
     assert len(process.stderr.splitlines()) <= 4, process.stderr
 
 

@@ -123,101 +123,6 @@ def firmware_places_bars(vmm, group, ram, has_table=True):
     vmm.dma_map(0xC0000000, group.size)
 
 
-def linux_enables_msix(vmm, fds):
-    """All vectors, with KVM's habit of another eventfd at every mask."""
-    vmm.set_config(0x42, 2, 0xC000 | VECTORS - 1)
-    vmm.unassign(MSIX, 0)
-    vmm.set_config(4, 2, vmm.config(4, 2) | 0x400)
-    vmm.set_config(0x42, 2, 0x8000 | VECTORS - 1)
-    for vector in range(VECTORS):
-        vmm.assign(MSIX, vector, fds[vector])
-
-
-def test_qemu_attaches_and_its_guest_works(group, ram, eventfds):
-    vmm, memory, _ = qemu_attaches(group, ram, eventfds)
-    firmware_places_bars(vmm, group, ram)
-    fds, masked = eventfds(VECTORS), eventfds(VECTORS)
-    linux_enables_msix(vmm, fds)
-    for vector in range(VECTORS):
-        expect_ring(group.at_device[vector], fds[vector])
-        vmm.assign(MSIX, vector, masked[vector])
-        expect_ring(group.at_device[vector], masked[vector])
-        vmm.assign(MSIX, vector, fds[vector])
-    group.expect_doorbells(vmm)
-    assert vmm.register(vu.IV_POSITION) == group.id
-    memory[:16] = b"written by guest"
-    assert group.memory[:16] == b"written by guest"
-    # The pending bits are the only part of BAR1 that QEMU asks for.
-    assert vmm.read_number(BAR1, 0x800, 8) == 0
-    memory.close()
-
-
-def test_qemu_reboots_its_guest(group, ram, eventfds):
-    """Twice each time on some machines; eventfds and maps stay until they are replaced."""
-    vmm, memory, _ = qemu_attaches(group, ram, eventfds)
-    firmware_places_bars(vmm, group, ram)
-    fds = eventfds(VECTORS)
-    memory[:4] = b"data"
-    for _ in range(3):
-        linux_enables_msix(vmm, fds)
-        expect_ring(group.at_device[1], fds[1])
-        for vector in range(VECTORS):
-            vmm.assign(MSIX, vector, fds[vector])
-        vmm.disable(MSIX)
-        machine_reset(vmm, None)
-        machine_reset(vmm, None)
-        firmware_places_bars(vmm, group, ram)
-    assert memory[:4] == b"data"
-    memory.close()
-
-
-def test_qemu_quits_and_another_one_comes(group, ram, eventfds):
-    """Just the end of the stream; and the next one finds a device that was just switched on."""
-    for _ in range(5):
-        vmm, memory, _ = qemu_attaches(group, ram, eventfds)
-        fds = eventfds(VECTORS)
-        linux_enables_msix(vmm, fds)
-        vmm.set_register(vu.INTR_MASK, 1)
-        memory.close()
-        vmm.close()
-    assert group.device.connect().attach().register(vu.INTR_MASK) == 0
-
-
-def test_qemu_with_intx(intx_group, ram, eventfds):
-    vmm, memory, _ = qemu_attaches(intx_group, ram, eventfds)
-    firmware_places_bars(vmm, intx_group, ram, has_table=False)
-    [pin, resample] = eventfds(2)
-    arm_intx(vmm, pin, resample)
-    vmm.set_register(vu.INTR_MASK, 1)
-    for _ in range(3):
-        expect_ring(intx_group.at_device[0], pin)
-        assert vmm.register(vu.INTR_STATUS) == 1
-        wire.ring(resample)
-        wire.wait_until(lambda: not wire.readable(resample, 0), "the end of interrupt is seen")
-    # A change of the route.
-    vmm.mask()
-    vmm.unmask()
-    vmm.disable(INTX)
-    memory.close()
-
-
-def test_qemu_with_intx_and_without_resample(intx_group, ram, eventfds):
-    """TCG: BAR2 is unmapped at the first interrupt, all goes by message, and every access unmasks."""
-    vmm, memory, pin = qemu_attaches(intx_group, ram, eventfds)
-    memory.close()
-    vmm.set_register(vu.INTR_MASK, 1)
-    for at in range(5):
-        expect_ring(intx_group.at_device[0], pin)
-        vmm.write_number(BAR2, 4 * at, 4, at + 1)
-        vmm.unmask()
-        assert wire.rings(pin) == 1, "the handler has not read the status yet"
-        assert vmm.register(vu.INTR_STATUS) == 1
-        vmm.unmask()
-        assert wire.rings(pin) == 0
-        assert vmm.read_number(BAR2, 4 * at, 4) == at + 1
-    assert struct.unpack_from("<5I", intx_group.memory) == (1, 2, 3, 4, 5)
-
-
 def cloud_hypervisor_attaches(group, ram, eventfds):
     vmm = group.device.connect()
     assert vmm.version(vu.RUST_VERSION)[0] == 1
@@ -255,37 +160,109 @@ def walk_capabilities(vmm):
     raise AssertionError("the list of capabilities does not end")
 
 
-def test_cloud_hypervisor_attaches_and_its_guest_works(group, ram, eventfds, arm):
-    vmm, memory, _ = cloud_hypervisor_attaches(group, ram, eventfds)
-    fds = arm(vmm)
+def linux_enables_msix(vmm, fds):
+    """All vectors."""
+    vmm.set_config(0x42, 2, 0xC000 | VECTORS - 1)
+    vmm.unassign(MSIX, 0)
+    vmm.set_config(4, 2, vmm.config(4, 2) | 0x400)
     vmm.set_config(0x42, 2, 0x8000 | VECTORS - 1)
+    for vector in range(VECTORS):
+        vmm.assign(MSIX, vector, fds[vector])
+
+
+@pytest.fixture(params=[qemu_attaches, cloud_hypervisor_attaches], ids=["qemu", "cloud-hypervisor"])
+def attaches(request, ram, eventfds):
+    """attaches(group): (vmm, mapping of BAR2, INTx trigger or None)"""
+    return lambda group: request.param(group, ram, eventfds)
+
+
+def test_its_guest_works(group, attaches, ram, eventfds):
+    vmm, memory, _ = attaches(group)
+    firmware_places_bars(vmm, group, ram)
+    fds, masked = eventfds(VECTORS), eventfds(VECTORS)
+    linux_enables_msix(vmm, fds)
+    group.expect_interrupts(fds)
+    # KVM's habit of another eventfd at every mask.
+    for vector in range(VECTORS):
+        vmm.assign(MSIX, vector, masked[vector])
+        expect_ring(group.at_device[vector], masked[vector])
+        vmm.assign(MSIX, vector, fds[vector])
     group.expect_interrupts(fds)
     group.expect_doorbells(vmm)
-    assert vmm.read(BAR1, 0x800, 8) == bytes(8)
-    memory[:5] = b"guest"
-    assert group.memory[:5] == b"guest"
+    assert vmm.register(vu.IV_POSITION) == group.id
+    memory[:16] = b"written by guest"
+    assert group.memory[:16] == b"written by guest"
+    # The pending bits are the only part of BAR1 that VMMs ask for.
+    assert vmm.read_number(BAR1, 0x800, 8) == 0
     vmm.disable(MSIX)
     vmm.dma_unmap(0, 1 << 20)
     memory.close()
 
 
-def test_cloud_hypervisor_with_intx(intx_group, ram, eventfds):
-    """After every access it unmasks; there is no resample."""
-    vmm, memory, pin = cloud_hypervisor_attaches(intx_group, ram, eventfds)
-    vmm.set_register(vu.INTR_MASK, 1)
-    vmm.unmask()
-    for _ in range(5):
-        expect_ring(intx_group.at_device[0], pin)
-        assert vmm.register(vu.INTR_STATUS) == 1
-        vmm.unmask()
-        assert wire.rings(pin) == 0
+def test_qemu_reboots_its_guest(group, ram, eventfds):
+    """Twice each time on some machines; eventfds and maps stay until they are replaced."""
+    vmm, memory, _ = qemu_attaches(group, ram, eventfds)
+    firmware_places_bars(vmm, group, ram)
+    fds = eventfds(VECTORS)
+    memory[:4] = b"data"
+    for _ in range(3):
+        linux_enables_msix(vmm, fds)
+        group.expect_interrupts(fds)
+        for vector in range(VECTORS):
+            vmm.assign(MSIX, vector, fds[vector])
+        vmm.disable(MSIX)
+        machine_reset(vmm, None)
+        machine_reset(vmm, None)
+        firmware_places_bars(vmm, group, ram)
+    assert memory[:4] == b"data"
     memory.close()
 
 
-def test_cloud_hypervisor_reboots_its_guest(group, ram, eventfds):
-    """The old connection is closed and a new one opened at once; the device must be there for it."""
+def test_it_quits_and_another_one_comes(group, attaches, eventfds):
+    """
+    Just the end of the stream; and the next one finds a device that was just switched on. Cloud Hypervisor does this
+    when its guest reboots, with the new connection at once.
+    """
     for _ in range(20):
-        vmm, memory, _ = cloud_hypervisor_attaches(group, ram, eventfds)
+        vmm, memory, _ = attaches(group)
+        linux_enables_msix(vmm, eventfds(VECTORS))
+        assert vmm.register(vu.INTR_MASK) == 0
+        vmm.set_register(vu.INTR_MASK, 1)
         memory.close()
-        vmm.assign(MSIX, 0, *eventfds(VECTORS))
         vmm.close()
+
+
+def test_intx(intx_group, attaches):
+    """Without resample: all goes by message, and after every access, it is unmasked."""
+    vmm, memory, pin = attaches(intx_group)
+    memory.close()
+    vmm.set_register(vu.INTR_MASK, 1)
+    vmm.unmask()
+    for at in range(5):
+        expect_ring(intx_group.at_device[0], pin)
+        vmm.write_number(BAR2, 4 * at, 4, at + 1)
+        vmm.unmask()
+        assert wire.rings(pin) == 1, "the handler has not read the status yet"
+        assert vmm.register(vu.INTR_STATUS) == 1
+        vmm.unmask()
+        assert wire.rings(pin) == 0
+        assert vmm.read_number(BAR2, 4 * at, 4) == at + 1
+    assert struct.unpack_from("<5I", intx_group.memory) == (1, 2, 3, 4, 5)
+
+
+def test_qemu_with_intx_and_resample(intx_group, ram, eventfds):
+    vmm, memory, _ = qemu_attaches(intx_group, ram, eventfds)
+    firmware_places_bars(vmm, intx_group, ram, has_table=False)
+    [pin, resample] = eventfds(2)
+    arm_intx(vmm, pin, resample)
+    vmm.set_register(vu.INTR_MASK, 1)
+    for _ in range(3):
+        expect_ring(intx_group.at_device[0], pin)
+        assert vmm.register(vu.INTR_STATUS) == 1
+        wire.ring(resample)
+        wire.wait_until(lambda: not wire.readable(resample, 0), "the end of interrupt is seen")
+    # A change of the route.
+    vmm.mask()
+    vmm.unmask()
+    vmm.disable(INTX)
+    memory.close()

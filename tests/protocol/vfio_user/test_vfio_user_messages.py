@@ -11,7 +11,7 @@ import pytest
 import ivshmem_wire as wire
 import vfio_user as vu
 from vfio_user import BAR0, BAR2, CONFIG, GET_INFO, MSIX, NO_REPLY, message
-from vfio_user_fixtures import expect_ring
+from vfio_user_fixtures import SIZE, expect_ring
 
 IDENTITY = bytes.fromhex("f41a1011")
 ASK = vu.region_read(CONFIG, 0, 4)
@@ -119,14 +119,16 @@ def test_no_reply_means_none(vmm, name):
 
 
 @each_command("VERSION", "MIG_READ", "MIG_WRITE", "FEATURE")
-def test_byte_by_byte(vmm, name):
+def test_in_two_pieces_and_byte_by_byte(vmm, name):
+    """Header and payload in two writes among them, and any others."""
     command, payload = REQUESTS[name]
     expected = vmm.exchange(command, payload, number=7)
     data = message(command, payload, 7)
-    for at in range(len(data)):
-        vmm.send_bytes(data[at : at + 1])
-        vmm.wait_taken()
-    assert vmm.receive()[:5] == expected[:5]
+    for pieces in (*((data[:cut], data[cut:]) for cut in range(1, len(data))), [bytes([byte]) for byte in data]):
+        for piece in pieces:
+            vmm.send_bytes(piece)
+            vmm.wait_taken()
+        assert vmm.receive()[:5] == expected[:5]
 
 
 @pytest.mark.parametrize("step", [4, 15, 17])
@@ -139,52 +141,32 @@ def test_version_in_small_pieces(group, step):
     assert not vmm.reply_to(1, vu.VERSION).flags & vu.ERROR
 
 
-@pytest.mark.parametrize("cut", [1, 8, 15, 16, 17, 20, 24, 31, 35])
-def test_in_two_pieces(vmm, group, cut):
-    """Header and payload in two writes among them, and many others."""
-    data = message(*vu.region_write(BAR2, 0, struct.pack("<I", 0x1234)), 9)
-    vmm.send_bytes(data[:cut])
-    vmm.wait_taken()
-    vmm.send_bytes(data[cut:])
-    assert not vmm.reply_to(9, vu.REGION_WRITE).flags & vu.ERROR
-    assert group.memory[:4] == struct.pack("<I", 0x1234)
+STEPS = [1, 3, 7, 16, 17, 100, 4095, 4096, 4097, 1 << 20]
 
 
-@pytest.mark.parametrize("step", [1, 3, 7, 16, 17, 100, 4095, 4096, 4097, 1 << 20])
-def test_glued(vmm, step):
-    """Many messages in one write, and cut anywhere."""
-    count = 20 if step == 1 else 300
-    data = b"".join(message(*ASK, number) for number in range(count))
-    sent = 0
-    for number in range(count):
-        while sent < len(data) and not vmm.waiting():
-            vmm.send_bytes(data[sent : sent + step])
-            sent += step
-            if step < 16:
-                vmm.wait_taken()
-        reply = vmm.reply_to(number, vu.REGION_READ)
-        assert reply.payload[16:] == IDENTITY
-
-
-def test_random_pieces(group, vmm):
-    """A mixture of everything, in pieces of any size, with the replies in the right order."""
+@pytest.mark.parametrize("steps", [*([step] for step in STEPS), (1, 10, 16, 50, 3000, 20000)], ids=str)
+def test_glued_and_cut_anywhere(group, vmm, steps):
+    """Reads and writes of any size in one stream, whose pieces have some size, with the replies in the right order."""
     generator = random.Random(3)
+    sizes = (1, 2, 4, 8) if steps == [1] else (1, 2, 4, 8, 100, 5000)
     requests = []
-    for _ in range(400):
+    for _ in range(20 if steps == [1] else 400):
         offset = generator.randrange(0, 4096)
-        data = generator.randbytes(generator.choice((1, 2, 4, 8, 100, 5000)))
+        data = generator.randbytes(generator.choice(sizes))
         if generator.random() < 0.5:
             requests.append(vu.region_write(BAR2, offset, data))
         else:
             requests.append(vu.region_read(BAR2, offset, len(data)))
     stream = b"".join(message(*request, number) for number, request in enumerate(requests))
-    shadow = bytearray(65536)
+    shadow = bytearray(SIZE)
     sent = 0
     for number, (command, payload) in enumerate(requests):
         while not vmm.waiting() and sent < len(stream):
-            size = generator.choice((1, 10, 16, 50, 3000, 20000))
+            size = generator.choice(steps)
             vmm.send_bytes(stream[sent : sent + size])
             sent += size
+            if size < 16:
+                vmm.wait_taken()
         reply = vmm.reply_to(number, command)
         offset, _, size = struct.unpack_from("=QII", payload)
         if command == vu.REGION_WRITE:

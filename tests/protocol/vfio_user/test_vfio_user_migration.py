@@ -26,9 +26,8 @@ from vfio_user_migration import (
 
 
 @pytest.fixture
-def group(shared):
-    """Its device has id 0 and is the group."""
-    return shared("--master", "on", device_first=True)
+def group(master):
+    return master
 
 
 # ---- from one device to another ------------------------------------------------------------------------

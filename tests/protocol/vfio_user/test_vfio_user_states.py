@@ -23,16 +23,14 @@ from vfio_user_migration import (
     STOP_COPY,
     bring,
     load,
-    path,
     read_to_end,
     save,
 )
 
 
 @pytest.fixture
-def group(shared):
-    """Its device has id 0 and is the master."""
-    return shared("--master", "on", device_first=True)
+def group(master):
+    return master
 
 
 # ---- features ------------------------------------------------------------------------------------------
@@ -126,8 +124,7 @@ def test_084_085_masters(shared, arguments):
 @pytest.mark.parametrize("end", STATES)
 def test_every_pair_of_states(vmm, start, end):
     bring(vmm, start)
-    way = path(start, end)
-    if way is None:
+    if (start, end) == (STOP_COPY, PRE_COPY):
         assert vmm.refused(*vu.set_state(end)) == errno.EINVAL
         assert vmm.state() == start
     elif start == RESUMING and end != RESUMING:
@@ -144,7 +141,6 @@ def test_every_state_after_resuming(vmm, end):
     stream = save(vmm)
     bring(vmm, RUNNING)
     load(vmm, stream)
-    assert path(RESUMING, end)
     vmm.set_state(end)
     assert vmm.state() == end
 
