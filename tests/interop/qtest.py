@@ -30,7 +30,7 @@ class Machine(wire.Process):
         self.files = {kind: room.file(f"{name}-{kind}") for kind in sockets}
         self.listeners = {}
         self.streams = {}
-        self.received = {}
+        self.lines_of = {}
         for kind, path in self.files.items():
             # We listen and the machine connects, so that nothing has to be tried until it is there.
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -47,7 +47,7 @@ class Machine(wire.Process):
                 stream = listener.accept()[0]
                 stream.settimeout(wire.TIMEOUT)
                 self.streams[kind] = stream
-                self.received[kind] = b""
+                self.lines_of[kind] = stream.makefile("rb")
                 return
             except TimeoutError:
                 if not self.running():
@@ -55,15 +55,12 @@ class Machine(wire.Process):
         raise AssertionError(f"the machine does not start\n{self.describe()}")
 
     def line(self, kind):
-        while b"\n" not in self.received[kind]:
-            try:
-                part = self.streams[kind].recv(65536)
-            except ConnectionResetError:
-                part = b""
-            if not part:
-                raise self.ended()
-            self.received[kind] += part
-        line, _, self.received[kind] = self.received[kind].partition(b"\n")
+        try:
+            line = self.lines_of[kind].readline()
+        except ConnectionResetError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise self.ended()
         return line.decode()
 
     def say(self, kind, text):
@@ -83,7 +80,7 @@ class Machine(wire.Process):
 
     def kill(self):
         super().kill()
-        for stream in [*self.streams.values(), *self.listeners.values()]:
+        for stream in [*self.lines_of.values(), *self.streams.values(), *self.listeners.values()]:
             stream.close()
         for path in self.files.values():
             if os.path.exists(path):
@@ -178,7 +175,7 @@ class QemuMachine(Machine):
     def alive(self):
         """It answers, so its main loop runs and has handled what came before."""
         assert self.running(), self.describe()
-        assert self.command("query-status")["status"] in ("prelaunch", "paused")
+        assert self.command("query-status")["status"] in ("prelaunch", "paused", "inmigrate", "postmigrate")
         return True
 
     def wait_event(self, name):
