@@ -11,7 +11,7 @@ tests = next(folder for folder in pathlib.Path(__file__).resolve().parents if fo
 sys.path.insert(0, str(tests / "support"))
 
 import vfio_user as vu
-from vfio_user import BOOL, CONFIG, ERR, EVENTFD, HEADER, INTX, MASK, MSIX, NONE, QEMU_JSON, RESET, RUST_JSON, TRIGGER, UNMASK
+from vfio_user import BOOL, CONFIG, ERR, EVENTFD, INTX, MASK, MSIX, NONE, QEMU_JSON, RESET, RUST_JSON, TRIGGER, UNMASK
 
 REVISION_1, MSI, LEGACY, MASTER, LATE, IOEVENTFD, WORDS = 1, 2, 4, 8, 16, 32, 64
 
@@ -222,7 +222,7 @@ def migration():
 
 
 def header_bytes(command, size):
-    return HEADER.pack(77, command, size, 0, 0)
+    return vu.HEADER.pack(77, command, size, 0, 0)
 
 
 SEEDS = {

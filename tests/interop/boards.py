@@ -249,6 +249,7 @@ class BuiltIn(MachineBoard):
 
     kind = "built-in"
     qemu = None
+    more = ()  # arguments of QEMU
 
     def launch(self):
         if self.vectors:
@@ -259,7 +260,7 @@ class BuiltIn(MachineBoard):
                 "-object", f"memory-backend-file,id=memory,share=on,size={self.size},mem-path={self.group.path}",
                 "-device", f"ivshmem-plain,memdev=memory,{properties}",
             ]  # fmt: skip
-        self.start_qemu(self.qemu or vm.qemu_with_vfio_user(), *device)
+        self.start_qemu(self.qemu or vm.qemu_with_vfio_user(), *device, *self.more)
 
 
 class OlderQemu(BuiltIn):

@@ -34,8 +34,6 @@ static struct machine {
 	struct log log;
 	struct loop *loop;
 	struct loop_source commands;
-	char line[128];
-	size_t length;
 
 	struct member *member;
 	struct ivshmem_device *device;
@@ -246,29 +244,22 @@ command(const char *line)
 	dprintf(machine.commands.fd, "OK 0x%" PRIx64 "\n", value);
 }
 
+/* Who sends a command waits for the answer before the next one. */
 static void
 commands_readable(struct loop_source *source, uint32_t events)
 {
-	char *start = machine.line, *end;
-	ssize_t n = read(source->fd, machine.line + machine.length,
-		sizeof(machine.line) - machine.length - 1);
+	char line[128];
+	ssize_t n = read(source->fd, line, sizeof(line) - 1);
 
 	(void)events;
 	if (n <= 0) {
 		loop_quit(machine.loop);
 		return;
 	}
-	machine.length += (size_t)n;
-	machine.line[machine.length] = '\0';
-	while ((end = strchr(start, '\n'))) {
-		*end = '\0';
-		command(start);
-		start = end + 1;
-	}
-	machine.length = strlen(start);
-	if (machine.length == sizeof(machine.line) - 1)
-		fail("a line that is too long");
-	memmove(machine.line, start, machine.length);
+	line[n] = '\0';
+	if (line[n - 1] != '\n')
+		fail("no whole line");
+	command(line);
 }
 
 /* ---- start ------------------------------------------------------------------------------------ */

@@ -141,16 +141,9 @@ def test_unplugged_and_another_plugged(server, qemu, program):
 def start_plain(room, closing, program):
     """start(property..., more=arguments): QEMU's device without server, on a file."""
 
-    class Plain(BuiltIn):
-        qemu = program
-        more = ()
-
-        def start_qemu(self, binary, *device):
-            super().start_qemu(binary, *device, *self.more)
-
     def start(*properties, more=(), name="plain"):
-        board = Plain(room, name, 0, MIB, *properties)
-        board.more = more
+        board = BuiltIn(room, name, 0, MIB, *properties)
+        board.qemu, board.more = program, more
         closing.append(board)
         return board.start()
 
@@ -218,11 +211,10 @@ def test_snapshot_of_the_master(room, server, qemu, master):
     machine.wait_peer_eventfds(2 * VECTORS)
     set_up(machine)
     os.pwrite(client.memory, b"when saved", 0)
-    qmp.add_disk(machine.command, room.file("disk"))
-    assert qmp.human(machine.command, "savevm first") == ""
+    qmp.save(machine.command, room.file("disk"))
     os.pwrite(client.memory, b"what is new", 0)
     machine.write(BAR0 + MASK, 0)
-    assert qmp.human(machine.command, "loadvm first") == ""
+    qmp.load(machine.command)
     assert os.pread(client.memory, 11, 0) == b"when saved\0"
     assert machine.id == 0
     assert_as_set_up(machine, client)
@@ -244,11 +236,10 @@ def test_snapshot_of_a_plain_master(room, start_plain):
     board = start_plain("master=on")
     board.write(0, MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    qmp.add_disk(board.machine.command, room.file("disk"))
-    assert qmp.human(board.machine.command, "savevm first") == ""
+    qmp.save(board.machine.command, room.file("disk"))
     board.group.memory[:11] = b"what is new"
     board.write(0, MASK, 4, 0)
-    assert qmp.human(board.machine.command, "loadvm first") == ""
+    qmp.load(board.machine.command)
     assert board.group.memory[:11] == b"when saved\0"
     assert board.read(0, MASK, 4) == 0x55
     board.write(2, 8, 4, int.from_bytes(b"vm!!", "little"))
@@ -346,13 +337,12 @@ def test_vfio_user_snapshot(room, vfio_user):
     board.config_write(MSIX_CONTROL, 2, 0x8000)
     board.write(0, MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    qmp.add_disk(machine.command, room.file("disk"))
-    assert qmp.human(machine.command, "savevm first") == ""
+    qmp.save(machine.command, room.file("disk"))
     qmp.migrate_to(machine.command, room.file("stream"))
     machine.command("cont")  # after migrating, it waits for somebody to say who goes on
     machine.command("stop")
     board.group.memory[:11] = b"what is new"
-    assert qmp.human(machine.command, "loadvm first") == ""
+    qmp.load(machine.command)
     if version(program) not in KNOWN:
         pytest.skip(f"after loadvm of QEMU {version(program)}, the command register is {board.config_read(COMMAND, 2):#x}")
     assert board.config_read(COMMAND, 2) == 0

@@ -68,8 +68,7 @@ def test_a_vmm_that_watches_what_the_device_watches(group, arm):
     vmm.assign(MSIX, 0, *group.at_device)
     for fd in group.at_device:
         wire.ring(fd)
-    vmm.info()
-    time.sleep(0.05)
+    group.device.expect_idle()
     assert all(wire.readable(fd, 0) for fd in group.at_device)
     group.device.forget_vmms()
     vmm = group.vmm()

@@ -54,6 +54,7 @@ def refused(room, processes):
         processes.append(process)
         assert process.wait() == 1, process.describe()
         assert process.stdout == ""
+        assert process.stderr.startswith("ivshmem-device: ")
         assert not os.path.exists(room.socket)
         return process
 

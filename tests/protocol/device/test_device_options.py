@@ -148,24 +148,6 @@ def test_010_037_038_sizes_that_are_none(room, revision, size):
 
 
 @pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["--server", "{room}/nobody"], "nobody"),
-        (["--file", "{room}/missing"], "missing"),
-        (["--file", "/dev/null"], "/dev/null"),
-    ],
-    ids=str,
-)
-def test_cannot_start(room, arguments, words):
-    """Exit status 1 and the sentence; the socket is not left behind."""
-    result = run("--socket", room.socket, *(argument.format(room=room.path) for argument in arguments))
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("ivshmem-device: ") and words in result.stderr
-    assert os.listdir(room.path) == []
-
-
-@pytest.mark.parametrize(
     "socket",
     ["{room}/missing/s", "{room}", "/proc/s", "{room}/" + "x" * 200],
     ids=["no directory", "a directory", "not writable", "too long"],
