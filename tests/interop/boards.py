@@ -87,17 +87,13 @@ class PlainMemory:
             file.truncate(size)
             self.memory = mmap.mmap(file.fileno(), size)
 
-    def complete(self):
-        pass
-
     def rung(self):
         return {}
 
-    def wait_taken(self):
+    def nothing_to_do(self):
         pass
 
-    def finish(self):
-        pass
+    complete = wait_taken = finish = nothing_to_do
 
     def close(self):
         self.memory.close()

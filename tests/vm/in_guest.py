@@ -7,6 +7,13 @@ import vm
 
 BOOT_LIMIT = 120
 
+# $device: the folder of the first ivshmem device.
+FIND_DEVICE = """
+for device in /sys/bus/pci/devices/*; do
+	[ "$(cat $device/vendor) $(cat $device/device)" != "0x1af4 0x1110" ] || break
+done
+"""
+
 # An `ivshmem shell` that we type to; a line that begins with "!" is a command for the guest's own shell.
 SHELL = """
 exec 3>&1
@@ -53,6 +60,23 @@ def say(guest, text):
     guest.expect(f"^{text}$", BOOT_LIMIT)
 
 
+def ask(guest, line):
+    """Has the guest's own shell carry out a command; what it prints is for answer()."""
+    guest.send(f"!{line}; echo end of output\n")
+
+
+def answer(guest):
+    printed = []
+    while (text := guest.expect("^.*$").group()) != "end of output":
+        printed.append(text + "\n")
+    return "".join(printed)
+
+
+def command(guest, line):
+    ask(guest, line)
+    return answer(guest)
+
+
 def start_shell(boot, shell=VFIO_SHELL, **options):
     """A guest whose shell is attached."""
     guest = boot(shell, **options)
@@ -60,11 +84,11 @@ def start_shell(boot, shell=VFIO_SHELL, **options):
     return guest
 
 
-def wake(group, guest, *vectors):
+def wake(group, guest, *vectors, peer=1):
     """The host rings the guest, which is woken once by each vector."""
     for vector in vectors:
         guest.send(f"wait {vector} 1 60\n")
-        group.run("ring", f"1:{vector}")
+        group.run("ring", f"{peer}:{vector}")
         guest.expect(f"^vector {vector} count 1$")
 
 
@@ -83,12 +107,8 @@ def counts(guest, vectors):
 
 def msix(guest):
     """What the guest's kernel counted for each vector."""
-    guest.send("!cat /proc/interrupts; echo end of interrupts\n")
-    counted = {}
-    while (line := guest.expect("^.*$").group()) != "end of interrupts":
-        if match := re.match(r" *\d+: +(\d+) .*vfio-msix\[(\d+)\]", line):
-            counted[int(match[2])] = int(match[1])
-    return counted
+    lines = re.findall(r" *\d+: +(\d+) .*vfio-msix\[(\d+)\]", command(guest, "cat /proc/interrupts"))
+    return {int(vector): int(count) for count, vector in lines}
 
 
 def finish(guest):

@@ -53,13 +53,6 @@ def test_woken_on_each_vector(group, boot, newer):
     finish(guest)
 
 
-def test_rings_the_host_on_each_vector(group, boot):
-    """One ring after the other, each told by the monitor once."""
-    guest = start_shell(boot, server=group.server)
-    wake_host(group, guest, *range(group.vectors))
-    finish(guest)
-
-
 def test_rings_that_cannot_arrive_hurt_nobody(group, boot):
     """In a guest nobody says that a peer or a vector does not exist; the ring is just lost."""
     guest = start_shell(boot, server=group.server)
@@ -326,13 +319,6 @@ def test_unprivileged(group, boot):
 
 
 # ---- coming and going
-
-
-def test_shutdown_is_seen(group, boot):
-    guest = boot("exit 0", server=group.server)
-    group.monitor.expect("peer 1 joined .*")
-    group.monitor.expect("peer 1 left", timeout=BOOT_LIMIT)
-    assert guest.wait_end() == 0
 
 
 def test_killed_guest_is_seen(group, boot):

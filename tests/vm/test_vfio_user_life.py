@@ -104,9 +104,8 @@ def test_snapshot(room, group, member, boot, shell, between):
     after a reset. vfio-pci sets it up again when the next program attaches; else it is taken out and found anew.
     """
     guest = start_shell(boot, shell + between + shell, device=member)
-    qmp.add_disk(guest.monitor, room.file("disk"))
-    assert qmp.human(guest.monitor, "savevm first") == ""
-    assert qmp.human(guest.monitor, "loadvm first") == ""
+    qmp.save(guest.monitor, room.file("disk"))
+    qmp.load(guest.monitor)
     guest.send("end\n")
     say(guest, "attached again")
     guest.send("write 64 still here\n")

@@ -89,24 +89,24 @@ def test_036_a_larger_one_is_taken_as_it_is(device, an_object):
     assert vmm.read(BAR2, MIB, 1) == b"\xff"
 
 
-@pytest.mark.parametrize("revision", ["0", "1"])
-def test_036_a_smaller_one_is_an_error_that_names_both_sizes(refused, an_object, revision):
+@pytest.mark.parametrize(
+    "there, arguments, words",
+    [
+        (64 * KIB, ("--size", "1M", "--revision", "0"), ("65536|64 KiB", "1048576|1 MiB")),
+        (64 * KIB, ("--size", "1M", "--revision", "1"), ("65536|64 KiB", "1048576|1 MiB")),
+        (MIB, ("--revision", "0"), ["4194304|4 MiB"]),
+        (2 * MIB, ("--size", "1M"), ("2 MiB", "1 MiB")),
+    ],
+    ids=["smaller in revision 0", "smaller", "smaller than by default in revision 0", "larger"],
+)
+def test_036_another_size_is_an_error_that_names_both(refused, an_object, there, arguments, words):
+    """In revision 1, a larger one, too."""
     option, name, path = an_object
-    make(path, 64 * KIB)
-    process = refused(option, name, "--size", "1M", "--revision", revision)
-    assert re.search(r"\b(64 KiB|65536)\b", process.stderr), process.stderr
-    assert re.search(r"\b(1 MiB|1048576)\b", process.stderr), process.stderr
-    assert os.stat(path).st_size == 64 * KIB
-
-
-def test_036_by_default_revision_0_wants_4_mib(refused, room):
-    process = refused("--file", make(room.file("small"), MIB), "--revision", "0")
-    assert re.search(r"\b(4 MiB|4194304)\b", process.stderr), process.stderr
-
-
-def test_revision_1_wants_exactly_the_size(refused, room):
-    process = refused("--file", make(room.file("large"), 2 * MIB), "--size", "1M")
-    assert "2 MiB" in process.stderr and "1 MiB" in process.stderr
+    make(path, there)
+    process = refused(option, name, *arguments)
+    for each in words:
+        assert re.search(rf"\b({each})\b", process.stderr), process.stderr
+    assert os.stat(path).st_size == there
 
 
 @pytest.mark.parametrize("size", [4096, SIZE, MIB])
