@@ -9,11 +9,16 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(
 import ivshmem_fixtures
 from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server, start  # noqa: F401
 from vfio_user_fixtures import (  # noqa: F401
+    arm,
     device,
     device_at_fake,
     eventfds,
+    given_away,
     group,
     intx_group,
+    master,
+    memory,
+    old_group,
     own_group,
     plain,
     pool,

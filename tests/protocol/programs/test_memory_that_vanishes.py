@@ -50,8 +50,7 @@ def test_migration_fails(plain, room):
     vmm = device.vmm()
     os.truncate(room.file("memory"), SIZE // 2)
     vmm.set_state(STOP_COPY)
-    request = (8 + (1 << 20)).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little")
-    assert vmm.refused(vu.MIG_READ, request) == errno.EFAULT
+    assert vmm.refused(*vu.mig_read(1 << 20)) == errno.EFAULT
     vmm.set_state(STOP)
     # A stream of a device whose memory is there.
     os.truncate(room.file("memory"), SIZE)
@@ -60,7 +59,7 @@ def test_migration_fails(plain, room):
     vmm.set_state(STOP)
     os.truncate(room.file("memory"), SIZE // 2)
     vmm.set_state(RESUMING)
-    assert vmm.mig_write_refused(stream) == errno.EFAULT
+    assert vmm.refused(*vu.mig_write(stream)) == errno.EFAULT
     vmm.reset()
     assert vmm.state() == RUNNING
     assert vmm.read(BAR2, 0, 4) == bytes(4)
