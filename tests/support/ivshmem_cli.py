@@ -232,7 +232,7 @@ def counts(*fds):
 
 
 # Control characters, quotes, good and bad UTF-8: what a text may hold that JSON may not.
-ODD = b'od"d\\ \x01\n\t\x7f \xc3\xa4 \xff\xc3(\xed\xa0\x80'
+ODD = b'od"d\\ \x01\x1f\n\t\x7f \xc3\xa4 \xff\xc3(\xed\xa0\x80'
 
 
 @pytest.fixture

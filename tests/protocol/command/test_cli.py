@@ -351,7 +351,7 @@ def test_json_is_valid_whatever_the_names(server, room, run_plain):
     process = run_plain("-t", os.fsdecode(b"unix:" + path), "-j", "info")
     assert process.output["stdout"].count(b"\n") == 1
     target = json.loads(bytes(process.output["stdout"]).decode("utf-8", errors="strict"))["target"]
-    assert target == f"unix:{room.path}/" + 'od"d\\ \x01\n\t\x7f ä \ufffd\ufffd(\ufffd\ufffd\ufffd'
+    assert target == f"unix:{room.path}/" + 'od"d\\ \x01\x1f\n\t\x7f ä \ufffd\ufffd(\ufffd\ufffd\ufffd'
 
 
 # ---- ring ----------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_long_lines(memory_of, shell):
     process = shell()
     process.do(f"write 0 {longest}")
     assert os.pread(memory, len(longest) + 1, 0) == longest.encode() + b"\0"
-    process.write(f"write 0 {text}\nsay two\n# {text};say no{text}\nsay three\nsay {text};say four\n")
+    process.write(f"write 0 {text}\nsay two\n# {text};say no{text}\nsay three\nsay {2 * text};say four\n")
     for word in ("two", "three", "four"):
         process.expect(word)
     # Cut anywhere by the reads.
