@@ -147,13 +147,16 @@ def test_066_end_of_the_server_ends_nothing_else(attached):
 
 
 def test_066_peers_are_ringable_after_the_end_of_the_server(attached):
-    a = attached("shell")
+    """That there is no other yet is told once, however often it looks."""
+    a = attached("shell", "--reconnect-interval", "0.01")
     fds = a.introduce(3, 2)
     a.alone()
     a.process.expect("ivshmem: cannot attach again yet: .*", "stderr")
     a.process.write("ring 3:1\n")
     wire.wait_rings(fds[1])
     a.interrupt(0)
+    time.sleep(0.3)  # in which it looks
+    assert a.process.stderr.count("cannot attach again yet") == 1
 
 
 NONSENSE = {
