@@ -270,6 +270,13 @@ def test_what_came_in_time_counts_however_late_it_is_read(attached):
     raise AssertionError(f"vectors: {seen}")
 
 
+def test_058_who_left_before_we_had_attached_is_not_told_of(fake, cli, say):
+    process = cli(*PATIENT, "monitor")
+    say(fake.accept(), [VERSION, 0, (MEMORY, "memory"), (7, "vector"), 7, (8, "vector"), (0, "vector")])
+    process.expect(r"peer 8 joined \(1 vector\)")
+    assert "peer 7" not in process.stdout
+
+
 @pytest.mark.parametrize("size", [4096, 5 << 30])
 def test_055_sizes_that_can_be_used(attached, size):
     process = attached("--json", "info", size=size).process
