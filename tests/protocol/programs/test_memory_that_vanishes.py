@@ -66,7 +66,7 @@ def test_migration_fails(plain, room):
     device.finish()
 
 
-def test_warning_before_it_happens(device_at_fake, device, room, processes):
+def test_warning_before_it_happens(device_at_fake, device, server, room):
     """A server's memory that is not sealed is told of; one that is sealed is not."""
     process, connection = device_at_fake()
     fd = wire.memory_fd(SIZE, seals=False)
@@ -75,8 +75,7 @@ def test_warning_before_it_happens(device_at_fake, device, room, processes):
     process.expect_ready()
     process.expect(r"ivshmem-device: .*the server's memory is not sealed.*", stream="stderr")
     process.finish()
-    server = wire.Server(room.file("real"), "-l", str(SIZE), vectors=VECTORS)
-    processes.append(server)
-    quiet = device("--server", server.path, "--vectors", str(VECTORS), path=room.file("quiet"))
+    srv = server("-l", str(SIZE), path=room.file("real"), vectors=VECTORS)
+    quiet = device("--server", srv.path, "--vectors", str(VECTORS), path=room.file("quiet"))
     quiet.finish()
     assert quiet.stderr == ""
