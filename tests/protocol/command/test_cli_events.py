@@ -193,28 +193,25 @@ def test_118_reconnect_to_restarted_server(server, cli, how):
     process.finish()
 
 
-def test_reconnects_no_more_often_than_its_interval(group, fake, cli):
+def test_reconnects_no_more_often_than_its_interval(attached):
     """A server that takes it in and closes at once does not make it faster."""
-    members = group(vectors=1)
-    cli("monitor", "--reconnect-interval", "0.3")
-    accepted = []
-    for own_id in range(4):
-        connection = fake.accept()
+    a = attached("monitor", "--reconnect-interval", "0.3")
+    lost, accepted = [], []
+    for _ in range(4):
+        lost.append(time.monotonic())
+        a.attach_again()
         accepted.append(time.monotonic())
-        connection.greeting(own_id, members.memory, vectors=members.vectors)
-        connection.close()
-    assert all(later - earlier >= 0.3 for earlier, later in zip(accepted, accepted[1:])), accepted
+    # From before one attempt until after the next.
+    assert all(later - earlier >= 0.3 for earlier, later in zip(lost, accepted[1:])), (lost, accepted)
 
 
-def test_warnings_end_with_one_sentence(group, cli):
+def test_warnings_end_with_one_sentence(attached):
     """There are 20 of them in a while, and the last one says so once."""
-    members = group(vectors=1)
-    process = cli("monitor", "--no-reconnect")
-    members.accept()
-    for _ in range(100):
-        members.connection.send(77)
-    members.connection.wait_taken()
-    members.connection.close()
+    a = attached("monitor", "--no-reconnect")
+    a.connection.say(*[77] * 100)
+    a.connection.wait_taken()
+    a.lose()
+    process = a.process
     assert process.wait() == FAILURE, process.describe()
     warnings = [line for line in process.lines("stderr") if "unknown peer 77" in line]
     assert warnings[19].count("no more of this is told") == 1, process.describe()
