@@ -21,6 +21,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static bool begun, spoilt;
+
+void
+test_before(void)
+{
+	begun = true;
+}
+
+void
+test_after(void)
+{
+	CHECK(!spoilt);
+}
+
 /* ---- what must pass ------------------------------------------------------------------------- */
 
 TEST(nothing)
@@ -39,7 +53,30 @@ TEST(checks_that_hold)
 	CHECK_STR("text", text);
 	CHECK_STR(NULL, NULL);
 	CHECK_MEM("text", text, sizeof(text));
+	CHECK_HAS("a text", "text");
+	CHECK_ERRNO(close(-1), EBADF);
 	CHECK_EQ(CHECK_SYS(getpid()), getpid());
+}
+
+TEST(begins_with_what_all_begin_with)
+{
+	CHECK(begun);
+}
+
+TEST(closes_at_the_end_of_the_scope)
+{
+	unsigned before = test_open_fds();
+
+	for (int i = 0; i < 2; i++) {
+		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC)), none = -1;
+		_test_close_pair_ int ends[2];
+
+		CHECK_SYS(pipe2(ends, O_CLOEXEC));
+		test_close(&ends[0]);
+		CHECK_EQ(ends[0], none);
+		CHECK_EQ(test_open_fds(), before + 2);
+	}
+	CHECK_EQ(test_open_fds(), before);
 }
 
 TEST(opens_and_closes)
@@ -113,6 +150,26 @@ FAIL_TEST(check_str_sees_null, "NULL = NULL")
 FAIL_TEST(check_mem_fails, "\"abd\"[2] = 64")
 {
 	CHECK_MEM("abc", "abd", 3);
+}
+
+FAIL_TEST(check_has_fails, "finding \"words\" in \"text\"")
+{
+	CHECK_HAS("text", "words");
+}
+
+FAIL_TEST(check_errno_fails, "CHECK_EQ(errno, ENOENT) failed")
+{
+	CHECK_ERRNO(close(-1), ENOENT);
+}
+
+FAIL_TEST(check_errno_sees_success, "CHECK_EQ(close(dup(0)), -1) failed")
+{
+	CHECK_ERRNO(close(dup(0)), EBADF);
+}
+
+FAIL_TEST(ends_with_what_all_end_with, "CHECK(!spoilt) failed")
+{
+	spoilt = true;
 }
 
 FAIL_TEST(check_sys_fails, "close(-1) failed: Bad file descriptor")

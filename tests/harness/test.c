@@ -206,6 +206,28 @@ test_check_mem(const char *file, int line, const char *a_text, const void *a, co
 	end_failed();
 }
 
+void
+test_check_has(const char *file, int line, const char *name, const char *text, const char *words)
+{
+	if (!strstr(text, words))
+		test_fail(file, line, "CHECK_HAS(%s): finding \"%s\" in \"%s\"", name, words, text);
+}
+
+void
+test_close(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+void
+test_close_pair(int (*pair)[2])
+{
+	test_close(&(*pair)[0]);
+	test_close(&(*pair)[1]);
+}
+
 const char *
 test_directory(void)
 {
@@ -358,13 +380,23 @@ fds_compare(const bool *before, const bool *after)
 
 /* ---- the child ------------------------------------------------------------------------------ */
 
+static void
+test_call(const struct test *test)
+{
+	if (test_before)
+		test_before();
+	test->run();
+	if (test_after)
+		test_after();
+}
+
 static _Noreturn void
 child_run(const struct test *test)
 {
 	static bool before[FDS_MAX], after[FDS_MAX];
 
 	fds_list(before);
-	test->run();
+	test_call(test);
 	fflush(NULL);
 	fds_list(after);
 	if (!fds_compare(before, after))
@@ -724,7 +756,7 @@ main(int argc, char **argv)
 		return 2;
 	}
 	if (in_process) {
-		wanted[0]->run();
+		test_call(wanted[0]);
 		return 0;
 	}
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -15,6 +15,9 @@
  * other descriptors open than it began with, or leaves processes behind. Output is TAP; what a
  * failing test wrote to stdout or stderr becomes TAP comments.
  *
+ * What all tests of a program begin and end with is in test_before() and test_after(). A program has
+ * them if it defines them.
+ *
  *	program [--list] [--verbose] [--no-fork] [PATTERN...]
  *
  * PATTERN is a test's name, or a shell pattern. --no-fork is for a debugger: one test, in this
@@ -54,6 +57,10 @@ struct test {
 
 #define TEST(test_name) TEST_WITH(test_name, .timeout_s = 0)
 
+/* They run in the fork of each test; what test_after() finds counts as the test's. */
+void test_before(void) __attribute__((weak));
+void test_after(void) __attribute__((weak));
+
 /* A test that must fail, for the given reason: `reason` has to occur in its report. */
 #define FAIL_TEST(test_name, reason) TEST_WITH(test_name, .must_fail = (reason))
 
@@ -76,6 +83,18 @@ struct test {
 /* `length` bytes. */
 #define CHECK_MEM(a, b, length) test_check_mem(__FILE__, __LINE__, #a, (a), #b, (b), (length))
 
+/* A text that contains these words. */
+#define CHECK_HAS(text, words) test_check_has(__FILE__, __LINE__, #text, (text), (words))
+
+/* A libc call that fails, with this errno. */
+#define CHECK_ERRNO(call, code)                                                                    \
+	do {                                                                                       \
+		test_check_eq(                                                                     \
+			__FILE__, __LINE__, #call, TEST_NUMBER(call), "-1", TEST_NUMBER(-1));      \
+		test_check_eq(__FILE__, __LINE__, "errno", TEST_NUMBER(errno), #code,              \
+			TEST_NUMBER(code));                                                        \
+	} while (0)
+
 /* A libc call that returns -1 and errno on failure; gives its value. */
 #define CHECK_SYS(call)                                                                            \
 	({                                                                                         \
@@ -89,6 +108,14 @@ struct test {
 
 /* End the test without verdict; printf-like. */
 #define SKIP(...) test_skip(__VA_ARGS__)
+
+/* Close a descriptor (-1: none), which is -1 then. */
+void test_close(int *fd);
+void test_close_pair(int (*pair)[2]);
+
+/* Closed at the end of the scope: a descriptor, two of them. */
+#define _test_close_      __attribute__((cleanup(test_close)))
+#define _test_close_pair_ __attribute__((cleanup(test_close_pair)))
 
 /* This test's own directory; removed with all that is in it, however the test ends. */
 const char *test_directory(void);
@@ -158,5 +185,7 @@ void test_check_str(const char *file, int line, const char *a_text, const char *
 	const char *b_text, const char *b);
 void test_check_mem(const char *file, int line, const char *a_text, const void *a,
 	const char *b_text, const void *b, size_t length);
+void test_check_has(
+	const char *file, int line, const char *name, const char *text, const char *words);
 
 #endif
