@@ -90,12 +90,12 @@ refuse(const char *target, int code, const char *word, const char *remedy)
 {
 	struct ivshmem_client *client = (void *)&client;
 	struct ivshmem_error error = {.message = ""};
-	int r = ivshmem_attach(&client, target, NULL, &error);
 
-	if (r != code || error.code != code || !strstr(error.message, word) ||
-		!strstr(error.message, remedy))
-		FAIL("%s: %d, '%s' instead of %d with '%s' and '%s'", target, r, error.message,
-			code, word, remedy);
+	fprintf(stderr, "%s\n", target);
+	CHECK_EQ(ivshmem_attach(&client, target, NULL, &error), code);
+	CHECK_EQ(error.code, code);
+	CHECK_HAS(error.message, word);
+	CHECK_HAS(error.message, remedy);
 	CHECK(client == (void *)&client);
 }
 

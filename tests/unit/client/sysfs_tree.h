@@ -4,8 +4,6 @@
 
 /* Folders that look like sysfs, in the test's own folder, and pci_sysfs_root that points there. */
 
-#include <base/error.h>
-
 #include <stddef.h>
 
 /* The line of a BAR that is not there, in a file `resource`. */
@@ -15,15 +13,15 @@
 extern const char bars[];
 
 void make_tree(void);
+/* By its path below the root. */
 void make_folder(const char *path);
 
-/* In the folder of the device `address`. */
+/* The path of a file of the device `address`, until the next call. */
+const char *device_file(const char *address, const char *name);
 void make_file(const char *address, const char *name, const void *content, size_t length);
 void make_link(const char *address, const char *name, const char *target);
 
 void make_device(const char *address, const char *vendor, const char *device, const char *resource);
 void make_ivshmem(const char *address);
-
-void check_contains(const struct ivshmem_error *error, const char *text);
 
 #endif
