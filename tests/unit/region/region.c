@@ -30,16 +30,8 @@ TEST(round_size_table)
 		{100, 4 * KIB},
 		{4095, 4 * KIB},
 		{4096, 4 * KIB},
-		{4097, 8 * KIB},
-		{MIB, MIB},
-		{MIB + 1, 2 * MIB},
 		{3 * MIB, 4 * MIB},
-		{GIB - 1, GIB},
-		{UINT32_MAX, 4 * GIB},
-		{4 * GIB, 4 * GIB},
 		{5 * GIB, 8 * GIB},
-		{(UINT64_C(1) << 61) + 1, UINT64_C(1) << 62},
-		{UINT64_C(1) << 62, UINT64_C(1) << 62},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -76,15 +68,23 @@ TEST(round_size_of_every_power_and_its_neighbours)
 
 /* ---- memfd ---------------------------------------------------------------------------------- */
 
+static struct region region = {.fd = -1};
+
+void
+test_after(void)
+{
+	region_close(&region);
+}
+
 static void
-open_ok(struct region *region, const struct region_config *config)
+open_ok(const struct region_config *config)
 {
 	struct ivshmem_error error = {0};
-	int r = region_open(region, config, &error);
+	int r = region_open(&region, config, &error);
 
 	if (r < 0)
 		FAIL("region_open() = %d, \"%s\"", r, error.message);
-	CHECK(fcntl(region->fd, F_GETFD) & FD_CLOEXEC);
+	CHECK(fcntl(region.fd, F_GETFD) & FD_CLOEXEC);
 	CHECK_EQ(error.code, 0);
 }
 
@@ -92,16 +92,14 @@ open_ok(struct region *region, const struct region_config *config)
 static void
 open_fails(const struct region_config *config, int code, const char *words)
 {
-	struct region region = {.fd = 4711};
 	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
 	CHECK_EQ(region_open(&region, config, &error), code);
 	CHECK_EQ(error.code, code);
-	if (!strstr(error.message, words))
-		FAIL("finding \"%s\" in \"%s\"", words, error.message);
+	CHECK_HAS(error.message, words);
 	CHECK(error.message[strlen(error.message) - 1] != '.');
-	CHECK_EQ(region.fd, 4711);
+	CHECK_EQ(region.fd, -1);
 	CHECK_EQ(test_open_fds(), open_fds);
 	CHECK_EQ(region_open(&region, config, NULL), code);
 }
@@ -117,36 +115,30 @@ size_of(int fd)
 
 TEST(memfd_is_sealed_and_zero)
 {
-	struct region region;
 	void *address;
 	uint64_t size;
 
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
+	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
 	CHECK_EQ(region.size, 4 * MIB);
 	CHECK(region.sealed);
 	CHECK(!region.created);
 	CHECK_EQ(size_of(region.fd), 4 * MIB);
 	CHECK_EQ(CHECK_SYS(fcntl(region.fd, F_GET_SEALS)),
 		F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	CHECK_EQ(ftruncate(region.fd, 0), -1);
-	CHECK_EQ(errno, EPERM);
+	CHECK_ERRNO(ftruncate(region.fd, 0), EPERM);
 	CHECK_EQ(region_map(region.fd, &address, &size, NULL), 0);
 	for (uint64_t i = 0; i < size; i += 4096)
 		CHECK_EQ(((const char *)address)[i], 0);
 	region_unmap(address, size);
 	region_close(&region);
 	CHECK_EQ(region.fd, -1);
-	region_close(&region);
 }
 
 TEST(memfd_of_five_gib)
 {
-	struct region region;
-
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
+	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
 	CHECK_EQ(region.size, 8 * GIB);
 	CHECK_EQ(size_of(region.fd), 8 * GIB);
-	region_close(&region);
 }
 
 TEST(memfd_refusals)
@@ -206,7 +198,6 @@ TEST(memfd_in_huge_pages)
 {
 	struct region_config config = {.kind = REGION_MEMFD, .size = MIB, .huge_page = 2 * MIB};
 	unsigned before, free_before;
-	struct region region;
 	struct ivshmem_error error;
 	int lock, r;
 
@@ -226,8 +217,7 @@ TEST(memfd_in_huge_pages)
 		CHECK_EQ(region.size, 2 * MIB);
 		CHECK(region.sealed);
 		CHECK_EQ(huge_pages("free_hugepages"), free_before - 1);
-		CHECK_EQ(ftruncate(region.fd, 0), -1);
-		CHECK_EQ(errno, EPERM);
+		CHECK_ERRNO(ftruncate(region.fd, 0), EPERM);
 		region_close(&region);
 	}
 	set_huge_pages(before);
@@ -288,11 +278,10 @@ first_byte(int fd)
 TEST(shm_is_created_with_its_mode_and_removed)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	struct stat status;
 
 	umask(0077); /* must not matter */
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK(region.created);
 	CHECK(!region.sealed);
 	CHECK_EQ(region.size, MIB);
@@ -307,119 +296,81 @@ TEST(shm_is_created_with_its_mode_and_removed)
 TEST(shm_name_may_have_the_leading_slash)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	char name[80];
 
 	snprintf(name, sizeof(name), "/%s", test_object());
 	config.name = name;
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK(shm_exists());
 	region_close(&region);
 	CHECK(!shm_exists());
 }
 
-TEST(shm_that_exists_is_kept_with_its_content)
+TEST(shm_that_exists_is_kept_or_grows_and_is_never_shrunk)
 {
-	struct region_config config = shm_config(MIB);
-	struct region region;
+	static const struct {
+		const char *name;
+		uint64_t before, wanted, after;
+		char content;
+	} objects[] = {
+		{"just as large", MIB, MIB, MIB, 'k'},
+		{"larger", 8 * MIB, 4 * MIB, 8 * MIB, 'l'},
+		{"too small", MIB, 4 * MIB, 4 * MIB, 's'},
+		{"empty", 0, MIB, MIB, 0},
+	};
 
-	shm_make(MIB, 'k');
-	open_ok(&region, &config);
-	CHECK(!region.created);
-	CHECK_EQ(region.size, MIB);
-	CHECK_EQ(first_byte(region.fd), 'k');
-	region_close(&region);
-	CHECK(shm_exists());
-}
+	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++) {
+		struct region_config config = shm_config(objects[i].wanted);
 
-TEST(shm_that_exists_is_never_shrunk)
-{
-	struct region_config config = shm_config(4 * MIB);
-	struct region region;
-
-	shm_make(8 * MIB, 'l');
-	open_ok(&region, &config);
-	CHECK_EQ(region.size, 8 * MIB);
-	CHECK_EQ(size_of(region.fd), 8 * MIB);
-	CHECK_EQ(first_byte(region.fd), 'l');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_that_is_too_small_grows)
-{
-	struct region_config config = shm_config(4 * MIB);
-	struct region region;
-
-	shm_make(MIB, 's');
-	open_ok(&region, &config);
-	CHECK(!region.created);
-	CHECK_EQ(region.size, 4 * MIB);
-	CHECK_EQ(size_of(region.fd), 4 * MIB);
-	CHECK_EQ(first_byte(region.fd), 's');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_that_is_empty_grows)
-{
-	struct region_config config = shm_config(MIB);
-	struct region region;
-
-	shm_make(0, 0);
-	open_ok(&region, &config);
-	CHECK_EQ(region.size, MIB);
-	CHECK_EQ(first_byte(region.fd), 0);
-	region_close(&region);
+		fprintf(stderr, "%s\n", objects[i].name);
+		shm_make(objects[i].before, objects[i].content);
+		open_ok(&config);
+		CHECK(!region.created);
+		CHECK_EQ(region.size, objects[i].after);
+		CHECK_EQ(size_of(region.fd), objects[i].after);
+		CHECK_EQ(first_byte(region.fd), objects[i].content);
+		region_close(&region);
+		CHECK(shm_exists());
+		CHECK_SYS(shm_unlink(test_object()));
+	}
 }
 
 TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
 {
 	struct region_config config = shm_config(MIB);
-	int fd;
+	_test_close_ int fd = -1;
 
 	shm_make(3 * MIB, 'o');
 	open_fails(&config, -EINVAL, "power of two");
 	fd = CHECK_SYS(shm_open(test_object(), O_RDONLY, 0));
 	CHECK_EQ(size_of(fd), 3 * MIB);
 	CHECK_EQ(first_byte(fd), 'o');
-	close(fd);
 }
 
 TEST(shm_close_leaves_an_object_of_the_same_name_that_is_another)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 
-	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(test_object()));
-	shm_make(MIB, 'n');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_close_after_somebody_removed_it)
-{
-	struct region_config config = shm_config(MIB);
-	struct region region;
-
-	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(test_object()));
-	region_close(&region);
-	CHECK(!shm_exists());
+	for (int another = 0; another <= 1; another++) {
+		open_ok(&config);
+		CHECK_SYS(shm_unlink(test_object()));
+		if (another)
+			shm_make(MIB, 'n');
+		region_close(&region);
+		CHECK_EQ(shm_exists(), another);
+	}
 }
 
 TEST(shm_close_removes_what_may_not_be_opened)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	char where[100];
 
 	snprintf(where, sizeof(where), "/dev/shm/%s", test_object());
 	config.mode = 0;
 	if (geteuid() == 0)
 		CHECK_SYS(seteuid(64079));
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK_EQ(access(where, F_OK), 0);
 	region_close(&region);
 	if (getuid() == 0)
@@ -430,25 +381,21 @@ TEST(shm_close_removes_what_may_not_be_opened)
 TEST(shm_tells_whose_it_is)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
-	int fd;
+	_test_close_ int fd = -1;
 
 	shm_make(MIB, 'w');
 	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	CHECK_SYS(fchmod(fd, 0626));
 	if (geteuid() == 0)
 		CHECK_SYS(fchown(fd, 64079, 64080));
-	close(fd);
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK_EQ(region.mode, 0626);
 	CHECK_EQ(region.owner, geteuid() == 0 ? 64079 : geteuid());
-	region_close(&region);
 }
 
 TEST(room_is_what_it_has_and_what_is_free)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	struct statvfs fs;
 	uint64_t all;
 
@@ -456,18 +403,17 @@ TEST(room_is_what_it_has_and_what_is_free)
 	all = (uint64_t)fs.f_blocks * fs.f_frsize;
 	if (all == 0 || all > UINT64_C(1) << 60)
 		SKIP("/dev/shm has no limit that counts");
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK(region.room <= all);
 	region_close(&region);
 	/* Sparse, so it can be had; more than there can ever be. */
 	config.size = 2 * all;
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK(region.room < region.size);
 	region_close(&region);
 	/* A memfd is nobody's file system. */
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
+	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
 	CHECK_EQ(region.room, UINT64_MAX);
-	region_close(&region);
 }
 
 TEST(shm_names_that_are_none)
@@ -484,36 +430,23 @@ TEST(shm_names_that_are_none)
 	long_name[sizeof(long_name) - 1] = 0;
 	config.name = long_name;
 	open_fails(&config, -EINVAL, "not a name");
-}
-
-TEST(shm_dot_names_are_refused)
-{
-	struct region_config config = {.kind = REGION_SHM, .size = MIB, .mode = 0600};
-	struct region region;
-
 	config.name = ".";
 	CHECK(region_open(&region, &config, NULL) < 0);
 	config.name = "..";
 	CHECK(region_open(&region, &config, NULL) < 0);
 }
 
-TEST(shm_failure_removes_what_was_created)
+TEST(shm_failure_removes_what_was_created_and_leaves_what_was_there)
 {
 	struct region_config config = shm_config(2 * MIB);
 
 	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
-	CHECK(!shm_exists());
-}
-
-TEST(shm_failure_leaves_what_was_there)
-{
-	struct region_config config = shm_config(2 * MIB);
-
-	shm_make(MIB, 't');
-	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
-	CHECK(shm_exists());
+	for (int was_there = 0; was_there <= 1; was_there++) {
+		if (was_there)
+			shm_make(MIB, 't');
+		open_fails(&config, -EFBIG, "2 MiB");
+		CHECK_EQ(shm_exists(), was_there);
+	}
 }
 
 /* ---- files in a directory ------------------------------------------------------------------- */
@@ -522,10 +455,9 @@ TEST(directory_gets_a_file_without_name)
 {
 	struct region_config config = {
 		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 5 * MIB};
-	struct region region;
 	struct stat status;
 
-	open_ok(&region, &config);
+	open_ok(&config);
 	CHECK_EQ(region.size, 8 * MIB);
 	CHECK(!region.created);
 	CHECK_SYS(fstat(region.fd, &status));
