@@ -86,7 +86,7 @@ static void
 serve(struct qemu *qemu, int listener)
 {
 	struct pollfd poll_fd = {.fd = listener, .events = POLLIN};
-	int memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+	_test_close_ int memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
 
 	CHECK_SYS(ftruncate(memory, 1 << 20));
 	if (CHECK_SYS(poll(&poll_fd, 1, 20000)) == 0)
@@ -101,7 +101,6 @@ serve(struct qemu *qemu, int listener)
 	}
 	last_vector = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	send_number(qemu, 2, last_vector);
-	close(memory);
 }
 
 static void

@@ -21,7 +21,7 @@ TEST(ring_adds_one)
 
 	ringer_init(&ringer);
 	for (size_t i = 0; i < 2; i++) {
-		int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
+		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
 		uint64_t count;
 
 		/* More often than there is room for completions. */
@@ -29,7 +29,6 @@ TEST(ring_adds_one)
 			CHECK_EQ(ringer_ring(&ringer, fd), 0);
 		CHECK_SYS(eventfd_read(fd, &count));
 		CHECK_EQ(count, 10000);
-		close(fd);
 	}
 	ringer_done(&ringer);
 	ringer_done(&ringer);
@@ -41,7 +40,7 @@ TEST(a_full_one_goes_on_ringing)
 
 	ringer_init(&ringer);
 	for (size_t i = 0; i < 2; i++) {
-		int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
+		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
 		uint64_t count;
 
 		CHECK_SYS(eventfd_write(fd, FULL));
@@ -49,7 +48,6 @@ TEST(a_full_one_goes_on_ringing)
 			CHECK_EQ(ringer_ring(&ringer, fd), 0);
 		CHECK_SYS(eventfd_read(fd, &count));
 		CHECK(count >= FULL);
-		close(fd);
 	}
 	ringer_done(&ringer);
 }

@@ -66,11 +66,10 @@ check_bytes(const char *path, const char *bytes, off_t offset)
 {
 	char buffer[64];
 	size_t length = strlen(bytes);
-	int fd = CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC));
 
 	CHECK_EQ(pread(fd, buffer, length, offset), (ssize_t)length);
 	CHECK_MEM(buffer, bytes, length);
-	close(fd);
 }
 
 static struct ivshmem_client *

@@ -61,7 +61,7 @@ TEST(options_and_callbacks_of_a_client)
 	struct newer_ops ops = {.known = {.struct_size = sizeof(ops)}};
 	struct newer_options options = {
 		.known = {.struct_size = sizeof(options), .ops = &ops.known}};
-	int fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
 
 	CHECK_SYS(ftruncate(fd, 4096));
 	snprintf(target, sizeof(target), "file:/proc/self/fd/%d", fd);
@@ -77,7 +77,6 @@ TEST(options_and_callbacks_of_a_client)
 	attach(&options, 0, "");
 	options.known.struct_size = 0;
 	attach(&options, -EINVAL, "struct ivshmem_options");
-	close(fd);
 }
 
 static void

@@ -238,7 +238,7 @@ TEST(behaviour_41_normal_sequence)
 {
 	struct follower follower;
 	struct step got;
-	int memory = mark_new(10), vector = mark_new(11);
+	_test_close_ int memory = mark_new(10), vector = mark_new(11);
 
 	follower_init(&follower);
 	CHECK_EQ(step(&follower, 0, -1).event.type, NONE);
@@ -258,8 +258,6 @@ TEST(behaviour_41_normal_sequence)
 	CHECK_EQ(got.event.type, LEFT);
 	CHECK_EQ(got.event.peer, 0);
 	CHECK_EQ(follower.state, FOLLOWER_RUNNING);
-	close(memory);
-	close(vector);
 }
 
 /* ---- the dialect of 2010 -------------------------------------------------------------------- */

@@ -286,14 +286,13 @@ TEST(event_of_a_closed_descriptor_does_not_reach_its_successor)
 TEST(deleted_source_is_quiet_although_its_descriptor_lives_on)
 {
 	struct bell *bell = bell_new('a', 1);
-	int duplicate = CHECK_SYS(dup(bell->source.fd));
+	_test_close_ int duplicate = CHECK_SYS(dup(bell->source.fd));
 
 	loop_del(&bell->source);
 	CHECK_EQ(loop_dispatch(loop, 0), 0);
 	loop_del(&bell->source);
 	bell_free(bell);
 	CHECK_EQ(loop_dispatch(loop, 0), 0);
-	close(duplicate);
 }
 
 TEST(more_sources_than_one_batch)

@@ -92,7 +92,7 @@ TEST(behaviour_36_larger_and_smaller_objects)
 {
 	struct member_config config = {.shm = test_object(), .size = STAGE_MEMORY};
 	struct stat st;
-	int fd = object_open(STAGE_MEMORY * 4);
+	_test_close_ int fd = object_open(STAGE_MEMORY * 4);
 
 	CHECK_EQ(pwrite(fd, "x", 1, 100), 1);
 	open_ok(&config);
@@ -106,7 +106,6 @@ TEST(behaviour_36_larger_and_smaller_objects)
 	config.size = 0;
 	open_ok(&config);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY * 4);
-	close(fd);
 }
 
 TEST(missing_object_without_size)

@@ -23,7 +23,7 @@ static volatile uint8_t *memory;
 static void
 make_memory(void)
 {
-	int fd = CHECK_SYS(memfd_create("guard", MFD_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(memfd_create("guard", MFD_CLOEXEC));
 	void *address;
 
 	CHECK_SYS(ftruncate(fd, SIZE));
@@ -32,7 +32,6 @@ make_memory(void)
 	memory = address;
 	memory[1] = 7;
 	CHECK_SYS(ftruncate(fd, SIZE / 2));
-	close(fd);
 }
 
 struct access {

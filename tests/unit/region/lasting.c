@@ -96,11 +96,10 @@ stat_of(const char *path)
 static void
 make_file(const char *path, uint64_t size, mode_t mode)
 {
-	int fd = CHECK_SYS(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
+	_test_close_ int fd = CHECK_SYS(open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600));
 
 	CHECK_SYS(fchmod(fd, mode));
 	CHECK_SYS(ftruncate(fd, (off_t)size));
-	close(fd);
 }
 
 /* ---- files ---------------------------------------------------------------------------------- */
@@ -318,7 +317,7 @@ TEST(object_is_made_and_stays)
 
 TEST(object_that_exists)
 {
-	int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
+	_test_close_ int fd = CHECK_SYS(shm_open(test_object(), O_CREAT | O_EXCL | O_RDWR, 0600));
 
 	CHECK_SYS(ftruncate(fd, (off_t)(2 * MIB)));
 	open_ok(shm_config(MIB));
@@ -330,7 +329,6 @@ TEST(object_that_exists)
 	open_fails(shm_config(4 * MIB), -EINVAL, "2 MiB");
 	CHECK_HAS(error.message, "4 MiB");
 	CHECK_HAS(error.message, test_object());
-	close(fd);
 }
 
 TEST(object_is_not_looked_for_behind_a_link)

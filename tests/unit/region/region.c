@@ -258,12 +258,11 @@ shm_exists(void)
 static void
 shm_make(uint64_t size, char content)
 {
-	int fd = CHECK_SYS(shm_open(test_object(), O_RDWR | O_CREAT | O_EXCL, 0600));
+	_test_close_ int fd = CHECK_SYS(shm_open(test_object(), O_RDWR | O_CREAT | O_EXCL, 0600));
 
 	CHECK_SYS(ftruncate(fd, (off_t)size));
 	if (size > 0)
 		CHECK_EQ(pwrite(fd, &content, 1, 0), 1);
-	close(fd);
 }
 
 static char

@@ -111,10 +111,9 @@ connect_to_path(int flags)
 static void
 check_connects(void)
 {
-	int fd = connect_to_path(0);
+	_test_close_ int fd = connect_to_path(0);
 
 	CHECK(fd >= 0);
-	close(fd);
 }
 
 /* A socket at the path that nobody listens on any more, or that somebody listens on. */
