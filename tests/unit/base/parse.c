@@ -25,19 +25,47 @@ struct number {
 	uint64_t value;
 };
 
+/* A parser of text; what it gives fits into 64 bits. */
+typedef int (*parser)(const char *text, uint64_t *ret_value);
+
 static unsigned bad_rows;
 
-/* Compare a result with its row; the test goes on, so that all wrong rows are seen at once. */
+/* The test goes on, so that all wrong rows are seen at once. */
 static void
-check_row(const struct number *row, int r, uint64_t value)
+check_text(parser parse, const char *text, int r, uint64_t value)
 {
-	uint64_t expected = row->r < 0 ? UNTOUCHED : row->value;
+	uint64_t expected = r < 0 ? UNTOUCHED : value, got = UNTOUCHED;
+	int got_r = parse(text, &got);
 
-	if (r == row->r && value == expected)
+	if (got_r == r && got == expected)
 		return;
-	fprintf(stderr, "\"%s\" gave %d and %#jx, not %d and %#jx\n", row->text, r,
-		(uintmax_t)value, row->r, (uintmax_t)expected);
+	fprintf(stderr, "\"%s\" gave %d and %#jx, not %d and %#jx\n", text, got_r, (uintmax_t)got,
+		r, (uintmax_t)expected);
 	bad_rows++;
+}
+
+/* What is more than `max` is out of range, not cut off; the texts in `bad` are none at all. */
+static void
+check_texts(parser parse, uint64_t max, const struct number *rows, size_t n_rows,
+	const char *const *bad, size_t n_bad)
+{
+	for (size_t i = 0; i < n_rows; i++)
+		check_text(parse, rows[i].text, rows[i].value > max ? -ERANGE : rows[i].r,
+			rows[i].value);
+	for (size_t i = 0; i < n_bad; i++)
+		check_text(parse, bad[i], -EINVAL, 0);
+	CHECK_EQ(bad_rows, 0);
+}
+
+/* For parsers whose value is an unsigned. */
+static int
+widen(int r, unsigned value, uint64_t *ret_value)
+{
+	if (r == 0)
+		*ret_value = value;
+	else
+		CHECK_EQ(value, (unsigned)UNTOUCHED);
+	return r;
 }
 
 /* ---- parse_u64, parse_uint ------------------------------------------------------------------ */
@@ -70,52 +98,23 @@ static const struct number numbers[] = {
 	{"99999999999999999999999999", -ERANGE, 0},
 	{"0x10000000000000000", -ERANGE, 0},
 	{"018446744073709551616", -ERANGE, 0},
-
-	{"", -EINVAL, 0},
-	{" ", -EINVAL, 0},
-	{" 1", -EINVAL, 0},
-	{"1 ", -EINVAL, 0},
-	{"\t1", -EINVAL, 0},
-	{"1\n", -EINVAL, 0},
-	{"-1", -EINVAL, 0},
-	{"-0", -EINVAL, 0},
-	{"+1", -EINVAL, 0},
-	{"--1", -EINVAL, 0},
-	{"1x", -EINVAL, 0},
-	{"x1", -EINVAL, 0},
-	{"0x", -EINVAL, 0},
-	{"0xg", -EINVAL, 0},
-	{"0x 1", -EINVAL, 0},
-	{"0x-1", -EINVAL, 0},
-	{"0x+1", -EINVAL, 0},
-	{"0x0x1", -EINVAL, 0},
-	{"0b1", -EINVAL, 0},
-	{"ff", -EINVAL, 0},
-	{"1.0", -EINVAL, 0},
-	{"1.", -EINVAL, 0},
-	{".1", -EINVAL, 0},
-	{"1e3", -EINVAL, 0},
-	{"1,000", -EINVAL, 0},
-	{"1_000", -EINVAL, 0},
-	{"1'000", -EINVAL, 0},
-	{"4K", -EINVAL, 0},
-	{"one", -EINVAL, 0},
-	{"nan", -EINVAL, 0},
-	{"inf", -EINVAL, 0},
-	{"\xd9\xa1", -EINVAL, 0}, /* an Arabic digit one */
-	{"18446744073709551616x", -EINVAL, 0},
-	{"18446744073709551616 ", -EINVAL, 0},
 };
+
+/* The one before the last two is an Arabic digit one. */
+static const char *const no_numbers[] = {"", " ", " 1", "1 ", "\t1", "1\n", "-1", "-0", "+1", "--1",
+	"1x", "x1", "0x", "0xg", "0x 1", "0x-1", "0x+1", "0x0x1", "0b1", "ff", "1.0", "1.", ".1",
+	"1e3", "1,000", "1_000", "1'000", "4K", "one", "nan", "inf", "\xd9\xa1",
+	"18446744073709551616x", "18446744073709551616 "};
+
+static int
+any_u64(const char *text, uint64_t *ret_value)
+{
+	return parse_u64(text, 0, UINT64_MAX, ret_value);
+}
 
 TEST(u64_every_text)
 {
-	for (size_t i = 0; i < COUNT(numbers); i++) {
-		uint64_t value = UNTOUCHED;
-		int r = parse_u64(numbers[i].text, 0, UINT64_MAX, &value);
-
-		check_row(&numbers[i], r, value);
-	}
-	CHECK_EQ(bad_rows, 0);
+	check_texts(any_u64, UINT64_MAX, numbers, COUNT(numbers), no_numbers, COUNT(no_numbers));
 }
 
 TEST(u64_bounds_are_inclusive)
@@ -142,19 +141,18 @@ TEST(u64_not_a_number_comes_before_out_of_range)
 	CHECK_EQ(parse_u64("100x", 10, 20, &value), -EINVAL);
 }
 
+static int
+any_uint(const char *text, uint64_t *ret_value)
+{
+	unsigned value = (unsigned)UNTOUCHED;
+	int r = parse_uint(text, 0, UINT32_MAX, &value);
+
+	return widen(r, value, ret_value);
+}
+
 TEST(uint_every_text)
 {
-	for (size_t i = 0; i < COUNT(numbers); i++) {
-		struct number row = numbers[i];
-		unsigned value = (unsigned)UNTOUCHED;
-		int r = parse_uint(row.text, 0, UINT32_MAX, &value);
-
-		/* Beyond 32 bits is out of range, not cut off. */
-		if (row.r == 0 && row.value > UINT32_MAX)
-			row.r = -ERANGE;
-		check_row(&row, r, r < 0 && value == (unsigned)UNTOUCHED ? UNTOUCHED : value);
-	}
-	CHECK_EQ(bad_rows, 0);
+	check_texts(any_uint, UINT32_MAX, numbers, COUNT(numbers), no_numbers, COUNT(no_numbers));
 }
 
 TEST(uint_bounds_are_inclusive)
@@ -242,72 +240,19 @@ static const struct number sizes[] = {
 	{"0x10000000000000000", -ERANGE, 0},
 	{"0xffffffffffffffffK", -ERANGE, 0},
 	{"99999999999999999999999999999999T", -ERANGE, 0},
-
-	/* not sizes */
-	{"", -EINVAL, 0},
-	{" ", -EINVAL, 0},
-	{" 1", -EINVAL, 0},
-	{"1 ", -EINVAL, 0},
-	{"1 K", -EINVAL, 0},
-	{"-1", -EINVAL, 0},
-	{"-1K", -EINVAL, 0},
-	{"+1", -EINVAL, 0},
-	{"K", -EINVAL, 0},
-	{".", -EINVAL, 0},
-	{".5K", -EINVAL, 0},
-	{"1.", -EINVAL, 0},
-	{"1.K", -EINVAL, 0},
-	{"1..5K", -EINVAL, 0},
-	{"1.5.5K", -EINVAL, 0},
-	{"1.-5K", -EINVAL, 0},
-	{"1. 5K", -EINVAL, 0},
-	{"1,5K", -EINVAL, 0},
-	{"1e3K", -EINVAL, 0},
-	{"1.5e1K", -EINVAL, 0},
-	{"1x", -EINVAL, 0},
-	{"1KB", -EINVAL, 0},
-	{"1KiB", -EINVAL, 0},
-	{"1MM", -EINVAL, 0},
-	{"1K ", -EINVAL, 0},
-	{"4Mx", -EINVAL, 0},
-	{"1R", -EINVAL, 0},
-	{"1Z", -EINVAL, 0},
-	{"abc", -EINVAL, 0},
-	{"0x", -EINVAL, 0},
-	{"0xK", -EINVAL, 0},
-	{"0xM", -EINVAL, 0},
-	{"0x-1", -EINVAL, 0},
-	{"0x1.8", -EINVAL, 0},
-	{"0x1.8K", -EINVAL, 0},
-	{"0x1p4", -EINVAL, 0},
-	{"0x0x1", -EINVAL, 0},
-	{"00x1", -EINVAL, 0},
-	{"inf", -EINVAL, 0},
-	{"nan", -EINVAL, 0},
-	{"1\xc2\xb5", -EINVAL, 0},
-	{"1\xff", -EINVAL, 0},
-	/* a fraction of a byte, even none, is nonsense */
-	{"1.5", -EINVAL, 0},
-	{"1.0", -EINVAL, 0},
-	{"1.5B", -EINVAL, 0},
-	{"0.5b", -EINVAL, 0},
-	/* and stays nonsense when it is too large besides */
-	{"18446744073709551616x", -EINVAL, 0},
-	{"18446744073709551616.K", -EINVAL, 0},
-	{"18446744073709551616 K", -EINVAL, 0},
-	{"18446744073709551616.5", -EINVAL, 0},
-	{"0x10000000000000000.8K", -EINVAL, 0},
 };
+
+/* A fraction of a byte, even none, is nonsense; and nonsense stays it when it is too large besides. */
+static const char *const no_sizes[] = {"", " ", " 1", "1 ", "1 K", "-1", "-1K", "+1", "K", ".",
+	".5K", "1.", "1.K", "1..5K", "1.5.5K", "1.-5K", "1. 5K", "1,5K", "1e3K", "1.5e1K", "1x",
+	"1KB", "1KiB", "1MM", "1K ", "4Mx", "1R", "1Z", "abc", "0x", "0xK", "0xM", "0x-1", "0x1.8",
+	"0x1.8K", "0x1p4", "0x0x1", "00x1", "inf", "nan", "1\xc2\xb5", "1\xff", "1.5", "1.0",
+	"1.5B", "0.5b", "18446744073709551616x", "18446744073709551616.K", "18446744073709551616 K",
+	"18446744073709551616.5", "0x10000000000000000.8K"};
 
 TEST(size_every_text)
 {
-	for (size_t i = 0; i < COUNT(sizes); i++) {
-		uint64_t value = UNTOUCHED;
-		int r = parse_size(sizes[i].text, &value);
-
-		check_row(&sizes[i], r, value);
-	}
-	CHECK_EQ(bad_rows, 0);
+	check_texts(parse_size, UINT64_MAX, sizes, COUNT(sizes), no_sizes, COUNT(no_sizes));
 }
 
 TEST(size_every_single_character_suffix)
@@ -383,42 +328,22 @@ static const struct number durations[] = {
 	{"0.999ms", -ERANGE, 0},
 	{"0.0000000000000000000000001", -ERANGE, 0},
 	{"0.0000000000000000000000001h", -ERANGE, 0},
-
-	{"", -EINVAL, 0},
-	{" 1", -EINVAL, 0},
-	{"1 s", -EINVAL, 0},
-	{"1s ", -EINVAL, 0},
-	{"-1", -EINVAL, 0},
-	{"+1", -EINVAL, 0},
-	{"s", -EINVAL, 0},
-	{"ms", -EINVAL, 0},
-	{".5", -EINVAL, 0},
-	{"1.", -EINVAL, 0},
-	{"1.s", -EINVAL, 0},
-	{"1..5", -EINVAL, 0},
-	{"1,5", -EINVAL, 0},
-	{"1e3", -EINVAL, 0},
-	{"0x10", -EINVAL, 0},
-	{"1S", -EINVAL, 0},
-	{"1M", -EINVAL, 0},
-	{"1us", -EINVAL, 0},
-	{"1d", -EINVAL, 0},
-	{"1sec", -EINVAL, 0},
-	{"1m30s", -EINVAL, 0},
-	{"1:30", -EINVAL, 0},
-	{"inf", -EINVAL, 0},
-	{"18446744073709551616x", -EINVAL, 0},
 };
+
+static const char *const no_durations[] = {"", " 1", "1 s", "1s ", "-1", "+1", "s", "ms", ".5",
+	"1.", "1.s", "1..5", "1,5", "1e3", "0x10", "1S", "1M", "1us", "1d", "1sec", "1m30s", "1:30",
+	"inf", "18446744073709551616x"};
+
+static int
+any_duration(const char *text, uint64_t *ret_value)
+{
+	return parse_duration_ms(text, UINT64_MAX, ret_value);
+}
 
 TEST(duration_every_text)
 {
-	for (size_t i = 0; i < COUNT(durations); i++) {
-		uint64_t value = UNTOUCHED;
-		int r = parse_duration_ms(durations[i].text, UINT64_MAX, &value);
-
-		check_row(&durations[i], r, value);
-	}
-	CHECK_EQ(bad_rows, 0);
+	check_texts(any_duration, UINT64_MAX, durations, COUNT(durations), no_durations,
+		COUNT(no_durations));
 }
 
 TEST(duration_maximum_is_inclusive)
@@ -445,65 +370,45 @@ static const struct number modes[] = {
 	{"1777", -ERANGE, 0},
 	{"4755", -ERANGE, 0},
 	{"7777", -ERANGE, 0},
-	{"", -EINVAL, 0},
-	{"6", -EINVAL, 0},
-	{"66", -EINVAL, 0},
-	{"00660", -EINVAL, 0},
-	{"66000", -EINVAL, 0},
-	{"668", -EINVAL, 0},
-	{"0x1b", -EINVAL, 0},
-	{"-66", -EINVAL, 0},
-	{"+660", -EINVAL, 0},
-	{" 660", -EINVAL, 0},
-	{"660 ", -EINVAL, 0},
-	{"u=rw", -EINVAL, 0},
-	{"6 0", -EINVAL, 0},
 };
+
+static const char *const no_modes[] = {"", "6", "66", "00660", "66000", "668", "0x1b", "-66",
+	"+660", " 660", "660 ", "u=rw", "6 0"};
+
+static int
+any_mode(const char *text, uint64_t *ret_value)
+{
+	unsigned value = (unsigned)UNTOUCHED;
+	int r = parse_mode(text, &value);
+
+	return widen(r, value, ret_value);
+}
 
 TEST(mode_every_text)
 {
-	for (size_t i = 0; i < COUNT(modes); i++) {
-		unsigned value = (unsigned)UNTOUCHED;
-		int r = parse_mode(modes[i].text, &value);
-
-		check_row(&modes[i], r, r < 0 && value == (unsigned)UNTOUCHED ? UNTOUCHED : value);
-	}
-	CHECK_EQ(bad_rows, 0);
+	check_texts(any_mode, UINT64_MAX, modes, COUNT(modes), no_modes, COUNT(no_modes));
 }
 
 /* ---- format_size ---------------------------------------------------------------------------- */
 
-static void
-check_format(uint64_t bytes, const char *text)
-{
-	char buffer[SIZE_TEXT_MAX];
-
-	CHECK_STR(format_size(bytes, buffer), text);
-	CHECK(strlen(buffer) < SIZE_TEXT_MAX);
-}
-
 TEST(format_is_exact)
 {
-	check_format(0, "0 bytes");
-	check_format(1, "1 byte");
-	check_format(2, "2 bytes");
-	check_format(1000, "1000 bytes");
-	check_format(1023, "1023 bytes");
-	check_format(KIB, "1 KiB");
-	check_format(KIB + 1, "1025 bytes");
-	check_format(1536, "1536 bytes");
-	check_format(4096, "4 KiB");
-	check_format(MIB, "1 MiB");
-	check_format(MIB + KIB, "1025 KiB");
-	check_format(4 * MIB, "4 MiB");
-	check_format(5 * GIB, "5 GiB");
-	check_format(GIB + GIB / 2, "1536 MiB");
-	check_format(TIB, "1 TiB");
-	check_format(PIB, "1 PiB");
-	check_format(EIB, "1 EiB");
-	check_format(UINT64_C(1) << 63, "8 EiB");
-	check_format(UINT64_MAX, "18446744073709551615 bytes");
-	check_format(UINT64_MAX - 1023, "18014398509481983 KiB");
+	static const struct {
+		uint64_t bytes;
+		const char *text;
+	} table[] = {{0, "0 bytes"}, {1, "1 byte"}, {2, "2 bytes"}, {1000, "1000 bytes"},
+		{1023, "1023 bytes"}, {KIB, "1 KiB"}, {KIB + 1, "1025 bytes"}, {1536, "1536 bytes"},
+		{4096, "4 KiB"}, {MIB, "1 MiB"}, {MIB + KIB, "1025 KiB"}, {4 * MIB, "4 MiB"},
+		{5 * GIB, "5 GiB"}, {GIB + GIB / 2, "1536 MiB"}, {TIB, "1 TiB"}, {PIB, "1 PiB"},
+		{EIB, "1 EiB"}, {UINT64_C(1) << 63, "8 EiB"},
+		{UINT64_MAX, "18446744073709551615 bytes"},
+		{UINT64_MAX - 1023, "18014398509481983 KiB"}};
+
+	for (size_t i = 0; i < COUNT(table); i++) {
+		char buffer[SIZE_TEXT_MAX];
+
+		CHECK_STR(format_size(table[i].bytes, buffer), table[i].text);
+	}
 }
 
 TEST(format_of_every_power_of_two_is_short)

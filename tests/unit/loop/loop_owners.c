@@ -22,6 +22,8 @@ test_before(void)
 void
 test_after(void)
 {
+	/* Nothing comes twice, or after it was removed. */
+	CHECK_EQ(loop_dispatch(loop, 0), 0);
 	CHECK(loop_free(loop) == NULL);
 }
 
@@ -47,6 +49,13 @@ check_diary(const char *expected)
 {
 	CHECK_STR(diary, expected);
 	diary[0] = 0;
+}
+
+void
+check_round(const char *expected)
+{
+	CHECK_EQ(loop_dispatch(loop, expected[0] ? -1 : 0), strlen(expected));
+	check_diary(expected);
 }
 
 void

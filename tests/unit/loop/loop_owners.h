@@ -40,7 +40,9 @@ struct chore {
 void note(char letter);
 /* Compare the diary, and begin a new one. */
 void check_diary(const char *expected);
-/* The same for descriptors of one round, which come in no promised order. */
+/* Dispatch once: these are called, as many as it says. */
+void check_round(const char *expected);
+/* Compare descriptors of one round, which come in no promised order. */
 void check_diary_in_any_order(const char *expected);
 
 void bell_rang(struct loop_source *source, uint32_t events);
