@@ -87,45 +87,6 @@ TEST(id_of_a_holder_that_a_present_client_saw_is_not_used_again)
 	check_take(ids_stamp(&ids), 1);
 }
 
-TEST(id_that_nobody_was_told_of_is_as_good_as_new)
-{
-	uint64_t witness;
-
-	check_take(NOBODY, 0);
-	witness = ids_stamp(&ids);
-	for (int round = 0; round < 3; round++) {
-		check_take_in_turn(witness, 1, 65535, false);
-	}
-}
-
-TEST(unannounced_holder_does_not_whitewash_an_announced_one)
-{
-	uint64_t witness = ids_stamp(&ids);
-
-	for (unsigned i = 0; i < 65536; i++) {
-		check_take(witness, (uint16_t)i);
-		ids_release(&ids, (uint16_t)i, i == 7);
-	}
-	/* 7 was announced; all others come round again. */
-	for (unsigned i = 0; i < 65536; i++) {
-		if (i == 7)
-			continue;
-		check_take(witness, (uint16_t)i);
-		ids_release(&ids, (uint16_t)i, false);
-	}
-	check_take(witness, 0);
-	/* 7 is held by somebody for whom it is safe, unannounced, and stays spoilt for the witness.
-	 */
-	for (unsigned i = 1; i < 7; i++)
-		check_take(NOBODY, (uint16_t)i);
-	check_take(NOBODY, 7);
-	ids_release(&ids, 7, false);
-	for (unsigned i = 8; i < 65536; i++)
-		check_take(witness, (uint16_t)i);
-	check_no_id(witness);
-	check_take(NOBODY, 7);
-}
-
 TEST(all_65536_can_be_used_at_once_and_the_next_is_refused)
 {
 	for (unsigned i = 0; i < 65536; i++)
@@ -143,29 +104,6 @@ TEST(all_65536_can_be_used_at_once_and_the_next_is_refused)
 	ids_release(&ids, 40000, true);
 	check_take(NOBODY, 40000);
 	check_no_id(NOBODY);
-}
-
-TEST(used_ids_are_skipped)
-{
-	for (unsigned i = 0; i < 65536; i++)
-		check_take(NOBODY, (uint16_t)i);
-	for (unsigned i = 0; i < 65536; i += 1000)
-		ids_release(&ids, (uint16_t)i, true);
-	for (unsigned i = 0; i < 65536; i += 1000)
-		check_take(NOBODY, (uint16_t)i);
-	check_no_id(NOBODY);
-}
-
-TEST(leaving_before_anybody_came_is_no_obstacle)
-{
-	uint64_t later;
-
-	check_take(NOBODY, 0);
-	ids_release(&ids, 0, true);
-	later = ids_stamp(&ids);
-	for (unsigned i = 1; i < 65536; i++)
-		check_take(later, (uint16_t)i);
-	check_take(later, 0);
 }
 
 TEST(reserved_ids_are_handed_to_nobody)

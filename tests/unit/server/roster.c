@@ -20,7 +20,7 @@
 #define MEMORY_FD 4712 /* passes through as a number */
 
 /* Everybody by the id; those without one of their own, behind. */
-enum { OBSERVER = 65536, SECOND_OBSERVER, HOLDER, SECOND_HOLDER, EVERYBODY };
+enum { OBSERVER = 65536, HOLDER, EVERYBODY };
 
 static struct peer *peers[EVERYBODY];
 static struct roster roster;
@@ -142,37 +142,6 @@ TEST(newcomer_is_told_of_the_others_in_their_order_and_then_of_itself)
 	check_told(7, "0 7 -1m 0.0 0.1 1.0 1.1 7.0 5.0");
 }
 
-TEST(peers_without_vectors_are_never_mentioned)
-{
-	join(0, 0);
-	join(1, 0);
-	check_told(0, "0 0 -1m");
-	check_told(1, "0 1 -1m");
-	join(2, 1);
-	check_told(0, "2.0");
-	check_told(2, "0 2 -1m 2.0");
-	leave(1);
-	check_told(0, "");
-	leave(2);
-	check_told(0, "2");
-}
-
-TEST(oldest_is_who_has_been_there_longest)
-{
-	now = 100;
-	CHECK_EQ(roster_oldest(&roster), UINT64_MAX);
-	join(1, 1);
-	join(2, 1);
-	join(3, 1);
-	CHECK_EQ(roster_oldest(&roster), 101);
-	leave(2);
-	CHECK_EQ(roster_oldest(&roster), 101);
-	leave(1);
-	CHECK_EQ(roster_oldest(&roster), 103);
-	leave(3);
-	CHECK_EQ(roster_oldest(&roster), UINT64_MAX);
-}
-
 TEST(vectors_are_eventfds_that_close_on_exec)
 {
 	join(0, 3);
@@ -200,61 +169,7 @@ TEST(the_same_again_until_it_was_sent)
 	CHECK_STR(tell(0, 256, 1), "");
 }
 
-TEST(every_way_of_cutting_a_greeting)
-{
-	/* 3 + 2 + 3 messages; bit i of `cuts` is a cut before message i + 1; asked for in any size. */
-	join(5, 2);
-	for (unsigned cuts = 0; cuts < 128; cuts++) {
-		for (unsigned ask = 1; ask <= 9; ask += 4) {
-			char all[256] = "";
-			unsigned sent = 0;
-
-			join(6, 3);
-			while (sent < 8) {
-				unsigned length = 1;
-				const char *text;
-
-				while (sent + length < 8 && !(cuts >> (sent + length - 1) & 1))
-					length++;
-				if (length > ask)
-					length = ask;
-				text = tell(6, ask, length);
-				snprintf(all + strlen(all), sizeof(all) - strlen(all), "%s ", text);
-				sent += length;
-			}
-			CHECK_STR(all, "0 6 -1m 5.0 5.1 6.0 6.1 6.2 ");
-			CHECK_STR(tell(6, 256, 256), "");
-			leave(6);
-		}
-	}
-}
-
 /* ---- leaving -------------------------------------------------------------------------------- */
-
-TEST(leave_is_told_once_to_those_who_knew)
-{
-	join(0, 1);
-	join(1, 2);
-	join(2, 1);
-	check_told(0, "0 0 -1m 0.0 1.0 1.1 2.0");
-	check_told(2, "0 2 -1m 0.0 1.0 1.1 2.0");
-	leave(1);
-	check_told(0, "1");
-	check_told(2, "1");
-	CHECK_EQ(log_length(), 2);
-}
-
-TEST(leave_is_not_told_to_who_never_knew)
-{
-	join(0, 1);
-	check_told(0, "0 0 -1m 0.0");
-	/* Came and went while 0 did not read. */
-	join(1, 1);
-	CHECK(!peers[1]->announced);
-	leave(1);
-	check_told(0, "");
-	CHECK_EQ(log_length(), 1);
-}
 
 TEST(leave_in_the_middle_of_being_announced)
 {
@@ -266,42 +181,6 @@ TEST(leave_in_the_middle_of_being_announced)
 	/* The third vector is dropped, the next peer comes from its first vector, and the leave. */
 	check_told(0, "2.0 1");
 	check_told(2, "0 2 -1m 0.0 2.0");
-}
-
-TEST(leave_of_the_one_that_is_being_told)
-{
-	join(0, 1);
-	join(1, 1);
-	CHECK_STR(tell(1, 256, 4), "0 1 -1m 0.0");
-	leave(1);
-	check_told(0, "0 0 -1m 0.0");
-	/* 1 knew of 0; nothing of that stays behind. */
-	leave(0);
-	CHECK_EQ(log_length(), 0);
-}
-
-TEST(leaves_of_several_come_in_their_order)
-{
-	join(100, 1);
-	for (unsigned i = 0; i < 5; i++)
-		join(i, 1);
-	check_told(100, "0 100 -1m 100.0 0.0 1.0 2.0 3.0 4.0");
-	leave(3);
-	leave(0);
-	leave(4);
-	check_told(100, "3 0 4");
-}
-
-TEST(joins_and_leaves_keep_their_order)
-{
-	join(0, 1);
-	join(1, 1);
-	check_told(0, "0 0 -1m 0.0 1.0");
-	join(2, 1);
-	leave(1);
-	join(3, 1);
-	check_told(0, "2.0 1 3.0");
-	check_told(2, "0 2 -1m 0.0 2.0 3.0");
 }
 
 TEST(slow_reader_pays_later)
@@ -319,18 +198,6 @@ TEST(slow_reader_pays_later)
 	check_told(0, "2.0");
 	check_told(1, "2 2.0");
 	CHECK_EQ(log_length(), 3);
-}
-
-TEST(slow_reader_that_leaves_takes_its_debts_along)
-{
-	join(0, 1);
-	join(1, 1);
-	join(2, 1);
-	check_told(0, "0 0 -1m 0.0 1.0 2.0");
-	leave(1);
-	CHECK_EQ(log_length(), 3);
-	leave(0);
-	CHECK_EQ(log_length(), 1);
 }
 
 TEST(left_peer_has_closed_its_vectors_whoever_was_not_told_yet)
@@ -456,23 +323,6 @@ TEST(observer_is_told_of_all_and_then_that_this_is_all)
 	check_told(OBSERVER, "5");
 }
 
-TEST(nobody_is_told_of_an_observer)
-{
-	join_observer(OBSERVER);
-	join(0, 2);
-	join_observer(SECOND_OBSERVER);
-	CHECK_EQ(roster.n_present, 1);
-	CHECK_EQ(roster.n_observers, 2);
-	check_told(0, "0 0 -1m 0.0 0.1");
-	check_told(SECOND_OBSERVER, "65536 2 -1m 0.0 0.1 -2");
-	leave(SECOND_OBSERVER);
-	check_told(0, "");
-	check_told(OBSERVER, "65536 2 -1m -2 0.0 0.1");
-	leave(OBSERVER);
-	check_told(0, "");
-	CHECK_EQ(roster.n_observers, 0);
-}
-
 TEST(observer_does_not_count_among_those_who_remember)
 {
 	join_observer(OBSERVER);
@@ -516,27 +366,4 @@ TEST(members_are_told_of_a_seat_once_and_observers_of_each_holder)
 		check_told(0, "");
 		check_told(OBSERVER, "1");
 	}
-}
-
-TEST(who_was_in_the_middle_of_a_seat_goes_on_whoever_comes_and_goes)
-{
-	join(0, 2);
-	join_seat(1);
-	join_holder(HOLDER, 1);
-	leave(HOLDER);
-	CHECK_STR(tell(0, 6, 6), "0 0 -1m 0.0 0.1 1.0");
-	join_holder(HOLDER, 1);
-	check_told(0, "1.1");
-}
-
-TEST(holders_are_told_of_other_seats)
-{
-	join_seat(0);
-	join_holder(HOLDER, 0);
-	join_seat(1);
-	join_holder(SECOND_HOLDER, 1);
-	CHECK_EQ(roster.n_present, 2);
-	CHECK(roster_oldest_peer(&roster) == peers[HOLDER]);
-	check_told(SECOND_HOLDER, "0 1 -1m 0.0 0.1 1.0 1.1");
-	check_told(HOLDER, "0 0 -1m 0.0 0.1 1.0 1.1");
 }
