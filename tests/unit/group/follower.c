@@ -345,6 +345,8 @@ TEST(failures_are_put_into_words)
 		{FOLLOWER_VERSION, -ENOSPC, false, {"refused", "id"}},
 		{FOLLOWER_VERSION, -EUSERS, false, {"refused", "peers"}},
 		{FOLLOWER_VERSION, -EMFILE, false, {"refused", "descriptor"}},
+		{FOLLOWER_VERSION, -EBUSY, false, {"refused", "--member"}},
+		{FOLLOWER_VERSION, -ETOOMANYREFS, false, {"refused", "unread"}},
 		{FOLLOWER_VERSION, -EPERM, false, {"refused", "not permitted"}},
 		{FOLLOWER_ID, -1, true, {"our id", "a server from before QEMU 2.5?"}},
 		{FOLLOWER_ID, 1, true, {"descriptor", "our id"}},

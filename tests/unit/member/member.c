@@ -155,10 +155,8 @@ TEST(behaviour_25_26_and_65_doorbell_adds_one_each_up_to_the_highest_id)
 
 TEST(ring_of_nobody_does_nothing)
 {
-	int theirs;
+	int theirs = stage_begin_with(2, 7);
 
-	stage_begin(2);
-	theirs = stage_give_vector(7);
 	member_ring(stage.member, 7, 1);
 	member_ring(stage.member, 7, UINT32_MAX);
 	member_ring(stage.member, 6, 0);
@@ -172,8 +170,7 @@ TEST(ring_of_nobody_does_nothing)
 
 TEST(behaviour_28_own_id_can_be_rung)
 {
-	stage_begin(1);
-	stage_give_vector(5);
+	stage_begin_with(1, 5);
 	stage_doorbell(0x50000);
 	CHECK_EQ(stage.interrupts[0], 0);
 	stage_dispatch();
@@ -182,10 +179,8 @@ TEST(behaviour_28_own_id_can_be_rung)
 
 TEST(behaviour_31_full_eventfd_in_blocking_mode)
 {
-	int theirs;
+	int theirs = stage_begin_with(1, 7);
 
-	stage_begin(1);
-	theirs = stage_give_vector(7);
 	/* The mode belongs to everybody who holds it. */
 	CHECK_SYS(fcntl(theirs, F_SETFL, 0));
 	CHECK_SYS(eventfd_write(theirs, FULL));
@@ -217,10 +212,8 @@ TEST(own_vectors_interrupt_by_number)
 
 TEST(own_vector_that_an_irqfd_watches)
 {
-	int ours;
+	int ours = stage_begin_with(1, 5);
 
-	stage_begin(1);
-	ours = stage_give_vector(5);
 	member_watch(stage.member, 0, false);
 	member_watch(stage.member, 0, false);
 	stage_ring(ours);
@@ -236,10 +229,8 @@ TEST(own_vector_that_an_irqfd_watches)
 
 TEST(take_ring_empties_and_tells)
 {
-	int ours;
+	int ours = stage_begin_with(1, 5);
 
-	stage_begin(1);
-	ours = stage_give_vector(5);
 	CHECK(!member_take_ring(stage.member, 0));
 	CHECK_SYS(eventfd_write(ours, 3));
 	CHECK(member_take_ring(stage.member, 0));
@@ -277,6 +268,7 @@ TEST(behaviour_57_to_59_peers_come_and_go_and_ids_come_again)
 		unsigned before = test_open_fds();
 		int theirs = stage_give_vector(7);
 
+		CHECK_STR(stage.info, "peer 7 joined");
 		stage_give_vector(7);
 		stage_give_vector(7);
 		CHECK_EQ(stage.n_triggers, 2);
@@ -285,6 +277,7 @@ TEST(behaviour_57_to_59_peers_come_and_go_and_ids_come_again)
 		CHECK_EQ(stage_count(theirs), 1);
 
 		stage_say_and_dispatch(7, -1);
+		CHECK_STR(stage.info, "peer 7 left");
 		CHECK_EQ(stage.n_triggers, 0);
 		CHECK_EQ(test_open_fds(), before + 3);
 		CHECK_EQ(ivshmem_device_peer_vectors(stage.device, 7), 0);
@@ -345,8 +338,7 @@ TEST(behaviour_53_more_eventfds_than_vectors_before_the_device)
 
 TEST(behaviour_54_fewer_own_eventfds_than_vectors)
 {
-	stage_begin(8);
-	stage_give_vector(5);
+	stage_begin_with(8, 5);
 	stage_doorbell(0x50001);
 	stage_doorbell(0x50000);
 	stage_dispatch();
@@ -385,10 +377,8 @@ TEST(detached_device_is_left_alone)
 
 TEST(yielded_vector_is_ours_again_for_the_next_device)
 {
-	int ours;
+	int ours = stage_begin_with(1, 5);
 
-	stage_begin(1);
-	ours = stage_give_vector(5);
 	member_watch(stage.member, 0, false);
 	stage_drop_device();
 	stage_attach(1, 1);

@@ -77,10 +77,10 @@ test_after(void)
 }
 
 static void
-open_ok(const struct region_config *config)
+open_ok(struct region_config config)
 {
 	struct ivshmem_error error = {0};
-	int r = region_open(&region, config, &error);
+	int r = region_open(&region, &config, &error);
 
 	if (r < 0)
 		FAIL("region_open() = %d, \"%s\"", r, error.message);
@@ -90,18 +90,18 @@ open_ok(const struct region_config *config)
 
 /* Demand this error and a sentence, and that nothing stays behind. */
 static void
-open_fails(const struct region_config *config, int code, const char *words)
+open_fails(struct region_config config, int code, const char *words)
 {
 	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
-	CHECK_EQ(region_open(&region, config, &error), code);
+	CHECK_EQ(region_open(&region, &config, &error), code);
 	CHECK_EQ(error.code, code);
 	CHECK_HAS(error.message, words);
 	CHECK(error.message[strlen(error.message) - 1] != '.');
 	CHECK_EQ(region.fd, -1);
 	CHECK_EQ(test_open_fds(), open_fds);
-	CHECK_EQ(region_open(&region, config, NULL), code);
+	CHECK_EQ(region_open(&region, &config, NULL), code);
 }
 
 static uint64_t
@@ -118,7 +118,7 @@ TEST(memfd_is_sealed_and_zero)
 	void *address;
 	uint64_t size;
 
-	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
 	CHECK_EQ(region.size, 4 * MIB);
 	CHECK(region.sealed);
 	CHECK(!region.created);
@@ -136,17 +136,17 @@ TEST(memfd_is_sealed_and_zero)
 
 TEST(memfd_of_five_gib)
 {
-	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
 	CHECK_EQ(region.size, 8 * GIB);
 	CHECK_EQ(size_of(region.fd), 8 * GIB);
 }
 
 TEST(memfd_refusals)
 {
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 0}, -EINVAL, "0 bytes");
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = UINT64_MAX}, -ERANGE,
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = 0}, -EINVAL, "0 bytes");
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = UINT64_MAX}, -ERANGE,
 		"possible");
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = MIB, .huge_page = 4096},
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = MIB, .huge_page = 4096},
 		-EINVAL, "2 MiB or 1 GiB");
 }
 
@@ -161,7 +161,7 @@ limit_file_size(uint64_t size)
 TEST(memfd_that_cannot_have_its_size)
 {
 	limit_file_size(MIB);
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 2 * MIB}, -EFBIG, "2 MiB");
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = 2 * MIB}, -EFBIG, "2 MiB");
 }
 
 #define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/"
@@ -232,7 +232,7 @@ TEST(memfd_in_huge_pages_that_are_not_there)
 
 	if (access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) < 0)
 		SKIP("this kernel has no huge pages of 2 MiB");
-	open_fails(&config, -ENOSPC, "nr_hugepages");
+	open_fails(config, -ENOSPC, "nr_hugepages");
 }
 
 /* ---- named objects -------------------------------------------------------------------------- */
@@ -276,11 +276,10 @@ first_byte(int fd)
 
 TEST(shm_is_created_with_its_mode_and_removed)
 {
-	struct region_config config = shm_config(MIB);
 	struct stat status;
 
 	umask(0077); /* must not matter */
-	open_ok(&config);
+	open_ok(shm_config(MIB));
 	CHECK(region.created);
 	CHECK(!region.sealed);
 	CHECK_EQ(region.size, MIB);
@@ -299,7 +298,7 @@ TEST(shm_name_may_have_the_leading_slash)
 
 	snprintf(name, sizeof(name), "/%s", test_object());
 	config.name = name;
-	open_ok(&config);
+	open_ok(config);
 	CHECK(shm_exists());
 	region_close(&region);
 	CHECK(!shm_exists());
@@ -323,7 +322,7 @@ TEST(shm_that_exists_is_kept_or_grows_and_is_never_shrunk)
 
 		fprintf(stderr, "%s\n", objects[i].name);
 		shm_make(objects[i].before, objects[i].content);
-		open_ok(&config);
+		open_ok(config);
 		CHECK(!region.created);
 		CHECK_EQ(region.size, objects[i].after);
 		CHECK_EQ(size_of(region.fd), objects[i].after);
@@ -336,11 +335,10 @@ TEST(shm_that_exists_is_kept_or_grows_and_is_never_shrunk)
 
 TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
 {
-	struct region_config config = shm_config(MIB);
 	_test_close_ int fd = -1;
 
 	shm_make(3 * MIB, 'o');
-	open_fails(&config, -EINVAL, "power of two");
+	open_fails(shm_config(MIB), -EINVAL, "power of two");
 	fd = CHECK_SYS(shm_open(test_object(), O_RDONLY, 0));
 	CHECK_EQ(size_of(fd), 3 * MIB);
 	CHECK_EQ(first_byte(fd), 'o');
@@ -348,10 +346,8 @@ TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
 
 TEST(shm_close_leaves_an_object_of_the_same_name_that_is_another)
 {
-	struct region_config config = shm_config(MIB);
-
 	for (int another = 0; another <= 1; another++) {
-		open_ok(&config);
+		open_ok(shm_config(MIB));
 		CHECK_SYS(shm_unlink(test_object()));
 		if (another)
 			shm_make(MIB, 'n');
@@ -369,7 +365,7 @@ TEST(shm_close_removes_what_may_not_be_opened)
 	config.mode = 0;
 	if (geteuid() == 0)
 		CHECK_SYS(seteuid(64079));
-	open_ok(&config);
+	open_ok(config);
 	CHECK_EQ(access(where, F_OK), 0);
 	region_close(&region);
 	if (getuid() == 0)
@@ -379,7 +375,6 @@ TEST(shm_close_removes_what_may_not_be_opened)
 
 TEST(shm_tells_whose_it_is)
 {
-	struct region_config config = shm_config(MIB);
 	_test_close_ int fd = -1;
 
 	shm_make(MIB, 'w');
@@ -387,7 +382,7 @@ TEST(shm_tells_whose_it_is)
 	CHECK_SYS(fchmod(fd, 0626));
 	if (geteuid() == 0)
 		CHECK_SYS(fchown(fd, 64079, 64080));
-	open_ok(&config);
+	open_ok(shm_config(MIB));
 	CHECK_EQ(region.mode, 0626);
 	CHECK_EQ(region.owner, geteuid() == 0 ? 64079 : geteuid());
 }
@@ -402,16 +397,16 @@ TEST(room_is_what_it_has_and_what_is_free)
 	all = (uint64_t)fs.f_blocks * fs.f_frsize;
 	if (all == 0 || all > UINT64_C(1) << 60)
 		SKIP("/dev/shm has no limit that counts");
-	open_ok(&config);
+	open_ok(config);
 	CHECK(region.room <= all);
 	region_close(&region);
 	/* Sparse, so it can be had; more than there can ever be. */
 	config.size = 2 * all;
-	open_ok(&config);
+	open_ok(config);
 	CHECK(region.room < region.size);
 	region_close(&region);
 	/* A memfd is nobody's file system. */
-	open_ok(&(struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
 	CHECK_EQ(region.room, UINT64_MAX);
 }
 
@@ -423,12 +418,12 @@ TEST(shm_names_that_are_none)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		config.name = names[i];
-		open_fails(&config, -EINVAL, "not a name");
+		open_fails(config, -EINVAL, "not a name");
 	}
 	memset(long_name, 'n', sizeof(long_name));
 	long_name[sizeof(long_name) - 1] = 0;
 	config.name = long_name;
-	open_fails(&config, -EINVAL, "not a name");
+	open_fails(config, -EINVAL, "not a name");
 	config.name = ".";
 	CHECK(region_open(&region, &config, NULL) < 0);
 	config.name = "..";
@@ -437,13 +432,11 @@ TEST(shm_names_that_are_none)
 
 TEST(shm_failure_removes_what_was_created_and_leaves_what_was_there)
 {
-	struct region_config config = shm_config(2 * MIB);
-
 	limit_file_size(MIB);
 	for (int was_there = 0; was_there <= 1; was_there++) {
 		if (was_there)
 			shm_make(MIB, 't');
-		open_fails(&config, -EFBIG, "2 MiB");
+		open_fails(shm_config(2 * MIB), -EFBIG, "2 MiB");
 		CHECK_EQ(shm_exists(), was_there);
 	}
 }
@@ -456,7 +449,7 @@ TEST(directory_gets_a_file_without_name)
 		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 5 * MIB};
 	struct stat status;
 
-	open_ok(&config);
+	open_ok(config);
 	CHECK_EQ(region.size, 8 * MIB);
 	CHECK(!region.created);
 	CHECK_SYS(fstat(region.fd, &status));
@@ -475,17 +468,17 @@ TEST(directory_refusals)
 
 	snprintf(path, sizeof(path), "%s/missing", test_directory());
 	config.name = path;
-	open_fails(&config, -ENOENT, path);
+	open_fails(config, -ENOENT, path);
 	fd = CHECK_SYS(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	close(fd);
-	open_fails(&config, -ENOTDIR, path);
+	open_fails(config, -ENOTDIR, path);
 	memset(long_path, 'd', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = 0;
 	config.name = long_path;
-	open_fails(&config, -ENAMETOOLONG, "too long");
+	open_fails(config, -ENAMETOOLONG, "too long");
 	/* Not too long as a path, but as a name in one: the reason is not cut off. */
 	long_path[2000] = 0;
-	open_fails(&config, -ENAMETOOLONG, strerror(ENAMETOOLONG));
+	open_fails(config, -ENAMETOOLONG, strerror(ENAMETOOLONG));
 }
 
 TEST(directory_failure_leaves_no_file)
@@ -494,7 +487,7 @@ TEST(directory_failure_leaves_no_file)
 		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 2 * MIB};
 
 	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
+	open_fails(config, -EFBIG, "2 MiB");
 	/* Fails if it is not empty. */
 	CHECK_SYS(rmdir(test_directory()));
 	CHECK_SYS(mkdir(test_directory(), 0700));

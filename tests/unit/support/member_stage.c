@@ -294,6 +294,13 @@ stage_begin(unsigned vectors)
 	stage_attach(1, vectors);
 }
 
+int
+stage_begin_with(unsigned vectors, int64_t peer)
+{
+	stage_begin(vectors);
+	return stage_give_vector(peer);
+}
+
 /* ---- all of it ------------------------------------------------------------------------------ */
 
 static void

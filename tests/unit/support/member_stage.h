@@ -66,8 +66,9 @@ int stage_join(const struct member_config *config, const struct wire_message *me
 
 /* The ordinary beginning: version, id 5, memory. */
 void stage_join_simple(void);
-/* And a device of revision 1 with so many vectors. */
+/* And a device of revision 1 with so many vectors; and a vector of a peer, which it returns. */
 void stage_begin(unsigned vectors);
+int stage_begin_with(unsigned vectors, int64_t peer);
 
 /* A device of `revision` with `vectors`, attached; its MSI-X is emulated by the host, so that every
  * ring becomes a message. The second one only makes it. */
