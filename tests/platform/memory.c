@@ -29,10 +29,27 @@ memory_new(uint64_t size, unsigned flags, int seals)
 	return fd;
 }
 
+/* As the server seals it. */
+static int
+sealed_memory(void)
+{
+	return CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+}
+
+/* In huge pages; skips the test if there are none. */
+static int
+huge_page_memory(uint64_t size, int seals)
+{
+	int fd = memory_new(size, MFD_HUGETLB | MFD_HUGE_2MB, seals);
+
+	if (fd < 0)
+		SKIP("memfd_create(MFD_HUGETLB): %s", strerror(errno));
+	return fd;
+}
+
 TEST(sealed_memory_cannot_change_its_size)
 {
-	_test_close_ int fd =
-		CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+	_test_close_ int fd = sealed_memory();
 	struct stat status;
 
 	CHECK_ERRNO(ftruncate(fd, 0), EPERM);
@@ -47,8 +64,7 @@ TEST(sealed_memory_cannot_change_its_size)
 
 TEST(sealed_memory_can_be_mapped_and_written)
 {
-	_test_close_ int fd =
-		CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+	_test_close_ int fd = sealed_memory();
 	char *one = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	char *two = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -83,8 +99,7 @@ TEST(touching_truncated_memory_kills)
 
 TEST(holes_punched_into_sealed_memory_read_as_zero)
 {
-	_test_close_ int fd =
-		CHECK_SYS(memory_new(SIZE, 0, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL));
+	_test_close_ int fd = sealed_memory();
 	volatile char *memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	/* A peer can clear the memory so, as it can by writing to it, but nobody dies. */
@@ -96,11 +111,8 @@ TEST(holes_punched_into_sealed_memory_read_as_zero)
 
 TEST(huge_page_memory_can_be_sealed)
 {
-	_test_close_ int fd = memory_new(
-		2 * MIB, MFD_HUGETLB | MFD_HUGE_2MB, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	_test_close_ int fd = huge_page_memory(2 * MIB, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 
-	if (fd < 0)
-		SKIP("memfd_create(MFD_HUGETLB): %s", strerror(errno));
 	CHECK_ERRNO(ftruncate(fd, 0), EPERM);
 	CHECK_ERRNO(ftruncate(fd, (off_t)(4 * MIB)), EPERM);
 }
@@ -109,11 +121,8 @@ TEST(huge_page_memory_without_pages_is_refused_when_mapped)
 {
 	/* More than any machine has: the refusal is an error of mmap(), not a death later. */
 	uint64_t size = UINT64_C(1) << 44;
-	_test_close_ int fd =
-		memory_new(size, MFD_HUGETLB | MFD_HUGE_2MB, F_SEAL_SHRINK | F_SEAL_GROW);
+	_test_close_ int fd = huge_page_memory(size, F_SEAL_SHRINK | F_SEAL_GROW);
 
-	if (fd < 0)
-		SKIP("memfd_create(MFD_HUGETLB): %s", strerror(errno));
 	CHECK(mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED);
 	CHECK_EQ(errno, ENOMEM);
 }

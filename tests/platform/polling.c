@@ -106,31 +106,30 @@ TEST(setting_a_timer_anew_takes_back_that_it_was_due)
 
 /* ---- listening ------------------------------------------------------------------------------ */
 
-static struct sockaddr_un
-socket_address(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+void
+test_before(void)
+{
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", test_directory());
-	return address;
 }
 
 static int
-listen_at(const struct sockaddr_un *address, int backlog)
+new_listener(int backlog)
 {
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
-	CHECK_SYS(bind(fd, (const struct sockaddr *)address, sizeof(*address)));
+	CHECK_SYS(bind(fd, (const struct sockaddr *)&address, sizeof(address)));
 	CHECK_SYS(listen(fd, backlog));
 	return fd;
 }
 
 static int
-connect_to(const struct sockaddr_un *address, int flags)
+new_client(int flags)
 {
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		int code = errno;
 
 		close(fd);
@@ -142,11 +141,11 @@ connect_to(const struct sockaddr_un *address, int flags)
 
 /* Connect until the backlog is full; returns how many connections that took. */
 static int
-backlog_fill(const struct sockaddr_un *address, int *fds, int max)
+backlog_fill(int *fds, int max)
 {
 	int n = 0;
 
-	while (n < max && (fds[n] = connect_to(address, SOCK_NONBLOCK)) >= 0)
+	while (n < max && (fds[n] = new_client(SOCK_NONBLOCK)) >= 0)
 		n++;
 	CHECK(n > 0 && n < max);
 	CHECK_EQ(errno, EAGAIN);
@@ -155,8 +154,7 @@ backlog_fill(const struct sockaddr_un *address, int *fds, int max)
 
 TEST(connect_to_a_full_backlog_waits_no_longer_than_the_send_timeout)
 {
-	struct sockaddr_un address = socket_address();
-	int listener = listen_at(&address, 1), fds[64], n = backlog_fill(&address, fds, 64);
+	int listener = new_listener(1), fds[64], n = backlog_fill(fds, 64);
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
 	struct timeval timeout = {.tv_usec = 300000};
 	struct timespec before, after;
@@ -179,9 +177,8 @@ TEST(connect_to_a_full_backlog_waits_no_longer_than_the_send_timeout)
 
 TEST(connections_in_the_backlog_work_before_they_are_accepted)
 {
-	struct sockaddr_un address = socket_address();
-	_test_close_ int listener = listen_at(&address, 8);
-	int client = CHECK_SYS(connect_to(&address, 0)), accepted;
+	_test_close_ int listener = new_listener(8);
+	int client = CHECK_SYS(new_client(0)), accepted;
 	char byte = 'x';
 
 	CHECK_EQ(write(client, &byte, 1), 1);
@@ -194,10 +191,8 @@ TEST(connections_in_the_backlog_work_before_they_are_accepted)
 
 TEST(socket_file_without_listener_refuses)
 {
-	struct sockaddr_un address = socket_address();
-
-	close(listen_at(&address, 8));
-	CHECK_ERRNO(connect_to(&address, 0), ECONNREFUSED);
+	close(new_listener(8));
+	CHECK_ERRNO(new_client(0), ECONNREFUSED);
 	/* The name stays; nobody can bind to it until it is removed. */
 	{
 		_test_close_ int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
@@ -209,14 +204,13 @@ TEST(socket_file_without_listener_refuses)
 
 TEST(bound_socket_refuses_until_it_listens)
 {
-	struct sockaddr_un address = socket_address();
 	_test_close_ int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
 
 	/* A starting server looks dead for a moment: why servers take a lock before they look. */
 	CHECK_SYS(bind(fd, (const struct sockaddr *)&address, sizeof(address)));
-	CHECK_ERRNO(connect_to(&address, 0), ECONNREFUSED);
+	CHECK_ERRNO(new_client(0), ECONNREFUSED);
 	CHECK_SYS(listen(fd, 1));
-	close(CHECK_SYS(connect_to(&address, 0)));
+	close(CHECK_SYS(new_client(0)));
 }
 
 TEST(directories_can_be_locked)

@@ -259,20 +259,6 @@ TEST(due_timer_is_not_lost_when_others_are_set_in_its_round)
 	bell_free(late);
 }
 
-TEST(dispatch_counts_every_callback)
-{
-	struct bell *bell = bell_new('a', 1);
-	struct alarm_clock clocks[3] = {0};
-	struct chore chore = {0};
-
-	for (int i = 0; i < 3; i++)
-		alarm_set(&clocks[i], 't', 0);
-	chore_defer(&chore, 'w');
-	CHECK_EQ(loop_dispatch(loop, -1), 5);
-	check_diary_in_any_order("atttw");
-	bell_free(bell);
-}
-
 /* ---- deferred work -------------------------------------------------------------------------- */
 
 TEST(work_that_was_never_deferred)

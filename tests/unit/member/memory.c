@@ -11,9 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static char path[4096];
+
 void
 test_before(void)
 {
+	snprintf(path, sizeof(path), "%s/memory", test_directory());
 	stage_open();
 }
 
@@ -135,11 +138,9 @@ TEST(behaviour_33_two_devices_on_one_object)
 
 TEST(file_of_the_host)
 {
-	char path[4096];
 	const struct member_config config = {.file = path, .size = STAGE_MEMORY};
 	char byte;
 
-	snprintf(path, sizeof(path), "%s/memory", test_directory());
 	open_ok(&config);
 	stage_attach(1, 1);
 	stage_place_bars();
@@ -156,11 +157,9 @@ TEST(file_of_the_host)
 
 TEST(file_that_others_may_write_is_warned_of)
 {
-	char path[4096];
 	const struct member_config config = {.file = path};
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/memory", test_directory());
 	fd = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
 	CHECK_SYS(ftruncate(fd, (off_t)STAGE_MEMORY));
 	open_ok(&config);
@@ -176,7 +175,6 @@ TEST(file_that_others_may_write_is_warned_of)
 
 TEST(file_without_room_is_warned_of)
 {
-	char path[4096];
 	const struct member_config config = {.file = path, .size = UINT64_C(1) << 42};
 
 	snprintf(path, sizeof(path), "/dev/shm/%s", test_object());

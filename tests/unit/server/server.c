@@ -31,8 +31,8 @@ static struct stage {
 	int listener, memory;
 } stage;
 
-static void
-stage_open(void)
+void
+test_before(void)
 {
 	stage = (struct stage){.address.sun_family = AF_UNIX};
 	CHECK_EQ(loop_new(&stage.loop), 0);
@@ -58,8 +58,8 @@ stage_serve(unsigned n_vectors)
 	return server_new(&stage.server, &config);
 }
 
-static void
-stage_close(void)
+void
+test_after(void)
 {
 	CHECK(server_free(stage.server) == NULL);
 	/* Nothing of it is left in the loop. */
@@ -68,18 +68,6 @@ stage_close(void)
 	close(stage.listener);
 	close(stage.memory);
 	CHECK_SYS(unlink(stage.address.sun_path));
-}
-
-void
-test_before(void)
-{
-	stage_open();
-}
-
-void
-test_after(void)
-{
-	stage_close();
 }
 
 static int
@@ -174,8 +162,8 @@ TEST_WITH(capacity_is_what_really_fits, .timeout_s = 120)
 			CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
 			serve_until_exit(pid);
 			CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
-			stage_close();
-			stage_open();
+			test_after();
+			test_before();
 		}
 	}
 }

@@ -42,8 +42,8 @@ static const struct wire_message nothing = {.number = 4711, .fd = 4711};
 static int server, client;
 static struct wire_receiver receiver;
 
-static void
-link_open(void)
+void
+test_before(void)
 {
 	int pair[2];
 
@@ -53,8 +53,8 @@ link_open(void)
 	wire_receiver_init(&receiver);
 }
 
-static void
-link_close(void)
+void
+test_after(void)
 {
 	wire_receiver_done(&receiver);
 	test_close(&server);
@@ -64,20 +64,8 @@ link_close(void)
 static void
 link_anew(void)
 {
-	link_close();
-	link_open();
-}
-
-void
-test_before(void)
-{
-	link_open();
-}
-
-void
-test_after(void)
-{
-	link_close();
+	test_after();
+	test_before();
 }
 
 /* ---- feeding -------------------------------------------------------------------------------- */
@@ -94,7 +82,6 @@ feed(size_t from, size_t length, const int *fds, size_t n_fds, bool complete,
 
 TEST(feed_whole_messages)
 {
-
 	for (size_t i = 0; i < COUNT(samples); i++) {
 		struct wire_message message = nothing;
 
@@ -223,7 +210,6 @@ check_receive_fails(int code)
 
 TEST(receive_never_blocks)
 {
-
 	/* On a blocking socket, whose mode it must not change. */
 	check_receive_fails(-EAGAIN);
 	raw_send(samples[6].bytes, 5, NULL, 0);
@@ -318,7 +304,6 @@ TEST(receive_end_of_connection_at_every_byte)
 
 TEST(receive_reset_of_connection)
 {
-
 	/* What a server does that saw a byte of ours. */
 	CHECK_EQ(write(client, "x", 1), 1);
 	test_close(&server);
@@ -390,7 +375,6 @@ TEST(receive_from_what_is_no_socket)
 
 TEST(send_looks_right_on_the_wire)
 {
-
 	for (size_t i = 0; i < COUNT(samples); i++) {
 		struct wire_message message = {.number = samples[i].number, .fd = -1};
 		uint8_t bytes[16];
@@ -512,18 +496,10 @@ fill_and_empty(uint64_t with_fd)
 	free_messages(messages, WIRE_SEND_MAX);
 }
 
-TEST(send_into_a_full_socket_without_descriptors)
+TEST(send_into_a_full_socket_with_and_without_descriptors)
 {
 	fill_and_empty(0);
-}
-
-TEST(send_into_a_full_socket_with_descriptors)
-{
 	fill_and_empty(UINT64_MAX);
-}
-
-TEST(send_into_a_full_socket_with_some_descriptors)
-{
 	fill_and_empty(UINT64_C(0x00f0ff013371aa55));
 }
 
