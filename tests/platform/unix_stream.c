@@ -320,8 +320,7 @@ TEST(non_blocking_send_up_to_4096_bytes_is_all_or_nothing)
 			inside += size;
 			continue;
 		}
-		CHECK_EQ(sent, -1);
-		CHECK_EQ(errno, EAGAIN);
+		CHECK_ERRNO(sent, EAGAIN);
 		/* Make room: an odd bit, that frees next to nothing or much. */
 		refusals++;
 		sent = CHECK_SYS(read(pair[1], bytes, (size_t)refusals * 97 % sizeof(bytes) + 1));

@@ -82,7 +82,7 @@ attacker(void *data)
 TEST(nobody_can_make_it_block)
 {
 	pthread_t thread;
-	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
 
 	if (!ringer.context)
 		test_skip("the kernel has no asynchronous requests");
@@ -91,7 +91,6 @@ TEST(nobody_can_make_it_block)
 		CHECK_EQ(ringer_ring(&ringer, fd), 0);
 	atomic_store(&end, true);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
-	close(fd);
 }
 
 /* The child has no asynchronous requests of its own, and rings the other way. */
@@ -118,8 +117,7 @@ TEST(after_a_fork)
 
 TEST(what_is_no_eventfd)
 {
-	int fd = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
 
 	CHECK_EQ(ringer_ring(&ringer, fd), -EBADF);
-	close(fd);
 }

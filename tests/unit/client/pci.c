@@ -324,14 +324,10 @@ check_sysfs(bool combining)
 	sysfs_close();
 }
 
-TEST(pci_sysfs_prefers_write_combining)
-{
-	check_sysfs(true);
-}
-
-TEST(pci_sysfs_does_without_write_combining)
+TEST(pci_sysfs_prefers_write_combining_and_does_without)
 {
 	check_sysfs(false);
+	check_sysfs(true);
 }
 
 /* The capability of a device that has doorbell words: in BAR4, two for each of `peers`. */

@@ -58,14 +58,18 @@ descriptor(bool wanted)
 	return wanted ? mark_new(1) : -1;
 }
 
-/* Which of the two it understands. */
+/* The dialect of today, that or the one of 2010, and what observers are told. */
+enum kind { TODAY, EITHER, OBSERVER };
+
 static void
-init(struct follower *follower, bool either)
+init(struct follower *follower, enum kind kind)
 {
-	if (either)
+	if (kind == TODAY)
+		follower_init(follower);
+	else if (kind == EITHER)
 		follower_init_either(follower);
 	else
-		follower_init(follower);
+		follower_init_observer(follower);
 	CHECK_EQ(follower->state, FOLLOWER_VERSION);
 }
 
@@ -78,27 +82,22 @@ give_memory(struct follower *follower)
 	close(memory.event.fd);
 }
 
-/* A follower with id 5 that came as far as `state`. */
+/* One that came as far as `state`; with id 5, or as an observer of peers with 4 vectors. */
 static struct follower
-follower_as(bool either, enum follower_state state)
+follower_as(enum kind kind, enum follower_state state)
 {
 	struct follower follower;
 
-	init(&follower, either);
-	if (state == FOLLOWER_ID_LAST) {
+	init(&follower, kind);
+	if (state == FOLLOWER_FAILED)
+		CHECK_EQ(step(&follower, 65537, -1).r, -EPROTONOSUPPORT);
+	else if (state == FOLLOWER_ID_LAST)
 		give_memory(&follower);
-		CHECK_EQ(follower.state, state);
-		return follower;
-	}
-	if (state == FOLLOWER_FAILED) {
-		CHECK_EQ(step(&follower, 65536, -1).r, -EPROTONOSUPPORT);
-		return follower;
-	}
-	if (state >= FOLLOWER_ID)
-		CHECK_EQ(step(&follower, 0, -1).r, 0);
-	if (state >= FOLLOWER_MEMORY)
-		CHECK_EQ(step(&follower, 5, -1).r, 0);
-	if (state >= FOLLOWER_RUNNING)
+	else if (state >= FOLLOWER_ID)
+		CHECK_EQ(step(&follower, kind == OBSERVER ? 65536 : 0, -1).r, 0);
+	if (state == FOLLOWER_MEMORY || state == FOLLOWER_RUNNING)
+		CHECK_EQ(step(&follower, kind == OBSERVER ? 4 : 5, -1).r, 0);
+	if (state == FOLLOWER_RUNNING)
 		give_memory(&follower);
 	CHECK_EQ(follower.state, state);
 	CHECK(!follower.is_2010);
@@ -108,7 +107,7 @@ follower_as(bool either, enum follower_state state)
 static struct follower
 follower_in(enum follower_state state)
 {
-	return follower_as(false, state);
+	return follower_as(TODAY, state);
 }
 
 /* ---- every kind of message in every state --------------------------------------------------- */
@@ -154,15 +153,15 @@ static const struct {
 };
 
 static void
-check_row(size_t row, bool either, enum follower_state state, int expected)
+check_row(size_t row, enum kind kind, enum follower_state state, int expected)
 {
-	struct follower follower = follower_as(either, state);
+	struct follower follower = follower_as(kind, state);
 	int fd = descriptor(table[row].with_fd);
 	struct step got = step(&follower, table[row].number, fd);
 
 	fprintf(stderr, "%lld %s in state %s%s\n", (long long)table[row].number,
 		table[row].with_fd ? "with descriptor" : "alone", state_names[state],
-		either ? ", either dialect" : "");
+		kind == EITHER ? ", either dialect" : "");
 	if (expected < 0) {
 		CHECK_EQ(got.r, expected);
 	} else {
@@ -191,12 +190,12 @@ check_row(size_t row, bool either, enum follower_state state, int expected)
 TEST(every_message_in_every_state)
 {
 	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
-		check_row(row, false, FOLLOWER_VERSION, table[row].version);
-		check_row(row, false, FOLLOWER_ID, table[row].id);
-		for (int either = 0; either <= 1; either++) {
-			check_row(row, either, FOLLOWER_MEMORY, table[row].memory);
-			check_row(row, either, FOLLOWER_RUNNING, table[row].running);
-			check_row(row, either, FOLLOWER_FAILED, -EPROTO);
+		check_row(row, TODAY, FOLLOWER_VERSION, table[row].version);
+		check_row(row, TODAY, FOLLOWER_ID, table[row].id);
+		for (enum kind kind = TODAY; kind <= EITHER; kind++) {
+			check_row(row, kind, FOLLOWER_MEMORY, table[row].memory);
+			check_row(row, kind, FOLLOWER_RUNNING, table[row].running);
+			check_row(row, kind, FOLLOWER_FAILED, -EPROTO);
 		}
 	}
 }
@@ -216,9 +215,9 @@ TEST(every_message_of_a_greeting_in_either_dialect)
 		/* The 0 before it was an id. */
 		if (table[row].with_fd)
 			id = table[row].memory;
-		check_row(row, true, FOLLOWER_VERSION, version);
-		check_row(row, true, FOLLOWER_ID, id);
-		check_row(row, true, FOLLOWER_ID_LAST, table[row].id);
+		check_row(row, EITHER, FOLLOWER_VERSION, version);
+		check_row(row, EITHER, FOLLOWER_ID, id);
+		check_row(row, EITHER, FOLLOWER_ID_LAST, table[row].id);
 	}
 }
 
@@ -267,7 +266,7 @@ TEST(id_of_2010)
 	for (int64_t id = 1; id <= 65535; id++) {
 		struct follower follower;
 
-		init(&follower, true);
+		init(&follower, EITHER);
 		CHECK_EQ(step(&follower, id, -1).event.type, NONE);
 		CHECK_EQ(follower.state, FOLLOWER_MEMORY);
 		CHECK_EQ(follower.id, id);
@@ -309,7 +308,7 @@ TEST(what_tells_the_dialects_apart)
 		struct follower follower;
 
 		fprintf(stderr, "%s\n", greetings[i].name);
-		init(&follower, true);
+		init(&follower, EITHER);
 		for (unsigned n = 0; n < 3; n++) {
 			int fd = descriptor(greetings[i].messages[n].with_fd);
 			struct step got = step(&follower, greetings[i].messages[n].number, fd);
@@ -372,8 +371,8 @@ TEST(without_an_error_to_fill_in)
 	for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row++) {
 		for (unsigned state = FOLLOWER_VERSION; state <= FOLLOWER_FAILED; state++) {
 			/* The other dialect does not lead there. */
-			bool either = row % 2 || state == FOLLOWER_ID_LAST;
-			struct follower follower = follower_as(either, (enum follower_state)state);
+			enum kind kind = row % 2 || state == FOLLOWER_ID_LAST ? EITHER : TODAY;
+			struct follower follower = follower_as(kind, (enum follower_state)state);
 			int fd = descriptor(table[row].with_fd);
 			struct wire_message message = {.number = table[row].number, .fd = fd};
 			struct follower_event event = {.fd = -1};
@@ -386,25 +385,9 @@ TEST(without_an_error_to_fill_in)
 
 /* ---- observers ------------------------------------------------------------------------------ */
 
-static struct follower
-observer_as(enum follower_state state)
-{
-	struct follower follower;
-
-	follower_init_observer(&follower);
-	if (state >= FOLLOWER_ID)
-		CHECK_EQ(step(&follower, 65536, -1).r, 0);
-	if (state >= FOLLOWER_MEMORY)
-		CHECK_EQ(step(&follower, 4, -1).r, 0);
-	if (state >= FOLLOWER_RUNNING)
-		give_memory(&follower);
-	CHECK_EQ(follower.state, state);
-	return follower;
-}
-
 TEST(observer_follows_its_own_greeting)
 {
-	struct follower follower = observer_as(FOLLOWER_RUNNING);
+	struct follower follower = follower_as(OBSERVER, FOLLOWER_RUNNING);
 	struct step next;
 
 	CHECK_EQ(follower.n_vectors, 4);
@@ -421,7 +404,7 @@ TEST(observer_follows_its_own_greeting)
 
 TEST(observer_is_nobody_so_that_anybody_can_leave)
 {
-	struct follower follower = observer_as(FOLLOWER_RUNNING);
+	struct follower follower = follower_as(OBSERVER, FOLLOWER_RUNNING);
 	struct step left = step(&follower, 0, -1);
 
 	CHECK_EQ(left.r, 0);
@@ -451,7 +434,7 @@ TEST(observer_refuses_what_makes_no_sense)
 	};
 
 	for (size_t i = 0; i < sizeof(senseless) / sizeof(senseless[0]); i++) {
-		struct follower follower = observer_as(senseless[i].state);
+		struct follower follower = follower_as(OBSERVER, senseless[i].state);
 		int fd = descriptor(senseless[i].descriptor);
 
 		CHECK_EQ(step(&follower, senseless[i].number, fd).r, senseless[i].r);
@@ -461,10 +444,10 @@ TEST(observer_refuses_what_makes_no_sense)
 
 TEST(only_an_observer_is_told_that_this_is_all)
 {
-	struct follower follower = follower_as(false, FOLLOWER_RUNNING);
+	struct follower follower = follower_as(TODAY, FOLLOWER_RUNNING);
 
 	CHECK_EQ(step(&follower, -2, -1).r, -EPROTO);
 	/* And it takes the observers' version neither for a version nor, in the old dialect, for an id. */
-	follower = follower_as(true, FOLLOWER_VERSION);
+	follower = follower_as(EITHER, FOLLOWER_VERSION);
 	CHECK_EQ(step(&follower, 65536, -1).r, -EPROTONOSUPPORT);
 }

@@ -63,16 +63,6 @@ TEST(stamps_grow)
 	}
 }
 
-TEST(announced_id_waits_for_the_round)
-{
-	/* Safe again at once, because nobody is there, but the others come first: 65535 of them. */
-	check_take(NOBODY, 0);
-	ids_release(&ids, 0, true);
-	check_take_in_turn(NOBODY, 1, 65535, true);
-	check_take(NOBODY, 0);
-	check_take(NOBODY, 1);
-}
-
 TEST(id_of_a_holder_that_a_present_client_saw_is_not_used_again)
 {
 	uint64_t witness;

@@ -118,16 +118,6 @@ log_length(void)
 
 /* ---- greeting ------------------------------------------------------------------------------- */
 
-TEST(first_peer_is_told_of_itself)
-{
-	join(0, 2);
-	CHECK_EQ(roster.n_present, 1);
-	check_told(0, "0 0 -1m 0.0 0.1");
-	CHECK(!peers[0]->announced);
-	leave(0);
-	CHECK_EQ(roster.n_present, 0);
-}
-
 TEST(newcomer_is_told_of_the_others_in_their_order_and_then_of_itself)
 {
 	join(0, 2);
@@ -232,18 +222,6 @@ TEST(log_stays_short_while_somebody_does_not_read)
 	check_told(0, "");
 }
 
-TEST(done_with_everybody_there_and_debts_open)
-{
-	/* The sanitizer and the harness say whether something stayed behind. */
-	for (unsigned i = 0; i < 100; i++) {
-		join(i, 2);
-		if (i % 3)
-			tell(i, 256, i);
-	}
-	for (unsigned i = 0; i < 100; i += 7)
-		leave(i);
-}
-
 /* ---- many ----------------------------------------------------------------------------------- */
 
 TEST(more_peers_than_one_word_of_bits)
@@ -311,16 +289,6 @@ join_seat(unsigned id)
 	CHECK_EQ(peer_new_seat(&peers[id], (uint16_t)id, 2), 0);
 	seats[n_seats++] = peers[id];
 	CHECK_EQ(roster_join(&roster, peers[id], ++now), 0);
-}
-
-TEST(observer_is_told_of_all_and_then_that_this_is_all)
-{
-	join(5, 2);
-	join_observer(OBSERVER);
-	join(7, 2);
-	check_told(OBSERVER, "65536 2 -1m 5.0 5.1 -2 7.0 7.1");
-	leave(5);
-	check_told(OBSERVER, "5");
 }
 
 TEST(observer_does_not_count_among_those_who_remember)

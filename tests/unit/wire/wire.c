@@ -272,20 +272,6 @@ TEST(receive_every_split_point_with_a_descriptor_on_either_side)
 	}
 }
 
-TEST(receive_byte_by_byte)
-{
-	_test_close_ int mark = mark_new(9);
-
-	for (int repeat = 0; repeat < 3; repeat++) {
-		for (size_t i = 0; i < 8; i++) {
-			raw_send(samples[6].bytes + i, 1, &mark, i == 0);
-			if (i < 7)
-				check_receive_fails(-EAGAIN);
-		}
-		check_receive(samples[6].number, 9);
-	}
-}
-
 TEST(receive_end_of_connection_at_every_byte)
 {
 	for (size_t length = 0; length < 8; length++) {
