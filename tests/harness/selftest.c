@@ -72,6 +72,7 @@ TEST(closes_at_the_end_of_the_scope)
 		_test_close_pair_ int ends[2];
 
 		CHECK_SYS(pipe2(ends, O_CLOEXEC));
+		CHECK_EQ(write(ends[1], &fd, sizeof(fd)), sizeof(fd));
 		test_close(&ends[0]);
 		CHECK_EQ(ends[0], none);
 		CHECK_EQ(test_open_fds(), before + 2);

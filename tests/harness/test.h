@@ -113,9 +113,9 @@ void test_after(void) __attribute__((weak));
 void test_close(int *fd);
 void test_close_pair(int (*pair)[2]);
 
-/* Closed at the end of the scope: a descriptor, two of them. */
-#define _test_close_      __attribute__((cleanup(test_close)))
-#define _test_close_pair_ __attribute__((cleanup(test_close_pair)))
+/* Closed at the end of the scope, and perhaps used for nothing else: a descriptor, two of them. */
+#define _test_close_      __attribute__((cleanup(test_close), unused))
+#define _test_close_pair_ __attribute__((cleanup(test_close_pair), unused))
 
 /* This test's own directory; removed with all that is in it, however the test ends. */
 const char *test_directory(void);

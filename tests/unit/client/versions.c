@@ -164,8 +164,10 @@ static unsigned revision = 1;
 static void
 parse(struct newer_device_properties *properties, int code, const char *name)
 {
-	char text[] = "ivshmem-plain,memdev=m";
+	/* The properties point into it. */
+	static char text[32];
 
+	strcpy(text, "ivshmem-plain,memdev=m");
 	check_error(ivshmem_device_properties_parse(text, &revision, &properties->known, &error),
 		code, name);
 }
