@@ -47,6 +47,7 @@ find_fails(const char *name, int code, const char *words)
 {
 	struct pci_device before = device;
 
+	error = (struct ivshmem_error){0};
 	CHECK_EQ(pci_find(name, &device, &error), code);
 	CHECK_EQ(error.code, code);
 	CHECK_HAS(error.message, words);
@@ -289,6 +290,7 @@ static int
 sysfs_open(void)
 {
 	client = (struct ivshmem_client){0};
+	error = (struct ivshmem_error){0};
 	CHECK_EQ(loop_new(&client.loop), 0);
 	fds = test_open_fds();
 	return backend_sysfs.open(&client, "auto", &error);

@@ -40,6 +40,7 @@ check_error(int r, int code, const char *name)
 		CHECK_EQ(error.code, code);
 		CHECK_HAS(error.message, name);
 	}
+	error = (struct ivshmem_error){0};
 }
 
 /* ---- libivshmem ------------------------------------------------------------------------------ */

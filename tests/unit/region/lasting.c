@@ -59,8 +59,10 @@ test_after(void)
 static void
 open_ok(struct region_config config)
 {
-	int r = region_open_lasting(&region, &config, &error);
+	int r;
 
+	error = (struct ivshmem_error){0};
+	r = region_open_lasting(&region, &config, &error);
 	if (r < 0)
 		FAIL("region_open_lasting() = %d, \"%s\"", r, error.message);
 	CHECK_EQ(error.code, 0);
@@ -74,6 +76,7 @@ open_fails(struct region_config config, int code, const char *words)
 {
 	unsigned open_fds = test_open_fds();
 
+	error = (struct ivshmem_error){0};
 	CHECK_EQ(region_open_lasting(&region, &config, &error), code);
 	CHECK_EQ(error.code, code);
 	CHECK(strlen(error.message) > 10);
@@ -362,6 +365,7 @@ TEST(kinds_that_do_not_last)
 	open_fails((struct region_config){.kind = REGION_MEMFD, .size = MIB}, -EINVAL, "");
 	open_fails((struct region_config){.kind = REGION_DIRECTORY, .name = "/", .size = MIB},
 		-EINVAL, "");
+	error = (struct ivshmem_error){0};
 	CHECK_EQ(region_open(&region, &file, &error), -EINVAL);
 	CHECK_EQ(error.code, -EINVAL);
 }
