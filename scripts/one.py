@@ -24,7 +24,7 @@ def programs(build):
 
 
 def python_files():
-    paths = glob.glob(os.path.join(ROOT, "tests", "*", "test_*.py"))
+    paths = glob.glob(os.path.join(ROOT, "tests", "**", "test_*.py"), recursive=True)
     return [(os.path.basename(path)[:-3], [*PYTEST, path]) for path in paths]
 
 

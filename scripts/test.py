@@ -118,7 +118,7 @@ def run_linux_under_kvm(report, layer, build, kvm):
     # There is no network in it, so what its tests fetch must be there.
     tests = os.path.join(builds.ROOT, "tests")
     fetch = [python_tests.PYTHON, "-B", os.path.join(tests, "vm", "lspci.py"), cache]
-    status, output = run(fetch, timeout=300, env={"PYTHONPATH": os.path.join(tests, "protocol")})
+    status, output = run(fetch, timeout=300, env={"PYTHONPATH": os.path.join(tests, "support")})
     if status != 0:
         report.add(layer, "lspci", 0, [Result("fetching lspci for the guests", FAILED, output)])
     report.say("Linux guests under KVM run in a machine that emulates it; guests of this machine have " + str(accel))

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "guest.h"
 
+#include <ivshmem/common.h>
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A few seconds of real fuzzing: proves that the targets work with libFuzzer, and now and then finds something."""
 
+import glob
 import os
 import tempfile
 import time
@@ -13,15 +14,14 @@ from check.run import in_parallel, run
 SECONDS = 4
 
 
-def targets():
-    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus")
-    return sorted(os.listdir(corpus))
+def corpora():
+    """(target, folder) of each."""
+    return sorted((os.path.basename(path), path) for path in glob.glob(os.path.join(ROOT, "tests", "fuzz", "*", "corpus", "*")))
 
 
-def fuzz(report, target):
+def fuzz(report, target, corpus):
     started = time.monotonic()
     program = os.path.join(builds.FUZZING.path, "tests", "fuzz", f"fuzz-{target}")
-    corpus = os.path.join(ROOT, "tests", "fuzz", "corpus", target)
     with tempfile.TemporaryDirectory(prefix="ivshmem-fuzz-") as scratch:
         command = [program, f"-max_total_time={SECONDS}", "-timeout=20", f"-artifact_prefix={scratch}/", scratch, corpus]
         status, output = run(command, timeout=120, env=builds.FUZZING.env)
@@ -41,6 +41,6 @@ def inputs(folder):
 
 
 def run_layer(report):
-    if not builds.FUZZING.make(report, [f"tests/fuzz/fuzz-{target}" for target in targets()]):
+    if not builds.FUZZING.make(report, [f"tests/fuzz/fuzz-{target}" for target, _ in corpora()]):
         return
-    in_parallel(2, lambda target: fuzz(report, target), targets())
+    in_parallel(2, lambda job: fuzz(report, *job), corpora())

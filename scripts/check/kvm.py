@@ -63,7 +63,7 @@ def linux_files():
         raise RuntimeError(f"{PYTHON} does not tell where pytest is:\n{output}")
     yield from output.splitlines()
     yield from ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
-    for name in ("scripts", "tests/vm", "tests/protocol", "tests/interop", "build/guest/parts", "build/qemu"):
+    for name in ("scripts", "tests/vm", "tests/support", "tests/interop", "build/guest/parts", "build/qemu"):
         yield os.path.join(ROOT, name)
     yield from (path for path in glob.glob(os.path.join(PLAIN.path, "ivshmem*")) if os.path.isfile(path))
     yield os.path.join(PLAIN.path, "guest")

@@ -18,7 +18,7 @@ XML_FOLLOWS = "what follows is the results"
 
 def run_layer(report, layer, build, timeout, skips_fail):
     folder = os.path.join(ROOT, "tests", layer)
-    if not glob.glob(os.path.join(folder, "test_*.py")):
+    if not glob.glob(os.path.join(folder, "**", "test_*.py"), recursive=True):
         report.add(layer, build.name, 0, [Result("tests", FAILED, f"there are no tests in tests/{layer}")])
         return
     started = time.monotonic()

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <base/error.h>
 
+#include <ivshmem/common.h>
+
 #include <stdarg.h>
 #include <stdio.h>
 

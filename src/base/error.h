@@ -3,16 +3,16 @@
 #define BASE_ERROR_H
 
 /*
- * A failure with a sentence for the user. Functions return the negative errno; those whose failures
- * need words take a `struct ivshmem_error *reterr` last, which may be NULL and is filled in on failure
- * only.
+ * A failure, with a sentence for the user. Functions return a negative errno. A function whose
+ * failures need words has `struct ivshmem_error *reterr` as its last parameter, which may be NULL;
+ * it fills it in on failure only.
  */
 
-#include <ivshmem/common.h>
+struct ivshmem_error; /* ivshmem/common.h */
 
 /*
  * Fill in `reterr` and return `code`, a negative errno, so that `return error_set(...)` does both.
- * The sentence says what failed first, quotes the subject, names the remedy, and has no full stop.
+ * The sentence begins with what failed, quotes the subject, names the remedy, and has no full stop.
  */
 int error_set(struct ivshmem_error *reterr, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

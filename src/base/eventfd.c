@@ -62,8 +62,8 @@ eventfd_ring(int fd)
 
 	int flags = fcntl(fd, F_GETFL);
 
-	/* A write to a full counter would block, unless somebody chose that it does not; to look is
-	 * much cheaper than poll(), and rings are what everybody waits for. */
+	/* A write to a full counter blocks unless O_NONBLOCK is set. Reading the flag is much
+	 * cheaper than poll(), and rings must be fast. */
 	if ((flags < 0 || !(flags & O_NONBLOCK)) &&
 		(poll(&poll_fd, 1, 0) != 1 || !(poll_fd.revents & POLLOUT)))
 		return 0;
@@ -80,8 +80,8 @@ eventfd_take(int fd, uint64_t *ret_count)
 	ssize_t n = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 
 	if (n < 0 && errno == EOPNOTSUPP) {
-		/* Before Linux 5.8; if another holder takes the count between the two calls, we
-		 * would wait for the next. */
+		/* Before Linux 5.8. If another holder takes the count between the two calls, we
+		 * wait for the next one. */
 		struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 
 		if (poll(&poll_fd, 1, 0) != 1)

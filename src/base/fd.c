@@ -8,7 +8,7 @@ int
 fd_open_standard(void)
 {
 	for (int fd = 0; fd <= 2; fd++) {
-		/* In the wrong direction, so that using it is an error as it was before. */
+		/* Opened in the wrong direction, so that using it is an error, as it was before. */
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
 			return -errno;
 	}

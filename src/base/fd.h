@@ -3,15 +3,15 @@
 #define BASE_FD_H
 
 /*
- * Ownership of file descriptors: `int fd` as a parameter is borrowed, `int *fd` is taken over (and
- * set to -1) on success. -1 means none.
+ * Ownership of file descriptors: the callee borrows an `int fd`, and takes over an `int *fd` on
+ * success, which it sets to -1. -1 means none.
  */
 
 #include <errno.h>
 #include <unistd.h>
 
-/* Close if open; errno is preserved. EINTR is not retried: on Linux the descriptor is gone either
- * way. */
+/* Close if open; errno is preserved. EINTR is not retried, because on Linux the descriptor is
+ * closed either way. */
 static inline int
 fd_close(int fd)
 {
@@ -41,12 +41,12 @@ fd_cleanup(int *fd)
 #define _fd_cleanup_ __attribute__((cleanup(fd_cleanup)))
 
 /*
- * Make sure that descriptors 0 to 2 are open, at the start of a program: otherwise the first files it
- * opens get these numbers, and what it prints goes into them.
+ * Make sure, at the start of a program, that descriptors 0 to 2 are open. Otherwise the first files
+ * that the program opens get these numbers, and what it prints goes into them.
  */
 int fd_open_standard(void);
 
-/* Raise the soft limit on descriptors to the hard one; returns the limit then in force. */
+/* Raise the soft limit on descriptors to the hard one. Returns the limit that is in force then. */
 unsigned long fd_raise_limit(void);
 
 #endif

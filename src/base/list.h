@@ -3,8 +3,8 @@
 #define BASE_LIST_H
 
 /*
- * Intrusive doubly linked lists. A `struct list` is either a list's head or a member's link; an
- * initialised link that sits on no list points at itself, so removing twice is harmless.
+ * Intrusive doubly linked lists. A `struct list` is the head of a list or the link of a member. An
+ * initialised link that is on no list points to itself, so removing it twice is harmless.
  */
 
 #include <stdbool.h>
@@ -29,7 +29,7 @@ list_empty(const struct list *list)
 	return list->next == list;
 }
 
-/* Insert `item` before `where`; before a head is at the end. */
+/* Insert `item` before `where`. Before the head is the end of the list. */
 static inline void
 list_insert_before(struct list *where, struct list *item)
 {

@@ -3,8 +3,9 @@
 #define BASE_LOG_H
 
 /*
- * Where a module's messages go is its owner's business: a `struct log` is a level and a function.
- * Messages are whole sentences without newline. A NULL log, or one without function, is silence.
+ * A `struct log` is a level and a function: the owner of a module decides where its messages go.
+ * Messages are whole sentences without a newline. A log that is NULL, or has no function, is
+ * silent.
  */
 
 #include <stdbool.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <base/pace.h>
 
+#include <base/clock.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>

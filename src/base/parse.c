@@ -10,9 +10,9 @@
 #include <string.h>
 
 /*
- * The digits that `text` begins with; strtoull() also takes signs and leading blanks, which are no
- * part of a number here. Too large a number is only noted, because what follows may show that it is
- * none at all.
+ * The digits at the beginning of `text`. strtoull() also takes signs and leading blanks, which are
+ * no part of a number here. A number that is too large is only noted, because what follows may show
+ * that the text is no number at all.
  */
 static int
 parse_prefix(
@@ -29,7 +29,7 @@ parse_prefix(
 	return 0;
 }
 
-/* Of the two that there are: a leading 0 does not make a number octal. */
+/* 10 or 16: a leading 0 does not make a number octal. */
 static int
 base_of(const char *text)
 {
@@ -67,8 +67,8 @@ parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret_value)
 }
 
 /*
- * The digits after a point as a fraction of 2^64, so that no floating point decides how large a
- * memory is. Digits beyond the 18th cannot make a whole byte of anything below 2^60 and are only
+ * The digits after a point, as numerator and denominator: no floating point may decide how large a
+ * memory is. Digits after the 18th cannot make a whole byte of anything below 2^60, and are only
  * checked.
  */
 static const char *
@@ -91,7 +91,8 @@ parse_fraction(const char *text, uint64_t *ret_numerator, uint64_t *ret_denomina
 	return text;
 }
 
-/* The whole part of numerator / denominator, which is less than 1, times factor. In 64 bits, bit by bit of the factor. */
+/* The whole part of numerator / denominator, which is less than 1, times factor; in 64 bits, one
+ * bit of the factor after the other. */
 static uint64_t
 multiply_fraction(uint64_t numerator, uint64_t denominator, uint64_t factor)
 {
@@ -190,7 +191,8 @@ parse_duration_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms)
 				ms, multiply_fraction(numerator, denominator, units[i].ms), &ms) ||
 			ms > max_ms)
 			return -ERANGE;
-		/* 0 often means "never", which is not what somebody meant who wrote very little. */
+		/* 0 often means "never", and a user who writes a very small number does not mean
+		 * that. */
 		if (ms == 0 && strpbrk(text, "123456789"))
 			return -ERANGE;
 		*ret_ms = ms;

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-/* Decimal or 0x hexadecimal. As in a size, a leading 0 means nothing: 010 is ten. */
+/* Decimal or 0x hexadecimal. A leading 0 means nothing, as in a size: 010 is ten. */
 int parse_u64(const char *text, uint64_t min, uint64_t max, uint64_t *ret_value);
 int parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret_value);
 
@@ -21,8 +21,8 @@ int parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret_value
 int parse_size(const char *text, uint64_t *ret_bytes);
 
 /*
- * Seconds with an optional fraction ("0.25"), or with a suffix "ms", "s", "m", "h", to milliseconds.
- * What is less than one, but not 0, is -ERANGE.
+ * Seconds with an optional fraction ("0.25"), or a number with a suffix "ms", "s", "m" or "h", to
+ * milliseconds. A time of less than a millisecond that is not 0 is -ERANGE.
  */
 int parse_duration_ms(const char *text, uint64_t max_ms, uint64_t *ret_ms);
 

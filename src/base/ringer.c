@@ -11,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
 
-/* What a context points to, for those who take events out without a system call. */
+/* What a context points to, for programs that take events out without a system call. */
 struct ringer_completions {
 	uint32_t id, size, head, tail;
 	uint32_t magic, compatible, incompatible, header_length;
@@ -45,7 +45,7 @@ ringer_done(struct ringer *ringer)
 	*ringer = (struct ringer){.ready = -1};
 }
 
-/* Wait until `ready` can be written to, which it can, and tell `fd`. */
+/* A request to wait until `ready` is writable, which it is, and to signal `fd` then. */
 static int
 submit(const struct ringer *ringer, int fd)
 {
@@ -60,7 +60,7 @@ submit(const struct ringer *ringer, int fd)
 
 	if (syscall(SYS_io_submit, ringer->context, 1, requests) != 1)
 		return -errno;
-	/* Nobody wants to know that it is complete, only that there is room for the next one. */
+	/* Nobody needs to know that it is complete; this only makes room for the next one. */
 	__atomic_store_n(&ringer->completions->head,
 		__atomic_load_n(&ringer->completions->tail, __ATOMIC_ACQUIRE), __ATOMIC_RELEASE);
 	return 0;

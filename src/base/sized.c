@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <base/sized.h>
 
+#include <base/error.h>
+
 #include <errno.h>
 #include <string.h>
 
-/* As in the kernel. What is larger was not set, and is not looked into. */
+/* As in the kernel. A larger struct_size is garbage, and we do not look into such a struct. */
 #define SIZED_MAX 4096
 
 static size_t

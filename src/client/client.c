@@ -1,148 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The public face of libivshmem: what all back ends have in common. */
+/* The functions of client.h: what all back ends have in common. */
 #include <client/backend.h>
 
 #include <base/clock.h>
-#include <base/eventfd.h>
-#include <base/fd.h>
+#include <base/error.h>
 #include <base/sized.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
 #define DEFAULT_TIMEOUT_MS 5000
-
-/* ---- what back ends call --------------------------------------------------------------------- */
-
-static void
-vector_rung(struct loop_source *source, uint32_t events)
-{
-	struct vector *vector = container_of(source, struct vector, source);
-	struct ivshmem_client *client = vector->client;
-	uint64_t count;
-	int r = eventfd_take(source->fd, &count);
-
-	(void)events;
-	if (r == -EAGAIN || r == -EINTR)
-		return;
-	if (r < 0) {
-		/* It would be reported for ever. */
-		log_warning(&client->log, "vector %u cannot be read: %s; it is ignored from now on",
-			vector->index, strerror(-r));
-		loop_del(source);
-		return;
-	}
-	client->handled++;
-	if (count > UINT64_MAX - vector->pending)
-		vector->pending = UINT64_MAX;
-	else
-		vector->pending += count;
-	if (client->ops.interrupt)
-		client->ops.interrupt(client, vector->index, count, client->data);
-}
-
-int
-client_add_vector(struct ivshmem_client *client, int fd, bool owned)
-{
-	struct vector **vectors, *vector;
-	int r = 0;
-
-	if (client->n_vectors >= IVSHMEM_MAX_VECTORS)
-		return -ENOSPC;
-	vectors = reallocarray(client->vectors, client->n_vectors + 1, sizeof(struct vector *));
-	if (!vectors)
-		return -ENOMEM;
-	client->vectors = vectors;
-	vector = calloc(1, sizeof(*vector));
-	if (!vector)
-		return -ENOMEM;
-	vector->client = client;
-	vector->index = client->n_vectors;
-	vector->owned = owned;
-	vector->source.fd = -1;
-	if (fd >= 0)
-		r = loop_add(client->loop, &vector->source, fd, EPOLLIN, vector_rung);
-	if (r < 0) {
-		free(vector);
-		return r;
-	}
-	client->vectors[client->n_vectors++] = vector;
-	return 0;
-}
-
-void
-client_remove_vectors(struct ivshmem_client *client)
-{
-	for (unsigned i = 0; i < client->n_vectors; i++) {
-		loop_del(&client->vectors[i]->source);
-		if (client->vectors[i]->owned)
-			fd_close(client->vectors[i]->source.fd);
-		free(client->vectors[i]);
-	}
-	free(client->vectors);
-	client->vectors = NULL;
-	client->n_vectors = 0;
-}
-
-static void
-report_lost(struct ivshmem_client *client)
-{
-	client->handled++;
-	if (client->ops.lost)
-		client->ops.lost(client, &client->lost, client->data);
-}
-
-static void
-report_lost_later(struct loop_timer *timer)
-{
-	report_lost(container_of(timer, struct ivshmem_client, later));
-}
-
-void
-client_lose(struct ivshmem_client *client, int code, const char *message)
-{
-	if (client->lost.code)
-		return;
-	__atomic_store_n(&client->lost.code, code, __ATOMIC_RELAXED);
-	snprintf(client->lost.message, sizeof(client->lost.message), "%s", message);
-	if (client->dispatching)
-		report_lost(client);
-	else
-		loop_timer_set(client->loop, &client->later, 0, report_lost_later);
-}
-
-void
-client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
-{
-	client->handled++;
-	if (client->ops.peer_joined)
-		client->ops.peer_joined(client, peer, vectors, client->data);
-}
-
-void
-client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
-{
-	client->handled++;
-	if (client->ops.peer_vectors)
-		client->ops.peer_vectors(client, peer, vectors, client->data);
-}
-
-void
-client_peer_left(struct ivshmem_client *client, uint16_t peer)
-{
-	client->handled++;
-	if (client->ops.peer_left)
-		client->ops.peer_left(client, peer, client->data);
-}
 
 /* ---- attaching ------------------------------------------------------------------------------- */
 
@@ -156,44 +29,33 @@ forward_log(void *data, enum log_level level, const char *message)
 		client->data);
 }
 
-/* The back end for `target`, and the part of it that is the back end's own business. */
+/* Find the back end for `target`, and the part of the target that is for the back end. */
 static int
-resolve(const char *target, const char *name, const struct backend **ret_backend,
-	const char **ret_address, struct ivshmem_error *reterr)
+resolve(const char *target, const struct backend **ret_backend, const char **ret_address,
+	struct ivshmem_error *reterr)
 {
-	static const struct {
-		const char *scheme;
-		const struct backend *backend;
-	} places[] = {
-		{"unix:", &backend_unix},
-		{"observe:", &backend_observe},
-		{"shm:", &backend_shm},
-		{"file:", &backend_file},
+	static const struct backend *const backends[] = {
+		&backend_unix,
+		&backend_observe,
+		&backend_shm,
+		&backend_file,
+		&backend_pci,
 	};
-	struct pci_device device;
-	int r;
 
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-		size_t length = strlen(places[i].scheme);
+	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
+		size_t length = strlen(backends[i]->scheme);
 
-		if (strncmp(target, places[i].scheme, length) != 0)
+		if (strncmp(target, backends[i]->scheme, length) != 0 || target[length] != ':')
 			continue;
-		if (name)
-			return error_set(reterr, -EINVAL,
-				"%s has no back end to choose: only a pci target has", target);
-		*ret_backend = places[i].backend;
-		*ret_address = target + length;
+		*ret_backend = backends[i];
+		*ret_address = target + length + 1;
 		return 0;
 	}
-	if (strncmp(target, "pci:", 4) != 0)
-		return error_set(reterr, -EINVAL,
-			"'%s' is no target: write unix:PATH for a server's socket, observe:PATH "
-			"for its socket for observers, pci:auto or pci:ADDRESS for a device, or "
-			"shm:NAME or file:PATH for memory without a server",
-			target);
-	*ret_address = target + 4;
-	r = pci_find(target + 4, &device, reterr);
-	return r < 0 ? r : pci_choose_backend(&device, name, ret_backend, reterr);
+	return error_set(reterr, -EINVAL,
+		"'%s' is no target: write unix:PATH for a server's socket, observe:PATH "
+		"for its socket for observers, pci:auto or pci:ADDRESS for a device, or "
+		"shm:NAME or file:PATH for memory without a server",
+		target);
 }
 
 static int
@@ -218,9 +80,14 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 	timeout_ms = options.timeout_ms ? options.timeout_ms : DEFAULT_TIMEOUT_MS;
 	client->deadline = clock_now() + timeout_ms * NSEC_PER_MSEC;
 
-	r = resolve(target, options.backend, &backend, &address, reterr);
+	r = resolve(target, &backend, &address, reterr);
 	if (r < 0)
 		return r;
+	if (options.backend && backend != &backend_pci)
+		return error_set(reterr, -EINVAL,
+			"%s has no back end to choose: only a pci target has", target);
+	client->name = backend->scheme;
+	client->guest_backend = options.backend;
 	r = loop_new(&client->loop);
 	if (r < 0)
 		return error_set(reterr, r, "cannot make an event loop: %s", strerror(-r));
@@ -294,7 +161,7 @@ ivshmem_mapping_name(enum ivshmem_mapping mapping)
 EXPORT const char *
 ivshmem_backend(const struct ivshmem_client *client)
 {
-	return client->backend->name;
+	return client->name;
 }
 
 EXPORT const char *
@@ -376,8 +243,8 @@ ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 /* ---- the memory ------------------------------------------------------------------------------ */
 
 /*
- * What was stored before becomes visible before what is stored after, on any kind of mapping:
- * write-combining buffers are not covered by the ordinary orderings between processors.
+ * Earlier stores become visible before later ones, on any kind of mapping. The ordinary orderings
+ * between processors do not cover write-combining buffers.
  */
 static void
 fence(void)
@@ -392,8 +259,8 @@ fence(void)
 }
 
 /*
- * What was loaded before was loaded before what is loaded after. Processors with strong ordering
- * have it for ordinary memory, but not for write-combining memory.
+ * Earlier loads happen before later ones. Processors with strong ordering guarantee it for ordinary
+ * memory, but not for write-combining memory.
  */
 static void
 read_fence(void)
@@ -414,8 +281,8 @@ in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
 }
 
 /*
- * Not memcpy() unless the memory is ordinary: uncached memory must be accessed with aligned plain
- * loads and stores, the widest for speed.
+ * memcpy() is for ordinary memory only. Uncached memory needs plain aligned loads and stores, which
+ * are as wide as possible for speed.
  */
 static void
 load(uint8_t *to, const volatile uint8_t *from, size_t length)
@@ -552,10 +419,10 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 	uint64_t deadline =
 		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
 
-	/* Nor can a device without vectors, a plain one, be interrupted. */
-	if (!client->backend->interrupts || (!client->backend->peers && client->n_vectors == 0))
+	/* Nobody can interrupt us if we have no id, or if our device has no vectors. */
+	if (client->backend->without_id || (!client->backend->peers && client->n_vectors == 0))
 		return -EOPNOTSUPP;
-	/* On a socket, more vectors may still come; a device has those that it has. */
+	/* A server may still send more vectors; the number of a device's vectors is fixed. */
 	if (vector < IVSHMEM_ANY_VECTOR || vector >= IVSHMEM_MAX_VECTORS ||
 		(!client->backend->peers && vector >= (int)client->n_vectors))
 		return -EINVAL;
@@ -565,11 +432,11 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 
 		if (any_pending(client, vector))
 			return 0;
-		if (client_is_unplugged(client))
+		if (client->lost.code == -ENODEV)
 			return -ENODEV;
 		now = clock_now();
 		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
-		/* Even without time left, what is there already counts. */
+		/* Even if no time is left, count what is already there. */
 		r = ivshmem_dispatch(client, timeout_ms < 0 ? -1 : (int)left_ms);
 		if (r < 0)
 			return r;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The back ends for memory without a server: an object with a name, which guests have behind a plain
- * device. It is used as it is: never made, resized or removed. There are no peers and no interrupts.
+ * The back ends for memory without a server: an object with a name, which guests see as a plain
+ * device. We use it as it is, and never make, resize or remove it. There are no peers and no
+ * interrupts.
  */
 #include <client/backend.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <region/region.h>
 
@@ -25,7 +27,7 @@ struct object {
 
 /* ---- what the target says -------------------------------------------------------------------- */
 
-/* Cut ",ro" or ",rw" off. One that is part of the name itself has another one behind it. */
+/* Cut ",ro" or ",rw" off the end. A name that itself ends in one must be followed by another. */
 static int
 split_address(
 	const char *address, char name[PATH_MAX], bool *ret_read_only, struct ivshmem_error *reterr)
@@ -118,8 +120,8 @@ static int
 object_attach(
 	struct ivshmem_client *client, const struct object *object, struct ivshmem_error *reterr)
 {
-	/* Nothing may happen to what turns out to be no memory: a pipe is not waited for, a terminal
-	 * does not become ours. */
+	/* This may turn out to be something else than memory: do not wait for a pipe, and do not
+	 * make a terminal our controlling terminal. */
 	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
 	_fd_cleanup_ int fd = open(object->path, flags | (object->read_only ? O_RDONLY : O_RDWR));
 	struct ivshmem_error error;
@@ -192,8 +194,7 @@ memory_close(struct ivshmem_client *client)
 }
 
 const struct backend backend_shm = {
-	.name = "shm",
-	.interrupts = false,
+	.scheme = "shm",
 	.without_id = true,
 	.open = shm_attach,
 	.ring = nobody_to_ring,
@@ -201,8 +202,7 @@ const struct backend backend_shm = {
 };
 
 const struct backend backend_file = {
-	.name = "file",
-	.interrupts = false,
+	.scheme = "file",
 	.without_id = true,
 	.open = file_attach,
 	.ring = nobody_to_ring,

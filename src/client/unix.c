@@ -6,15 +6,16 @@
  * Theory of operation
  *
  * open() connects, waits until the memory is mapped, and goes on listening for a moment, because the
- * peers there are and our own vectors come after the memory. All this within the client's deadline.
- * From then on the uplink (src/group) is served by the client's loop.
+ * server announces the other peers and our own vectors after the memory. All this has to happen by
+ * the client's deadline. From then on, the client's loop serves the uplink (src/group).
  *
- * The vectors of a peer come one message each. A peer is reported a moment after its first one, so
- * that the application mostly hears of it once, with all its vectors.
+ * The server announces each vector of a peer in a message of its own. We report a peer a moment after
+ * its first vector, so the application usually hears of it once, with all its vectors.
  */
 #include <client/backend.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/fd.h>
 #include <group/uplink.h>
 #include <region/region.h>
@@ -23,21 +24,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Silence that ends a burst of announcements once our own vectors have begun to come. */
+/* Once our own vectors have begun to arrive, a silence of this length ends the announcements. */
 #define QUIET (20 * NSEC_PER_MSEC)
 
-/* Silence after which we do not wait for our vectors any longer. */
+/* After a silence of this length, we no longer wait for our vectors. */
 #define SILENCE (200 * NSEC_PER_MSEC)
 
-/* How long to wait, after the first vector of a peer, for the others before telling of the peer. */
+/* How long we wait for more vectors of a peer before we report it. */
 #define GATHER (2 * NSEC_PER_MSEC)
 
 struct connection {
 	struct ivshmem_client *client;
 	struct uplink uplink;
 	struct loop_timer report_timer;
-	struct list unreported; /* remote::link: peers that the application has not been told of
-				   fully */
+	struct list unreported; /* remote::link: peers with something the application does not
+				   know yet */
 };
 
 /* ---- reporting peers ------------------------------------------------------------------------- */
@@ -101,7 +102,7 @@ take_vector(struct uplink *uplink, struct remote *remote)
 
 	if (uplink_is_self(uplink, remote->id))
 		return client_add_vector(
-			connection->client, remote->vectors[remote->n_vectors - 1], false);
+			connection->client, remote->vectors[remote->n_vectors - 1]);
 	list_remove(&remote->link);
 	list_append(&connection->unreported, &remote->link);
 	return 0;
@@ -114,7 +115,7 @@ take_left(struct uplink *uplink, struct remote *remote)
 	uint16_t id = remote->id;
 	bool known;
 
-	/* Nothing that happened is kept back, except what was over before we had attached. */
+	/* Report everything that happened, except what was over before we had attached. */
 	if (connection->client->dispatching)
 		report(connection);
 	known = remote->reported > 0;
@@ -154,8 +155,9 @@ static const struct uplink_ops uplink_ops = {
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /*
- * Wait until all that is there has most likely been announced. A server that closes now did its
- * duty: what it gave us works on, and the application will be told.
+ * Wait until the server has most likely announced everything that is there. If it closes the
+ * connection now, it has done its duty: what it gave us goes on working, and the application will
+ * hear of the loss.
  */
 static int
 settle(struct connection *connection, struct ivshmem_error *reterr)
@@ -273,8 +275,7 @@ unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 }
 
 const struct backend backend_unix = {
-	.name = "unix",
-	.interrupts = true,
+	.scheme = "unix",
 	.open = unix_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,
@@ -283,7 +284,7 @@ const struct backend backend_unix = {
 };
 
 const struct backend backend_observe = {
-	.name = "observe",
+	.scheme = "observe",
 	.without_id = true,
 	.open = observe_open,
 	.peers = unix_peers,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Accesses of the guest: to config space, and to the BARs, which answer themselves. */
+/* Accesses of the guest to config space and to the BARs. Each BAR answers its own. */
 
 #include <device/config.h>
 #include <device/effects.h>
@@ -50,7 +50,8 @@ ivshmem_device_read(struct ivshmem_device *device, unsigned number, uint64_t off
 	if (!bar->read || !acts(bar, offset, size))
 		return 0;
 	value = bar->read(device, offset, size);
-	effects_sync(device);
+	if (device->registers_changed)
+		effects_sync(device);
 	return value & all_ones(size);
 }
 
@@ -63,5 +64,6 @@ ivshmem_device_write(struct ivshmem_device *device, unsigned number, uint64_t of
 	if (!bar || !acts(bar, offset, size))
 		return;
 	bar->write(device, offset, size, value);
-	effects_sync(device);
+	if (device->registers_changed)
+		effects_sync(device);
 }

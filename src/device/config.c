@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Config space: 256 bytes and, for each bit, whether the guest may write it. Everything a guest can
- * do here, BAR sizing included, is storing into the writable bits; what a BAR's address or the
- * command register means is looked up when it is needed.
+ * Config space: 256 bytes and, for each bit, whether the guest may write it. All that a guest can
+ * do here, BAR sizing included, is to store into the writable bits. Code that needs the address of
+ * a BAR or the command register reads it from here each time.
  */
 
 #include <device/config.h>
 
-static void
-put_word(uint8_t *bytes, unsigned offset, unsigned value)
+#include <string.h>
+
+void
+config_put_word(uint8_t *bytes, unsigned offset, unsigned value)
 {
 	bytes[offset] = (uint8_t)value;
 	bytes[offset + 1] = (uint8_t)(value >> 8);
 }
 
-static void
-put_dword(uint8_t *bytes, unsigned offset, uint32_t value)
+void
+config_put_dword(uint8_t *bytes, unsigned offset, uint32_t value)
 {
-	put_word(bytes, offset, value & 0xffff);
-	put_word(bytes, offset + 2, value >> 16);
+	config_put_word(bytes, offset, value & 0xffff);
+	config_put_word(bytes, offset + 2, value >> 16);
 }
 
 static uint32_t
@@ -51,59 +53,51 @@ bar_init(struct ivshmem_device *device, unsigned number, const struct bar *bar)
 	if (size == 0)
 		return;
 	device->space[offset] = bar->type;
-	put_dword(device->writable, offset, (uint32_t)mask);
+	config_put_dword(device->writable, offset, (uint32_t)mask);
 	if (bar->type & BAR_TYPE_64)
-		put_dword(device->writable, offset + 4, (uint32_t)(mask >> 32));
+		config_put_dword(device->writable, offset + 4, (uint32_t)(mask >> 32));
 }
 
-/* One after the other in the list; the doorbell words never come without MSI-X. */
+/* One after the other, from the end of the header on. */
 static void
 capabilities_init(struct ivshmem_device *device)
 {
-	uint8_t *space = device->space;
+	unsigned link = CONFIG_CAPABILITIES, offset = CONFIG_HEADER_END;
 
-	if (device->msix_vectors == 0)
-		return;
-	put_word(space, CONFIG_STATUS, STATUS_CAPABILITIES);
-	space[CONFIG_CAPABILITIES] = CONFIG_MSIX;
-	space[CONFIG_MSIX] = 0x11;
-	put_word(space, CONFIG_MSIX_CONTROL, device->msix_vectors - 1);
-	put_word(
-		device->writable, CONFIG_MSIX_CONTROL, MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK_ALL);
-	put_dword(space, CONFIG_MSIX + 4, IVSHMEM_BAR_MSIX);
-	put_dword(space, CONFIG_MSIX + 8, device->pba_offset | IVSHMEM_BAR_MSIX);
+	for (unsigned i = 0; i < N_CAPABILITIES; i++) {
+		const struct capability *capability = device->personality->capabilities[i];
+		unsigned size = capability ? capability->size(device) : 0;
 
-	if (!device->config.doorbell_bar)
-		return;
-	space[CONFIG_MSIX + 1] = CONFIG_DOORBELL;
-	space += CONFIG_DOORBELL;
-	space[0] = IVSHMEM_CAP_ID;
-	space[IVSHMEM_CAP_LENGTH] = IVSHMEM_CAP_SIZE;
-	space[IVSHMEM_CAP_TYPE] = IVSHMEM_CAP_TYPE_DOORBELL;
-	space[IVSHMEM_CAP_BAR] = IVSHMEM_BAR_DOORBELL;
-	space[IVSHMEM_CAP_SHIFT] = (uint8_t)ivshmem_device_doorbell_shift(device);
-	put_dword(space, IVSHMEM_CAP_PEERS, IVSHMEM_MAX_ID + 1);
-	put_dword(space, IVSHMEM_CAP_SIGNATURE, IVSHMEM_CAP_SIGNATURE_IVDB);
+		if (size == 0)
+			continue;
+		config_put_word(device->space, CONFIG_STATUS, STATUS_CAPABILITIES);
+		device->space[link] = (uint8_t)offset;
+		device->space[offset] = capability->id;
+		capability->init(device, offset);
+		link = offset + 1;
+		offset += size;
+	}
+	device->capabilities_end = offset;
 }
 
 void
 config_init(struct ivshmem_device *device)
 {
-	uint8_t *space = device->space;
+	const struct identity *identity = device->personality->identity;
 
-	put_word(space, CONFIG_VENDOR, IVSHMEM_PCI_VENDOR);
-	put_word(space, CONFIG_DEVICE, IVSHMEM_PCI_DEVICE);
-	put_word(device->writable, CONFIG_COMMAND,
+	config_put_word(device->space, CONFIG_VENDOR, identity->vendor);
+	config_put_word(device->space, CONFIG_DEVICE, identity->device);
+	config_put_word(device->writable, CONFIG_COMMAND,
 		COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | COMMAND_PARITY | COMMAND_SERR |
 			COMMAND_INTX_DISABLE);
-	space[CONFIG_REVISION] = device->personality->number;
-	space[CONFIG_CLASS] = 0x05; /* memory controller; its subclass 0 is RAM */
+	device->space[CONFIG_REVISION] = device->personality->pci_revision;
+	memcpy(&device->space[CONFIG_CLASS], identity->class_code, sizeof(identity->class_code));
 	device->writable[CONFIG_CACHE_LINE] = 0xff;
 	device->writable[CONFIG_LATENCY] = 0xff;
-	put_word(space, CONFIG_SUBSYSTEM_VENDOR, IVSHMEM_PCI_VENDOR);
-	put_word(space, CONFIG_SUBSYSTEM, 0x1100);
+	config_put_word(device->space, CONFIG_SUBSYSTEM_VENDOR, identity->subsystem_vendor);
+	config_put_word(device->space, CONFIG_SUBSYSTEM, identity->subsystem);
 	device->writable[CONFIG_INTERRUPT_LINE] = 0xff;
-	space[CONFIG_INTERRUPT_PIN] = device->personality->pin ? 1 : 0; /* INTA */
+	device->space[CONFIG_INTERRUPT_PIN] = device->personality->pin ? 1 : 0; /* INTA */
 
 	for (unsigned i = 0; i < N_BARS; i++)
 		if (device->personality->bars[i])
@@ -111,7 +105,7 @@ config_init(struct ivshmem_device *device)
 	capabilities_init(device);
 }
 
-/* All that can be written is 0 after power-on. */
+/* Everything that a guest can write is 0 after power-on. */
 void
 config_reset(struct ivshmem_device *device)
 {
@@ -126,8 +120,8 @@ ivshmem_device_bar_size(const struct ivshmem_device *device, unsigned bar)
 }
 
 /*
- * An address of 0 means that nobody placed the BAR yet, and one that ends at the very top is what
- * sizing leaves behind. A guest should turn decoding off around both, but few do.
+ * An address of 0 means that nobody has placed the BAR yet. Sizing leaves an address behind with
+ * which the BAR ends at the very top. A guest should turn decoding off meanwhile, but few do.
  */
 uint64_t
 ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
@@ -142,7 +136,7 @@ ivshmem_device_bar_address(const struct ivshmem_device *device, unsigned bar)
 		address |= (uint64_t)get_dword(device->space, offset + 4) << 32;
 		top = UINT64_MAX;
 	}
-	/* A multiple of the size, so the last byte's address does not overflow. */
+	/* It is a multiple of the size, so the address of the last byte does not overflow. */
 	address &= ~(size - 1);
 	return address + (size - 1) < top ? address : 0;
 }

@@ -11,7 +11,7 @@
 #define CONFIG_COMMAND          0x04
 #define CONFIG_STATUS           0x06
 #define CONFIG_REVISION         0x08
-#define CONFIG_CLASS            0x0b
+#define CONFIG_CLASS            0x09 /* interface, subclass, base class */
 #define CONFIG_CACHE_LINE       0x0c
 #define CONFIG_LATENCY          0x0d
 #define CONFIG_BAR              0x10
@@ -20,10 +20,7 @@
 #define CONFIG_CAPABILITIES     0x34
 #define CONFIG_INTERRUPT_LINE   0x3c
 #define CONFIG_INTERRUPT_PIN    0x3d
-#define CONFIG_MSIX             0x40 /* the only capability, but for the next */
-#define CONFIG_MSIX_CONTROL     (CONFIG_MSIX + 2)
-#define CONFIG_MSIX_END         (CONFIG_MSIX + 12)
-#define CONFIG_DOORBELL         CONFIG_MSIX_END /* with doorbell_bar */
+#define CONFIG_HEADER_END       0x40
 
 #define COMMAND_IO           0x0001
 #define COMMAND_MEMORY       0x0002
@@ -35,14 +32,16 @@
 #define STATUS_INTERRUPT    0x0008
 #define STATUS_CAPABILITIES 0x0010
 
-#define MSIX_CONTROL_MASK_ALL 0x4000
-#define MSIX_CONTROL_ENABLE   0x8000
-
-/* After msix_init(), on which BARs and capabilities depend. */
+/* To be called after msix_init(), on which BARs and capabilities depend. */
 void config_init(struct ivshmem_device *device);
 void config_reset(struct ivshmem_device *device);
 uint16_t config_word(const struct ivshmem_device *device, unsigned offset);
-/* Store the bits of `length` bytes that a guest may write. */
+
+/* Put a number into the contents, `space`, or into `writable`. */
+void config_put_word(uint8_t *bytes, unsigned offset, unsigned value);
+void config_put_dword(uint8_t *bytes, unsigned offset, uint32_t value);
+
+/* Store those bits of `length` bytes that a guest may write. */
 void config_store(
 	struct ivshmem_device *device, unsigned offset, const uint8_t *bytes, size_t length);
 

@@ -38,7 +38,7 @@ ivshmem_device_config_init(
 	sized_out(config, struct_size, &defaults, sizeof(defaults));
 }
 
-/* What the host gave, whatever versions of the structs it knows. */
+/* Take what the host gave. It may know other versions of the structs. */
 static int
 take(struct ivshmem_device_config *config, struct ivshmem_device_ops *ops,
 	const struct ivshmem_device_config *given, struct ivshmem_error *reterr)
@@ -69,16 +69,12 @@ check_server(const struct ivshmem_device_config *config, const struct personalit
 	if (config->id > IVSHMEM_MAX_ID || config->id < IVSHMEM_DEVICE_NO_ID)
 		return error_set(reterr, -EINVAL, "id must be 0 to %d, not %" PRId32,
 			IVSHMEM_MAX_ID, config->id);
-	if (config->id == IVSHMEM_DEVICE_NO_ID && !personality->allows_late)
+	if (config->id == IVSHMEM_DEVICE_NO_ID && personality->default_id != IVSHMEM_DEVICE_NO_ID)
 		return error_set(reterr, -EINVAL,
 			"revision %u cannot be created before the server told its id",
 			personality->number);
-	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->master_is_id_0 &&
-		config->id != 0)
-		return error_set(reterr, -EINVAL,
-			"master must connect before any peer: the id is %" PRId32
-			" instead of 0; start this one first, or use master=auto",
-			config->id);
+	if (config->master == IVSHMEM_DEVICE_MASTER_ON && personality->check_master)
+		return personality->check_master(config, reterr);
 	return 0;
 }
 
@@ -104,9 +100,9 @@ check_config(const struct ivshmem_device_config *config, const struct personalit
 }
 
 /*
- * A plain device is the one with id 0, and has nothing to do with what its configuration says about
- * peers and interrupts. Only msi stays: without vectors it makes no MSI-X, but the 2010 form of a saved
- * state follows the property.
+ * A plain device has id 0, and ignores what its configuration says about peers and interrupts. Only
+ * msi stays: without vectors there is no MSI-X, but the 2010 form of a saved state depends on this
+ * property.
  */
 static void
 make_plain(struct ivshmem_device_config *config)
@@ -173,7 +169,7 @@ ivshmem_device_new(struct ivshmem_device **ret_device, const struct ivshmem_devi
 	return 0;
 }
 
-/* Power-on state: nothing in it asks for an effect, so the sync undoes all there are. */
+/* In the state after power-on, nothing asks for an effect. So effects_sync() undoes them all. */
 static void
 power_on(struct ivshmem_device *device)
 {
@@ -200,8 +196,8 @@ void
 ivshmem_device_reset(struct ivshmem_device *device)
 {
 	power_on(device);
-	/* Rings that came before the reset and wait in their eventfds would otherwise show up as
-	 * pending after it. */
+	/* Otherwise, rings from before the reset that still wait in their eventfds would be pending
+	 * after it. */
 	if (device->ops.drop_rings) {
 		device->ops.drop_rings(device, device->config.data);
 		return;
@@ -220,7 +216,7 @@ ivshmem_device_set_id(struct ivshmem_device *device, uint16_t id)
 	if (device->id != IVSHMEM_DEVICE_NO_ID)
 		return -EALREADY;
 	device->id = id;
-	/* Vectors of this id may have been announced before. */
+	/* The server may have announced vectors of this id before. */
 	device->vectors_changed = true;
 	effects_sync(device);
 	return 0;
@@ -230,21 +226,14 @@ int
 ivshmem_device_set_memory(
 	struct ivshmem_device *device, void *memory, uint64_t size, struct ivshmem_error *reterr)
 {
-	uint64_t wanted = device->config.memory_size;
+	int r;
 
 	if (device->has_memory)
 		return error_set(reterr, -EALREADY,
 			"unexpected shared memory message: the device has its memory already");
-	if (size < wanted)
-		return error_set(reterr, -EINVAL,
-			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
-			": give the device a smaller size, or the server a larger memory",
-			size, wanted);
-	if (size > wanted && !device->personality->allows_larger)
-		return error_set(reterr, -EINVAL,
-			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
-			"; in revision %u they must be equal",
-			size, wanted, device->personality->number);
+	r = device->personality->check_memory(device, size, reterr);
+	if (r < 0)
+		return r;
 	device->has_memory = true;
 	device->memory = memory;
 	effects_sync(device);
@@ -267,7 +256,7 @@ ivshmem_device_add_vector(struct ivshmem_device *device, uint16_t peer)
 	return vector;
 }
 
-/* Room that a peer's triggers leave behind goes to those that found none. */
+/* Triggers that found no room get the room that this peer's triggers leave. */
 int
 ivshmem_device_remove_peer(struct ivshmem_device *device, uint16_t peer)
 {

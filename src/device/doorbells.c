@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Who can be rung, and the two doorbells: the register in BAR0, and the words in BAR4.
+ * The peers that can be rung, and the two doorbells: the register in BAR0, and the words in BAR4.
  *
- * All there is to know about a peer is how many vectors it has, so all 65536 of them fit into an
- * array, and a hostile server has nothing to make grow.
+ * The model knows of a peer only how many vectors it has. So an array has room for all 65536 peers,
+ * and a hostile server cannot make it grow.
  */
 
 #include <device/doorbells.h>
+
+#include <device/config.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -58,7 +60,7 @@ doorbells_take_ring(struct ivshmem_device *device, unsigned vector)
 	       device->ops.take_ring(device, vector, device->config.data);
 }
 
-/* Ringing nobody is no error: a peer may have left while the guest was writing. */
+/* A ring of a peer that is not there is no error: it may have left while the guest was writing. */
 static void
 ring(struct ivshmem_device *device, uint16_t peer, unsigned vector)
 {
@@ -66,9 +68,9 @@ ring(struct ivshmem_device *device, uint16_t peer, unsigned vector)
 		device->ops.ring(device, peer, vector, device->config.data);
 }
 
-/* ---- the register: the value says who -------------------------------------------------------- */
+/* ---- the register: the value names peer and vector ------------------------------------------- */
 
-/* The bits of a value that are the vector. */
+/* Which bits of a value are the vector. */
 static unsigned
 vector_bits(const struct ivshmem_device *device)
 {
@@ -81,7 +83,7 @@ doorbells_register_write(struct ivshmem_device *device, uint32_t value)
 	ring(device, (uint16_t)(value >> 16), value & vector_bits(device));
 }
 
-/* Where vectors have 8 bits, a value with more bits set means another vector. */
+/* With legacy_doorbell, no value names a vector above 255. */
 static bool
 register_encode(const struct ivshmem_device *device, uint16_t peer, unsigned vector,
 	struct ivshmem_device_ioeventfd *ret_trigger)
@@ -96,7 +98,7 @@ register_encode(const struct ivshmem_device *device, uint16_t peer, unsigned vec
 
 const struct doorbell doorbell_register = {IVSHMEM_BAR_REGISTERS, register_encode};
 
-/* ---- the words: the address says who, so the value says nothing ------------------------------ */
+/* ---- the words: the address names peer and vector, and the value means nothing --------------- */
 
 unsigned
 ivshmem_device_doorbell_shift(const struct ivshmem_device *device)
@@ -120,6 +122,28 @@ words_size(const struct ivshmem_device *device)
 	       ivshmem_doorbell_offset(1, 0, shift);
 }
 
+static unsigned
+words_capability_size(const struct ivshmem_device *device)
+{
+	return device->config.doorbell_bar ? IVSHMEM_CAP_SIZE : 0;
+}
+
+static void
+words_capability_init(struct ivshmem_device *device, unsigned offset)
+{
+	uint8_t *capability = &device->space[offset];
+
+	capability[IVSHMEM_CAP_LENGTH] = IVSHMEM_CAP_SIZE;
+	capability[IVSHMEM_CAP_TYPE] = IVSHMEM_CAP_TYPE_DOORBELL;
+	capability[IVSHMEM_CAP_BAR] = IVSHMEM_BAR_DOORBELL;
+	capability[IVSHMEM_CAP_SHIFT] = (uint8_t)ivshmem_device_doorbell_shift(device);
+	config_put_dword(device->space, offset + IVSHMEM_CAP_PEERS, IVSHMEM_MAX_ID + 1);
+	config_put_dword(device->space, offset + IVSHMEM_CAP_SIGNATURE, IVSHMEM_CAP_SIGNATURE_IVDB);
+}
+
+const struct capability words_capability = {
+	IVSHMEM_CAP_ID, words_capability_size, words_capability_init};
+
 static void
 words_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64_t value)
 {
@@ -141,7 +165,7 @@ words_encode(const struct ivshmem_device *device, uint16_t peer, unsigned vector
 
 const struct doorbell doorbell_words = {IVSHMEM_BAR_DOORBELL, words_encode};
 
-/* Reading it has no effect, and there is no other kind of 64-bit window behind a bridge. */
+/* Prefetchable: reading it has no effect, and bridges have no other kind of 64-bit window. */
 const struct bar words_bar = {
 	.size = words_size,
 	.type = BAR_TYPE_64 | BAR_PREFETCHABLE,

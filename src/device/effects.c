@@ -68,4 +68,5 @@ effects_sync(struct ivshmem_device *device)
 	triggers_sync(device);
 	msix_sync(device);
 	intx_sync(device);
+	device->registers_changed = false;
 }

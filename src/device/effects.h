@@ -8,7 +8,7 @@
  * theory. */
 void effects_sync(struct ivshmem_device *device);
 
-/* Whether the device asks for INTx, be the pin disabled or not. */
+/* Whether the device requests INTx, even if its pin is disabled. */
 bool intx_requested(const struct ivshmem_device *device);
 
 #endif

@@ -1,10 +1,40 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* BAR2: the shared memory, as far as accesses to it come this way. */
+/* BAR2: the shared memory, for those accesses that the host passes to the model. */
 
 #include <device/model.h>
 
+#include <base/error.h>
+
 #include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+
+int
+memory_at_least(const struct ivshmem_device *device, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t wanted = device->config.memory_size;
+
+	if (size < wanted)
+		return error_set(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is too small for a size of %" PRIu64
+			": give the device a smaller size, or the server a larger memory",
+			size, wanted);
+	return 0;
+}
+
+int
+memory_exactly(const struct ivshmem_device *device, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t wanted = device->config.memory_size;
+
+	if (size > wanted)
+		return error_set(reterr, -EINVAL,
+			"shared memory of %" PRIu64 " bytes is larger than BAR2, which has %" PRIu64
+			"; in revision %u they must be equal",
+			size, wanted, device->personality->number);
+	return memory_at_least(device, size, reterr);
+}
 
 static uint64_t
 memory_size(const struct ivshmem_device *device)
@@ -13,8 +43,8 @@ memory_size(const struct ivshmem_device *device)
 }
 
 /*
- * Other processes change this memory at any moment, so an aligned access is one load or store of
- * the processor; what is not aligned promises nothing and goes byte by byte.
+ * Other processes change this memory at any moment. So an aligned access is one load or store of
+ * the processor. An access that is not aligned promises nothing, and goes byte by byte.
  */
 static uint64_t
 memory_read(struct ivshmem_device *device, uint64_t offset, unsigned size)

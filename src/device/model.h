@@ -12,23 +12,24 @@
  * follows from the first alone. So every entry of the library changes the first half and then calls
  * effects_sync(), which compares what should be with what is, and calls ops until they agree. So no
  * sequence of accesses can leave an effect behind or ask for one twice. Reset, load and free are no
- * special cases.
+ * special cases. Accesses to BARs, of which there are many, skip it unless registers.c says that
+ * something changed.
  *
- * Of vectors and of triggers there are thousands, too many to compare after each access. Whatever
- * concerns a single vector or peer syncs just that one (msix.h, triggers.h); effects_sync() looks at
- * the others only if something moved that concerns them all. A peer's triggers go before the peer
- * does, because the host is promised that.
+ * There can be thousands of vectors and triggers, too many to compare after each access. A change
+ * of one vector or peer syncs only this one (msix.h, triggers.h). effects_sync() looks at all of
+ * them only if something changed that concerns them all. The triggers of a peer are removed before
+ * the peer, because the host is promised that.
  *
- * What the host refuses is remembered as asked for, so that it is not asked again until the guest
- * changes something that could make the answer another one.
+ * What the host has refused counts as asked for. The model asks again only when something has
+ * changed that could change the answer.
  *
  * Only two ops are events rather than effects: send_message() and ring().
  *
  * Files, each of which knows only those above it:
  *
  *	report.c		sentences for humans
- *	doorbells.c		peers, both doorbells, BAR4
  *	config.c		config space
+ *	doorbells.c		peers, both doorbells, BAR4
  *	registers.c		BAR0
  *	memory.c		BAR2
  *	msix.c			BAR1, delivery, irqfds
@@ -52,17 +53,17 @@ struct vector {
 	uint32_t entry[ENTRY_DWORDS];
 	bool pending;
 
-	/* irqfd: asked for, and what came of it */
+	/* irqfd: whether we asked for it, and whether the host attached it, with which message */
 	bool wanted, attached;
 	struct ivshmem_device_message attached_message;
 };
 
-/* Those of one doorbell. */
+/* The triggers of one doorbell. */
 struct triggers {
 	const struct doorbell *doorbell;
-	uint64_t at;      /* bus address of the BAR they are for; 0: none */
+	uint64_t at;      /* bus address of their BAR; 0: none */
 	uint16_t *counts; /* for how many vectors of each peer, from 0 on; NULL: no such doorbell */
-	bool refused;     /* the host did not take one; it is not asked until it may have room */
+	bool refused;     /* the host refused one; ask again when it may have room */
 };
 
 struct ivshmem_device {
@@ -74,9 +75,11 @@ struct ivshmem_device {
 	uint8_t space[CONFIG_SIZE];
 	uint8_t writable[CONFIG_SIZE];
 	uint64_t bar_sizes[N_BARS];
+	unsigned capabilities_end; /* an offset: nothing follows */
 
 	/* registers.c */
 	uint32_t intr_mask, intr_status;
+	bool registers_changed; /* by an access, so that effects_sync() is due */
 
 	/* memory.c */
 	bool has_memory;
@@ -84,11 +87,12 @@ struct ivshmem_device {
 
 	/* msix.c */
 	unsigned msix_vectors; /* 0: no MSI-X */
+	unsigned msix_offset;  /* of the capability in config space */
 	uint32_t pba_offset;
 	struct vector *vectors;
 	bool can_irqfd;
-	bool gate; /* what was last synced for: enabled, not masked as a whole, bus master */
-	bool vectors_changed; /* all of them are to be synced, wherever the gate is */
+	bool gate;            /* at the last sync: enabled, not masked as a whole, and bus master */
+	bool vectors_changed; /* all of them are to be synced, even if the gate is the same */
 
 	/* doorbells.c; arrays have IVSHMEM_MAX_ID + 1 entries, or are NULL without server */
 	int32_t id;
@@ -104,7 +108,7 @@ struct ivshmem_device {
 	uint64_t memory_wanted_at; /* asked for; 0: nowhere */
 	bool memory_mapped;        /* and granted */
 
-	/* report.c: what the log was already told */
+	/* report.c: the warnings that were logged */
 	unsigned warned;
 };
 

@@ -3,15 +3,16 @@
 /*
  * MSI-X: table and pending bits (BAR1), delivery, irqfds.
  *
- * A vector is open when its message may be sent. A ring sets the pending bit and then tries; what
- * cannot be sent stays pending, and opening the vector tries again. So a ring is delivered once,
- * whether it comes before MSI-X is enabled, while the vector or the function is masked, or while
- * the guest has taken bus mastering away.
+ * A vector is open when its message may be sent. A ring sets the pending bit and then tries to send
+ * the message. If that is not possible, the vector stays pending, and the model tries again when
+ * the vector opens. So a ring is delivered once, whether it comes before MSI-X is enabled, while
+ * the vector or the function is masked, or while the guest has turned bus mastering off.
  *
- * An irqfd is attached to exactly those vectors that are open and that the server connected. While
- * it is attached, neither the host nor this model sees the rings. Going closed, it is detached
- * first, and the host watches the eventfd again; going open, what was collected meanwhile is taken
- * before attaching and sent after it, and what arrives in between the eventfd keeps for the irqfd.
+ * An irqfd is attached to exactly those vectors that are open and that the server has announced.
+ * While it is attached, neither the host nor this model sees the rings. When a vector closes, the
+ * irqfd is detached first, and then the host watches the eventfd again. When it opens, the model
+ * takes the rings that came meanwhile, attaches the irqfd, and sends the message for them. A ring
+ * that arrives in between stays in the eventfd, for the irqfd.
  */
 
 #include <device/msix.h>
@@ -56,21 +57,52 @@ msix_size(const struct ivshmem_device *device)
 	return size;
 }
 
+/* ---- capability ------------------------------------------------------------------------------ */
+
+#define CAPABILITY_SIZE  12
+#define CONTROL          2 /* offsets in it */
+#define TABLE            4
+#define PBA              8
+#define CONTROL_MASK_ALL 0x4000
+#define CONTROL_ENABLE   0x8000
+
+static unsigned
+capability_size(const struct ivshmem_device *device)
+{
+	return device->msix_vectors > 0 ? CAPABILITY_SIZE : 0;
+}
+
+static void
+capability_init(struct ivshmem_device *device, unsigned offset)
+{
+	device->msix_offset = offset;
+	config_put_word(device->space, offset + CONTROL, device->msix_vectors - 1);
+	config_put_word(device->writable, offset + CONTROL, CONTROL_ENABLE | CONTROL_MASK_ALL);
+	config_put_dword(device->space, offset + TABLE, IVSHMEM_BAR_MSIX);
+	config_put_dword(device->space, offset + PBA, device->pba_offset | IVSHMEM_BAR_MSIX);
+}
+
+const struct capability msix_capability = {0x11, capability_size, capability_init};
+
+static uint16_t
+control(const struct ivshmem_device *device)
+{
+	return device->msix_vectors > 0 ? config_word(device, device->msix_offset + CONTROL) : 0;
+}
+
 /* ---- delivery -------------------------------------------------------------------------------- */
 
 bool
 msix_enabled(const struct ivshmem_device *device)
 {
-	return (config_word(device, CONFIG_MSIX_CONTROL) & MSIX_CONTROL_ENABLE) != 0;
+	return (control(device) & CONTROL_ENABLE) != 0;
 }
 
-/* What concerns all vectors alike. A message is a write to memory, so it needs bus mastering. */
+/* Whether any message may be sent. It is a write to memory, so it needs bus mastering. */
 static bool
 gate(const struct ivshmem_device *device)
 {
-	uint16_t control = config_word(device, CONFIG_MSIX_CONTROL);
-
-	return (control & MSIX_CONTROL_ENABLE) && !(control & MSIX_CONTROL_MASK_ALL) &&
+	return (control(device) & (CONTROL_ENABLE | CONTROL_MASK_ALL)) == CONTROL_ENABLE &&
 	       (config_word(device, CONFIG_COMMAND) & COMMAND_MASTER);
 }
 
@@ -131,7 +163,7 @@ static void
 send(struct ivshmem_device *device, struct vector *vector,
 	const struct ivshmem_device_message *message)
 {
-	/* Meanwhile it is not pending: the op may look. */
+	/* It is not pending during the op, which may look. */
 	vector->pending = false;
 	vector->pending = !device->ops.send_message ||
 			  device->ops.send_message(device, message, device->config.data) < 0;
@@ -220,8 +252,8 @@ table_dword(struct ivshmem_device *device, uint64_t offset)
 }
 
 /*
- * 32 pending bits. Rings that the host has not seen yet belong to them: a guest that polls the PBA
- * with a vector masked would otherwise depend on how busy the host is.
+ * 32 pending bits, with the rings that the host has not seen yet. Otherwise, a guest that masks a
+ * vector and polls its bit would depend on how busy the host is.
  */
 static uint32_t
 pba_dword(struct ivshmem_device *device, unsigned first)

@@ -12,12 +12,12 @@ void msix_done(struct ivshmem_device *device);
 void msix_reset(struct ivshmem_device *device);
 bool msix_enabled(const struct ivshmem_device *device);
 
-/* `vector` is to be delivered, now or when it may. */
+/* Deliver `vector`, now or when it opens. */
 void msix_interrupt(struct ivshmem_device *device, unsigned vector);
 
-/* One vector's entry, connection or pending bit may have changed. */
+/* Sync one vector, whose entry, announcement or pending bit may have changed. */
 void msix_sync_vector(struct ivshmem_device *device, unsigned vector);
-/* All of them, if the gate moved or vectors_changed is set. */
+/* Sync all vectors, if the gate moved or vectors_changed is set. */
 void msix_sync(struct ivshmem_device *device);
 
 #endif

@@ -7,11 +7,34 @@
 #include <base/error.h>
 
 #include <errno.h>
+#include <inttypes.h>
+
+static const struct identity identity = {
+	.vendor = IVSHMEM_PCI_VENDOR,
+	.device = IVSHMEM_PCI_DEVICE,
+	.subsystem_vendor = IVSHMEM_PCI_VENDOR,
+	.subsystem = 0x1100,
+	.class_code = {0x00, 0x00, 0x05}, /* memory controller, RAM */
+};
+
+static int
+master_has_id_0(const struct ivshmem_device_config *config, struct ivshmem_error *reterr)
+{
+	if (config->id != 0)
+		return error_set(reterr, -EINVAL,
+			"master must connect before any peer: the id is %" PRId32
+			" instead of 0; start this one first, or use master=auto",
+			config->id);
+	return 0;
+}
 
 static const struct personality personalities[] = {
 	{
 		/* the 2010 device */
 		.number = 0,
+		.identity = &identity,
+		.pci_revision = 0,
+		.capabilities = {&msix_capability},
 		.bars =
 			{
 				[IVSHMEM_BAR_REGISTERS] = &registers_bar_2010,
@@ -20,12 +43,15 @@ static const struct personality personalities[] = {
 			},
 		.doorbells = {&doorbell_register},
 		.pin = &registers_pin,
-		.allows_late = true,
-		.allows_larger = true,
-		.master_is_id_0 = false,
-		.allows_2010_format = true,
-		.has_role = true,
+		.check_memory = memory_at_least,
 		.max_memory = IVSHMEM_DEVICE_MAX_MEMORY_0,
+		.check_master = NULL,
+		.dialect = &dialect_2010,
+		.formats =
+			{
+				[IVSHMEM_DEVICE_FORMAT_NATIVE] = &format_native,
+				[IVSHMEM_DEVICE_FORMAT_2010] = &format_2010,
+			},
 		.default_memory = UINT64_C(4) << 20,
 		.default_id = IVSHMEM_DEVICE_NO_ID,
 		.default_master = IVSHMEM_DEVICE_MASTER_ON,
@@ -34,6 +60,9 @@ static const struct personality personalities[] = {
 	{
 		/* QEMU's ivshmem-plain and ivshmem-doorbell */
 		.number = 1,
+		.identity = &identity,
+		.pci_revision = 1,
+		.capabilities = {&msix_capability, &words_capability},
 		.bars =
 			{
 				[IVSHMEM_BAR_REGISTERS] = &registers_bar,
@@ -44,12 +73,11 @@ static const struct personality personalities[] = {
 		/* A guest that knows the words uses nothing else. */
 		.doorbells = {&doorbell_words, &doorbell_register},
 		.pin = NULL,
-		.allows_late = false,
-		.allows_larger = false,
-		.master_is_id_0 = true,
-		.allows_2010_format = false,
-		.has_role = false,
+		.check_memory = memory_exactly,
 		.max_memory = IVSHMEM_DEVICE_MAX_MEMORY,
+		.check_master = master_has_id_0,
+		.dialect = &dialect_today,
+		.formats = {[IVSHMEM_DEVICE_FORMAT_NATIVE] = &format_native},
 		.default_memory = 0,
 		.default_id = 0,
 		.default_master = IVSHMEM_DEVICE_MASTER_OFF,

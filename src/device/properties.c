@@ -34,17 +34,20 @@ static const struct property {
 	size_t member;
 	unsigned kinds; /* which have it */
 	bool is_switch;
+	const char *instead; /* what a revision that does not have it can use */
 } properties[] = {
-	{"chardev", MEMBER(chardev), KIND_IVSHMEM | KIND_DOORBELL, false},
-	{"shm", MEMBER(shm), KIND_IVSHMEM | KIND_PLAIN, false},
-	{"memdev", MEMBER(memdev), KIND_PLAIN, false},
-	{"size", MEMBER(size), KIND_IVSHMEM | KIND_PLAIN, false},
-	{"vectors", MEMBER(vectors), KIND_IVSHMEM | KIND_DOORBELL, false},
-	{"ioeventfd", MEMBER(ioeventfd), KIND_IVSHMEM | KIND_DOORBELL, true},
-	{"msi", MEMBER(msi), KIND_IVSHMEM | KIND_DOORBELL, true},
-	{"role", MEMBER(role), KIND_IVSHMEM, false},
-	{"master", MEMBER(master), KIND_PLAIN | KIND_DOORBELL, false},
-	{"doorbell-bar", MEMBER(doorbell_bar), KIND_DOORBELL, true},
+	{"chardev", MEMBER(chardev), KIND_IVSHMEM | KIND_DOORBELL},
+	{"shm", MEMBER(shm), KIND_IVSHMEM | KIND_PLAIN},
+	{"memdev", MEMBER(memdev), KIND_PLAIN, .instead = "shm, or revision 1"},
+	{"size", MEMBER(size), KIND_IVSHMEM | KIND_PLAIN},
+	{"vectors", MEMBER(vectors), KIND_IVSHMEM | KIND_DOORBELL},
+	{"ioeventfd", MEMBER(ioeventfd), KIND_IVSHMEM | KIND_DOORBELL, .is_switch = true},
+	{"msi", MEMBER(msi), KIND_IVSHMEM | KIND_DOORBELL, .is_switch = true},
+	{"role", MEMBER(role), KIND_IVSHMEM, .instead = "master=on, off or auto"},
+	{"master", MEMBER(master), KIND_PLAIN | KIND_DOORBELL,
+		.instead = "role=master or role=peer"},
+	{"doorbell-bar", MEMBER(doorbell_bar), KIND_DOORBELL, .is_switch = true,
+		.instead = "revision 1"},
 };
 
 #define N_PROPERTIES (sizeof(properties) / sizeof(properties[0]))
@@ -63,6 +66,15 @@ property_set(struct ivshmem_device_properties *target, const struct property *pr
 	const char *value)
 {
 	memcpy((char *)target + property->member, &value, sizeof(value));
+}
+
+static const char *
+property_get(const struct ivshmem_device_properties *given, const struct property *property)
+{
+	const char *value;
+
+	memcpy(&value, (const char *)given + property->member, sizeof(value));
+	return value;
 }
 
 /* Cut the next element off `*text`, turning two commas into one; NULL at the end. */
@@ -151,7 +163,8 @@ ivshmem_device_properties_parse(char *text, unsigned *ret_revision,
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /*
- * In revision 1 a size is none of QEMU's properties, but ours: written as everywhere in this project.
+ * In revision 1, size is not a property of QEMU but one of ours, written as everywhere in this
+ * project.
  */
 static int
 parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
@@ -176,9 +189,15 @@ parse_todays_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 	return 0;
 }
 
-/* The 2010 device took any text behind the suffix, 0, and numbers that overflow. */
+const struct dialect dialect_today = {
+	.kinds = KIND_PLAIN | KIND_DOORBELL,
+	.memory = "memdev (or shm)",
+	.parse_size = parse_todays_size,
+};
+
+/* The 2010 device also took any text behind the suffix, 0, and numbers that overflow. */
 static int
-parse_memory_size(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
+parse_size_of_2010(const char *text, uint64_t *ret_size, struct ivshmem_error *reterr)
 {
 	size_t digits = strspn(text, "0123456789");
 	uint64_t number = 0;
@@ -204,6 +223,13 @@ parse_memory_size(const char *text, uint64_t *ret_size, struct ivshmem_error *re
 	*ret_size = number << shift;
 	return 0;
 }
+
+const struct dialect dialect_2010 = {
+	.kinds = KIND_IVSHMEM,
+	.memory = "shm",
+	.both = "both chardev and shm were given: shm is ignored, the memory comes from the server",
+	.parse_size = parse_size_of_2010,
+};
 
 static int
 parse_switch(const char *name, const char *text, bool *ret_on, struct ivshmem_error *reterr)
@@ -257,7 +283,7 @@ parse_master(const char *text, enum ivshmem_device_master *ret_master, struct iv
 	return 0;
 }
 
-/* The 2010 device took any other character device for "no server" and went on without. */
+/* The 2010 device took any other character device, and then went on without a server. */
 static int
 check_chardev(const char *text, struct ivshmem_error *reterr)
 {
@@ -282,23 +308,13 @@ static int
 check_revision_properties(const struct ivshmem_device_properties *given,
 	const struct personality *personality, struct ivshmem_error *reterr)
 {
-	if (personality->has_role) {
-		if (given->memdev)
-			return error_set(reterr, -EINVAL,
-				"revision %u has no memdev: use shm, or revision 1",
-				personality->number);
-		if (given->master)
-			return error_set(reterr, -EINVAL,
-				"revision %u has no master=%s: use role=master or role=peer",
-				personality->number, given->master);
-		if (given->doorbell_bar)
-			return error_set(reterr, -EINVAL,
-				"revision %u has no doorbell-bar: use revision 1",
-				personality->number);
-	} else if (given->role) {
-		return error_set(reterr, -EINVAL,
-			"revision %u has no role=%s: use master=on, off or auto",
-			personality->number, given->role);
+	for (size_t i = 0; i < N_PROPERTIES; i++) {
+		const struct property *property = &properties[i];
+
+		if (property_get(given, property) &&
+			!(property->kinds & personality->dialect->kinds))
+			return error_set(reterr, -EINVAL, "revision %u has no %s: use %s",
+				personality->number, property->name, property->instead);
 	}
 	return 0;
 }
@@ -309,10 +325,8 @@ parse_values(const struct ivshmem_device_properties *given, const struct persona
 {
 	int r = 0;
 
-	if (given->size && personality->has_role)
-		r = parse_memory_size(given->size, &config->memory_size, reterr);
-	else if (given->size)
-		r = parse_todays_size(given->size, &config->memory_size, reterr);
+	if (given->size)
+		r = personality->dialect->parse_size(given->size, &config->memory_size, reterr);
 	if (r >= 0 && given->vectors)
 		r = parse_vectors(given->vectors, &config->vectors, reterr);
 	if (r >= 0 && given->ioeventfd)
@@ -358,17 +372,16 @@ check_source(const struct ivshmem_device_properties *given, const struct persona
 
 	*ret_warning = NULL;
 	if (n == 0)
-		return error_set(reterr, -EINVAL, "must give chardev or %s",
-			personality->has_role ? "shm" : "memdev (or shm)");
+		return error_set(
+			reterr, -EINVAL, "must give chardev or %s", personality->dialect->memory);
 	if (given->shm && !given->chardev && *given->shm == '\0')
 		return error_set(reterr, -EINVAL, "shm must name an object");
 	if (n == 1)
 		return 0;
-	if (!personality->has_role)
+	if (!personality->dialect->both)
 		return error_set(reterr, -EINVAL,
 			"the memory can come from one place only: give one of chardev, shm and memdev");
-	*ret_warning =
-		"both chardev and shm were given: shm is ignored, the memory comes from the server";
+	*ret_warning = personality->dialect->both;
 	return 0;
 }
 

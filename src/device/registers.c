@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * BAR0. Only aligned 32-bit accesses act: that is the specification's rule and the 2010 device's. It
- * keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value from ringing
- * peer 0.
+ * BAR0. Only aligned 32-bit accesses act: that is the specification's rule and the 2010 device's.
+ * It keeps a byte-wise dump of BAR0 from clearing IntrStatus, and half a doorbell value from
+ * ringing peer 0.
  */
 
 #include <device/doorbells.h>
@@ -14,7 +14,7 @@ is_requested(const struct ivshmem_device *device)
 	return (device->intr_status & device->intr_mask) != 0;
 }
 
-/* A bit of its own: what the guest stored into the others stays. */
+/* It sets bit 0 only: what the guest stored into the other bits stays. */
 static void
 interrupt(struct ivshmem_device *device)
 {
@@ -42,6 +42,7 @@ registers_read(struct ivshmem_device *device, uint64_t offset, unsigned size)
 	case IVSHMEM_REG_INTR_STATUS:
 		value = device->intr_status;
 		device->intr_status = 0;
+		device->registers_changed = true;
 		return value;
 	case IVSHMEM_REG_IV_POSITION:
 		return (uint32_t)device->id;
@@ -66,9 +67,11 @@ registers_write(struct ivshmem_device *device, uint64_t offset, unsigned size, u
 	switch (offset) {
 	case IVSHMEM_REG_INTR_MASK:
 		device->intr_mask = (uint32_t)value;
+		device->registers_changed = true;
 		break;
 	case IVSHMEM_REG_INTR_STATUS:
 		device->intr_status = (uint32_t)value;
+		device->registers_changed = true;
 		break;
 	case IVSHMEM_REG_DOORBELL:
 		doorbells_register_write(device, (uint32_t)value);

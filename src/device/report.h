@@ -8,7 +8,7 @@ struct ivshmem_device;
 
 enum warning { WARNING_IOEVENTFD = 1u << 0, WARNING_IRQFD = 1u << 1, WARNING_MAPPING = 1u << 2 };
 
-/* Once per kind and device, because a guest could repeat what leads to it. */
+/* Log a warning, once for each kind and device: a guest could repeat what leads to it. */
 void report_warning(struct ivshmem_device *device, enum warning kind, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Save and load. A saved state is checked as a whole against this device before anything of it is
- * taken over; after that, only the bits that a guest can write are.
+ * Save and load. The whole saved state is checked against this device before anything of it is
+ * used. Then only the bits that a guest can write are taken over.
  *
  *	native				2010
  *	magic		8 bytes
@@ -22,9 +22,10 @@
  *
  * Numbers are big-endian and 32 bits wide; config space and table are as on the bus.
  *
- * The 2010 form is that of QEMU's streams. The property msi decides there, not whether there is
- * MSI-X: a plain device has none, and msi is on by default. Whether INTA is requested stands beside the
- * config space, whose status register does not show it, and the pin may be disabled.
+ * The 2010 form is that of QEMU's streams. There, the property msi decides, and not whether there
+ * is MSI-X: a plain device has none, but msi is on by default. The request of INTA follows config
+ * space, whose status register does not show it; a request may be there even if the pin is
+ * disabled.
  */
 
 #include <device/config.h>
@@ -111,31 +112,55 @@ pba_bytes(const struct ivshmem_device *device)
 	return (device->msix_vectors + 7) / 8;
 }
 
-static bool
-has_registers(const struct ivshmem_device *device, enum ivshmem_device_format format)
+/* What a form of the state has around config space, table and pending bits. */
+struct format {
+	size_t header_size;
+	unsigned pins; /* their requests follow config space, which then does not show them */
+	void (*put_header)(const struct ivshmem_device *device, uint8_t **at);
+	/* Whether header and size of a saved state fit this device. */
+	int (*check_header)(const struct ivshmem_device *device, const uint8_t *at, size_t size,
+		struct ivshmem_error *reterr);
+	/* The bits of a byte of config space that must be ours. */
+	unsigned (*fixed_bits)(const struct ivshmem_device *device, unsigned offset);
+	bool (*has_registers)(const struct ivshmem_device *device);
+};
+
+static const struct format *
+find_format(const struct ivshmem_device *device, enum ivshmem_device_format number)
 {
-	return format == IVSHMEM_DEVICE_FORMAT_NATIVE || !device->config.msi;
+	return (unsigned)number < IVSHMEM_DEVICE_FORMAT_COUNT ? device->personality->formats[number]
+							      : NULL;
+}
+
+static size_t
+state_size(const struct ivshmem_device *device, const struct format *format)
+{
+	return format->header_size + CONFIG_SIZE + format->pins * sizeof(uint32_t) +
+	       (size_t)device->msix_vectors * ENTRY_SIZE + pba_bytes(device) +
+	       (format->has_registers(device) ? REGISTERS_SIZE : 0);
 }
 
 size_t
-ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_device_format format)
+ivshmem_device_state_size(const struct ivshmem_device *device, enum ivshmem_device_format number)
 {
-	size_t size = CONFIG_SIZE + (size_t)device->msix_vectors * ENTRY_SIZE + pba_bytes(device);
+	const struct format *format = find_format(device, number);
 
-	if (has_registers(device, format))
-		size += REGISTERS_SIZE;
-	switch (format) {
-	case IVSHMEM_DEVICE_FORMAT_NATIVE:
-		return HEADER_SIZE + size;
-	case IVSHMEM_DEVICE_FORMAT_2010:
-		if (!device->personality->allows_2010_format)
-			return 0;
-		return 4 + size + PCI_PINS * 4;
-	case IVSHMEM_DEVICE_FORMAT_COUNT:
-	default:
-		return 0;
-	}
+	return format ? state_size(device, format) : 0;
 }
+
+static int
+check_size(const struct ivshmem_device *device, const struct format *format, size_t size,
+	struct ivshmem_error *reterr)
+{
+	size_t need = state_size(device, format);
+
+	if (size != need)
+		return error_set(reterr, -EINVAL,
+			"saved state has %zu bytes, but this device needs %zu", size, need);
+	return 0;
+}
+
+/* ---- the native form ------------------------------------------------------------------------- */
 
 static uint32_t
 kind_of(const struct ivshmem_device *device)
@@ -144,96 +169,22 @@ kind_of(const struct ivshmem_device *device)
 	       (device->config.doorbell_bar ? KIND_WORDS : 0);
 }
 
-static int
-check_allowed(const struct ivshmem_device *device, enum ivshmem_device_format format,
-	const char *what, struct ivshmem_error *reterr)
-{
-	if (ivshmem_device_state_size(device, format) == 0)
-		return error_set(reterr, -EINVAL, "revision %u has no saved state of format %d",
-			device->personality->number, (int)format);
-	if (!ivshmem_device_is_master(device))
-		return error_set(reterr, -EPERM,
-			"cannot %s the device: migration is disabled because of peer mode; only the master (role=master, master=on) can",
-			what);
-	return 0;
-}
-
-/* ---- save ------------------------------------------------------------------------------------ */
-
 static void
-save_msix(const struct ivshmem_device *device, uint8_t **at)
+put_native_header(const struct ivshmem_device *device, uint8_t **at)
 {
-	uint8_t pending[PBA_MAX_BYTES] = {0};
-
-	for (unsigned i = 0; i < device->msix_vectors; i++) {
-		const struct vector *vector = &device->vectors[i];
-
-		for (unsigned dword = 0; dword < ENTRY_DWORDS; dword++)
-			put_le32(at, vector->entry[dword]);
-		if (vector->pending)
-			pending[i / 8] = (uint8_t)(pending[i / 8] | 1u << i % 8);
-	}
-	put_bytes(at, pending, pba_bytes(device));
+	put_bytes(at, magic, MAGIC_SIZE);
+	put_be32(at, STATE_VERSION);
+	put_be32(at, (uint32_t)state_size(device, &format_native));
+	put_be32(at, device->personality->number);
+	put_be32(at, kind_of(device));
+	put_be32(at, device->config.vectors);
+	put_be32(at, 0);
+	put_be32(at, (uint32_t)(device->config.memory_size >> 32));
+	put_be32(at, (uint32_t)device->config.memory_size);
 }
-
-/* Rings that the host has not seen yet belong to the state. */
-static void
-take_rings(struct ivshmem_device *device)
-{
-	for (unsigned i = 0; i < doorbells_own_vectors(device); i++) {
-		if (device->msix_vectors && device->vectors[i].attached)
-			continue;
-		if (doorbells_take_ring(device, i))
-			ivshmem_device_interrupt(device, i);
-	}
-}
-
-int
-ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format format, void *buffer,
-	size_t size, struct ivshmem_error *reterr)
-{
-	size_t need = ivshmem_device_state_size(device, format);
-	uint8_t *at = buffer, *space;
-	int r = check_allowed(device, format, "save", reterr);
-
-	if (r < 0)
-		return r;
-	if (size < need)
-		return error_set(reterr, -ENOSPC,
-			"a buffer of %zu bytes is too small for a state of %zu bytes", size, need);
-	take_rings(device);
-	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
-		put_bytes(&at, magic, MAGIC_SIZE);
-		put_be32(&at, STATE_VERSION);
-		put_be32(&at, (uint32_t)need);
-		put_be32(&at, device->personality->number);
-		put_be32(&at, kind_of(device));
-		put_be32(&at, device->config.vectors);
-		put_be32(&at, 0);
-		put_be32(&at, (uint32_t)(device->config.memory_size >> 32));
-		put_be32(&at, (uint32_t)device->config.memory_size);
-	} else {
-		put_be32(&at, PCI_VERSION);
-	}
-	space = at;
-	put_bytes(&at, device->space, CONFIG_SIZE);
-	if (format == IVSHMEM_DEVICE_FORMAT_2010) {
-		space[CONFIG_STATUS] &= (uint8_t)~STATUS_INTERRUPT;
-		for (unsigned pin = 0; pin < PCI_PINS; pin++)
-			put_be32(&at, pin == 0 && intx_requested(device));
-	}
-	save_msix(device, &at);
-	if (has_registers(device, format)) {
-		put_be32(&at, device->intr_status);
-		put_be32(&at, device->intr_mask);
-	}
-	return 0;
-}
-
-/* ---- load: checks ---------------------------------------------------------------------------- */
 
 static int
-check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size,
+check_native_header(const struct ivshmem_device *device, const uint8_t *at, size_t size,
 	struct ivshmem_error *reterr)
 {
 	uint32_t version, length, revision, kind, vectors, reserved;
@@ -275,41 +226,188 @@ check_header(const struct ivshmem_device *device, const uint8_t *at, size_t size
 		return error_set(reterr, -EINVAL,
 			"saved state has %" PRIu64 " bytes of memory, the device has %" PRIu64,
 			memory, device->config.memory_size);
+	return check_size(device, &format_native, size, reterr);
+}
+
+/* Those that a guest cannot write, but for the status of INTx, which follows from the rest. */
+static unsigned
+native_fixed_bits(const struct ivshmem_device *device, unsigned offset)
+{
+	unsigned bits = 0xff & ~(unsigned)device->writable[offset];
+
+	return offset == CONFIG_STATUS ? bits & ~(unsigned)STATUS_INTERRUPT : bits;
+}
+
+static bool
+always(const struct ivshmem_device *device)
+{
+	(void)device;
+	return true;
+}
+
+const struct format format_native = {
+	.header_size = HEADER_SIZE,
+	.put_header = put_native_header,
+	.check_header = check_native_header,
+	.fixed_bits = native_fixed_bits,
+	.has_registers = always,
+};
+
+/* ---- the form of 2010 ------------------------------------------------------------------------ */
+
+static void
+put_2010_header(const struct ivshmem_device *device, uint8_t **at)
+{
+	(void)device;
+	put_be32(at, PCI_VERSION);
+}
+
+static int
+check_2010_header(const struct ivshmem_device *device, const uint8_t *at, size_t size,
+	struct ivshmem_error *reterr)
+{
+	int r = check_size(device, &format_2010, size, reterr);
+	uint32_t version;
+
+	if (r < 0)
+		return r;
+	version = get_be32(&at);
+	if (version != PCI_VERSION)
+		return error_set(reterr, version > PCI_VERSION ? -EPROTONOSUPPORT : -EINVAL,
+			"saved PCI state has version %" PRIu32 " instead of %d", version,
+			PCI_VERSION);
 	return 0;
 }
 
-/*
- * Bits of config space that nobody writes must be ours. The status register holds what follows from
- * the rest. In 2010, what no capability occupies behind the header was memory for the guest to write,
- * and means nothing.
- */
-static int
-check_space(const struct ivshmem_device *device, enum ivshmem_device_format format,
-	const uint8_t *space, struct ivshmem_error *reterr)
+/* The guest of a 2010 device could write to all that follows header and capabilities, so those bytes
+ * mean nothing. */
+static unsigned
+fixed_bits_of_2010(const struct ivshmem_device *device, unsigned offset)
 {
-	bool old = format == IVSHMEM_DEVICE_FORMAT_2010;
-	unsigned free_from = device->msix_vectors ? CONFIG_MSIX_END : CONFIG_MSIX;
+	if (offset == CONFIG_STATUS)
+		return STATUS_CAPABILITIES;
+	if (offset == CONFIG_STATUS + 1 || offset >= device->capabilities_end)
+		return 0;
+	return 0xff & ~(unsigned)device->writable[offset];
+}
 
-	for (unsigned i = 0; i < CONFIG_SIZE; i++) {
-		unsigned mask = 0xff & ~(unsigned)device->writable[i];
+static bool
+without_msi(const struct ivshmem_device *device)
+{
+	return !device->config.msi;
+}
 
-		if (i == CONFIG_STATUS)
-			mask = old ? STATUS_CAPABILITIES : mask & ~(unsigned)STATUS_INTERRUPT;
-		else if (old && (i == CONFIG_STATUS + 1 || i >= free_from))
-			mask = 0;
-		if ((space[i] ^ device->space[i]) & mask)
-			return error_set(reterr, -EINVAL,
-				"saved state has another config space: at %#x it holds %#04x instead of %#04x",
-				i, space[i], device->space[i]);
+const struct format format_2010 = {
+	.header_size = 4,
+	.pins = PCI_PINS,
+	.put_header = put_2010_header,
+	.check_header = check_2010_header,
+	.fixed_bits = fixed_bits_of_2010,
+	.has_registers = without_msi,
+};
+
+/* ---- permission ------------------------------------------------------------------------------ */
+
+static int
+no_format(const struct ivshmem_device *device, enum ivshmem_device_format number,
+	struct ivshmem_error *reterr)
+{
+	return error_set(reterr, -EINVAL, "revision %u has no saved state of format %d",
+		device->personality->number, (int)number);
+}
+
+static int
+check_master(const struct ivshmem_device *device, const char *what, struct ivshmem_error *reterr)
+{
+	if (!ivshmem_device_is_master(device))
+		return error_set(reterr, -EPERM,
+			"cannot %s the device: migration is disabled because of peer mode; only the master (role=master, master=on) can",
+			what);
+	return 0;
+}
+
+/* ---- save ------------------------------------------------------------------------------------ */
+
+static void
+save_msix(const struct ivshmem_device *device, uint8_t **at)
+{
+	uint8_t pending[PBA_MAX_BYTES] = {0};
+
+	for (unsigned i = 0; i < device->msix_vectors; i++) {
+		const struct vector *vector = &device->vectors[i];
+
+		for (unsigned dword = 0; dword < ENTRY_DWORDS; dword++)
+			put_le32(at, vector->entry[dword]);
+		if (vector->pending)
+			pending[i / 8] = (uint8_t)(pending[i / 8] | 1u << i % 8);
+	}
+	put_bytes(at, pending, pba_bytes(device));
+}
+
+/* Rings that the host has not seen yet belong to the state. */
+static void
+take_rings(struct ivshmem_device *device)
+{
+	for (unsigned i = 0; i < doorbells_own_vectors(device); i++) {
+		if (device->msix_vectors && device->vectors[i].attached)
+			continue;
+		if (doorbells_take_ring(device, i))
+			ivshmem_device_interrupt(device, i);
+	}
+}
+
+int
+ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format number, void *buffer,
+	size_t size, struct ivshmem_error *reterr)
+{
+	const struct format *format = find_format(device, number);
+	uint8_t *at = buffer;
+	size_t need;
+	int r;
+
+	if (!format)
+		return no_format(device, number, reterr);
+	r = check_master(device, "save", reterr);
+	if (r < 0)
+		return r;
+	need = state_size(device, format);
+	if (size < need)
+		return error_set(reterr, -ENOSPC,
+			"a buffer of %zu bytes is too small for a state of %zu bytes", size, need);
+	take_rings(device);
+	format->put_header(device, &at);
+	put_bytes(&at, device->space, CONFIG_SIZE);
+	if (format->pins > 0)
+		at[CONFIG_STATUS - CONFIG_SIZE] &= (uint8_t)~STATUS_INTERRUPT;
+	for (unsigned pin = 0; pin < format->pins; pin++)
+		put_be32(&at, pin == 0 && intx_requested(device));
+	save_msix(device, &at);
+	if (format->has_registers(device)) {
+		put_be32(&at, device->intr_status);
+		put_be32(&at, device->intr_mask);
 	}
 	return 0;
 }
 
-/* They are one bit each, and only INTA is ours. Which it is follows from the registers. */
+/* ---- load: checks ---------------------------------------------------------------------------- */
+
 static int
-check_pins(const uint8_t *at, struct ivshmem_error *reterr)
+check_space(const struct ivshmem_device *device, const struct format *format, const uint8_t *space,
+	struct ivshmem_error *reterr)
 {
-	for (unsigned pin = 0; pin < PCI_PINS; pin++) {
+	for (unsigned i = 0; i < CONFIG_SIZE; i++)
+		if ((space[i] ^ device->space[i]) & format->fixed_bits(device, i))
+			return error_set(reterr, -EINVAL,
+				"saved state has another config space: at %#x it holds %#04x instead of %#04x",
+				i, space[i], device->space[i]);
+	return 0;
+}
+
+/* Each request is 0 or 1, and only INTA is ours. Its level then follows from the registers. */
+static int
+check_pins(const struct format *format, const uint8_t *at, struct ivshmem_error *reterr)
+{
+	for (unsigned pin = 0; pin < format->pins; pin++) {
 		uint32_t level = get_be32(&at);
 
 		if (level > (pin == 0 ? 1u : 0u))
@@ -348,41 +446,28 @@ load_msix(struct ivshmem_device *device, const uint8_t *table, const uint8_t *pe
 }
 
 int
-ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format format,
+ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format number,
 	const void *buffer, size_t size, struct ivshmem_error *reterr)
 {
-	size_t need = ivshmem_device_state_size(device, format);
-	const uint8_t *at = buffer, *space, *pins = NULL, *table, *pending;
-	int r = check_allowed(device, format, "load", reterr);
+	const uint8_t *at = buffer, *space, *pins, *table, *pending;
+	const struct format *format = find_format(device, number);
+	int r;
 
+	if (!format)
+		return no_format(device, number, reterr);
+	r = check_master(device, "load", reterr);
+	if (r >= 0)
+		r = format->check_header(device, at, size, reterr);
 	if (r < 0)
 		return r;
-	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
-		r = check_header(device, at, size, reterr);
-		if (r < 0)
-			return r;
-	}
-	if (size != need)
-		return error_set(reterr, -EINVAL,
-			"saved state has %zu bytes, but this device needs %zu", size, need);
-	if (format == IVSHMEM_DEVICE_FORMAT_NATIVE) {
-		at += HEADER_SIZE;
-	} else {
-		uint32_t version = get_be32(&at);
-
-		if (version != PCI_VERSION)
-			return error_set(reterr, version > PCI_VERSION ? -EPROTONOSUPPORT : -EINVAL,
-				"saved PCI state has version %" PRIu32 " instead of %d", version,
-				PCI_VERSION);
-	}
+	at += format->header_size;
 	space = get_bytes(&at, CONFIG_SIZE);
-	if (format == IVSHMEM_DEVICE_FORMAT_2010)
-		pins = get_bytes(&at, PCI_PINS * 4);
+	pins = get_bytes(&at, format->pins * sizeof(uint32_t));
 	table = get_bytes(&at, (size_t)device->msix_vectors * ENTRY_SIZE);
 	pending = get_bytes(&at, pba_bytes(device));
 	r = check_space(device, format, space, reterr);
-	if (r >= 0 && pins)
-		r = check_pins(pins, reterr);
+	if (r >= 0)
+		r = check_pins(format, pins, reterr);
 	if (r >= 0)
 		r = check_pending(device, pending, reterr);
 	if (r < 0)
@@ -391,7 +476,7 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format fo
 	config_store(device, 0, space, CONFIG_SIZE);
 	load_msix(device, table, pending);
 	device->intr_status = device->intr_mask = 0;
-	if (has_registers(device, format)) {
+	if (format->has_registers(device)) {
 		device->intr_status = get_be32(&at);
 		device->intr_mask = get_be32(&at);
 	}

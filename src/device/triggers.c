@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Triggers of a peer are added in the order of its vectors, so a count says which exist, even if the
- * host refuses one in the middle.
+ * The triggers of a peer are added in the order of its vectors. So a count says which ones exist,
+ * even if the host refuses one in the middle.
  */
 
 #include <device/triggers.h>

@@ -2,11 +2,11 @@
 #ifndef DEVICE_TRIGGERS_H
 #define DEVICE_TRIGGERS_H
 
-/* Triggers (ioeventfds): they spare the doorbells' writes the way through this process. */
+/* Triggers (ioeventfds): with them, doorbell writes do not take the way through this process. */
 
 #include <device/model.h>
 
-/* After config_init(), which knows what BARs there are. */
+/* To be called after config_init(), which decides what BARs there are. */
 int triggers_init(struct ivshmem_device *device);
 void triggers_done(struct ivshmem_device *device);
 
@@ -14,7 +14,7 @@ void triggers_done(struct ivshmem_device *device);
 void triggers_add(struct ivshmem_device *device, uint16_t peer);
 /* `peer` is about to go. Returns whether triggers_fill() is worth a try when it is gone. */
 bool triggers_remove(struct ivshmem_device *device, uint16_t peer);
-/* There may be room for those that found none. */
+/* There may be room for triggers that found none. */
 void triggers_fill(struct ivshmem_device *device);
 
 /* BARs may have moved. */

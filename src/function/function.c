@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <function/function.h>
 
+#include <base/error.h>
 #include <base/eventfd.h>
+#include <base/log.h>
 
 #include <ivshmem/abi.h>
 
@@ -11,7 +13,7 @@
 /* As many vectors as the 8 bits of the legacy doorbell can name. */
 #define LEGACY_VECTORS 256
 
-/* ---- what the device asks for; the memory and BAR1 are the VMM's to map and emulate ---------- */
+/* ---- what the device asks for; the VMM maps the memory and emulates BAR1 itself -------------- */
 
 static void
 op_set_intx(struct ivshmem_device *device, bool level, void *data)
@@ -29,7 +31,7 @@ op_send_message(
 	struct function *function = data;
 
 	(void)device;
-	/* If it has no eventfd yet, it stays pending until the VMM brings one. */
+	/* Without an eventfd, the vector stays pending until the VMM brings one. */
 	return irqs_fire(&function->irqs, VFIO_PCI_MSIX_IRQ_INDEX, message->vector);
 }
 
@@ -110,7 +112,7 @@ function_init(struct function *function, struct loop *loop, struct member *membe
 		.log = log,
 		.member = member,
 	};
-	/* An exact match is only right for what the device does not fold. */
+	/* A value matches exactly one vector only where the device does not fold vectors. */
 	if (config->server && config->ioeventfd)
 		function->io_vectors =
 			config->legacy_doorbell ? LEGACY_VECTORS : IVSHMEM_MAX_VECTORS;
@@ -161,7 +163,7 @@ function_assign(struct function *function, unsigned index, unsigned number, int 
 			function->member, number, own < 0 || *fd < 0 || !eventfd_same(own, *fd));
 	}
 	irqs_assign(&function->irqs, index, number, fd);
-	/* What came before there was an eventfd. */
+	/* Deliver what came before there was an eventfd. */
 	if (index == VFIO_PCI_MSIX_IRQ_INDEX)
 		ivshmem_device_retry(function->device, number);
 }
@@ -175,7 +177,7 @@ function_disable(struct function *function, unsigned index)
 		member_watch(function->member, i, true);
 }
 
-/* Stop or go on delivering interrupts; what came meanwhile is delivered then. */
+/* Stop delivering interrupts, or go on, with those that came meanwhile. */
 static void
 set_stopped(struct function *function, bool stopped)
 {
@@ -209,9 +211,9 @@ function_set_state(struct function *function, uint32_t state, struct ivshmem_err
 	struct migration *migration = &function->migration;
 	int r;
 
-	/* It may have arrived meanwhile. */
+	/* The memory may have arrived meanwhile. */
 	migration_set_memory(migration, member_memory(function->member));
-	/* Rings that nobody has looked at are found when the state is saved. They belong to it. */
+	/* Saving the state finds the rings that nobody has looked at. They belong to it. */
 	set_stopped(function, true);
 	r = migration_set_state(migration, state, reterr);
 	set_stopped(function, !migration_is_running(migration));

@@ -3,13 +3,12 @@
 #define FUNCTION_IRQS_H
 
 /*
- * The eventfds through which the VMM wants to be interrupted, by index and number within it as VFIO
- * counts interrupts: INTx 0, MSI-X 0 .. n-1, ERR 0. (An ivshmem device has no error to report, but
- * QEMU complains at every start about a device without ERR.)
+ * The eventfds through which the VMM wants to be interrupted. VFIO counts interrupts by an index
+ * and a number within it: INTx 0, MSI-X 0 .. n-1, ERR 0. (An ivshmem device has no error to report,
+ * but QEMU complains at every start about a device without ERR.)
  *
- * INTx is level triggered, and an eventfd only has edges. So it is masked when it fires, and any
- * unmasking, by message or by an event of the resample eventfd, fires it again if the level is
- * still high.
+ * INTx is level triggered, and an eventfd only has edges. So INTx is masked when it fires. If the
+ * level is still high when it is unmasked, by a message or by the resample eventfd, it fires again.
  */
 
 #include <base/ringer.h>
@@ -40,23 +39,23 @@ void irqs_clear(struct irqs *irqs);
 
 /* ---- from the device -------------------------------------------------------------------------- */
 
-/* Fire. -EAGAIN if there is no eventfd for it, or nothing may be fired now. */
+/* Fire. -EAGAIN if there is no eventfd for it, or if irqs are stopped. */
 int irqs_fire(struct irqs *irqs, unsigned index, unsigned number);
 void irqs_set_intx(struct irqs *irqs, bool level);
 
-/* Nothing is fired while stopped; INTx is made up for afterwards. */
+/* Nothing fires while stopped. INTx fires afterwards if its level is high. */
 void irqs_set_stopped(struct irqs *irqs, bool stopped);
 
 /* ---- from the VMM; index and numbers have been checked ---------------------------------------- */
 
-/* Take over *fd (-1: none), closing the one before. */
+/* Take over *fd (-1: none), and close the one before. */
 void irqs_assign(struct irqs *irqs, unsigned index, unsigned number, int *fd);
-/* No eventfd of this index any more; with INTx, no resample eventfd either, and unmasked. */
+/* Close the eventfds of this index. INTx also loses its resample eventfd and its mask. */
 void irqs_disable(struct irqs *irqs, unsigned index);
 
 void irqs_mask_intx(struct irqs *irqs);
 void irqs_unmask_intx(struct irqs *irqs);
-/* Every event of *fd (-1: none) unmasks. Takes *fd over on success. */
+/* From now on, every event of *fd (-1: none) unmasks. Takes *fd over on success. */
 int irqs_set_resample(struct irqs *irqs, int *fd);
 
 #endif

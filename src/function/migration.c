@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <function/migration.h>
 
+#include <base/error.h>
+#include <base/log.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,9 +18,9 @@
 static const uint8_t magic[MAGIC_SIZE] = {'i', 'v', 's', 'h', 'm', 'i', 'g', 0};
 
 /*
- * next_step[from][to] is where to go first. 0, which is also ERROR: there is no way. Two of them are
- * not told by distance alone: STOP_COPY must not be passed on the way from PRE_COPY to STOP, and
- * from it the device cannot go back to PRE_COPY.
+ * next_step[from][to] is where to go first. 0, which is also ERROR: there is no way. Distance alone
+ * does not decide two of them: the way from PRE_COPY to STOP must not pass STOP_COPY, and there is
+ * no way back from STOP_COPY to PRE_COPY.
  */
 static const uint8_t next_step[N_STATES][N_STATES] = {
 	[MIGRATION_STOP] =
@@ -130,7 +133,7 @@ stream_close(struct migration *migration)
 	migration->prefix = migration->previous = NULL;
 }
 
-/* Where the next byte of the stream is, and how many are there before something else begins. */
+/* Where the next byte of the stream is, and how many follow there before the next piece begins. */
 static uint8_t *
 stream_piece(const struct migration *migration, uint64_t *ret_n)
 {
@@ -158,7 +161,7 @@ copy(void *data)
 	memcpy(bytes->to, bytes->from, bytes->n);
 }
 
-/* One of the two may be the shared memory. */
+/* `to` or `from` may be in the shared memory. */
 static int
 copy_piece(const struct migration *migration, void *to, const void *from, uint64_t n,
 	struct ivshmem_error *reterr)
@@ -271,7 +274,7 @@ load(struct migration *migration, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* One write, up to the end of the piece that comes next. */
+/* Write up to the end of the next piece. */
 static int
 write_piece(struct migration *migration, const uint8_t **data, size_t *size,
 	struct ivshmem_error *reterr)
@@ -280,7 +283,7 @@ write_piece(struct migration *migration, const uint8_t **data, size_t *size,
 	uint8_t *to = stream_piece(migration, &n);
 	int r;
 
-	/* Before the header is known to fit, the length means nothing. */
+	/* The length means nothing before the header was checked. */
 	if (migration->at >= HEADER_SIZE && *size > migration->length - migration->at)
 		return error_set(reterr, -EINVAL,
 			"the stream is longer than the %" PRIu64 " bytes that this device needs",
@@ -350,7 +353,7 @@ resume_end(struct migration *migration, struct ivshmem_error *reterr)
 
 /* ---- states ---------------------------------------------------------------------------------- */
 
-/* One arc. On failure, the state is what it is to be. */
+/* Take one arc. On failure, the state is already the right one. */
 static int
 step(struct migration *migration, enum migration_state to, struct ivshmem_error *reterr)
 {

@@ -3,11 +3,11 @@
 #define FUNCTION_MIGRATION_H
 
 /*
- * Migration of the device, state and memory, as VFIO (version 2) has it: the VMM moves the device
- * from state to state, and in some of them there is a stream of bytes to be read or written.
+ * Migration of the device, state and memory, as VFIO (version 2) defines it. The VMM moves the
+ * device from state to state. In some states it reads or writes a stream of bytes.
  *
- * States and arcs. RUNNING at start; what acts, that is, interrupts the guest, are RUNNING and
- * PRE_COPY.
+ * States and arcs. The device starts in RUNNING. It acts, that is, interrupts the guest, in RUNNING
+ * and PRE_COPY only.
  *
  *	PRE_COPY <---> RUNNING <---> STOP <---> RESUMING	writing, at the destination
  *	    |                          ^
@@ -15,9 +15,9 @@
  *	    |                          v
  *	    +----------------------> STOP_COPY			reading, at the source
  *
- * Any other pair of states is the shortest path of these that does not save on the way, and takes
- * its steps one by one. There is none from STOP_COPY to PRE_COPY. The peer-to-peer states of VFIO
- * do not exist here: this device reaches no other.
+ * Between any other two states, the device takes the shortest path of these arcs that does not save
+ * on the way, step by step. There is no path from STOP_COPY to PRE_COPY. VFIO's peer-to-peer states
+ * do not exist here, because this device reaches no other device.
  *
  * The stream. Numbers are big-endian.
  *
@@ -28,15 +28,15 @@
  *	state		of the device, native form (docs/device.md)
  *	memory
  *
- * All of it comes in STOP_COPY; the state is that of the moment in which STOP_COPY is entered, and
- * the memory is copied out as it is read. PRE_COPY has nothing to give: nobody tells which pages
- * the guest and its peers write to, so what came early would have to come again. It may be read or
- * written in pieces of any size. Peers may go on writing to the memory meanwhile. It is bytes only:
- * nothing here depends on what they are.
+ * The whole stream comes in STOP_COPY. The state is that of the moment in which the device enters
+ * STOP_COPY; the memory is copied as it is read. PRE_COPY has nothing to give: nobody tells us
+ * which pages the guest and its peers write to, so what came early would have to come again. The
+ * VMM may read or write the stream in pieces of any size. Peers may go on writing to the memory
+ * meanwhile. The memory is only bytes: nothing here depends on what they are.
  *
  * Resuming. The header is checked as soon as it is complete, and the state is loaded as soon as it
- * is complete, so that no byte of the memory is overwritten by a stream of another device. The
- * stream ends when the VMM leaves RESUMING.
+ * is complete. So a stream of another device overwrites no byte of the memory. The stream ends when
+ * the VMM leaves RESUMING.
  *
  * What goes wrong:
  *
@@ -50,16 +50,14 @@
  *	refused, or not complete; none	before the stream's was loaded, but the part of the memory
  *	at all is not complete, either	that came has been overwritten
  *
- * Out of ERROR leads only DEVICE_RESET. That a VM resumed from nothing is an error is on purpose:
- * it would go on with a device that was reset without its guest's knowledge. A VMM that changes
- * its mind resets the device.
+ * Only DEVICE_RESET leads out of ERROR. It is an error on purpose to resume without a stream: the
+ * VM would go on with a device that was reset without its guest's knowledge. A VMM that changes its
+ * mind resets the device.
  *
- * Only the master is migrated (docs/device.md). A stream needs memory for two states of the device
- * and no more: 66 KiB with 2048 vectors.
+ * Only the master can be migrated (docs/device.md). A stream needs memory for two states of the
+ * device and no more: 66 KiB with 2048 vectors.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
@@ -67,6 +65,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+struct ivshmem_error;
+struct log;
 
 /* As in linux/vfio.h. */
 enum migration_state {
@@ -82,8 +83,8 @@ enum migration_state {
 struct migration_subject {
 	struct ivshmem_device *device;
 	void *memory;          /* NULL: not there yet */
-	uint64_t memory_size;  /* how much of it is BAR2 */
-	struct member *member; /* whose memory it is; NULL: nobody can shrink it */
+	uint64_t memory_size;  /* the size of BAR2; the memory may be larger */
+	struct member *member; /* whose memory it is; NULL: nobody can shrink the memory */
 	const struct log *log;
 };
 
@@ -95,32 +96,33 @@ struct migration {
 	uint8_t *prefix;      /* its header and the state of the device; NULL: there is no stream */
 	uint8_t *previous;    /* the state before `loaded` */
 	size_t prefix_size;   /* bytes */
-	uint64_t length, at;  /* of all of it, and how much was read or written */
+	uint64_t length, at;  /* of the whole stream, and what was read or written of it */
 	bool loaded, refused; /* RESUMING */
 };
 
 void migration_init(struct migration *migration, const struct migration_subject *subject);
 void migration_done(struct migration *migration);
 
-/* Whether there is migration at all: the device is the master. If not, do nothing with it. */
+/* Whether the device can be migrated: it is the master. If not, use no other function. */
 bool migration_supported(const struct migration *migration);
 
 /* Whether the device acts: delivers interrupts. */
 bool migration_is_running(const struct migration *migration);
 
-/* DEVICE_RESET: RUNNING, whatever was. The device itself is for the caller to reset. */
+/* DEVICE_RESET: go to RUNNING from any state. The caller resets the device itself. */
 void migration_reset(struct migration *migration);
 
 /*
- * The memory, which may arrive late in revision 0; NULL: it has not. To be called whenever it could
- * have; the same again is harmless. The memory of a stream that has begun stays.
+ * Set the memory, which may arrive late in revision 0; NULL: it has not arrived. To be called
+ * whenever it could have; the same memory again is harmless. A stream that has begun keeps its
+ * memory.
  */
 void migration_set_memory(struct migration *migration, void *memory);
 
 /*
- * Go to `state` (a number from the wire), through states on the way. No interrupt may be delivered
- * meanwhile, unless both states are running ones: what was not delivered is saved. Returns 0 or,
- * with the state as said above:
+ * Go to `state` (a number from the wire), through the states on the way. No interrupt may be
+ * delivered meanwhile, unless both states are running ones: those that were not delivered are
+ * saved. Returns 0, or one of these, with the state as said above:
  *	-EINVAL		there is no such state, or no way to it
  *	-ENODATA	the memory has not arrived yet
  *	-ENOMEM
@@ -128,13 +130,13 @@ void migration_set_memory(struct migration *migration, void *memory);
  */
 int migration_set_state(struct migration *migration, uint32_t state, struct ivshmem_error *reterr);
 
-/* Next bytes of the stream, at most `size`: how many, 0 at its end. -EINVAL: the wrong state;
- * -EFAULT: a part of the memory has vanished. */
+/* Read the next bytes of the stream, at most `size`. *ret_n is how many, 0 at the end. -EINVAL: the
+ * wrong state; -EFAULT: a part of the memory has vanished. */
 int migration_read(struct migration *migration, void *buffer, size_t size, size_t *ret_n,
 	struct ivshmem_error *reterr);
 
 /*
- * Next bytes of the stream. Returns 0, or:
+ * Write the next bytes of the stream. Returns 0, or:
  *	-EINVAL		the wrong state, or a stream that does not fit this device
  *	-EFAULT		a part of the memory has vanished
  *	-EPROTONOSUPPORT  the stream, or the state in it, is of a newer version

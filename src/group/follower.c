@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <group/follower.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <ivshmem/abi.h>
@@ -10,7 +11,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The largest errno the kernel uses; beyond it a negative version is just a strange version. */
+/* The largest errno of the kernel. A negative version beyond it is only a strange version. */
 #define ERRNO_MAX 4095
 
 void
@@ -42,7 +43,7 @@ identify(struct follower *follower, int64_t id, bool is_2010, struct follower_ev
 	follower->state = FOLLOWER_MEMORY;
 }
 
-/* In FOLLOWER_VERSION, when there can be no doubt: an id that is no version. */
+/* In FOLLOWER_VERSION, if there is no doubt: an id that is no version. */
 static bool
 is_id_of_2010(const struct follower *follower, const struct wire_message *message)
 {
@@ -50,14 +51,15 @@ is_id_of_2010(const struct follower *follower, const struct wire_message *messag
 	       message->number <= IVSHMEM_MAX_ID;
 }
 
-/* In FOLLOWER_ID: no id has a descriptor, so what was taken for the version was one. */
+/* In FOLLOWER_ID: an id never has a descriptor, so the number that we took for the version was the
+ * id. */
 static bool
 follows_id_of_2010(const struct follower *follower, const struct wire_message *message)
 {
 	return follower->either && message->fd >= 0;
 }
 
-/* In FOLLOWER_VERSION, when there can be no doubt: a version has no descriptor. */
+/* In FOLLOWER_VERSION, if there is no doubt: a version never has a descriptor. */
 static bool
 is_memory_of_2010(const struct follower *follower, const struct wire_message *message)
 {
@@ -123,7 +125,7 @@ step_id(const struct wire_message *message, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* What an observer is told in the place of an id. */
+/* The number that an observer gets in the place of an id. */
 static int
 step_n_vectors(const struct wire_message *message, struct ivshmem_error *reterr)
 {

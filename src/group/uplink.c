@@ -2,22 +2,24 @@
 #include <group/uplink.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <socket/connect.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 
-/* Messages read before others have their turn. The one who dispatches may hold a lock meanwhile that
- * a guest waits for. */
+/* So many messages are read before others have their turn. The thread that dispatches may hold a
+ * lock that a guest waits for. */
 #define RECEIVE_BATCH 64
 
-/* Numbers of vectors that the server may waste with something else than an eventfd. */
+/* The server may waste so many numbers of vectors with descriptors that are no eventfds. */
 #define IMPOSTORS_MAX IVSHMEM_MAX_VECTORS
 
 void
@@ -138,7 +140,7 @@ take_vector(struct uplink *uplink, uint16_t peer, int received, struct ivshmem_e
 				uplink->impostors);
 		pace_printf(&uplink->complaints,
 			"the server sent something else than an eventfd for peer %u", peer);
-		/* It keeps its number, or the vectors after it would get wrong ones. */
+		/* The vector keeps its number, or those after it would get wrong ones. */
 		fd = fd_close(fd);
 	}
 	pthread_mutex_lock(&uplink->lock);
@@ -180,7 +182,8 @@ take_left(struct uplink *uplink, uint16_t peer)
 		uplink_truncate(uplink, remote, 0);
 }
 
-/* Receive one message. 0 and what it means, -EAGAIN, or what makes the connection useless. */
+/* Receive one message. Returns 0 and its event, -EAGAIN, or the error that makes the connection
+ * useless. */
 static int
 receive(struct uplink *uplink, struct follower_event *ret_event, struct ivshmem_error *reterr)
 {
@@ -202,7 +205,8 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct ivshmem_
 	return follower_step(&uplink->follower, &message, ret_event, reterr);
 }
 
-/* Receive one message and act on it. 0, -EAGAIN, or what makes the connection useless. */
+/* Receive one message and act on it. Returns 0, -EAGAIN, or the error that makes the connection
+ * useless. */
 static int
 step(struct uplink *uplink, struct ivshmem_error *reterr)
 {
@@ -262,7 +266,7 @@ uplink_listen(struct uplink *uplink, struct ivshmem_error *reterr)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-/* Until there is something to receive (1), or until `deadline` (0); or -ECANCELED. */
+/* Wait until there is something to receive (1), or until `deadline` (0); or -ECANCELED. */
 static int
 wait_for_message(const struct uplink *uplink, uint64_t deadline, struct ivshmem_error *reterr)
 {
@@ -273,14 +277,14 @@ wait_for_message(const struct uplink *uplink, uint64_t deadline, struct ivshmem_
 
 	if (n > 0 && fds[1].revents)
 		return error_set(reterr, -ECANCELED, "told to end while it waited for the server");
-	/* Interrupted: the caller looks, finds nothing, and asks again while there is time. */
+	/* Interrupted: the caller looks, finds nothing, and waits again if there is time. */
 	return n != 0 ? 1 : 0;
 }
 
 /*
- * Act on a message, or wait for one until `deadline`. Returns HEARD, QUIET if there was none by then,
- * AGAIN if the caller is to look again, or what makes the connection useless. What came is not QUIET,
- * however late this process gets to read it.
+ * Act on a message, or wait for one until `deadline`. Returns HEARD, QUIET if there was none by
+ * then, AGAIN if the caller is to look again, or the error that makes the connection useless. A
+ * message that came in time is not QUIET, however late this process reads it.
  */
 enum { QUIET, HEARD, AGAIN };
 
@@ -312,7 +316,7 @@ uplink_greet(struct uplink *uplink, uint64_t deadline, struct ivshmem_error *ret
 
 		if (r < 0)
 			return r;
-		/* On every turn: a server may send senseless messages without end. */
+		/* On every turn, because a server may send senseless messages without end. */
 		if (uplink->follower.state != FOLLOWER_RUNNING && clock_now() >= deadline)
 			return error_set(reterr, -ETIMEDOUT,
 				"the server accepted us but did not send its %s in time; is it stuck?",

@@ -5,22 +5,22 @@
 /*
  * The inside of src/kvm.
  *
- * Theory of operation. Three things are put together here: the device model, which says what ought
- * to be done; the member, which has the memory and the eventfds; and the VM, which is asked to use
- * them. effects.c does what the model asks for, with the help of routes.c and intx.c. kvm.c has the
- * life of all that and the public functions, each of which takes the lock and calls the model.
+ * Theory of operation. This folder puts three things together: the device model, which decides what
+ * to do; the member, which has the memory and the eventfds; and the VM, which uses them. effects.c
+ * does what the model asks for, with the help of routes.c and intx.c. kvm.c creates and frees all
+ * of this, and has the public functions. Each of them takes the lock and calls the model.
  *
- * Our own eventfds are read by one at a time: KVM while an irqfd is attached, else the member's
- * loop, else, when asked by the model, effects.c. The one before lets go first, and a ring between
- * the two stays in the eventfd: KVM_IRQFD fires at once if it finds one there, and so does the loop.
- * What KVM read it has injected by the time it lets go.
+ * Our own eventfds have one reader at a time: KVM while an irqfd is attached, otherwise the
+ * member's loop, or effects.c when the model asks for it. A reader lets go before the next one
+ * begins. A ring between the two stays in the eventfd: KVM_IRQFD fires at once if it finds one
+ * there, and so does the loop. KVM has injected all that it read by the time it lets go.
  *
- * A descriptor given to KVM stays open as long as KVM has it: the member closes those of a peer after
- * the model has taken its triggers away, and its own at the end.
+ * A descriptor given to KVM stays open as long as KVM has it. The member closes the descriptors of
+ * a peer after the model has removed the peer's triggers, and our own at the end.
  *
- * Lock order: whatever lock of the VMM is held around a call, our lock, the kernel's. Threads that
- * run the guest are in the kernel or in one of our functions, never with a lock of the kernel in
- * one of ours.
+ * Lock order: first any lock that the VMM holds around a call, then our lock, then the kernel's.
+ * Threads that run the guest are in the kernel or in one of our functions. In our functions, they
+ * never hold a lock of the kernel.
  */
 
 #include <kvm/intx.h>
@@ -28,15 +28,16 @@
 #include <kvm/routes.h>
 
 #include <base/log.h>
-#include <loop/loop.h>
 #include <member/member.h>
 
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 
+struct loop;
+
 struct ivshmem_kvm {
-	pthread_mutex_t lock; /* for everything below, but what never changes */
+	pthread_mutex_t lock; /* for everything below that ever changes */
 
 	int vm_fd;
 	uint32_t memory_slot, first_gsi;
@@ -61,8 +62,8 @@ struct ivshmem_kvm {
 extern const struct ivshmem_device_ops effects;
 
 /*
- * The guest is about to write something that may let it be interrupted with many vectors at once:
- * want their routes together, rather than one after the other when the model asks for each.
+ * The guest is about to write something that may open many vectors at once. Commit their routes
+ * together, and not one after the other when the model asks for each irqfd.
  */
 void effects_prepare_routes(struct ivshmem_kvm *kvm);
 

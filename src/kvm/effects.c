@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the model asks for, done with KVM. What KVM refuses goes back to the model, which has another
- * way and says so. */
+/* Does with KVM what the model asks for. If KVM refuses something, the model hears of it, takes
+ * another way and warns. */
 
 #include <kvm/binding.h>
 #include <kvm/ioctls.h>
@@ -14,7 +14,7 @@
 
 /* ---- the memory ------------------------------------------------------------------------------- */
 
-/* A slot of size 0 is none. */
+/* A size of 0 removes the slot. */
 static int
 set_slot(const struct ivshmem_kvm *kvm, uint64_t address, uint64_t size)
 {
@@ -61,7 +61,7 @@ ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
 	member_ring(kvm->member, peer, vector);
 }
 
-/* Returns whether there is one to be set, or a negative errno. */
+/* Returns 1, 0 if there is no eventfd to be used, or a negative errno. */
 static int
 set_ioeventfd(
 	struct ivshmem_kvm *kvm, const struct ivshmem_device_ioeventfd *ioeventfd, uint32_t flags)
@@ -75,7 +75,7 @@ set_ioeventfd(
 	};
 	int r;
 
-	/* The server gave something else for this vector, so nobody can be rung. */
+	/* The server sent something else for this vector, so it cannot be rung. */
 	if (request.fd < 0)
 		return 0;
 	r = kvm_ioctl(kvm->vm_fd, KVM_IOEVENTFD, &request);
@@ -134,7 +134,7 @@ send_message(
 		kvm->messages++;
 		return 0;
 	}
-	/* It names no processor that takes interrupts now. The ring is kept. */
+	/* The message names no processor that takes interrupts now. The model keeps the ring. */
 	if (r == 0 || r == -EPERM)
 		return -EAGAIN;
 	if (!kvm->warned_messages)
@@ -173,10 +173,10 @@ attach_irqfd(
 	int r;
 
 	(void)device;
-	/* The server gave something else, so nobody can ring it. */
+	/* The server sent something else for this vector, so nobody can ring it. */
 	if (own_eventfd(kvm, vector) < 0)
 		return 0;
-	/* The route first: KVM drops what is rung without one. */
+	/* The route comes first: KVM drops rings without one. */
 	routes_want(&kvm->routes, vector, message->address, message->data);
 	r = routes_commit(&kvm->routes);
 	if (r < 0)
@@ -234,7 +234,7 @@ table_dword(struct ivshmem_kvm *kvm, unsigned vector, unsigned offset)
 		kvm->device, IVSHMEM_BAR_MSIX, (uint64_t)vector * ENTRY_SIZE + offset, 4);
 }
 
-/* A vector that has an irqfd has the route of its entry, so nothing changes under an irqfd. */
+/* A vector with an irqfd has the route of its table entry already. So its route does not change. */
 void
 effects_prepare_routes(struct ivshmem_kvm *kvm)
 {
@@ -251,7 +251,7 @@ effects_prepare_routes(struct ivshmem_kvm *kvm)
 			  (table_dword(kvm, i, 0) & ~UINT32_C(3));
 		routes_want(&kvm->routes, i, address, table_dword(kvm, i, 8));
 	}
-	/* If it fails, attach_irqfd() finds out which one it was. */
+	/* If this fails, attach_irqfd() finds the route that KVM refuses. */
 	routes_commit(&kvm->routes);
 }
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <base/error.h>
+#include <base/log.h>
 #include <kvm/intx.h>
 #include <kvm/ioctls.h>
 
@@ -87,7 +89,7 @@ intx_restart(struct intx *intx)
 {
 	if (!intx->wired || intx->by_line || intx->level)
 		return;
-	/* The line falls when the last irqfd of a GSI goes. */
+	/* The line falls when the last irqfd of a GSI is removed. */
 	set_irqfd(intx, false);
 	assign(intx);
 }

@@ -4,19 +4,20 @@
 
 /*
  * The interrupt pin. It is level triggered, and an eventfd has only edges. So the irqfd is a
- * resampling one: ringing it raises the line, the guest's end of interrupt lowers it and rings a
- * second eventfd, and if the device still requests, the first one is rung again.
+ * resampling one: a ring raises the line. The guest's end of interrupt lowers the line and rings a
+ * second eventfd. If the device still requests an interrupt, we ring the first eventfd again.
  *
- * If the kernel has no such irqfds, the line is set by KVM_IRQ_LINE. Then it follows the device
- * exactly, but cannot be shared with another pin that is set so.
+ * If the kernel has no such irqfds, we set the line by KVM_IRQ_LINE. Then the line follows the
+ * device exactly, but no other pin that is set so can share it.
  */
 
-#include <base/error.h>
-#include <base/log.h>
 #include <loop/loop.h>
 
 #include <stdbool.h>
 #include <stdint.h>
+
+struct ivshmem_error;
+struct log;
 
 struct intx {
 	const struct log *log;
@@ -28,20 +29,21 @@ struct intx {
 	struct loop_source resample; /* resample.fd is owned */
 };
 
-/* What there is before intx_init(). */
+/* The value to begin with, before intx_init(). */
 #define INTX_NONE ((struct intx){.trigger = -1, .resample.fd = -1})
 
-/* Nothing is wired if `gsi` is negative. -EMFILE, -ENOMEM. */
+/* With a negative `gsi`, the pin is not wired. -EMFILE, -ENOMEM. */
 int intx_init(struct intx *intx, struct loop *loop, int vm_fd, int32_t gsi, const struct log *log,
 	struct ivshmem_error *reterr);
 
-/* The line falls. Harmless before intx_init(), and if that failed. */
+/* Lower the line and release everything. Harmless before intx_init(), and if that failed. */
 void intx_done(struct intx *intx);
 
-/* What the device requests. */
+/* Set the level that the device requests. */
 void intx_set(struct intx *intx, bool level);
 
-/* The guest will not end an interrupt that it may have had: unless requested, the line falls now. */
+/* After a reset or a load, the guest may never end an interrupt that it had. So lower the line now,
+ * unless the device requests an interrupt. */
 void intx_restart(struct intx *intx);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <kvm/ioctls.h>
 
+#include <base/error.h>
+
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdint.h>
@@ -9,8 +11,8 @@
 int
 kvm_check_vm(int vm_fd, struct ivshmem_error *reterr)
 {
-	/* Of KVM's descriptors, those of virtual CPUs refuse the first, and /dev/kvm itself is the
-	 * only one that grants the second. */
+	/* Among KVM's descriptors, those of virtual CPUs refuse the first call, and only /dev/kvm
+	 * itself grants the second. */
 	if (ioctl(vm_fd, KVM_CHECK_EXTENSION, (long)KVM_CAP_USER_MEMORY) < 0 ||
 		ioctl(vm_fd, KVM_GET_API_VERSION, 0L) >= 0)
 		return error_set(reterr, -EINVAL,

@@ -2,14 +2,14 @@
 #ifndef KVM_IOCTLS_H
 #define KVM_IOCTLS_H
 
-/* The virtual machine, as the kernel sees it: a descriptor. */
+/* Calls to the kernel about the virtual machine, which is a descriptor there. */
 
-#include <base/error.h>
+struct ivshmem_error;
 
-/* -EINVAL if it is anything else. */
+/* -EINVAL if `vm_fd` is not a virtual machine. */
 int kvm_check_vm(int vm_fd, struct ivshmem_error *reterr);
 
-/* ioctl() with a negative errno; what it returns otherwise. */
+/* ioctl(): what it returns, or a negative errno. */
 int kvm_ioctl(int vm_fd, unsigned long request, const void *argument);
 
 #endif

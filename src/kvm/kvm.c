@@ -2,6 +2,7 @@
 
 /* The life of a device in a VM, the lock, and what a VMM calls. */
 
+#include <base/error.h>
 #include <kvm/binding.h>
 #include <kvm/ioctls.h>
 
@@ -14,10 +15,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* First GSI that is no pin of an x86 VM's I/O APIC. */
+/* The first GSI that is not a pin of the I/O APIC of an x86 VM. */
 #define DEFAULT_FIRST_GSI 24
 
-/* Of a PCI function, and where their addresses are in config space. */
+/* The BARs of a PCI function, and where their addresses are in config space. */
 #define N_BARS          6
 #define CONFIG_BARS     0x10
 #define CONFIG_BARS_END (CONFIG_BARS + 4 * N_BARS)
@@ -62,7 +63,7 @@ check_config(const struct ivshmem_kvm_config *config, const struct ivshmem_devic
 	return kvm_check_vm(config->vm_fd, reterr);
 }
 
-/* What the server and the memory decide of the device. */
+/* Fill in what the server and the memory decide about the device. */
 static int
 complete(
 	struct ivshmem_kvm *kvm, struct ivshmem_device_config *device, struct ivshmem_error *reterr)
@@ -256,14 +257,14 @@ ivshmem_kvm_config_write(
 			 length <= CONFIG_BARS_END - offset;
 
 	lock(kvm);
-	/* The command register and the MSI-X capability decide about all vectors. */
+	/* The command register and the MSI-X capability may open all vectors. */
 	if (!only_bars)
 		effects_prepare_routes(kvm);
 	ivshmem_device_config_write(kvm->device, offset, buffer, length);
 	unlock(kvm);
 }
 
-/* The shared memory can vanish under an access; then it is one that fails. */
+/* The shared memory can vanish under an access, which then fails. */
 struct memory_access {
 	struct ivshmem_device *device;
 	uint64_t offset, value;
@@ -344,7 +345,7 @@ access_part(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, uint8_t *byt
 		bytes[i] = (uint8_t)(value >> (8 * i));
 }
 
-/* KVM cuts an access that crosses a page in two, so there may be any number of bytes. */
+/* KVM splits an access that crosses a page, so there may be any number of bytes. */
 static void
 access_bar(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, uint8_t *bytes, unsigned length,
 	bool is_write)

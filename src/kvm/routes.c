@@ -42,7 +42,7 @@ add_defaults(struct kvm_irq_routing *table)
 
 #define N_DEFAULTS 0
 
-/* Which interrupt controller there is, and with how many pins, only the VMM knows. */
+/* Only the VMM knows the interrupt controller and its number of pins. */
 static int
 add_defaults(struct kvm_irq_routing *table)
 {
@@ -52,7 +52,7 @@ add_defaults(struct kvm_irq_routing *table)
 
 #endif
 
-/* ---- the table is ours ------------------------------------------------------------------------ */
+/* ---- we own the table ------------------------------------------------------------------------- */
 
 static int
 replace_table(struct routes *routes)
@@ -80,7 +80,7 @@ replace_table(struct routes *routes)
 	return kvm_ioctl(routes->vm_fd, KVM_SET_GSI_ROUTING, table);
 }
 
-/* ---- what differs ----------------------------------------------------------------------------- */
+/* ---- changes ---------------------------------------------------------------------------------- */
 
 static bool
 same(const struct route *a, const struct route *b)
@@ -123,7 +123,7 @@ routes_commit(struct routes *routes)
 		return 0;
 	r = routes->set ? routes->set(routes->changed, n, routes->data) : replace_table(routes);
 	if (r < 0) {
-		/* One that KVM does not take must not keep it from taking others later. */
+		/* A route that KVM refuses must not keep it from taking others later. */
 		copy(routes, routes->wanted, routes->committed);
 		return r;
 	}

@@ -3,13 +3,13 @@
 /*
  * Theory of operation
  *
- * epoll_wait() fills a batch of at most BATCH events, each pointing at its source. The batch is a
- * member of the loop, so that loop_del() can blank the entries of a source that is removed while
- * the batch is being worked off: after loop_del() returns, nothing in the loop refers to the
+ * epoll_wait() fills a batch of at most BATCH events, each of which points to its source. The batch
+ * is a member of the loop, so that loop_del() can blank the events of a source that is removed
+ * while the loop handles the batch. After loop_del() returns, nothing in the loop refers to the
  * source.
  *
- * All timers share one timerfd, set to the soonest deadline. They sit in a sorted list: an owner
- * here has a handful of timers, not thousands.
+ * All timers share one timerfd, which is set to the soonest deadline. They are in a sorted list,
+ * because an owner here has a handful of timers, not thousands.
  */
 #include <loop/loop.h>
 
@@ -32,7 +32,7 @@ struct loop {
 	struct loop_source timer_source;
 	bool quit;
 
-	/* The batch being dispatched; blanked entries have a NULL pointer. */
+	/* The batch that is being handled. The pointer of a blanked event is NULL. */
 	struct epoll_event events[BATCH];
 	int n_events;
 };
@@ -162,7 +162,7 @@ loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t deadline, l
 	timer->loop = loop;
 	timer->deadline = deadline;
 	timer->fn = fn;
-	/* Timers mostly expire in the order in which they are set: search from the end. */
+	/* Timers mostly expire in the order in which they were set, so search from the end. */
 	while (where->prev != &loop->timers && timer_at(where->prev)->deadline > deadline)
 		where = where->prev;
 	list_insert_before(where, &timer->link);
@@ -196,10 +196,10 @@ loop_timers_due(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	if (read(source->fd, &expirations, sizeof(expirations)) < 0 && errno == EAGAIN)
-		return; /* was set anew since it fired */
+		return; /* it was set again after it fired */
 	loop->armed = 0;
-	/* Detach all that are due first: one that sets itself anew, however early, waits for the
-	 * next round. */
+	/* Detach all that are due first: a timer that sets itself again, however early, waits for
+	 * the next round. */
 	list_init(&due);
 	while (!list_empty(&loop->timers) && timer_at(loop->timers.next)->deadline <= now) {
 		struct list *link = loop->timers.next;
@@ -242,7 +242,7 @@ loop_do_work(struct loop *loop)
 {
 	struct list round;
 
-	/* What is deferred from here on waits for the next round. */
+	/* Work that is deferred from here on waits for the next round. */
 	list_init(&round);
 	list_splice(&round, &loop->work);
 	while (!list_empty(&round)) {

@@ -3,16 +3,17 @@
 #define LOOP_LOOP_H
 
 /*
- * An event loop on epoll: descriptors, timers, signals, and work put off to the end of a round.
+ * An event loop on epoll: descriptors, timers, and work that is deferred to the end of a round.
  *
- * Sources are embedded in their owners; the callback finds the owner with container_of(). A
- * callback may remove any source, its own included, and free its owner at once: what the current
- * round still had to say about that source is forgotten.
+ * Sources are embedded in their owners, and a callback finds the owner with container_of(). A
+ * callback may remove any source, its own included, and free the owner at once: the loop then
+ * forgets what it still had to say about that source in this round.
  *
- * One round (loop_dispatch) is: wait; descriptors, timers among them; then the work that was
- * deferred before or during the round. Work deferred by that work waits for the next round, which
- * does not sleep. The loop's descriptor (loop_fd) can be polled, so that a loop nests in another
- * one; it does not show deferred work, so a nested loop uses a timer that is due at once instead.
+ * One round (loop_dispatch) waits, then handles descriptors and timers, and then the work that was
+ * deferred before or during the round. Work that this work defers waits for the next round, which
+ * does not sleep. The descriptor of the loop (loop_fd) can be polled, so that one loop can be
+ * inside another. It does not show deferred work, so an inner loop uses a timer that is due at once
+ * instead.
  */
 
 #include <base/list.h>
@@ -72,8 +73,8 @@ int loop_dispatch(struct loop *loop, int timeout_ms);
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop);
 
-/* Watch `fd` (borrowed) for EPOLL* `events`. -ENOMEM, -ENOSPC (max_user_watches), -EPERM (a file).
- */
+/* Watch `fd` (borrowed) for `events` (EPOLL...). -ENOMEM, -ENOSPC (max_user_watches), -EPERM (a
+ * file). */
 int loop_add(
 	struct loop *loop, struct loop_source *source, int fd, uint32_t events, loop_source_fn fn);
 /* Change the events watched; cheap if they do not change. */
@@ -81,8 +82,8 @@ void loop_set_events(struct loop_source *source, uint32_t events);
 /* Harmless if not added. Must be called before the descriptor is closed (W5 in tests/platform). */
 void loop_del(struct loop_source *source);
 
-/* (Re)set to call `fn` once at `deadline` (clock_now() nanoseconds); a past deadline fires in the
- * next round. */
+/* Call `fn` once at `deadline`, in nanoseconds of clock_now(). Replaces an earlier deadline; one
+ * that is past is due in the next round. */
 void loop_timer_set(
 	struct loop *loop, struct loop_timer *timer, uint64_t deadline, loop_timer_fn fn);
 void loop_timer_cancel(struct loop_timer *timer);

@@ -7,14 +7,12 @@
  *
  * Theory of operation
  *
- * member.c opens and closes, and calls the others, which do not call it. messages.c is told by the
- * uplink (src/group) what the server says. memory.c maps the memory. vectors.c watches our own
- * eventfds, and keeps the device's idea of everybody's equal to the uplink's table: as long as a device
- * is attached, it has as many vectors of each peer as the table. What it does not want is dropped from
- * the table at once.
+ * membership.c opens and closes, and calls the others, which do not call it. The uplink (src/group)
+ * calls messages.c with what the server says. memory.c maps the memory. vectors.c watches our own
+ * eventfds, and keeps the device's vectors equal to the uplink's table: an attached device has as
+ * many vectors of each peer as the table. A vector that it does not want leaves the table at once.
  *
- * Our own eventfds are watched by the loop while a device is attached to be interrupted, and while
- * nobody else watches them instead.
+ * The loop watches our own eventfds while a device is attached, unless an irqfd watches them.
  */
 
 #include <group/uplink.h>
@@ -22,8 +20,8 @@
 
 #include <ivshmem/abi.h>
 
-/* When so long no message has come, the server has no more vectors for us. Much more than a busy
- * machine makes one of ours pause. */
+/* When no message has come for so long, the server has no more vectors for us. A server of ours
+ * pauses much less, even on a busy machine. */
 #define SETTLE (500 * NSEC_PER_MSEC)
 
 /* One of our own vectors, whose eventfd is in the table of peers. */
@@ -46,14 +44,14 @@ struct member {
 	bool has_server;
 	struct uplink uplink; /* empty without server */
 	int32_t id;
-	bool told_of_more_vectors; /* than the device has */
+	bool told_of_more_vectors; /* from the server than the device has */
 
 	int memory_fd;
 	void *memory;
 	uint64_t size;
-	bool guarded, failed; /* whether it may vanish; whether that was told */
+	bool guarded, failed; /* whether it may vanish; whether that was logged */
 
-	struct own_vector **own; /* n_own pointers: the loop knows their addresses */
+	struct own_vector **own; /* n_own pointers, because the loop keeps their addresses */
 	unsigned n_own;
 };
 
@@ -67,7 +65,7 @@ int memory_open(
 int memory_take(struct member *member, int *fd, struct ivshmem_error *reterr);
 void memory_release(struct member *member);
 
-/* Tell the attached device of the memory, which is new to it, if both are there. */
+/* If both are there, tell the device, which does not know it yet, of the memory. */
 int memory_tell_device(struct member *member, struct ivshmem_error *reterr);
 
 /* ---- messages.c ------------------------------------------------------------------------------ */
@@ -84,14 +82,14 @@ int messages_open(struct member *member, const struct member_config *config, uin
 /* `remote` has a new vector. */
 int vectors_add(struct member *member, struct remote *remote);
 
-/* `remote` leaves the table. */
+/* `remote` is about to leave the table. */
 void vectors_remove_peer(struct member *member, struct remote *remote);
 
 /* A device was attached, or detached. */
 void vectors_attach(struct member *member);
 void vectors_detach(struct member *member);
 
-/* Before the uplink closes our eventfds. */
+/* To be called before the uplink closes our eventfds. */
 void vectors_close(struct member *member);
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The memory, be it the server's or an object with a name. */
+/* The memory: the server's, or an object with a name. */
 
 #include <member/membership.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/parse.h>
 #include <region/guard.h>
@@ -26,7 +27,7 @@ memory_take(struct member *member, int *fd, struct ivshmem_error *reterr)
 	member->failed = false;
 	member->guarded = !region_is_sealed(member->memory_fd) && guard_acquire() == 0;
 	log_debug(member->log, "the shared memory has %s", format_size(member->size, text));
-	/* Of one that the user has named, warn_of_memory() knows more. */
+	/* For memory that the user named, warn_of_memory() can say more. */
 	if (member->has_server && !region_is_sealed(member->memory_fd))
 		log_warning(member->log,
 			"the server's memory is not sealed: every member of the group can shrink it, which stops the VMs that use what is gone; give ivshmem-server no name for it (neither -M nor -m), and it is sealed");
@@ -45,7 +46,7 @@ memory_release(struct member *member)
 	member->memory_fd = fd_close(member->memory_fd);
 }
 
-/* What is dangerous about an object with a name, though it is what was asked for. */
+/* Warn of what is dangerous about an object with a name, though the user asked for it. */
 static void
 warn_of_memory(const struct member *member, const struct region *region, const char *name)
 {

@@ -26,7 +26,7 @@ identified(struct uplink *uplink)
 	member->id = follower->id;
 	log_debug(member->log, "our id is %u%s", follower->id,
 		follower->is_2010 ? "; the server speaks the dialect of 2010" : "");
-	/* The memory is told of when it comes, be it before or after. */
+	/* take_memory() tells it of the memory, which may come before the id or after it. */
 	if (member->device)
 		ivshmem_device_set_id(member->device, follower->id);
 }
@@ -40,7 +40,7 @@ take_memory(struct uplink *uplink, int *fd, struct ivshmem_error *reterr)
 	if (r < 0)
 		return r;
 	r = memory_tell_device(member, reterr);
-	/* Nobody must be given what the device has refused, and has not seen. */
+	/* Nobody may get memory that the device has refused. */
 	if (r < 0)
 		memory_release(member);
 	return r;
@@ -97,7 +97,7 @@ const struct uplink_ops member_uplink_ops = {
 
 /* ---- joining --------------------------------------------------------------------------------- */
 
-/* Wait for our first `vectors` vectors, or until no more seem to come. */
+/* Wait for `vectors` vectors of our own, or until no more seem to come. */
 static int
 settle(struct member *member, uint64_t deadline, unsigned vectors, struct ivshmem_error *reterr)
 {

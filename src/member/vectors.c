@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-/* Eventfds that are looked at together. */
+/* So many eventfds are polled together. */
 #define POLL_BATCH 256U
 
 /* ---- our own --------------------------------------------------------------------------------- */
@@ -29,7 +29,7 @@ rung(struct loop_source *source, uint32_t events)
 	if (r == 0) {
 		ivshmem_device_interrupt(own->member->device, own->vector);
 	} else if (r != -EAGAIN && r != -EINTR) {
-		/* It would be reported for ever. */
+		/* Or the loop would report it for ever. */
 		pace_printf(&own->member->uplink.complaints,
 			"our vector %u cannot be read: %s; it is ignored from now on", own->vector,
 			strerror(-r));
@@ -37,7 +37,7 @@ rung(struct loop_source *source, uint32_t events)
 	}
 }
 
-/* Watch it, or not, as it has to be now. */
+/* Watch it, or stop watching, as the state demands. */
 static void
 own_sync(struct own_vector *own)
 {
@@ -77,7 +77,7 @@ own_add(struct member *member, int fd)
 	return 0;
 }
 
-/* Before their eventfds are closed. */
+/* To be called before their eventfds are closed. */
 static void
 own_truncate(struct member *member, unsigned n)
 {
@@ -135,7 +135,7 @@ vectors_add(struct member *member, struct remote *remote)
 void
 vectors_remove_peer(struct member *member, struct remote *remote)
 {
-	/* Its triggers go before its eventfds are closed. */
+	/* The device removes its triggers before its eventfds are closed. */
 	if (member->device)
 		ivshmem_device_remove_peer(member->device, remote->id);
 	truncate_vectors(member, remote, 0);
@@ -182,7 +182,7 @@ member_eventfd(const struct member *member, uint16_t peer, unsigned vector)
 void
 member_ring(struct member *member, uint16_t peer, unsigned vector)
 {
-	/* Whatever is wrong with it, its owner is to blame, and nobody can be told. */
+	/* If this fails, the eventfd's owner is to blame, and there is nobody to tell. */
 	uplink_ring(&member->uplink, peer, vector);
 }
 
@@ -195,7 +195,7 @@ member_take_ring(struct member *member, unsigned vector)
 	       eventfd_take(member->own[vector]->fd, &count) == 0;
 }
 
-/* Of thousands of vectors mostly none was rung; to look at many costs little more than at one. */
+/* Mostly none of thousands of vectors was rung. To poll many costs little more than to poll one. */
 void
 member_drop_rings(struct member *member)
 {

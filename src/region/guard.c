@@ -11,7 +11,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned users;
 static struct sigaction previous;
 
-/* Where guard_run() began. A handler must not have to allocate it, hence the model. */
+/* Where guard_run() began. The TLS model makes sure that a handler does not have to allocate it. */
 static _Thread_local sigjmp_buf *volatile begun __attribute__((tls_model("initial-exec")));
 
 void
@@ -24,7 +24,7 @@ guard_fault(void)
 static void
 handle(int number, siginfo_t *info, void *context)
 {
-	/* From the kernel, and not from kill(). */
+	/* The kernel sent it, and not kill(). */
 	if (info->si_code > 0)
 		guard_fault();
 	if (previous.sa_flags & SA_SIGINFO) {
@@ -32,7 +32,7 @@ handle(int number, siginfo_t *info, void *context)
 	} else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
 		previous.sa_handler(number);
 	} else if (previous.sa_handler == SIG_DFL || info->si_code > 0) {
-		/* The process ends: when the access is repeated, or when we return. */
+		/* Now the process ends: when it repeats the access, or when we return. */
 		signal(number, SIG_DFL);
 		if (info->si_code <= 0)
 			raise(number);
@@ -62,7 +62,7 @@ guard_release(void)
 
 	pthread_mutex_lock(&lock);
 	__atomic_store_n(&users, users - 1, __ATOMIC_RELAXED);
-	/* One that was installed over ours stays. */
+	/* A handler that was installed over ours stays. */
 	if (users == 0 && sigaction(SIGBUS, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
 		now.sa_sigaction == handle)
 		sigaction(SIGBUS, &previous, NULL);
@@ -80,7 +80,7 @@ guard_run(void (*access)(void *data), void *data)
 		access(data);
 		return 0;
 	}
-	/* While it is blocked, a SIGBUS of the processor ends the process without asking. */
+	/* While SIGBUS is blocked, a SIGBUS of the processor ends the process at once. */
 	sigemptyset(&bus);
 	sigaddset(&bus, SIGBUS);
 	pthread_sigmask(SIG_UNBLOCK, &bus, &before);
@@ -90,7 +90,7 @@ guard_run(void (*access)(void *data), void *data)
 		r = 0;
 	}
 	begun = NULL;
-	/* Also what the handler blocked. */
+	/* Also restores what the handler blocked. */
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return r;
 }

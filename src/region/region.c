@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <region/region.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/parse.h>
 
@@ -20,7 +21,7 @@
 #define MIB (UINT64_C(1) << 20)
 #define GIB (UINT64_C(1) << 30)
 
-/* Of one size, in KiB. */
+/* The kernel's directory for huge pages of one size, in KiB. */
 #define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB"
 
 /* Where shm_open() has its objects. */
@@ -72,7 +73,7 @@ count_free_huge_pages(uint64_t page, char *ret_text, size_t size)
 		fclose(file);
 }
 
-/* Huge pages are taken now: a group that starts without its pages would kill the first VM that maps
+/* Allocate huge pages now: a group that starts without its pages would kill the first VM that maps
  * them. */
 static int
 take_huge_pages(int fd, uint64_t size, uint64_t page, struct ivshmem_error *reterr)
@@ -80,7 +81,7 @@ take_huge_pages(int fd, uint64_t size, uint64_t page, struct ivshmem_error *rete
 	char size_text[SIZE_TEXT_MAX], page_text[SIZE_TEXT_MAX], left[40];
 	int r;
 
-	/* Before: an attempt that fails keeps what it got. */
+	/* Must be looked up first: an attempt that fails keeps the pages that it got. */
 	count_free_huge_pages(page, left, sizeof(left));
 	do
 		r = fallocate(fd, 0, 0, (off_t)size) < 0 ? -errno : 0;
@@ -107,7 +108,7 @@ read_kib(const char *line, const char *name, uint64_t *ret_bytes)
 	return true;
 }
 
-/* How much memory the machine can still give; UINT64_MAX if that is not to be had. */
+/* How much memory the machine can still give; UINT64_MAX if nobody can tell. */
 static uint64_t
 available_memory(void)
 {
@@ -151,8 +152,8 @@ refuse_to_allocate(int code, uint64_t size, const char *what, uint64_t space, ui
 }
 
 /*
- * Also makes it as large as that. What there is not is found out before: a machine that is asked for
- * more memory than it has does not say so, but kills somebody.
+ * Also makes the file that large. First it checks that there is enough memory: a machine that has
+ * less does not say so when it is asked, but kills a process later.
  */
 static int
 allocate(int fd, uint64_t size, const char *what, struct ivshmem_error *reterr)
@@ -217,7 +218,7 @@ open_memfd(struct region *region, const struct region_config *config, struct ivs
 	return 0;
 }
 
-/* How much of the file there is room for: what it has already, and what is free. */
+/* How much of the file there is room for: the blocks that it has, and those that are free. */
 static uint64_t
 room_for(int fd)
 {
@@ -235,8 +236,8 @@ room_for(int fd)
 	return had + available;
 }
 
-/* An object that was there before us: use it as it is, or grown; it is somebody's memory. If it is to be
- * allocated, it grows only with that: it could not be shrunk again. */
+/* An object that was there before us is somebody's memory: use it as it is, or grow it. If it is to
+ * be allocated, allocating is what grows it, because it could not be shrunk again. */
 static int
 adopt_existing(struct region *region, const struct region_config *config, int fd,
 	const struct stat *st, struct ivshmem_error *reterr)
@@ -273,7 +274,7 @@ set_name(struct region *region, const char *name, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* What there is to know of a named object. */
+/* The facts about a named object that callers ask for. */
 static void
 describe(struct region *region, int fd, const struct stat *st)
 {
@@ -298,7 +299,7 @@ open_shm(struct region *region, const struct region_config *config, struct ivshm
 	fd = shm_open(region->name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, config->mode);
 	if (fd >= 0) {
 		region->created = true;
-		/* The mode that was asked for, not what the umask leaves of it. */
+		/* Set the mode as asked for, whatever the umask is. */
 		if (fchmod(fd, config->mode) < 0)
 			r = error_set(reterr, -errno,
 				"cannot set the mode of shared memory object '%s': %s",
@@ -409,8 +410,8 @@ region_open(
 
 /* ---- objects that last ----------------------------------------------------------------------- */
 
-/* Huge pages are taken now, as in open_directory(); and other memory, if it is to be there now, before
- * the object has its name. */
+/* Allocate huge pages now, as in open_directory(), and other memory if the caller wants it
+ * allocated, before the object has its name. */
 static int
 fill_lasting(
 	int fd, const struct region_config *config, const char *what, struct ivshmem_error *reterr)
@@ -439,8 +440,8 @@ directory_of(const char *path, char directory[PATH_MAX])
 }
 
 /*
- * Make it as a file without name, which gets its name when it is complete. -EEXIST and -EOPNOTSUPP,
- * which the caller can do something about, come without a sentence.
+ * Make a file without a name, and give it the name when it is complete. -EEXIST and -EOPNOTSUPP
+ * come without a sentence, because the caller can do something about them.
  */
 static int
 make_unnamed(const char *path, const struct region_config *config, const char *what,
@@ -452,7 +453,7 @@ make_unnamed(const char *path, const struct region_config *config, const char *w
 
 	directory_of(path, directory);
 	fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, config->mode);
-	/* Where this is not known, it is taken for a directory that is to be written. */
+	/* A kernel that does not know O_TMPFILE takes this for opening a directory for writing. */
 	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR))
 		return -EOPNOTSUPP;
 	if (fd < 0)
@@ -466,13 +467,13 @@ make_unnamed(const char *path, const struct region_config *config, const char *w
 		return r;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) < 0)
-		/* Without /proc there is no way to give it a name. */
+		/* Without /proc it cannot get a name. */
 		return errno == EEXIST ? -EEXIST : -EOPNOTSUPP;
 	return fd_take(&fd);
 }
 
-/* Where that cannot be done: whoever opens it at the same time may find it empty. -EEXIST comes
- * without a sentence. */
+/* Where that is not possible: a process that opens the object at the same time may find it empty.
+ * -EEXIST comes without a sentence. */
 static int
 make_named(const char *path, const struct region_config *config, const char *what,
 	struct ivshmem_error *reterr)
@@ -496,7 +497,7 @@ make_named(const char *path, const struct region_config *config, const char *wha
 	return fd_take(&fd);
 }
 
-/* The descriptor, made if need be, or a negative errno. */
+/* Open it, or make it if need be. Returns the descriptor or a negative errno. */
 static int
 open_or_make(const char *path, const struct region_config *config, const char *what,
 	struct ivshmem_error *reterr)
@@ -505,7 +506,7 @@ open_or_make(const char *path, const struct region_config *config, const char *w
 
 	if (config->kind == REGION_SHM)
 		flags |= O_NOFOLLOW;
-	/* If somebody else makes it meanwhile, that is the one. */
+	/* If somebody else makes it meanwhile, use that one. */
 	for (int i = 0; i < 3; i++) {
 		int fd = open(path, flags);
 
@@ -567,7 +568,7 @@ region_open_lasting(
 			"%s has %s, which is less than the %s that are to be shared; it is never "
 			"resized: ask for less, or remove it if nobody uses it",
 			what, format_size(region.size, have), format_size(config->size, wanted));
-	/* One that was there may have holes. */
+	/* An existing file may have holes. */
 	if (config->preallocate) {
 		r = allocate(fd, region.size, what, reterr);
 		if (r < 0)
@@ -602,8 +603,8 @@ region_is_sealed(int fd)
 /* ---- closing and mapping --------------------------------------------------------------------- */
 
 /*
- * Does the name still lead to our object? Somebody may have removed it and made a new one. Not by
- * opening it: its mode may forbid that even to us.
+ * Does the name still lead to our object? Somebody may have removed it and made a new one. This
+ * does not open it, because its mode may forbid that even to us.
  */
 static bool
 name_is_ours(const struct region *region)

@@ -3,20 +3,20 @@
 #define REGION_REGION_H
 
 /*
- * Shared memory as an object that can be handed to others: made, sized, sealed, mapped, removed.
+ * Shared memory as an object that others can get: made, sized, sealed, mapped, removed.
  *
- * The default is an anonymous memfd, sealed against shrinking and growing: whoever truncates a
- * mapped object kills all who touch it with SIGBUS, and with the seals nobody can (W7 in
- * tests/platform). Objects with a name cannot be sealed; they are for those who need the name.
+ * The default is an anonymous memfd that is sealed against shrinking and growing. Whoever truncates
+ * a mapped object kills all who touch it with SIGBUS; with the seals nobody can (W7 in
+ * tests/platform). Objects with a name cannot be sealed. They are for users who need the name.
  */
-
-#include <base/error.h>
 
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+
+struct ivshmem_error;
 
 enum region_kind {
 	REGION_MEMFD,     /* anonymous and sealed */
@@ -31,14 +31,17 @@ struct region_config {
 	uint64_t size;      /* bytes; region_open() rounds up, see region_round_size() */
 	uint64_t huge_page; /* REGION_MEMFD: 0, or 2 MiB or 1 GiB */
 	mode_t mode;        /* of a named object that we create */
-	/* Allocate all of it now, so that nobody who touches it finds that there is nothing left. What
-	 * cannot be had is an error. Huge pages of our own are always taken at once. */
+	/*
+	 * Allocate all of it now, so that nobody who touches it finds that there is nothing left.
+	 * It is an error if there is not enough. Huge pages of our own are always allocated at
+	 * once.
+	 */
 	bool preallocate;
 };
 
 struct region {
 	int fd;
-	uint64_t size; /* what it really is: at least what was asked for */
+	uint64_t size; /* the real size: at least what was asked for */
 	bool sealed;
 	bool created; /* we made the named object, so region_close() removes it */
 	dev_t dev;
@@ -48,52 +51,51 @@ struct region {
 	/* Of a named object: whose it is, and its permissions. */
 	uid_t owner;
 	mode_t mode;
-	/* How much of it the file system can hold: less than `size` is a SIGBUS in waiting.
-	 * UINT64_MAX: nobody knows of a limit. */
+	/* How much of it the file system has room for: if less than `size`, some access will be a
+	 * SIGBUS. UINT64_MAX: there is no known limit. */
 	uint64_t room;
 };
 
 #define REGION_MIN_SIZE UINT64_C(4096)
-/* QEMU and the PCI bus take powers of two only; larger than this has no BAR. */
+/* QEMU and the PCI bus take powers of two only. Memory larger than this fits into no BAR. */
 #define REGION_MAX_SIZE (UINT64_C(1) << 62)
 
 /* The next power of two, at least REGION_MIN_SIZE. -ERANGE above REGION_MAX_SIZE, -EINVAL for 0. */
 int region_round_size(uint64_t size, uint64_t *ret_size);
 
 /*
- * Make the object. An existing REGION_SHM object is kept with its contents: never shrunk, grown if
- * it is too small, and its size is what counts if it is larger. Memory that was created reads as
- * zero.
+ * Make the object. An existing REGION_SHM object keeps its contents: it is never shrunk, it is
+ * grown if it is too small, and if it is larger its own size counts. New memory reads as zero.
  */
 int region_open(struct region *ret_region, const struct region_config *config,
 	struct ivshmem_error *reterr);
 
 /*
- * Open a REGION_SHM object or a REGION_FILE that is not ours, but lasts: `created` stays false, and
- * so region_close() never removes it. An existing one is used as it is, never resized; one that is
- * smaller than config->size is refused. A missing one is made with exactly that size; it appears
- * under its name only when it is complete, so that several may do this at the same time. A size of
- * 0 means whatever size it has, and then it must be there.
+ * Open a REGION_SHM object or a REGION_FILE that is to stay: `created` remains false, so that
+ * region_close() never removes it. An existing one is used as it is and never resized; one that is
+ * smaller than config->size is refused. A missing one is made with exactly that size. It appears
+ * under its name only when it is complete, so that several processes may do this at the same time.
+ * With a size of 0, any size is right, and the object must be there.
  */
 int region_open_lasting(struct region *ret_region, const struct region_config *config,
 	struct ivshmem_error *reterr);
 
-/* The path of the POSIX shared memory object `name`, which is as shm_open() takes it. -EINVAL if it
- * is no such name. `size` must be enough: PATH_MAX is. */
+/* The path of the POSIX shared memory object `name`, a name as for shm_open(); -EINVAL for any
+ * other. A `size` of PATH_MAX is enough. */
 int region_shm_path(const char *name, char *ret_path, size_t size, struct ivshmem_error *reterr);
 
-/* Can nobody shrink it? */
+/* Is it sealed, so that nobody can shrink it? */
 bool region_is_sealed(int fd);
 
 /* Close; remove the name if we created it and it still names our object. */
 void region_close(struct region *region);
 
 /*
- * Map a received descriptor, which is checked first: a regular file of at least one page whose size
- * is a multiple of the page size. Does not take the descriptor.
+ * Map a received descriptor, after checking it: it must be a regular file of at least one page, and
+ * its size a multiple of the page size. The descriptor stays the caller's.
  */
 int region_map(int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr);
-/* The same for reading only: storing is a SIGSEGV. */
+/* The same for reading only: a store is a SIGSEGV. */
 int region_map_read_only(
 	int fd, void **ret_address, uint64_t *ret_size, struct ivshmem_error *reterr);
 void region_unmap(void *address, uint64_t size);

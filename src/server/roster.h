@@ -15,78 +15,32 @@
  *	                    ▲                   ▲         ▲
  *	               peer 5 (new)     peer 1 (slow)   peers 0, 4 (up to date)
  *
- * A join stays on the log as long as its peer is present, because it is part of what a newcomer is
- * told: a newcomer's cursor starts at the head and finds the others in the order in which they came,
- * and itself last. When a peer leaves, its join is taken off. Its "left" is put on for those who
- * were told that it joined, and is taken off when the last of them has read it. Who was told of whom
- * is a bit set in each peer, indexed by the small number (slot) that a peer has for this purpose.
- * So:
+ * A join stays on the log as long as its peer is present, because newcomers need it: the cursor of
+ * a newcomer starts at the head and finds the others in the order in which they came, and itself
+ * last. When a peer leaves, its join is taken off. Its "left" is put on for the peers that were
+ * told that it joined, and is taken off when the last of them has read it. Each peer has a bit for
+ * each other one that it was told of; a peer has a small number, its slot, to find its bit. So:
  *
- *	- nobody hears of a join after its peer left, nor that a peer left of which it never heard;
- *	- the log holds one event per present peer, and per left peer that a slow reader still
- *	  believes present;
+ *	- nobody hears that a peer joined when it has left already, and nobody hears that a peer left
+ *	  without having heard that it joined;
+ *	- the log has one event for each peer that is present, and one for each peer that left while
+ *	  a slow reader still believes it present;
  *	- eventfds are closed when their peer leaves, whoever has not read about them yet.
  *
- * Two more kinds of peers are made of the same parts.
- *
- * An observer reads the log and is the subject of nothing that others are told. Where a newcomer
- * finds itself on the log, it finds a message that says that it knows everybody now.
- *
- * A seat is an id that belongs to whoever comes to a certain socket, one at a time: its holder. When
- * a holder has left and another comes, clients that were told of the first must not be told of the
- * same id again (ids.h). So they are told of the seat, which has the eventfds and never leaves, while
- * the holder is a peer that borrows them, and of which only observers, and itself, are told:
- *
- *	is told of	members		seats			holders		observers
- *	a member	yes		yes			no		no
- *	a holder	yes		all but its own		itself		no
- *	an observer	yes		no			yes		itself
+ * peer.h has the kinds of peers, and who is told of which.
  *
  * This is a data structure: no sockets, no clock. Descriptors pass through as numbers, except that
  * roster_leave() and peer_free() close the peer's eventfds.
  */
 
 #include <base/list.h>
+#include <server/peer.h>
 #include <wire/wire.h>
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-struct peer;
-
-enum peer_kind { PEER_MEMBER, PEER_SEAT, PEER_HOLDER, PEER_OBSERVER };
-
-struct event {
-	struct list link; /* roster::log */
-	struct peer *peer;
-	bool leave;
-};
-
-struct peer {
-	enum peer_kind kind;
-	uint16_t id; /* not of an observer */
-	unsigned n_vectors;
-	int *vectors;      /* eventfds, owned; a holder's are its seat's */
-	struct peer *seat; /* a holder's */
-	uint64_t joined;   /* ids_stamp() of the moment it joined */
-	bool announced;    /* somebody else was told of it, who must not be told of its id again */
-	bool left;         /* not present any more; lives until `owed` is 0 */
-
-	/* as a subject of events */
-	uint32_t slot;
-	struct event join, leave;
-	uint32_t owed; /* peers that were told of it and not yet that it left; counted once it has
-			  left */
-
-	/* as a reader of events */
-	struct list link;    /* roster::readers, in order of joining */
-	unsigned greeting;   /* messages of the greeting that were sent: version, id, memory */
-	struct list *cursor; /* the last event told, or the log's head */
-	unsigned vector;     /* messages sent of the event after it, a join */
-	uint64_t *told;      /* bit per slot: was told of its peer and not yet that it left */
-	uint32_t n_told_words;
-};
+struct ivshmem_error;
+struct record;
 
 struct roster {
 	int memory_fd;       /* borrowed */
@@ -105,39 +59,47 @@ void roster_init(struct roster *roster, int memory_fd, unsigned n_vectors);
 void roster_done(struct roster *roster);
 
 /*
- * A peer with `n_vectors` eventfds, not yet on a roster. -EMFILE, -ENFILE, -ENOMEM.
- * peer_free() is for one that never joined; NULL is allowed.
- */
-int peer_new(struct peer **ret_peer, uint16_t id, unsigned n_vectors);
-int peer_new_seat(struct peer **ret_peer, uint16_t id, unsigned n_vectors);
-int peer_new_holder(struct peer **ret_peer, struct peer *seat);
-int peer_new_observer(struct peer **ret_peer);
-struct peer *peer_free(struct peer *peer);
-
-/*
- * The peer joins: everybody whom that concerns, itself included, has something to be told. A holder
+ * The peer joins: all whom that concerns, itself included, have something to be told. A holder
  * joins after its seat, which joins once and is there for good. -ENOMEM.
  */
 int roster_join(struct roster *roster, struct peer *peer, uint64_t stamp);
 
-/* The peer leaves and must not be used any more: the roster frees it when nobody needs to be told
- * any more. */
+/* For roster_read(): a peer that has left, while some have yet to hear of it. -ENOMEM. */
+int roster_add_left(struct roster *roster, struct peer *peer);
+
+/* The peer leaves, and must not be used any more: the roster frees it when all who have to have
+ * heard of it. */
 void roster_leave(struct roster *roster, struct peer *peer);
 
 /*
- * The peer that has been present longest, NULL if nobody is, and its stamp, then UINT64_MAX. An
- * observer is nobody here: it takes an id again.
+ * The peer that has been present longest, or NULL; and its stamp, or UINT64_MAX. Observers do not
+ * count, because they bear ids that come again.
  */
 const struct peer *roster_oldest_peer(const struct roster *roster);
 uint64_t roster_oldest(const struct roster *roster);
 
 /*
- * What `peer` is to be told next, at most `max` messages, in order; returns how many, 0 if it is up
- * to date. The descriptors are borrowed. The same again until roster_told() says how many of them
- * were sent. -ENOMEM if the bookkeeping for it cannot be had; the peer cannot be served then.
+ * What `peer` is to be told next: at most `max` messages, in order. Returns how many, 0 if it is up
+ * to date. The descriptors are borrowed. The next call returns the same, until roster_told() says
+ * how many of them were sent. -ENOMEM: there is no memory for the bookkeeping, and the peer cannot
+ * be served for now.
  */
 int roster_next(
 	struct roster *roster, struct peer *peer, struct wire_message *messages, unsigned max);
 void roster_told(struct roster *roster, struct peer *peer, unsigned n);
+
+/*
+ * Write all of it down, and read it back (record.h): the peers, the log, and who is where on it.
+ * The eventfds go along as descriptors.
+ *
+ * roster_read() makes a roster that is not initialised yet. `now` is the stamp of the ids that
+ * belong to it. The roster takes the descriptors over if that succeeds; the seats are on its log,
+ * and are the caller's, as they were their maker's. A failure leaves an empty roster: -ENOMEM, and
+ * for a record that is wrong -EINVAL or -EPROTONOSUPPORT. That the descriptors are eventfds, and
+ * that the ids know of the peers, is for the caller to check.
+ */
+int roster_write(const struct roster *roster, struct record *ret_record);
+int roster_read(struct roster *roster, const struct record *record, uint64_t now, int memory_fd,
+	struct ivshmem_error *reterr);
 
 #endif

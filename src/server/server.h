@@ -4,17 +4,20 @@
 
 /*
  * The server: accepts clients on listening sockets, makes each of them a peer with an id, eventfds
- * and the memory, and tells everybody of everybody. docs/protocol.md describes what travels.
+ * and the memory, and tells all of them about each other. docs/protocol.md describes what travels.
  *
- * There are up to three kinds of sockets: for members, who get the next id; a seat for one member at a
- * time, who gets always the same id; and for observers, who get none and of whom nobody is told.
+ * There are three kinds of sockets. A client of the first becomes a member, with the next id. A
+ * client of a seat's socket always gets the id of the seat, one client at a time. A client of the
+ * observers' socket gets no id, and nobody is told of it.
+ *
+ * The parts: admission decides who gets in, clients serves them, roster knows what each of them is
+ * to be told, ids chooses ids.
  */
-
-#include <base/log.h>
-#include <loop/loop.h>
 
 #include <stdint.h>
 
+struct log;
+struct loop;
 struct server;
 
 struct server_seat {
@@ -28,27 +31,28 @@ struct server_config {
 	int listen_fd;         /* for members; borrowed, non-blocking */
 	int observer_listen_fd;
 	unsigned max_observers;          /* more are refused; 0: there is no socket for them */
-	const struct server_seat *seats; /* of different ids; must outlive the server */
+	const struct server_seat *seats; /* of different ids */
 	unsigned n_seats;
 	int memory_fd;      /* borrowed */
 	unsigned n_vectors; /* per client, 0 to IVSHMEM_MAX_VECTORS */
-	unsigned max_peers; /* more are refused, all seats counting as taken; 0: as many as
-				  there are ids */
+	unsigned max_peers; /* more are refused, all seats counting as taken; 0: all ids */
 
-	/* A client that takes nothing from its full socket for so long is disconnected; 0: never.
-	 */
+	/* The server disconnects a client that takes nothing from its full socket for so long; 0:
+	 * never. */
 	uint64_t stall_limit_ns;
 };
 
 /* -ENOMEM, -EMFILE, ..., -EINVAL if two seats have the same id. */
 int server_new(struct server **ret_server, const struct server_config *config);
-/* Disconnects everybody, telling nobody of anybody's leave. Returns NULL. */
+/* Disconnects all clients, and tells none of them that the others leave. Returns NULL. */
 struct server *server_free(struct server *server);
 
 uint32_t server_n_peers(const struct server *server);
 
-/* How many clients of `n_vectors` vectors `limit` descriptors are enough for, `used` ones being
- * open already. */
+/*
+ * How many clients of `n_vectors` vectors are possible within a limit of `limit` descriptors, of
+ * which `used` are open already.
+ */
 unsigned server_capacity(unsigned long limit, unsigned used, unsigned n_vectors);
 
 #endif

@@ -2,6 +2,7 @@
 #include <socket/connect.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <sys/time.h>
 #include <sys/un.h>
 
-/* How late what cancels may be noticed. */
+/* So much time may pass before we notice that we are to cancel. */
 #define CANCEL_LATENCY (50 * NSEC_PER_MSEC)
 
 static int
@@ -55,13 +56,13 @@ is_cancelled(int cancel)
 	return cancel >= 0 && poll(&poll_fd, 1, 0) == 1;
 }
 
-/* What is left until `deadline`, at least a microsecond: zero would mean for ever. */
+/* The time that is left until `deadline`, at least a microsecond, because 0 would mean for ever. */
 static struct timeval
 time_left(uint64_t deadline, int cancel)
 {
 	uint64_t now = clock_now(), left = deadline > now ? deadline - now : 0;
 
-	/* What cancels cannot be waited for at the same time, so it is looked at in between. */
+	/* connect() cannot wait for `cancel`, too, so look at it in between. */
 	if (cancel >= 0 && left > CANCEL_LATENCY)
 		left = CANCEL_LATENCY;
 	return (struct timeval){
@@ -89,7 +90,8 @@ socket_connect(const char *path, uint64_t deadline, int cancel, struct ivshmem_e
 		if (is_cancelled(cancel))
 			return error_set(
 				reterr, -ECANCELED, "told to end while it waited for the server");
-		/* Bounds the wait for a place in the server's queue, which poll() cannot wait for. */
+		/* Limits the wait for a place in the server's queue, which poll() cannot wait
+		 * for. */
 		left = time_left(deadline, cancel);
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &left, sizeof(left));
 		if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0)

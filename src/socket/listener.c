@@ -2,6 +2,7 @@
 #include <socket/listener.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>
@@ -14,8 +15,8 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 
-/* How long to wait for other starting servers before going on without the lock: anybody may hold
- * it. */
+/* How long to wait for other starting servers. Then go on without the lock, because anybody may
+ * hold it. */
 #define LOCK_WAIT (2 * NSEC_PER_SEC)
 
 static int
@@ -35,9 +36,9 @@ lock_directory(const char *path)
 }
 
 /*
- * Does a living process hold the socket? 1 yes, 0 no, or a negative errno. Asked with a socket of another
- * type, which is told that the type is wrong if there is a socket at all: the server that may be there
- * does not notice, and gives no id to us.
+ * Does a living process hold the socket? 1 yes, 0 no, or a negative errno. We ask with a socket of
+ * another type: if there is a socket at all, the kernel says that the type is wrong. A server that
+ * may be there notices nothing, and gives us no id.
  */
 static int
 probe(const struct sockaddr_un *address)
@@ -54,7 +55,7 @@ probe(const struct sockaddr_un *address)
 	return -errno;
 }
 
-/* Make the path free for bind(), if that is right to do. */
+/* Make the path free for bind(), if that is right. */
 static int
 remove_stale(const struct sockaddr_un *address, struct ivshmem_error *reterr)
 {
@@ -85,7 +86,8 @@ remove_stale(const struct sockaddr_un *address, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* What is at the path now. An O_PATH descriptor, because a name may lead elsewhere the next time. */
+/* What is at the path now: an O_PATH descriptor, because a name may lead elsewhere the next
+ * time. */
 static int
 open_bound(const char *path, struct stat *ret_status, int *ret_fd)
 {
@@ -110,8 +112,9 @@ bind_path(int fd, const struct sockaddr_un *address, const struct listener_confi
 	int r;
 
 	/*
-	 * The name is born with the mode of the socket's own inode. To set it by the name afterwards
-	 * would follow a link that the owner of the directory has put there meanwhile.
+	 * bind() creates the name with the mode of the socket's own inode. Setting the mode by the
+	 * name afterwards would follow a link that the owner of the directory may have put there
+	 * meanwhile.
 	 */
 	if (fchmod(fd, config->mode) < 0)
 		return error_set(reterr, -errno, "cannot set the mode of socket '%s': %s",
@@ -132,7 +135,7 @@ bind_path(int fd, const struct sockaddr_un *address, const struct listener_confi
 		return error_set(
 			reterr, r, "cannot examine socket '%s': %s", config->path, strerror(-r));
 	}
-	/* Nobody gets in before this, whatever the mode: it does not listen yet. */
+	/* It does not listen yet, so nobody gets in before this, whatever the mode. */
 	if ((config->owner != (uid_t)-1 || config->group != (gid_t)-1) &&
 		fchownat(bound, "", config->owner, config->group, AT_EMPTY_PATH) < 0) {
 		r = error_set(reterr, -errno, "cannot set the owner or group of socket '%s': %s",
@@ -230,7 +233,7 @@ listener_close(struct listener *listener)
 {
 	struct stat st;
 
-	/* Somebody may have removed our socket and another server may have bound the path. */
+	/* Somebody may have removed our socket, and another server may have bound the path. */
 	if (listener->fd >= 0 && !listener->adopted && lstat(listener->path, &st) == 0 &&
 		st.st_dev == listener->dev && st.st_ino == listener->ino)
 		unlink(listener->path);

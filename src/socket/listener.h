@@ -3,15 +3,16 @@
 #define SOCKET_LISTENER_H
 
 /*
- * The listening UNIX socket: made safely beside a running server, over what a dead one left behind.
+ * A listening UNIX socket. It is made safely: a running server at the same path is not harmed, and
+ * what a dead one left behind is replaced.
  */
-
-#include <base/error.h>
 
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/un.h>
+
+struct ivshmem_error;
 
 struct listener_config {
 	const char *path;
@@ -29,21 +30,21 @@ struct listener {
 };
 
 /*
- * Bind, with everything set but not listening yet: who connects is refused, and the path is ours. A
- * socket that no living process has bound is replaced, whoever left it; one that somebody has bound,
- * listening or not, is -EADDRINUSE, and anything else at the path -EEXIST. Starting servers wait for
- * each other, so that none removes as stale what another has just bound.
+ * Bind, with everything set, but not listening yet: the path is ours, and the kernel refuses
+ * clients. A socket that no living process has bound is replaced, whoever left it. One that
+ * somebody has bound, listening or not, is -EADDRINUSE, and anything else at the path is -EEXIST.
+ * Starting servers wait for each other, so that none removes as stale what another has just bound.
  */
 int listener_bind(struct listener *ret_listener, const struct listener_config *config,
 	struct ivshmem_error *reterr);
 /*
- * Take over a stream socket that somebody else has bound and that listens already; who connects
- * waits. Its path, if it has one, is not ours to remove. -EINVAL for anything else.
+ * Take over a stream socket that somebody else has bound and that listens already: clients wait in
+ * its queue. If it has a path, the path is not ours to remove. -EINVAL for anything else.
  */
 int listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *reterr);
 /* Does `path` lead to the adopted socket? */
 bool listener_is_at(const struct listener *listener, const char *path);
-/* Let clients in: when all that they are to get is there. */
+/* Let clients in, once all that they will get is there. */
 int listener_listen(const struct listener *listener, struct ivshmem_error *reterr);
 
 /* Close, and remove the path if it is still our socket. */

@@ -9,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* No quotes, brackets, commas, blanks or control characters: a name must not look like a sentence of
- * ours, nor do anything to a terminal. */
+/* No quotes, brackets, commas, blanks or control characters: a name must not look like a sentence
+ * of ours, and must do nothing to a terminal. */
 static const char safe[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._+-/:@";
 
 static void
@@ -24,7 +24,7 @@ read_program(pid_t pid, char program[PROCESS_PROGRAM_MAX])
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? 0 : read(fd, program, PROCESS_PROGRAM_MAX - 1);
 	program[n > 0 ? n : 0] = '\0';
-	/* The kernel's line ends here; a newline of the name itself does not. */
+	/* The line from the kernel ends here. A newline in the name itself is no end. */
 	if (n > 0 && program[n - 1] == '\n')
 		program[n - 1] = '\0';
 	for (char *c = program; *c; c++)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Accesses of the guest to BARs and config space. All of them succeed: what is not there reads as
- * all ones and takes no writes.
+ * Accesses of the guest to BARs and config space. All of them succeed. What is not there reads as
+ * all ones and ignores writes.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 
@@ -20,7 +21,7 @@ is_access_size(uint32_t count)
 	return count == 1 || count == 2 || count == 4 || count == 8;
 }
 
-/* BAR2 may be read and written in bulk; registers have accesses of their own size only. */
+/* BAR2 may be read and written in bulk. In the other BARs, an access has 1, 2, 4 or 8 bytes. */
 static bool
 bar_allows(const struct vfio_user_region_access *access)
 {
@@ -29,8 +30,8 @@ bar_allows(const struct vfio_user_region_access *access)
 	return access->region == 2 || is_access_size(access->count);
 }
 
-/* The size of the next access to the device: all of it, or of a bulk transfer the largest aligned
- * one. */
+/* The size of the next access to the device: all bytes, or the largest aligned piece of a bulk
+ * transfer. */
 static uint32_t
 piece(const struct vfio_user_region_access *access, uint32_t done)
 {
@@ -85,7 +86,7 @@ write_region(struct ivshmem_device *device, const struct vfio_user_region_access
 	}
 }
 
-/* The shared memory can vanish under an access; then it is one that fails. */
+/* The shared memory can vanish under an access, which then fails. */
 struct memory_access {
 	struct ivshmem_device *device;
 	const struct vfio_user_region_access *access;
@@ -149,7 +150,7 @@ handle_region_write(struct session *session, struct request *request, struct rep
 	return 0;
 }
 
-/* Nobody is offered it, and whoever sends it all the same is understood. */
+/* We do not offer this command, but understand a VMM that sends it all the same. */
 int
 handle_write_multi(struct session *session, struct request *request, struct reply *reply)
 {

@@ -11,7 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-/* What a read asks for at least. Small enough that moving what is left to the front is cheap. */
+/* The least that a read asks for. It is so small that moving the rest to the front is cheap. */
 #define READ_SIZE 4096
 
 int
@@ -78,7 +78,7 @@ read_some(struct channel *channel, size_t length, int flags)
 	union {
 		char bytes[CMSG_SPACE(sizeof(int) * VFIO_USER_MAX_REPLY_FDS)];
 		struct cmsghdr alignment;
-	} control __attribute__((uninitialized)); /* on every access of the guest */
+	} control __attribute__((uninitialized)); /* this runs on every access */
 	struct iovec iov = {channel->buffer + channel->have, length};
 	struct msghdr message = {
 		.msg_iov = &iov,
@@ -98,7 +98,7 @@ read_some(struct channel *channel, size_t length, int flags)
 	return n;
 }
 
-/* The same, spinning for a while before it sleeps. */
+/* The same, but look for a while before sleeping. */
 static ssize_t
 wait_and_read(struct channel *channel, size_t length)
 {
@@ -119,7 +119,7 @@ wait_and_read(struct channel *channel, size_t length)
 	return n;
 }
 
-/* Forget the message that was handed out, and move what follows it to the front. */
+/* Forget the message that was handed out, and move what follows to the front. */
 static void
 consume(struct channel *channel)
 {
@@ -208,7 +208,7 @@ send_all(int socket, struct msghdr *message)
 	struct iovec *iov = message->msg_iov;
 
 	while (iov->iov_len > 0) {
-		/* Without descriptors the plain call does, and is quicker. */
+		/* Without descriptors, the plain call is enough, and quicker. */
 		ssize_t n = message->msg_control
 				    ? sendmsg(socket, message, MSG_NOSIGNAL)
 				    : send(socket, iov->iov_base, iov->iov_len, MSG_NOSIGNAL);
@@ -217,7 +217,7 @@ send_all(int socket, struct msghdr *message)
 			continue;
 		if (n < 0)
 			return -errno;
-		/* Only what is too large for the socket's buffer comes in several pieces. */
+		/* Only a message that is too large for the socket's buffer goes in pieces. */
 		iov->iov_base = (uint8_t *)iov->iov_base + n;
 		iov->iov_len -= (size_t)n;
 		message->msg_control = NULL;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * The VMM tells of the guest's memory, and of everything else it has mapped, BAR2 included. An
- * ivshmem device has no DMA, so it says yes to everything and keeps nothing: the descriptors are
- * closed with the request.
+ * The VMM announces the guest's memory, and everything else that it has mapped, BAR2 included. An
+ * ivshmem device has no DMA. So it accepts everything and keeps nothing: the descriptors are closed
+ * with the request.
  */
 #include <vfio_user/handlers.h>
 
@@ -20,7 +20,7 @@ int
 handle_dma_unmap(struct session *session, struct request *request, struct reply *reply)
 {
 	(void)session;
-	/* Whatever its argsz says, a dirty bitmap would be empty, and clients expect these bytes. */
+	/* Clients expect these bytes. A dirty bitmap, if argsz asks for one, would be empty. */
 	reply_add(reply, request->body, sizeof(struct vfio_user_dma_unmap));
 	return 0;
 }

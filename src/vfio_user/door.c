@@ -4,8 +4,10 @@
 #include <base/clock.h>
 #include <base/fd.h>
 #include <base/list.h>
+#include <base/pace.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/message.h>
+#include <vfio_user/refusal.h>
 
 #include <errno.h>
 #include <string.h>
@@ -13,10 +15,10 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-/* When no connection can be accepted, for want of descriptors most likely. */
+/* After a connection could not be accepted, most likely for lack of descriptors. */
 #define ACCEPT_PAUSE (500 * NSEC_PER_MSEC)
 
-/* A first message that is larger never fits into the socket as a whole; no VERSION is. */
+/* A larger first message never fits into the socket as a whole. No VERSION is as large. */
 #define FIRST_MESSAGE_MAX (UINT32_C(100) << 10)
 
 /* ---- sending away ------------------------------------------------------------------------------ */
@@ -32,7 +34,7 @@ end(struct visitor *visitor)
 	}
 }
 
-/* Answer the first message, as far as there is one, with this errno. */
+/* Answer the first message, if there is one, with this errno. */
 static void
 refuse(struct visitor *visitor, uint32_t error)
 {
@@ -41,10 +43,8 @@ refuse(struct visitor *visitor, uint32_t error)
 	ssize_t n = recv(fd, &header, sizeof(header), MSG_DONTWAIT);
 
 	if (n == (ssize_t)sizeof(header) && !(header.flags & VFIO_USER_NO_REPLY)) {
-		header.size = sizeof(header);
-		header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
-		header.error = error;
-		/* If it does not take these few bytes, it does not want them. */
+		refusal_reply(&header, error, &header);
+		/* A visitor that does not take these few bytes does not want them. */
 		send(fd, &header, sizeof(header), MSG_DONTWAIT | MSG_NOSIGNAL);
 	}
 	end(visitor);
@@ -113,7 +113,7 @@ listen_to(int fd)
 		return SPEECH_OVER;
 	if (n < (ssize_t)sizeof(header))
 		return SPEECH_NONE;
-	/* The session refuses what is no message. */
+	/* The access thread refuses what cannot be a message. */
 	if (header.size < sizeof(header) || header.size > sizeof(header) + MESSAGE_MAX_BODY)
 		return SPEECH_COMPLETE;
 	if (header.size > FIRST_MESSAGE_MAX)
@@ -122,7 +122,7 @@ listen_to(int fd)
 	return (uint32_t)waiting >= header.size ? SPEECH_COMPLETE : SPEECH_NONE;
 }
 
-/* Whether it has spoken, now or before. One that can do no more is sent away, and has not. */
+/* Returns whether the visitor has spoken, now or before. Sends it away if it never can. */
 static bool
 heed(struct visitor *visitor)
 {
@@ -151,7 +151,7 @@ heed(struct visitor *visitor)
 	return visitor->has_spoken;
 }
 
-/* Edge-triggered: what waits in the socket is not read, and would be reported for ever. */
+/* Edge-triggered, because the door does not read what waits: it would be reported for ever. */
 static void
 stirred(struct loop_source *source, uint32_t events)
 {
@@ -160,7 +160,7 @@ stirred(struct loop_source *source, uint32_t events)
 
 	if (has_spoken)
 		door_look(visitor->door);
-	/* Gone, unless it was let in just now: nobody waits any more. */
+	/* The visitor may have been let in just now. If not, it may have gone. */
 	if (source->fd < 0 || !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
 		return;
 	if (has_spoken)
@@ -169,7 +169,7 @@ stirred(struct loop_source *source, uint32_t events)
 		end(visitor);
 }
 
-/* Whose place a newcomer gets. */
+/* The place for a newcomer. It may have to be taken from another visitor. */
 static struct visitor *
 find_place(struct door *door)
 {
@@ -178,7 +178,7 @@ find_place(struct door *door)
 	for (unsigned i = 0; i < DOOR_VISITORS; i++) {
 		struct visitor *visitor = &door->visitors[i];
 
-		/* What it said may not have been looked at yet. */
+		/* It may have spoken since the last look. */
 		if (visitor->source.fd >= 0)
 			heed(visitor);
 		if (visitor->source.fd < 0)
@@ -205,7 +205,7 @@ door_add(struct door *door, int *socket)
 	visitor->since = ++door->clock;
 	if (loop_add(door->loop, &visitor->source, *socket, EPOLLIN | EPOLLRDHUP | EPOLLET,
 		    stirred) < 0) {
-		/* No memory to watch it: it hears nothing. */
+		/* There is no memory to watch it. It gets no answer. */
 		visitor->source.fd = -1;
 		channel_shut(*socket);
 		*socket = fd_close(*socket);
@@ -237,7 +237,7 @@ connected(struct loop_source *source, uint32_t events)
 	if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
 		return;
 	pace_printf(door->complaints, "a VMM cannot be let in: %s", strerror(errno));
-	/* It goes on waiting, and the loop would report it for ever. */
+	/* The connection goes on waiting, and the loop would report it for ever. */
 	loop_set_events(source, 0);
 	loop_timer_set(door->loop, &door->pause, clock_now() + ACCEPT_PAUSE, end_pause);
 }
@@ -249,8 +249,8 @@ door_listen(struct door *door, int socket)
 }
 
 /*
- * Whoever waits to be accepted is sent away like the others: just closing the socket they wait at
- * would be a reset of their connections. Those who come now find nobody listening.
+ * VMMs that wait to be accepted are sent away like the others, because to close the listening
+ * socket would reset their connections. Those that come now find nobody listening.
  */
 static void
 stop_listening(struct door *door)
@@ -261,7 +261,7 @@ stop_listening(struct door *door)
 	if (!door->listener.loop)
 		return;
 	loop_del(&door->listener);
-	/* It is a supervisor's: who waits there, or comes now, is for the next device. */
+	/* It is a supervisor's: VMMs that wait there, or come now, are for the next device. */
 	if (door->listener_lasts)
 		return;
 	shutdown(door->listener.fd, SHUT_RDWR);

@@ -3,10 +3,10 @@
 #define VFIO_USER_DOOR_H
 
 /*
- * Where VMMs wait until they are let in to the one place that there is, or sent away.
+ * Where VMMs wait for the one place that there is, until they are let in or sent away.
  *
- * Theory of operation. A visitor is silent until its first message is complete. Nothing is read
- * before: the door only looks at what waits in the socket.
+ * Theory of operation. A visitor is silent until its first message is complete. The door reads
+ * nothing: it only looks at what waits in the socket.
  *
  *	accept ---> silent --- first message complete ---> waiting --- place free ---> let in
  *		      |                                       |
@@ -14,22 +14,25 @@
  *		      v                                       v
  *		   sent away                             told EBUSY
  *
- * So who connects and says nothing, or half a message, never has the place. Who speaks while
- * another one has it waits for a moment, because that one may be a process that is being killed: a
- * VMM with much memory takes a second or more to die, and the kernel closes its sockets last.
+ * So a visitor that connects and sends nothing, or half a message, never gets the place. A visitor
+ * that speaks while another VMM has the place waits for a moment, because that VMM may be a process
+ * that is being killed: a VMM with much memory takes a second or more to die, and the kernel closes
+ * its sockets last.
  *
- * A VMM is always answered before it is sent away, because QEMU dies of a connection that is reset.
+ * A VMM always gets an answer before it is sent away, because a reset of the connection kills QEMU.
  */
 
-#include <base/pace.h>
+#include <base/clock.h>
 #include <loop/loop.h>
 #include <socket/process.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Visitors at the same time. Another one takes the place of the silent one that is there longest,
- * or, if all wait, of the one that waits longest. */
+struct pace;
+
+/* Visitors at the same time. One more takes the place of the silent one that has been there
+ * longest. If all wait, it takes the place of the one that has waited longest. */
 #define DOOR_VISITORS 8
 
 #define DOOR_PATIENCE (10 * NSEC_PER_SEC)
@@ -41,7 +44,7 @@
 enum door_state {
 	DOOR_OPEN,   /* free */
 	DOOR_CLOSED, /* taken */
-	DOOR_SOON,   /* taken, but about to be free: nobody is refused now */
+	DOOR_SOON,   /* taken, but about to be free: refuse nobody now */
 };
 
 struct visitor {
@@ -57,9 +60,9 @@ struct door {
 	struct loop *loop;
 	struct pace *complaints;
 	uint64_t grace_ns;
-	bool listener_lasts; /* others have the listening socket, too, and go on using it */
+	bool listener_lasts; /* others go on using the listening socket after us */
 	enum door_state (*state)(void *data);
-	/* Take *socket over and serve it; `who` is at its other end, borrowed. */
+	/* Take *socket over and serve it. `who` (borrowed) is at its other end. */
 	void (*enter)(int *socket, const struct process *who, void *data);
 	void *data;
 
@@ -72,16 +75,16 @@ struct door {
 /* The members up to `data` are set. */
 void door_init(struct door *door);
 
-/* Everybody is sent away, and nobody listens any more. */
+/* Send everybody away, and stop listening. */
 void door_done(struct door *door);
 
-/* Those who connect to `socket`, which listens, are visitors. 0 or a negative errno. */
+/* Accept visitors at `socket`, which listens. 0 or a negative errno. */
 int door_listen(struct door *door, int socket);
 
-/* A visitor on this socket, which is taken over. */
+/* Add a visitor on this socket, which is taken over. */
 void door_add(struct door *door, int *socket);
 
-/* The state has changed: let in whoever waits longest. */
+/* The state has changed: let in the visitor that has waited longest, if the place is free. */
 void door_look(struct door *door);
 
 #endif

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * DEVICE_FEATURE, which is only about migration, and the two messages that carry its stream.
+ * DEVICE_FEATURE, which is only about migration, and the two messages that carry the stream.
  *
- * Whether a request has the right form is looked at before whether there is such a feature, as the
- * kernel does for its devices, and as there, a feature that does not exist is -ENOTTY. A device that
- * is not the master has none.
+ * As in the kernel, the form of a request is checked first, and then whether there is such a
+ * feature. A feature that does not exist is -ENOTTY. A device that is not the master has no
+ * features.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 
@@ -126,7 +127,7 @@ handle_feature(struct session *session, struct request *request, struct reply *r
 
 /* ---- the stream ------------------------------------------------------------------------------ */
 
-/* `size` bytes of it in one message. */
+/* Whether one message can carry so many bytes of the stream. */
 static int
 check_size(struct session *session, const struct vfio_user_mig_data *head)
 {
@@ -143,7 +144,7 @@ check_size(struct session *session, const struct vfio_user_mig_data *head)
 	return 0;
 }
 
-/* The reply ends with the last byte that there is; less than asked for means the end. */
+/* A reply with fewer bytes than the request asks for means the end of the stream. */
 int
 handle_mig_data_read(struct session *session, struct request *request, struct reply *reply)
 {

@@ -3,17 +3,31 @@
 #define VFIO_USER_HANDLERS_H
 
 /*
- * A handler either fills in the reply, or returns a negative errno with a sentence in session->error,
- * which become an error reply and a line in the log. -EPROTO ends the session: nothing sensible can
- * follow. The body of the request is at least as long as the structure that it begins with.
+ * Requests in, replies out: one by one, strictly in order, with the lock held.
  *
- * A request that has the right form never gets an error if a VMM would not survive that: accesses
- * to what is not there read as all ones, as on a bus (the client of Cloud Hypervisor waits for the
- * payload of such a reply for ever).
+ * A handler either fills in the reply, or returns a negative errno with a sentence in
+ * session->error. These become an error reply and a line in the log. -EPROTO ends the session,
+ * because nothing sensible can follow. The body of the request is at least as long as the structure
+ * that it begins with.
+ *
+ * A request of the right form gets no error that a VMM would not survive. Reads of what is not
+ * there give all ones, as on a bus. (The client of Cloud Hypervisor waits for ever for the data of
+ * an error reply.)
  */
 
 #include <vfio_user/message.h>
 #include <vfio_user/session.h>
+
+#include <stdbool.h>
+
+/*
+ * Handle a request and make the reply: its header and, if that says no error, its body. Returns
+ * true if the connection is to be closed after the reply.
+ */
+bool handle_request(struct session *session, struct request *request,
+	struct vfio_user_header *ret_header, struct reply *reply);
+
+/* ---- the handlers ------------------------------------------------------------------------------ */
 
 typedef int request_handler(struct session *session, struct request *request, struct reply *reply);
 

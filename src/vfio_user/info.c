@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What the function has: regions and interrupts. */
+/* What the function has: its regions and interrupts. */
+#include <base/error.h>
+#include <base/pace.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 
@@ -10,7 +12,7 @@
 
 #define CONFIG_SIZE 256
 
-/* `argsz`, which begins every one of these bodies, is what the client takes: at least all of it. */
+/* Each of these bodies begins with argsz: what the client takes. It must take the whole answer. */
 static int
 check_argsz(struct session *session, uint32_t argsz, size_t size)
 {
@@ -63,7 +65,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 	if (info.size > 0)
 		info.flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITABLE;
 
-	/* Memory that has not arrived yet (revision 0) can only be reached by messages. */
+	/* A VMM reaches memory that has not arrived yet (revision 0) by messages only. */
 	memory_fd = member_memory_fd(function->member);
 	if (index == 2 && memory_fd >= 0 && session->max_fds > 0) {
 		int fd = fcntl(memory_fd, F_DUPFD_CLOEXEC, 0);
@@ -99,7 +101,7 @@ handle_irq_info(struct session *session, struct request *request, struct reply *
 		.index = index,
 		.count = session->function->irqs.index[index].count,
 	};
-	/* Not NORESIZE: with it, QEMU turns all of MSI-X off and on for every vector newly used. */
+	/* Not NORESIZE: with it, QEMU turns MSI-X off and on whenever it uses another vector. */
 	if (info.count > 0)
 		info.flags = VFIO_USER_IRQ_EVENTFD;
 	if (index == VFIO_PCI_INTX_IRQ_INDEX && info.count > 0)

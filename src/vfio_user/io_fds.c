@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * GET_REGION_IO_FDS: an eventfd for every (peer, vector), with the value that, written to the
- * doorbell register, rings it; and, for the region of the doorbell words, with the place of the
- * word. A VMM that hands these to KVM as ioeventfds takes our process out of the way of every ring.
+ * GET_REGION_IO_FDS: an eventfd for each vector of each peer. For the region of the registers, it
+ * comes with the value for the doorbell register that rings it. For the region of the doorbell
+ * words, it comes with the place of its word. If a VMM gives these to KVM as ioeventfds, rings no
+ * longer pass through our process.
  *
  * There may be thousands, and a message takes few descriptors. So, as an extension, `count` in the
- * request is the number of the first entry wanted; the specification has 0 there, which asks for
- * the first ones. argsz in the reply is what all entries from that one on would need: a client goes
- * on asking while it got fewer.
+ * request is the number of the first entry wanted. The specification has 0 there, which asks for
+ * the first ones. argsz in the reply is the size of all entries from that one on: a client that got
+ * fewer asks again.
  */
+#include <base/error.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
 
@@ -23,9 +25,9 @@
 struct listing {
 	const struct function *function;
 	uint32_t region;
-	unsigned vectors; /* of each peer, at most; 0: the region has no such entries */
+	unsigned vectors; /* of each peer, at most; 0: the region has no entries */
 	uint64_t skip;    /* entries before the first one wanted */
-	uint64_t total;   /* from it on */
+	uint64_t total;   /* entries from the first one wanted on */
 	uint32_t max;     /* as many as fit */
 };
 
@@ -61,7 +63,7 @@ entry_for(const struct listing *listing, uint16_t peer, uint16_t vector)
 	return entry;
 }
 
-/* Entries of one peer: counts them all, and adds to the reply those that fit. */
+/* Count all entries of one peer, and add to the reply those that fit. */
 static int
 list_peer(struct listing *listing, uint16_t peer, struct reply *reply)
 {
@@ -75,7 +77,7 @@ list_peer(struct listing *listing, uint16_t peer, struct reply *reply)
 		struct vfio_user_io_fd entry = entry_for(listing, peer, (uint16_t)vector);
 		int eventfd = member_eventfd(function->member, peer, vector), fd;
 
-		/* One that the server did not really give. */
+		/* The server gave something else for this vector. */
 		if (eventfd < 0)
 			continue;
 		if (listing->skip > 0) {
@@ -85,7 +87,7 @@ list_peer(struct listing *listing, uint16_t peer, struct reply *reply)
 		listing->total++;
 		if (reply->n_fds >= listing->max)
 			continue;
-		/* A copy of its own: the peer may be gone before the reply is sent. */
+		/* A copy, because the peer may be gone before the reply is sent. */
 		fd = fcntl(eventfd, F_DUPFD_CLOEXEC, 0);
 		if (fd < 0)
 			return -errno;

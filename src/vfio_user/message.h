@@ -2,21 +2,21 @@
 #ifndef VFIO_USER_MESSAGE_H
 #define VFIO_USER_MESSAGE_H
 
-/* A request and its reply, as those who handle them have them in memory. */
+/* A request and its reply in memory, for the code that handles them. */
 
 #include <vfio_user/protocol.h>
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* The largest body in either direction: data, and the structure before it. */
+/* The largest body in either direction: data, and the structure before the data. */
 #define MESSAGE_MAX_BODY ((size_t)VFIO_USER_MAX_TRANSFER + 64)
 
 struct request {
 	struct vfio_user_header header;
 	const uint8_t *body; /* of any alignment */
 	size_t length;       /* of the body */
-	int *fds;            /* a handler that keeps one sets it to -1; the others are closed */
+	int *fds; /* a handler that keeps one sets it to -1; the channel closes the others */
 	unsigned n_fds;
 };
 
@@ -24,17 +24,17 @@ struct reply {
 	uint8_t *message;                 /* room for the header, then the body */
 	uint8_t *body;                    /* MESSAGE_MAX_BODY bytes */
 	size_t length;                    /* of the body */
-	int fds[VFIO_USER_MAX_REPLY_FDS]; /* owned: closed after sending */
+	int fds[VFIO_USER_MAX_REPLY_FDS]; /* owned; channel_send() closes them */
 	unsigned n_fds;
 };
 
-/* Make room for a reply, for as many sessions as there are. -ENOMEM. */
+/* Make room for replies, one after the other. -ENOMEM. */
 int reply_init(struct reply *reply);
 void reply_done(struct reply *reply);
 
 /* Append to the reply. */
 void reply_add(struct reply *reply, const void *data, size_t length);
-/* Nothing of it is wanted: close its descriptors. */
+/* Empty the reply, and close its descriptors. */
 void reply_drop(struct reply *reply);
 
 #endif

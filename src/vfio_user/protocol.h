@@ -5,7 +5,7 @@
 /*
  * The vfio-user protocol: messages as they are on the socket, in the byte order of the host.
  * Sources: the specification (QEMU's docs/interop/vfio-user), and the kernel's linux/vfio.h, whose
- * structures and numbers it takes over.
+ * structures and numbers the specification takes over.
  */
 
 #include <linux/vfio.h>
@@ -39,13 +39,13 @@ enum {
 #define VFIO_USER_NO_REPLY     0x10U
 #define VFIO_USER_ERROR        0x20U
 
-/* A client that names no limits takes one descriptor in a message. We take 16, more than which QEMU
- * does not bear to hear of, and send as many as the client and the kernel (SCM_MAX_FD) take. */
+/* A client that names no limit takes one descriptor in a message. We take 16, because QEMU fails if
+ * we announce more, and send as many as the client and the kernel (SCM_MAX_FD) take. */
 #define VFIO_USER_DEFAULT_FDS   1
 #define VFIO_USER_MAX_FDS       16
 #define VFIO_USER_MAX_REPLY_FDS 253
 
-/* Most bytes of data in a message, in either direction; also what the specification supposes. */
+/* Most bytes of data in a message, in either direction. It is the default of the specification. */
 #define VFIO_USER_MAX_TRANSFER (UINT32_C(1) << 20)
 
 struct vfio_user_header {
@@ -152,7 +152,7 @@ struct vfio_user_io_fd {
 
 struct vfio_user_feature {
 	uint32_t argsz;
-	uint32_t flags; /* the feature's number in the lower half, and what to do with it */
+	uint32_t flags; /* the feature's number in the lower half, and the operation */
 			/* then the feature's data */
 };
 
@@ -171,7 +171,7 @@ enum {
 
 struct vfio_user_device_state {
 	uint32_t device_state; /* enum migration_state */
-	uint32_t data_fd;      /* of no meaning on a socket */
+	uint32_t data_fd;      /* means nothing on a socket */
 };
 
 struct vfio_user_mig_data {

@@ -3,20 +3,17 @@
 #define VFIO_USER_SESSION_H
 
 /*
- * One VMM's use of the function: requests in, replies out, without the socket they come from.
- *
- * A session begins when a VMM connects and ends when it is gone; the function and the membership it
- * works on outlive it. Requests are handled one by one and strictly in order, with the lock held.
+ * One VMM's use of the function, without the socket that its requests come from. A session begins when
+ * a VMM connects, and ends when the VMM is gone. The function and its member outlive it.
  */
 
-#include <base/error.h>
-#include <base/pace.h>
-#include <vfio_user/message.h>
+#include <ivshmem/common.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct function;
+struct pace;
 
 struct session {
 	struct function *function;
@@ -30,12 +27,5 @@ struct session {
 };
 
 void session_init(struct session *session, struct function *function, struct pace *complaints);
-
-/*
- * Handle a request and make the reply: its header and, if that says no error, its body. Returns
- * true if the connection is to be closed after the reply.
- */
-bool session_handle(struct session *session, struct request *request,
-	struct vfio_user_header *ret_header, struct reply *reply);
 
 #endif

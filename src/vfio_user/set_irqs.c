@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * SET_IRQS: which eventfds are to be written for which interrupts, and their masks. The kernel's
- * VFIO_DEVICE_SET_IRQS is the model; everything is checked before anything is done.
+ * SET_IRQS: the eventfds for the interrupts, and their masks. The model is the kernel's
+ * VFIO_DEVICE_SET_IRQS. The whole request is checked before anything is done.
  */
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <function/function.h>
 #include <vfio_user/handlers.h>
@@ -114,7 +115,7 @@ handle_set_irqs(struct session *session, struct request *request, struct reply *
 		if (set.flags & VFIO_USER_IRQ_SET_DATA_BOOL && !request->body[sizeof(set) + i])
 			continue;
 		if (set.flags & VFIO_USER_IRQ_SET_ACTION_TRIGGER)
-			irqs_fire(irqs, set.index, set.start + i); /* to be tried out */
+			irqs_fire(irqs, set.index, set.start + i); /* the VMM tries it out */
 		else if (set.flags & VFIO_USER_IRQ_SET_ACTION_MASK)
 			irqs_mask_intx(irqs);
 		else

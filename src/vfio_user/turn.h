@@ -3,17 +3,17 @@
 #define VFIO_USER_TURN_H
 
 /*
- * A lock that is given to whoever asked first. A mutex is not: a thread that gives it back and
- * takes it again at once, as one does that handles request after request, mostly gets it before
- * another one that sleeps for it has woken up, for as long as there are requests.
+ * A lock that goes to the thread that asked first, unlike a mutex. A thread that handles request
+ * after request gives the lock back and takes it again at once. With a mutex, it would mostly get
+ * it before a sleeping thread has woken up, as long as there are requests.
  */
 
 #include <pthread.h>
 
 struct turn {
-	pthread_mutex_t mutex; /* of the two numbers; never held for long */
+	pthread_mutex_t mutex; /* for the two numbers; never held for long */
 	pthread_cond_t moved;
-	unsigned next;   /* the number that is drawn next */
+	unsigned next;   /* the number that the next thread gets */
 	unsigned called; /* the number whose turn it is */
 };
 

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* VERSION: the first message, and what both sides can take. */
+/* VERSION: the first message. It says what each side can take. */
 #include <vfio_user/handlers.h>
+
+#include <base/error.h>
 
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
-/* More text than this is no honest list of capabilities. */
+/* No honest list of capabilities is longer. */
 #define MAX_JSON 65536
 
 /*
- * QEMU fails if it is longer than its own request, has more descriptors than 16, or a minor
- * version above its own; Cloud Hypervisor needs the JSON text, and `capabilities` in it.
+ * QEMU fails if the reply is longer than its own request, announces more than 16 descriptors, or
+ * has a minor version above its own. Cloud Hypervisor needs the JSON text, and `capabilities` in
+ * it.
  */
 static const char capabilities[] =
 	"{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576}}";
@@ -20,7 +23,7 @@ static const char capabilities[] =
 _Static_assert(VFIO_USER_MAX_FDS == 16 && VFIO_USER_MAX_TRANSFER == 1048576,
 	"the text above must say what is so");
 
-/* Bring a number of the client's into our bounds. */
+/* Take a number of the client, within our bounds. */
 static int
 take_limit(struct session *session, const json_t *client, const char *name, uint32_t max,
 	uint32_t *value)
@@ -38,7 +41,7 @@ take_limit(struct session *session, const json_t *client, const char *name, uint
 	return 0;
 }
 
-/* What the page size of the client's dirty bitmaps is does not matter: there are none. */
+/* The page size of the client's dirty bitmaps does not matter, because there are none. */
 static int
 check_migration(struct session *session, const json_t *client)
 {
@@ -81,7 +84,7 @@ take_json(struct session *session, const char *text, size_t length)
 	json_t *root;
 	int r;
 
-	/* Text and NUL, nothing behind it. A client may send none at all. */
+	/* Text and NUL, and nothing after them. A client may send no text at all. */
 	if (length == 0)
 		return 0;
 	if (length > MAX_JSON || memchr(text, '\0', length) != text + length - 1)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/vfio_user.h>
 
+#include <base/error.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <base/list.h>
 #include <base/pace.h>
 #include <function/function.h>
+#include <member/successor.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
-#include <vfio_user/rejoin.h>
+#include <vfio_user/handlers.h>
+#include <vfio_user/refusal.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>
 
@@ -23,7 +26,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
-/* The access thread has no deep calls but those of the JSON library, which limits itself. */
+/* Only the JSON library makes deep calls in the access thread, and it limits itself. */
 #define STACK_SIZE ((size_t)1 << 20)
 
 struct vfio_user {
@@ -32,7 +35,7 @@ struct vfio_user {
 	struct loop *loop;
 	const struct log *log;
 	struct function *function;
-	struct ivshmem_device_config device; /* what it is made of */
+	struct ivshmem_device_config device; /* what the function's device is made from */
 	void (*rejoined)(struct member *member, void *data);
 	void *data;
 	uint64_t spin_ns;
@@ -42,11 +45,11 @@ struct vfio_user {
 	struct pace visits;     /* who came and went */
 	struct pace complaints; /* of what VMMs do */
 	struct door door;
-	struct rejoin rejoin;
+	struct successor successor;
 
 	/* the VMM that is connected */
 	struct process vmm;
-	int socket; /* -1: none. Closed by the loop thread, when the access thread is done */
+	int socket; /* -1: none. The loop thread closes it when the access thread has ended */
 	pthread_t thread;
 	struct session session;
 	struct channel channel;
@@ -68,44 +71,29 @@ unlock(struct vfio_user *vfio_user)
 	turn_give_back(&vfio_user->turn);
 }
 
-/* Why it ends, if that is not just the VMM's going. */
 static void
-end_of_stream(struct vfio_user *vfio_user, int code, const struct request *request)
+log_end(struct vfio_user *vfio_user, int code, const struct request *request)
 {
-	struct pace *complaints = &vfio_user->complaints;
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&vfio_user->vmm, who);
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
 		pace_printf(&vfio_user->visits, "the VMM disconnected (%s)", who);
-	else if (code == -EMSGSIZE)
-		pace_printf(complaints,
-			"the VMM is disconnected: it sent a message of %u bytes, which must be between %zu and %zu",
-			request->header.size, sizeof(request->header),
-			sizeof(request->header) + MESSAGE_MAX_BODY);
-	else if (code == -EPROTO)
-		pace_printf(complaints,
-			"the VMM is disconnected: it sent more descriptors than a message may have");
-	else if (code == -EMFILE)
-		pace_printf(complaints,
-			"the VMM is disconnected: no file descriptors are left for what it sent (raise the limit, ulimit -n)");
 	else
-		pace_printf(complaints, "the VMM is disconnected: %s", strerror(-code));
+		refusal_log_end(&vfio_user->complaints, code, &request->header);
 	unlock(vfio_user);
 }
 
-/* What cannot be read is refused like what can. */
+/* A message of impossible size cannot be read, but its sender gets a reply all the same. */
 static void
 refuse_size(struct vfio_user *vfio_user, const struct request *request)
 {
-	struct vfio_user_header header = request->header;
+	struct vfio_user_header header;
 
-	if (header.flags & VFIO_USER_NO_REPLY)
+	if (request->header.flags & VFIO_USER_NO_REPLY)
 		return;
-	header.size = sizeof(header);
-	header.flags = VFIO_USER_TYPE_REPLY | VFIO_USER_ERROR;
-	header.error = EINVAL;
+	refusal_reply(&request->header, EINVAL, &header);
 	channel_send(&vfio_user->channel, &header, &vfio_user->reply);
 }
 
@@ -121,7 +109,7 @@ serve(struct vfio_user *vfio_user)
 		r = channel_receive(&vfio_user->channel, &request);
 		vfio_user->reply.length = 0;
 		if (r <= 0) {
-			end_of_stream(vfio_user, r, &request);
+			log_end(vfio_user, r, &request);
 			if (r == -EMSGSIZE)
 				refuse_size(vfio_user, &request);
 			return;
@@ -131,7 +119,7 @@ serve(struct vfio_user *vfio_user)
 			unlock(vfio_user);
 			return;
 		}
-		end = session_handle(&vfio_user->session, &request, &header, &vfio_user->reply);
+		end = handle_request(&vfio_user->session, &request, &header, &vfio_user->reply);
 		unlock(vfio_user);
 		if (request.header.flags & VFIO_USER_NO_REPLY) {
 			reply_drop(&vfio_user->reply);
@@ -139,7 +127,7 @@ serve(struct vfio_user *vfio_user)
 		}
 		r = channel_send(&vfio_user->channel, &header, &vfio_user->reply);
 		if (r < 0) {
-			end_of_stream(vfio_user, r, &request);
+			log_end(vfio_user, r, &request);
 			return;
 		}
 	}
@@ -152,7 +140,7 @@ access_thread(void *data)
 
 	serve(vfio_user);
 	channel_shut(vfio_user->socket);
-	/* The last thing it does, and without the lock: the loop thread now waits for its end. */
+	/* It does this last, and without the lock: the loop thread now waits for its end. */
 	eventfd_ring(vfio_user->done.fd);
 	return NULL;
 }
@@ -167,10 +155,10 @@ release(struct vfio_user *vfio_user)
 	function_restart(vfio_user->function);
 	channel_shut(vfio_user->socket);
 	vfio_user->socket = fd_close(vfio_user->socket);
-	rejoin_allow(&vfio_user->rejoin, true);
+	rejoin_allow(&vfio_user->successor.rejoin, true);
 }
 
-/* A thread that gets none of the signals that the loop waits for. */
+/* Start the access thread. It gets none of the signals that the loop waits for. */
 static int
 start_thread(struct vfio_user *vfio_user)
 {
@@ -195,7 +183,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	char text[PROCESS_TEXT_MAX];
 	int r;
 
-	rejoin_allow(&vfio_user->rejoin, false);
+	rejoin_allow(&vfio_user->successor.rejoin, false);
 	function_restart(vfio_user->function);
 	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
 	vfio_user->vmm = *who;
@@ -203,7 +191,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
 	if (r == 0)
 		r = reply_init(&vfio_user->reply);
-	/* Told before the thread can tell of its end. */
+	/* Logged before the thread can log its end. */
 	if (r == 0) {
 		pace_printf(&vfio_user->visits, "a VMM connected (%s)",
 			process_describe(&vfio_user->vmm, text));
@@ -228,9 +216,9 @@ place(void *data)
 {
 	struct vfio_user *vfio_user = data;
 
-	/* Of a server that is back by now, the VMM is to have the group. */
+	/* If a server is back by now, the VMM is to have its group. */
 	if (vfio_user->socket < 0)
-		return rejoin_try(&vfio_user->rejoin) ? DOOR_SOON : DOOR_OPEN;
+		return rejoin_try(&vfio_user->successor.rejoin) ? DOOR_SOON : DOOR_OPEN;
 	return is_gone(vfio_user->socket) ? DOOR_SOON : DOOR_CLOSED;
 }
 
@@ -243,7 +231,7 @@ enter(int *socket, const struct process *who, void *data)
 	if (r < 0)
 		pace_printf(&vfio_user->complaints, "process %d cannot be served: %s",
 			(int)who->pid, strerror(-r));
-	if (r < 0 || vfio_user->rejoin.state == REJOIN_JOINED)
+	if (r < 0 || vfio_user->successor.rejoin.state == REJOIN_JOINED)
 		return;
 	pace_printf(&vfio_user->complaints,
 		"the server is gone: the VM gets the memory and the peers that it left behind, and hears of no others");
@@ -280,7 +268,7 @@ watch_done(struct vfio_user *vfio_user)
 	return r;
 }
 
-/* The function of a member, which decides what the options leave open. */
+/* Make a function for a member, which decides what the options leave open. */
 static int
 make_function(struct function **ret_function, const struct vfio_user *vfio_user,
 	struct member *member, struct ivshmem_error *reterr)
@@ -289,7 +277,7 @@ make_function(struct function **ret_function, const struct vfio_user *vfio_user,
 	struct ivshmem_device_config device = vfio_user->device;
 	int r;
 
-	/* Plain returns: the analyser does not know that error_set() gives back its code. */
+	/* Plain returns: the analyser does not know that error_set() returns its code. */
 	if (!function) {
 		error_set(reterr, -ENOMEM, "out of memory");
 		return -ENOMEM;
@@ -315,7 +303,7 @@ free_function(struct function *function)
 	free(function);
 }
 
-/* No VMM is there, so nobody has seen the device yet. */
+/* No VMM is there, so nobody sees the device change. */
 static int
 replace(struct member *next, void *data, struct ivshmem_error *reterr)
 {
@@ -355,16 +343,14 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 		.data = vfio_user,
 	};
 	door_init(&vfio_user->door);
-	vfio_user->rejoin = (struct rejoin){
-		.loop = config->loop,
-		.log = config->log,
+	vfio_user->successor = (struct successor){
 		.replace = replace,
 		.settled = settled,
 		.data = vfio_user,
 	};
 	if (config->join)
-		vfio_user->rejoin.config = *config->join;
-	rejoin_init(&vfio_user->rejoin);
+		vfio_user->successor.config = *config->join;
+	successor_init(&vfio_user->successor, config->loop, config->log);
 }
 
 int
@@ -414,7 +400,7 @@ vfio_user_serve(struct vfio_user *vfio_user, int *socket)
 	int flags = fcntl(*socket, F_GETFL);
 	struct process who;
 
-	/* The access thread sleeps in it. */
+	/* The access thread sleeps in reads of it. */
 	if (flags < 0 || fcntl(*socket, F_SETFL, flags & ~O_NONBLOCK) < 0 ||
 		fcntl(*socket, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
@@ -430,7 +416,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 		return NULL;
 	door_done(&vfio_user->door);
 	if (vfio_user->socket >= 0) {
-		/* What waits in the socket may be a flood. */
+		/* A flood of requests may wait in the socket. */
 		lock(vfio_user);
 		vfio_user->ending = true;
 		unlock(vfio_user);
@@ -439,7 +425,7 @@ vfio_user_free(struct vfio_user *vfio_user)
 		pthread_join(vfio_user->thread, NULL);
 		release(vfio_user);
 	}
-	rejoin_done(&vfio_user->rejoin);
+	successor_done(&vfio_user->successor);
 	loop_del(&vfio_user->done);
 	fd_close(vfio_user->done.fd);
 	free_function(vfio_user->function);
@@ -453,8 +439,8 @@ vfio_user_free(struct vfio_user *vfio_user)
 bool
 vfio_user_lost(struct vfio_user *vfio_user)
 {
-	rejoin_lost(&vfio_user->rejoin);
-	return vfio_user->rejoin.allowed;
+	rejoin_lost(&vfio_user->successor.rejoin);
+	return vfio_user->successor.rejoin.allowed;
 }
 
 int

@@ -3,27 +3,25 @@
 #define VFIO_USER_VFIO_USER_H
 
 /*
- * Presents an ivshmem device to a virtual machine monitor over vfio-user: one device, one VMM at a
- * time, as many after each other as there are.
+ * Serves an ivshmem device to virtual machine monitors over vfio-user: one device, for one VMM
+ * after the other.
  *
  * Theory of operation
  *
- * There are two threads and one lock. The access thread lives as long as a VMM is connected: it
- * waits for a request, takes the lock, lets the session handle it, gives the lock back, and sends
- * the reply. So a VMM that does not read its replies holds up nobody but itself. The loop thread is
- * whoever calls vfio_user_run(): it waits until the loop has something to do, and dispatches it
- * with the lock held, which the two get in turn (turn.h), so that no flood of requests or of events
- * keeps the other one from it: the server's socket, rings of our own eventfds, resample eventfds, signals,
- * VMMs that connect. So everything below tools/ that has state (loop, member, device, session) is
- * only ever used with the lock held, and none of it needs to know of threads.
+ * There are two threads and one lock. The access thread lives as long as a VMM is connected. It
+ * waits for a request, takes the lock, handles the request, gives the lock back, and sends the
+ * reply. So a VMM that does not read its replies stops only itself. The loop thread is the caller
+ * of vfio_user_run(). It waits for events (the server's socket, rings of our own eventfds, resample
+ * eventfds, signals, VMMs that connect), and dispatches the loop with the lock held. The two
+ * threads get the lock in turn (turn.h), so no flood of requests or of events keeps one of them
+ * from it. So all code that has state (loop, member, device, session) is only used with the lock
+ * held, and needs to know nothing of threads.
  *
- * A VMM has the device from its first message on, not before (door.h). One that comes while another
- * is there waits for a moment, for it may be the same VM coming back, and is answered EBUSY then.
+ * A VMM has the device from its first message on (door.h). A VMM that comes while another one has
+ * the device waits for a moment, because it may be the same VM that comes back. Then it is answered
+ * EBUSY.
  */
 
-#include <base/error.h>
-#include <base/log.h>
-#include <loop/loop.h>
 #include <member/member.h>
 #include <vfio_user/door.h>
 
@@ -32,21 +30,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
+struct log;
+struct loop;
 struct vfio_user;
 
 struct vfio_user_config {
 	struct loop *loop;
 	struct member *member;                      /* opened */
-	const struct ivshmem_device_config *device; /* but for ops, data and host_msix; the id and,
-						       in revision 1, the size are the member's */
+	const struct ivshmem_device_config *device; /* without ops, data and host_msix. Id and, in
+						       revision 1, size are those of the member */
 	const struct log *log; /* called with the lock held, by either thread */
 	uint64_t spin_ns;      /* how long to look for the next request before sleeping */
 	uint64_t grace_ns;     /* how long a VMM waits for the one before it, DOOR_GRACE mostly */
-	bool listener_lasts;   /* the socket of vfio_user_listen() outlives us in other hands */
+	bool listener_lasts;   /* others go on using the socket of vfio_user_listen() after us */
 
-	/* How the member was opened, to do it again (copied, but what it points to is borrowed); NULL:
-	 * it stays. Then `rejoined` is called with the new member, which is the caller's to close as
-	 * the one before was; that one is closed. May be NULL. */
+	/* How the member was opened, to open another one when the server is gone (copied, but what
+	 * it points to is borrowed). NULL: the member stays. `rejoined`, which may be NULL, is
+	 * called with the new member, after the one before was closed. It is the caller's to close. */
 	const struct member_config *join;
 	void (*rejoined)(struct member *member, void *data);
 	void *data;
@@ -57,24 +58,24 @@ int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_confi
 
 /*
  * The member's server is gone: to be called by `lost` of its configuration. While no VMM is
- * attached, a server that listens on the same socket is joined instead. Returns whether that is so
- * now.
+ * attached, the device joins a server that listens on the same socket. Returns whether no VMM is
+ * attached now.
  */
 bool vfio_user_lost(struct vfio_user *vfio_user);
 
-/* Let VMMs in that connect to `socket`, which listens; borrowed, and to be closed after
+/* Let VMMs in that connect to `socket`, which listens. It is borrowed, and to be closed after
  * vfio_user_free(). 0 or a negative errno. */
 int vfio_user_listen(struct vfio_user *vfio_user, int socket);
 
-/* Serve the VMM at the other end of `*socket`, which is taken over, and no other: when it is gone,
+/* Serve only the VMM at the other end of `*socket`, which is taken over. When the VMM is gone,
  * vfio_user_run() returns. 0 or a negative errno. */
 int vfio_user_serve(struct vfio_user *vfio_user, int *socket);
 
-/* Ends all connections in an orderly way; nobody listens on the socket any more. Not from within a
- * callback of the loop. NULL is allowed. Returns NULL. */
+/* End all connections in an orderly way, and stop listening. Not to be called in a callback of the
+ * loop. NULL is allowed. Returns NULL. */
 struct vfio_user *vfio_user_free(struct vfio_user *vfio_user);
 
-/* Run the loop until vfio_user_quit(), which is called from a callback of it. 0 or a negative errno. */
+/* Run the loop until one of its callbacks calls vfio_user_quit(). 0 or a negative errno. */
 int vfio_user_run(struct vfio_user *vfio_user);
 void vfio_user_quit(struct vfio_user *vfio_user);
 

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-/* Room for more descriptors than a message may have, so that a surplus is seen rather than cut off.
- */
+/* Room for more descriptors than a message may have, so that a surplus is noticed and not cut
+ * off. */
 #define RECEIVE_FDS 4
 
 void
@@ -101,7 +101,7 @@ wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *re
 		}
 		n_fds = received_fds(&header, fds);
 		if (header.msg_flags & MSG_CTRUNC) {
-			/* Those that fit were installed all the same and must be closed (W4 in
+			/* The kernel installed those that fit, and they must be closed (W4 in
 			 * tests/platform). */
 			for (size_t i = 0; i < n_fds; i++)
 				fd_close(fds[i]);
@@ -179,8 +179,8 @@ wire_send(int socket, const struct wire_message *messages, unsigned n)
 	if (sent < 0)
 		return -errno;
 	for (int i = 0; i < sent; i++) {
-		/* A few hundred bytes go out whole or not at all (tests/platform); do not build on
-		 * sand. */
+		/* A few hundred bytes go out whole or not at all (tests/platform). Check it all the
+		 * same. */
 		if (headers[i].msg_len != parcels[i].iov.iov_len)
 			return -EIO;
 		sent_messages += parcels[i].n_messages;

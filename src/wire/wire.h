@@ -3,14 +3,14 @@
 #define WIRE_WIRE_H
 
 /*
- * The server protocol's messages on a UNIX stream socket: one signed 64-bit little-endian number
- * each, with at most one descriptor (include/ivshmem/abi.h, docs/protocol.md). What they mean is
- * not known here.
+ * The messages of the server protocol on a UNIX stream socket: one signed 64-bit little-endian
+ * number each, with at most one descriptor (include/ivshmem/abi.h, docs/protocol.md). What they
+ * mean is not known here.
  *
- * A stream socket does not keep messages apart, and a descriptor belongs to the first byte it was
- * sent with. Therefore a message with a descriptor is always sent alone, and the receiver never
- * asks for more than the rest of the message it is assembling: a larger read would glue a
- * descriptor to the wrong number (W1 to W3 in tests/platform).
+ * A stream socket does not keep messages apart, and a descriptor belongs to the first byte that was
+ * sent with it. So a message with a descriptor is always sent alone, and the receiver never asks
+ * for more than the rest of the current message. A larger read would give a descriptor to the wrong
+ * number (W1 to W3 in tests/platform).
  */
 
 #include <stdbool.h>
@@ -32,17 +32,17 @@ struct wire_receiver {
 };
 
 void wire_receiver_init(struct wire_receiver *receiver);
-/* Close what a message that was never completed brought. */
+/* Close the descriptor of a message that was never completed. */
 void wire_receiver_done(struct wire_receiver *receiver);
 
 /* How many bytes to read at most before the next wire_receiver_feed(). */
 size_t wire_receiver_wants(const struct wire_receiver *receiver);
 
 /*
- * Bytes and descriptors as one read returned them: at most wire_receiver_wants() bytes. All `fds`
- * are taken over. Of the descriptors of one message the first is kept and the others are closed, as
- * QEMU does. Returns 1 and the message when it is complete (its descriptor then belongs to the
- * caller), else 0.
+ * Take the bytes and descriptors of one read: at most wire_receiver_wants() bytes, and all of
+ * `fds`. Of the descriptors of one message it keeps the first and closes the others, as QEMU does.
+ * Returns 1 and the message when it is complete (its descriptor then belongs to the caller), else
+ * 0.
  */
 int wire_receiver_feed(struct wire_receiver *receiver, const void *bytes, size_t length,
 	const int *fds, size_t n_fds, struct wire_message *ret_message);
@@ -60,7 +60,7 @@ int wire_receive(struct wire_receiver *receiver, int socket, struct wire_message
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* As many messages wire_send() takes at once. */
+/* At most so many messages in one wire_send(). */
 #define WIRE_SEND_MAX 64
 
 /*

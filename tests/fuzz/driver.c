@@ -7,7 +7,7 @@
 
 #include <fuzz.h>
 
-#include <dirent.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -18,43 +18,17 @@
 
 #define FILE_SECONDS 60
 
-static char **paths;
-static size_t n_paths;
-
+/* The file, or all files of the folder, in their order. */
 static void
-path_add(const char *path)
+paths_add(glob_t *paths, const char *name)
 {
-	paths = reallocarray(paths, n_paths + 1, sizeof(*paths));
-	DEMAND(paths);
-	paths[n_paths] = strdup(path);
-	DEMAND(paths[n_paths]);
-	n_paths++;
-}
+	struct stat status;
+	char pattern[4096];
+	bool is_folder = stat(name, &status) == 0 && S_ISDIR(status.st_mode);
 
-static int
-compare_paths(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool
-folder_add(const char *path)
-{
-	DIR *folder = opendir(path);
-	struct dirent *entry;
-
-	if (!folder)
-		return false;
-	while ((entry = readdir(folder))) {
-		char name[4096];
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-		path_add(name);
-	}
-	closedir(folder);
-	return true;
+	snprintf(pattern, sizeof(pattern), "%s%s", name, is_folder ? "/*" : "");
+	glob(pattern, (paths->gl_pathv ? GLOB_APPEND : 0) | (is_folder ? 0 : GLOB_NOCHECK), NULL,
+		paths);
 }
 
 static uint8_t *
@@ -123,28 +97,25 @@ replay(const char *path)
 int
 main(int argc, char **argv)
 {
+	glob_t paths = {0};
 	unsigned failed = 0;
 
 	for (int i = 1; i < argc; i++)
-		if (!folder_add(argv[i]))
-			path_add(argv[i]);
-	if (n_paths == 0) {
+		paths_add(&paths, argv[i]);
+	if (paths.gl_pathc == 0) {
 		fprintf(stderr, "usage: %s FILE|FOLDER...\n", argv[0]);
 		return 2;
 	}
-	qsort(paths, n_paths, sizeof(*paths), compare_paths);
-	printf("TAP version 13\n1..%zu\n", n_paths);
-	for (size_t i = 0; i < n_paths; i++) {
-		const char *slash = strrchr(paths[i], '/');
-		const char *name = slash ? slash + 1 : paths[i], *failure = replay(paths[i]);
+	printf("TAP version 13\n1..%zu\n", paths.gl_pathc);
+	for (size_t i = 0; i < paths.gl_pathc; i++) {
+		const char *path = paths.gl_pathv[i], *failure = replay(path);
 
-		printf("%s %zu - %s\n", failure ? "not ok" : "ok", i + 1, name);
+		printf("%s %zu - %s\n", failure ? "not ok" : "ok", i + 1, basename(path));
 		if (failure) {
-			printf("# %s: %s\n", paths[i], failure);
+			printf("# %s: %s\n", path, failure);
 			failed++;
 		}
-		free(paths[i]);
 	}
-	free(paths);
+	globfree(&paths);
 	return failed > 0 ? 1 : 0;
 }

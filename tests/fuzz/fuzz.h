@@ -26,6 +26,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 		}                                                                                  \
 	} while (0)
 
+/* What is left of the bytes. */
+struct fuzz_input {
+	const uint8_t *data;
+	size_t size;
+};
+
+/* The next bytes as a number, the highest one first; those that there are. */
+static inline uint64_t
+fuzz_take(struct fuzz_input *input, unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (; bytes > 0 && input->size > 0; bytes--, input->size--)
+		value = value << 8 | *input->data++;
+	return value;
+}
+
 /* The bytes as a string of their own, to be freed. */
 static inline char *
 fuzz_text(const uint8_t *data, size_t size)

@@ -6,6 +6,7 @@
  * PCI bus has the device; there is a little memory for its messages, and nothing else.
  */
 
+#include <base/log.h>
 #include <loop/loop.h>
 #include <member/member.h>
 

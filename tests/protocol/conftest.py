@@ -4,7 +4,7 @@ import os
 import sys
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import ivshmem_fixtures
 from ivshmem_fixtures import cli, closing, fake, limit, processes, room, server, start  # noqa: F401

@@ -8,7 +8,7 @@ import pytest
 
 sys.dont_write_bytecode = True
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-sys.path.insert(0, os.path.join(TESTS, "protocol"))
+sys.path.insert(0, os.path.join(TESTS, "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(TESTS), "scripts"))
 
 import ivshmem_fixtures

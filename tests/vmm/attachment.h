@@ -10,7 +10,7 @@
  * The processor's thread and the one that owns the VM may call these functions at the same time.
  */
 
-#include <base/error.h>
+#include <ivshmem/common.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <embedded.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/list.h>
 

@@ -5,6 +5,7 @@
 #include <msix.h>
 #include <vfio_client.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/list.h>
 

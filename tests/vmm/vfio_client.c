@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_client.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>

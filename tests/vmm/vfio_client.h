@@ -7,7 +7,7 @@
  * the device, or of the socket: 0, or a negative errno.
  */
 
-#include <base/error.h>
+#include <ivshmem/common.h>
 
 #include <vfio_user/protocol.h>
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vm.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>

@@ -8,10 +8,11 @@
  * besides the processor's.
  */
 
-#include <base/error.h>
 #include <pci.h>
 
 #include <guest/mailbox.h>
+
+#include <ivshmem/common.h>
 
 #include <pthread.h>
 #include <stdbool.h>

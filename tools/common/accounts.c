@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/accounts.h>
 
+#include <base/error.h>
 #include <base/parse.h>
 
 #include <errno.h>
@@ -11,8 +12,8 @@
 #include <sys/types.h>
 
 /*
- * No such name: then it may be a number. The largest is no id, but stands for "leave it". For a name
- * that is not there the C library has several errnos.
+ * There is no such name, so it may be a number. The largest number is no id: chown() takes it for
+ * "leave it". The C library has several errnos for a name that does not exist.
  */
 static int
 take_number(const char *what, const char *kind, const char *text, int error, unsigned *ret_id,

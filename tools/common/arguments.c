@@ -2,6 +2,7 @@
 #include <common/arguments.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/parse.h>
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What getopt_long() returns for the first option of the table, if it is written out. */
+/* What getopt_long() returns for the long form of the table's first option. */
 #define FIRST_LONG 256
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -150,7 +151,7 @@ argument_take(const struct argument *argument, const char *what, const char *tex
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-/* getopt_long() returned `result`, '?' or ':': say what it did not like. */
+/* getopt_long() returned `result`, which is '?' or ':': say what is wrong. */
 static int
 refuse(int result, const char *given, const struct option *longs, struct ivshmem_error *reterr)
 {
@@ -189,7 +190,7 @@ arguments_parse(int argc, char **argv, const struct argument *options, unsigned 
 	}
 
 	*ret_usage = false;
-	optind = 0; /* glibc: start anew, whoever parsed before */
+	optind = 0; /* tells glibc to start anew */
 	opterr = 0;
 	while ((result = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
 		const struct argument *option = options;

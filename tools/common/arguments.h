@@ -3,17 +3,17 @@
 #define COMMON_ARGUMENTS_H
 
 /*
- * The command line of a program, described once: its options are a table, from which getopt_long() gets
- * its arrays, values are read, and what is wrong with one is told, in the same words by every program.
+ * The command line of a program, described once. Its options are a table: it gives getopt_long() its
+ * arrays, and says how to read values. All programs say what is wrong with one in the same words.
  */
-
-#include <base/error.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* So many options a program may have. */
+struct ivshmem_error;
+
+/* The most options that a program may have. */
 #define ARGUMENTS_MAX 32
 
 /* The longest times, in milliseconds. */
@@ -21,45 +21,45 @@
 #define TIME_DAY  (24 * TIME_HOUR)
 #define TIME_YEAR (366 * TIME_DAY)
 
-/* Reads a value for which there is none of the kinds below. `text` is NULL if it takes none. */
+/* Reads a value that is of none of the kinds below. `text` is NULL if the option takes no value. */
 typedef int (*argument_fn)(
 	void *to, const char *what, const char *text, struct ivshmem_error *reterr);
 
 struct argument {
 	const char *name;  /* of an option, without its dashes */
-	const char *takes; /* its value, as a help shows it; NULL if it takes none */
+	const char *takes; /* its value, as the help shows it; NULL if it takes none */
 	const char *help;  /* what it does, for programs that print their help from the table */
-	char letter;       /* its short form, 0 if there is none */
+	char letter;       /* its short form, 0 if it has none */
 
-	/* Its kind: one of these, which says where the value goes. */
-	int ends;          /* nothing behind it counts: what arguments_parse() returns, above 0 */
-	bool *flag;        /* it was given */
+	/* Its kind: set one of these, which also says where the value goes. */
+	int ends;          /* it ends the parsing: arguments_parse() returns this, above 0 */
+	bool *flag;        /* whether it was given */
 	const char **text; /* one of `choices`, if there are any; with `min` 1, it is not empty */
 	unsigned *number;  /* `min` to `max` */
-	uint64_t *count;   /* the same; a `max` of 0 is none */
-	uint64_t *size;    /* bytes, `min` to `max`; a `max` of 0 is none */
+	uint64_t *count;   /* the same; a `max` of 0 is no limit */
+	uint64_t *size;    /* bytes, `min` to `max`; a `max` of 0 is no limit */
 	mode_t *mode;      /* octal permissions */
 	unsigned *ms;      /* seconds, 0 or (with `min` 1) 0.001 to `max`, which is a TIME_ */
 	uint64_t *ns;      /* the same, in nanoseconds */
-	argument_fn take;  /* anything else: called with `to` */
+	argument_fn take;  /* anything else: this gets `to` */
 	void *to;
 
 	uint64_t min, max;
-	const char *choices; /* words with a | between them */
+	const char *choices; /* words, with a | between them */
 };
 
 /*
- * Read one value; `what` is how its sentence calls it, such as "--count". 0, or -EINVAL and the
- * sentence; then nothing is stored. What `take` returns.
+ * Read one value. The error calls it `what`, such as "--count". Returns 0, or -EINVAL with nothing
+ * stored, or what `take` returns.
  */
 int argument_take(const struct argument *argument, const char *what, const char *text,
 	struct ivshmem_error *reterr);
 
 /*
- * Take the options from argv, `until_operand` or, as usual, wherever they stand; optind is then the
- * first operand. Returns 0, or `ends` of the first that has it. On failure it is -EINVAL or what a `take`
- * returned, with the sentence, and `*ret_usage` tells whether an option as such was not understood, so
- * that the usage would help.
+ * Take the options from argv: those before the first operand if `until_operand`, else all of them.
+ * Afterwards, optind is the first operand. Returns 0, or `ends` of the first option that has it. On
+ * failure, returns -EINVAL or what a `take` returned; `*ret_usage` says whether an option itself was not
+ * understood, so that the usage would help.
  */
 int arguments_parse(int argc, char **argv, const struct argument *options, unsigned n_options,
 	bool until_operand, bool *ret_usage, struct ivshmem_error *reterr);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/supervisor.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 #include <base/parse.h>
 
@@ -18,7 +19,7 @@
 
 #define FIRST_SOCKET 3
 
-/* READY=1 must not be lost because the supervisor is busy, nor keep us for ever. */
+/* READY=1 must not be lost because the supervisor is busy, and must not stop us for ever. */
 #define NOTIFY_SECONDS 5
 
 int
@@ -34,7 +35,7 @@ supervisor_sockets(
 		return 0;
 	if (parse_uint(whom, 1, INT_MAX, &pid) < 0)
 		return error_set(reterr, -EINVAL, "LISTEN_PID is no process: '%.100s'", whom);
-	/* What was meant for a parent of ours is none of our business. */
+	/* They were meant for a parent of ours. */
 	if ((pid_t)pid != getpid())
 		return 0;
 	if (parse_uint(count, 0, INT_MAX - FIRST_SOCKET, &n) < 0)

@@ -21,7 +21,7 @@ terminal_write(void *data, enum log_level level, const char *message)
 	length = snprintf(text, sizeof(text), "%s%s: %s\n", note, terminal->program, message);
 	if (length >= (int)sizeof(text))
 		length = (int)sizeof(text) - 1;
-	/* A pipe that poll() calls writable takes PIPE_BUF bytes at once. */
+	/* If poll() calls a pipe writable, it takes PIPE_BUF bytes at once. */
 	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
 		write(fd, text, (size_t)length) >= 0)
 		*lost = 0;

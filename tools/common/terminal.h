@@ -2,7 +2,7 @@
 #ifndef COMMON_TERMINAL_H
 #define COMMON_TERMINAL_H
 
-/* A service's log on a terminal, or on whatever reads stdout and stderr instead of one. */
+/* A service's log on stdout and stderr, which may be a terminal or a pipe. */
 
 #include <base/log.h>
 
@@ -10,12 +10,12 @@
 
 struct terminal {
 	const char *program;
-	unsigned long lost[STDERR_FILENO + 1]; /* messages that stdout or stderr had no room for */
+	unsigned long lost[STDERR_FILENO + 1]; /* messages for which the descriptor had no room */
 };
 
 /*
- * log::write, with a struct terminal as data: errors and warnings go to stderr, the rest to stdout.
- * Clients cause messages, so none may wait for whoever reads them: a full pipe would stop the
+ * log::write, with a struct terminal as data. Errors and warnings go to stderr, the rest to stdout.
+ * Clients cause messages, so a message must not wait for its reader: a full pipe would stop the
  * service.
  */
 void terminal_write(void *data, enum log_level level, const char *message);

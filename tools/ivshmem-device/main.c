@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* ivshmem-device: options in, a PCI device for a VMM out, and everything removed again at the end. */
+/* ivshmem-device: makes a PCI device for VMMs from options, and removes everything at the end. */
 
 #include <base/clock.h>
 #include <base/error.h>
@@ -27,22 +27,22 @@
 
 #define EXIT_USAGE 2
 
-/* Between two looks for a server. */
+/* The pause between two looks for a server. */
 #define WAIT_STEP_MS 100
 
-/* Everything that is undone at the end, in whatever state the start was left. */
+/* Everything that stop() undoes, however far the start came. */
 struct program {
 	struct device_options options;
 	struct terminal terminal;
 	struct log log;
 	struct loop *loop;
 	struct loop_source signals;
-	struct listener listener; /* fd -1: there is only the VMM on `connected` */
+	struct listener listener; /* fd -1: only the VMM on `connected` is served */
 	int connected;
-	char place[sizeof(((struct listener *)0)->path)]; /* where the VMM is, for messages */
+	char place[sizeof(((struct listener *)0)->path)]; /* where VMMs connect, for messages */
 	struct member *member;
 	struct vfio_user *vfio_user;
-	bool failed; /* the loop was ended because of an error that was told */
+	bool failed; /* the loop ended because of an error, which was logged */
 };
 
 static int
@@ -64,7 +64,7 @@ lost(struct member *member, const struct ivshmem_error *error, void *data)
 {
 	struct program *program = data;
 
-	/* Revision 0 does not wait for ever for what can never come. */
+	/* Revision 0 must not wait for ever for what can never come. */
 	if (member_id(member) < 0 || !member_memory(member)) {
 		fail(program, error);
 		program->failed = true;
@@ -136,7 +136,7 @@ start_member(struct program *program)
 
 	for (;;) {
 		r = member_open(&program->member, program->loop, &config, &program->log, &error);
-		/* Of a server that is not there yet, or does not listen yet. */
+		/* The server is not there yet, or does not listen yet. */
 		if (!config.server || (r != -ENOENT && r != -ECONNREFUSED) || clock_now() >= end)
 			break;
 		if (poll(&told_to_end, 1, WAIT_STEP_MS) == 1)
@@ -144,11 +144,11 @@ start_member(struct program *program)
 		if (r == -ECANCELED)
 			break;
 	}
-	/* Being told to end is no failure. */
+	/* A signal to end is not a failure. */
 	return r < 0 && r != -ECANCELED ? fail(program, &error) : r;
 }
 
-/* What the memory and the server decide of the device. */
+/* Fill in what the memory and the server decide about the device. */
 static int
 complete(const struct program *program, struct ivshmem_device_config *config)
 {
@@ -192,7 +192,7 @@ say_ready(const struct program *program)
 			strerror(-r));
 }
 
-/* As at the start, but with another id, and perhaps another memory. */
+/* Ready again, with another id, and perhaps with another memory. */
 static void
 rejoined(struct member *member, void *data)
 {
@@ -237,7 +237,7 @@ start_device(struct program *program)
 	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
 }
 
-/* A socket of --fd: one that listens, or that leads to a VMM. */
+/* Take the socket of --fd, which listens, or is connected to a VMM. */
 static int
 adopt_fd(struct program *program)
 {
@@ -257,7 +257,7 @@ adopt_fd(struct program *program)
 	return error.code;
 }
 
-/* The socket that a supervisor has made. 1, or 0 if it has not. */
+/* Take the socket that a supervisor has passed. Returns 1, or 0 if there is none. */
 static int
 adopt_passed(struct program *program)
 {
@@ -307,7 +307,7 @@ start(struct program *program)
 	int r;
 
 	fd_raise_limit();
-	/* First what belongs to one process only. */
+	/* The socket comes first, because only one process can have it. */
 	r = start_socket(program);
 	if (r == 0)
 		r = start_loop(program);
@@ -383,7 +383,7 @@ main(int argc, char **argv)
 	if (program.options.warning)
 		log_warning(&program.log, "%s", program.options.warning);
 
-	/* Before anything exists that would have to be removed: a signal waits for the loop. */
+	/* From now on, signals wait for the loop. Nothing exists yet that would have to be removed. */
 	signals_hold();
 	return run(&program);
 }

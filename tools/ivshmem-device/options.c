@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <options.h>
 
+#include <base/error.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
+
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -93,7 +96,7 @@ const char device_options_usage[] =
 	"  cloud-hypervisor ... --memory size=1G,shared=on \\\n"
 	"                       --user-device socket=/run/vm2.sock\n";
 
-/* What was given, before it is looked at as a whole. */
+/* The values given, before they are checked together. */
 struct given {
 	struct device_options options;
 	struct ivshmem_device_properties properties;
@@ -102,7 +105,7 @@ struct given {
 	bool legacy_doorbell;
 };
 
-/* The server may be written as other programs of ours want it, or as QEMU does. */
+/* The server may be a path, as in our other programs, or unix:PATH, as in QEMU. */
 static int
 check_server(struct given *given, struct ivshmem_error *reterr)
 {
@@ -123,8 +126,8 @@ check_server(struct given *given, struct ivshmem_error *reterr)
 }
 
 /*
- * Revision 0 lets the server win over shared memory, as it did in 2010; everything else that comes
- * from two places is a mistake.
+ * In revision 0, the server wins over shared memory, as in 2010. All other memory from two places
+ * is a mistake.
  */
 static int
 check_source(struct given *given, struct ivshmem_error *reterr)
@@ -142,7 +145,7 @@ check_source(struct given *given, struct ivshmem_error *reterr)
 	if (options->server && options->preallocate)
 		return error_set(reterr, -EINVAL,
 			"--preallocate: the memory is the server's: leave it out here, and give it to ivshmem-server");
-	/* The device of 2010 knows one kind of memory that is not a server's. */
+	/* The device of 2010 has one property for memory without a server. */
 	if (given->revision == 0)
 		properties->shm = options->shm ? options->shm : options->file;
 	else if (options->shm)
@@ -152,7 +155,7 @@ check_source(struct given *given, struct ivshmem_error *reterr)
 	return 0;
 }
 
-/* Which of the properties ivshmem-plain and ivshmem-doorbell do not have; the ivshmem of 2010 had all. */
+/* Refuse properties that ivshmem-plain or ivshmem-doorbell lacks. The ivshmem of 2010 had them all. */
 static int
 check_kind(const struct given *given, struct ivshmem_error *reterr)
 {
@@ -239,7 +242,7 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		{"verbose", .letter = 'v', .flag = &options->verbose},
 		{"socket", "PATH", .text = &options->socket, .min = 1},
 		{"socket-path", "PATH", .text = &options->socket, .min = 1},
-		/* Not one of the standard streams: it could only be a mistake. */
+		/* A standard stream could only be a mistake. */
 		{"fd", "N", .number = &given.fd, .min = 3, .max = INT_MAX},
 		{"socket-mode", "MODE", .mode = &options->socket_mode},
 		{"socket-owner", "USER", .take = account_user, .to = &options->socket_owner},

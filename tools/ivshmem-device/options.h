@@ -2,19 +2,20 @@
 #ifndef DEVICE_OPTIONS_H
 #define DEVICE_OPTIONS_H
 
-/* The command line of ivshmem-device: the properties of QEMU's device, and what a process needs besides. */
-
-#include <base/error.h>
+/* The command line of ivshmem-device: the properties of QEMU's device, and what else a process
+ * needs. */
 
 #include <ivshmem/device.h>
 
 #include <stdbool.h>
 #include <sys/types.h>
 
+struct ivshmem_error;
+
 enum device_action { DEVICE_ACTION_SERVE, DEVICE_ACTION_HELP, DEVICE_ACTION_VERSION };
 
 struct device_options {
-	enum device_action action; /* unless it is to serve, nothing else is checked or of use */
+	enum device_action action; /* unless it is DEVICE_ACTION_SERVE, nothing else is checked */
 	bool verbose;
 
 	/* where the VMM connects */
@@ -28,26 +29,26 @@ struct device_options {
 	const char *server; /* path of the socket, without "unix:" */
 	const char *shm;
 	const char *file;
-	bool preallocate; /* of the latter two: all of it, or none */
+	bool preallocate; /* shm and file: allocate all of the memory, or fail */
 
 	/*
-	 * The device, as far as options say; the id and, in revision 1, the size come with the
-	 * memory. A size that was given to revision 1 (there is no server then) is to be compared
-	 * with that of the memory, or to make it.
+	 * The device, as far as the options decide. The id and, in revision 1, the size come with
+	 * the memory. A size given to revision 1 (without a server) is the size of memory to be
+	 * created, and existing memory must have it.
 	 */
 	struct ivshmem_device_config config;
 
-	unsigned spin_us; /* look for a request so long before sleeping */
+	unsigned spin_us; /* how long to look for a request before sleeping */
 	unsigned timeout_ms;
 	unsigned wait_ms; /* for a server that is not there yet */
 
-	const char *warning; /* NULL, or what the user should know */
+	const char *warning; /* for the user; NULL: none */
 };
 
 /*
- * Returns 0, or -EINVAL and the sentence; `*ret_usage` then tells whether the command line as a
- * whole was not understood, so that the usage helps more than the sentence. Nothing is opened or
- * looked for but the names of user and group.
+ * Returns 0, or -EINVAL and the sentence. `*ret_usage` then tells whether the command line as a
+ * whole makes no sense, so that the usage helps more than the sentence. This opens nothing, and
+ * looks up only the names of user and group.
  */
 int device_options_parse(int argc, char **argv, struct device_options *ret_options, bool *ret_usage,
 	struct ivshmem_error *reterr);

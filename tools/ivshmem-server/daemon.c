@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <daemon.h>
 
+#include <base/error.h>
 #include <base/fd.h>
 
 #include <errno.h>
@@ -11,7 +12,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* Each time one server more has ended meanwhile. */
+/* How often to open the file again. Each time another server has ended meanwhile. */
 #define PID_FILE_ATTEMPTS 100
 
 int
@@ -56,20 +57,20 @@ daemon_ready(int report_fd)
 		if (null > 2)
 			fd_close(null);
 	}
-	/* If the parent is gone there is nobody to tell. */
+	/* If the parent is gone, there is nobody to tell. */
 	if (write(report_fd, "", 1) < 0)
 		errno = 0;
 	fd_close(report_fd);
 }
 
 /*
- * Open and lock. 1, or 0 if the path leads to another file by now, or to none: a server that is just
- * ending removes its file, and a lock on what has no name any more would keep nobody out.
+ * Open and lock. Returns 1, or 0 if the path leads to another file by now, or to none: a server
+ * that is just ending removes its file, and a lock on a file without a name keeps nobody out.
  */
 static int
 open_locked(const char *path, int *ret_fd, struct stat *ret_status, struct ivshmem_error *reterr)
 {
-	/* Not blocking: a FIFO in the way would wait for somebody to open its other end. */
+	/* Does not block: with a FIFO at the path, open() would wait for a writer or reader. */
 	_fd_cleanup_ int fd =
 		open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0644);
 	struct stat st, named;
@@ -114,7 +115,8 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error 
 		return error_set(reterr, -EAGAIN,
 			"pid file '%.300s' is removed again and again; choose another one with -p",
 			path);
-	/* Whoever put it there may have put there a way to something that is not to be emptied. */
+	/* The path may be a link or a file that somebody else put there, to make us empty a file
+	 * that must not be emptied. */
 	if (!S_ISREG(st.st_mode))
 		return error_set(reterr, -EEXIST,
 			"cannot use pid file '%.300s': it exists and is not a regular file; choose another one with -p",
@@ -131,7 +133,7 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error 
 	if (ftruncate(fd, 0) < 0 || dprintf(fd, "%d\n", (int)getpid()) < 0) {
 		r = error_set(reterr, -errno, "cannot write pid file '%.300s': %s", path,
 			strerror(errno));
-		/* It is ours, as the lock says, and says nothing of use. */
+		/* The lock says that it is ours, and what is in it is of no use. */
 		unlink(path);
 		return r;
 	}

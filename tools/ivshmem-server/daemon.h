@@ -2,21 +2,21 @@
 #ifndef DAEMON_H
 #define DAEMON_H
 
-/* What a program does to live in the background and to be found there. */
-
-#include <base/error.h>
+/* How a program lives in the background, and is found there. */
 
 #include <limits.h>
 #include <sys/stat.h>
 
+struct ivshmem_error;
+
 /*
- * Go into the background. Returns in the child only, with a descriptor to report to; the parent
+ * Go into the background. Returns in the child only, with a descriptor to report to. The parent
  * waits for the report and exits with it, so that its exit status 0 means that the daemon serves.
  * -errno on failure.
  */
 int daemon_start(void);
-/* All is ready: let the parent exit with 0, and let go of the terminal. A child that ends without
- * it makes it 1. */
+/* All is ready: let the parent exit with 0, and let go of the terminal. If the child ends without
+ * this, the parent exits with 1. */
 void daemon_ready(int report_fd);
 
 struct pid_file {
@@ -27,8 +27,8 @@ struct pid_file {
 };
 
 /*
- * Write our process id; -EBUSY if a living process holds the file, -EEXIST if what is there is not a
- * plain file of our own or of root.
+ * Write our process id. -EBUSY if a living process holds the file, -EEXIST if the path leads to
+ * anything but a plain file of our own or of root.
  */
 int pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error *reterr);
 /* Remove it if it is still ours. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* ivshmem-server: options in, a server out, and everything removed again at the end. */
+/* ivshmem-server: reads the options, starts a server, and removes everything again at the end. */
 
-#include <base/error.h>
 #include <base/fd.h>
 #include <base/log.h>
 #include <base/parse.h>
@@ -17,6 +16,7 @@
 #include <sockets.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,11 +28,12 @@
 
 #define PROGRAM "ivshmem-server"
 
-/* Observers unless --max-observers is given: so many, and not more than this part of the descriptors. */
+/* The number of observers without --max-observers: so many, but not more than this part of the
+ * descriptors. */
 #define OBSERVERS_MAX  64
 #define OBSERVERS_PART 16
 
-/* Everything that is undone at the end, in whatever state the start was left. */
+/* Everything that has to be undone at the end, whatever state the start has reached. */
 struct program {
 	struct options options;
 	struct log log;
@@ -55,7 +56,7 @@ log_syslog(void *data, enum log_level level, const char *message)
 	syslog(priorities[level], "%s", message);
 }
 
-/* A daemon that cannot start says so to whoever started it. */
+/* A daemon that cannot start reports this to its parent. */
 static int
 fail(const struct program *program, const struct ivshmem_error *error)
 {
@@ -78,7 +79,7 @@ quit(struct loop_source *source, uint32_t events)
 		loop_quit(source->loop);
 }
 
-/* What is dangerous about the memory, though it is what was asked for. */
+/* Warn of what is dangerous about the memory, even if the user asked for it. */
 static void
 warn_of_memory(const struct program *program, bool existing)
 {
@@ -124,7 +125,8 @@ start_memory(struct program *program)
 	return 0;
 }
 
-/* How many descriptors are open: they are handed out from below. All, if there is none left. */
+/* How many descriptors are open: the kernel gives out the lowest free number. All of them, if none
+ * is left. */
 static unsigned
 descriptors_used(const struct program *program, unsigned long limit)
 {
@@ -145,7 +147,7 @@ fail_limit(const struct program *program, unsigned long limit)
 	return -EMFILE;
 }
 
-/* Those who look in are few, and get a small part of the descriptors. */
+/* Observers are few, and get a small part of the descriptors. */
 static unsigned
 max_observers(const struct program *program, unsigned long limit)
 {
@@ -184,10 +186,10 @@ start_server(struct program *program, unsigned long limit)
 		return fail_limit(program, limit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start serving");
-	/* The server has made the first client's vectors already. */
+	/* The server has already made the vectors of the first client. */
 	used = descriptors_used(program, limit);
 	used -= used < options->n_vectors ? used : options->n_vectors;
-	/* Nobody who looks in, and nobody who comes first, takes the room of those who have a seat. */
+	/* Observers and members must not take the room of the holders of seats. */
 	capacity = server_capacity(
 		limit, used + config.max_observers + config.n_seats, options->n_vectors);
 	if (capacity == 0)
@@ -214,7 +216,8 @@ start(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
-	/* First what belongs to one server only: who is not that server changes nothing. */
+	/* First the pid file and the sockets, which only one server can have. A server that fails
+	 * here has changed nothing. */
 	if (!options->foreground &&
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
 		return fail(program, &error);
@@ -242,7 +245,7 @@ start(struct program *program)
 	return 0;
 }
 
-/* What a supervisor waits for. */
+/* A supervisor waits for this message. */
 static void
 notify_ready(const struct program *program)
 {
@@ -258,7 +261,8 @@ static void
 stop(struct program *program)
 {
 	supervisor_notify("STOPPING=1");
-	/* The path first: nobody new comes while the others are being disconnected. */
+	/* Close the sockets first, so that no new client comes while the others are being
+	 * disconnected. */
 	sockets_close(&program->sockets);
 	server_free(program->server);
 	signals_unwatch(&program->signals);
@@ -332,7 +336,7 @@ main(int argc, char **argv)
 			program.options.ignored);
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
-	/* In the process that they are meant for. */
+	/* In the process that the sockets are meant for. */
 	if (sockets_adopt(&program.sockets, &program.options, &error) < 0) {
 		fail(&program, &error);
 		return EXIT_FAILURE;
@@ -348,9 +352,9 @@ main(int argc, char **argv)
 	}
 
 	/*
-	 * Before anything exists that would have to be removed: a signal at any instant waits for the
-	 * loop. But not before the options are understood, for which a service of names may be asked
-	 * that does not answer, and not in the process that waits for the daemon.
+	 * Block signals before anything exists that would have to be removed: from then on, a
+	 * signal waits for the loop. But not before the options are read, because that may ask a
+	 * name service that does not answer; and not in the process that waits for the daemon.
 	 */
 	signals_hold();
 	return run(&program);

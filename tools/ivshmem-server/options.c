@@ -2,6 +2,7 @@
 #include <options.h>
 
 #include <base/clock.h>
+#include <base/error.h>
 #include <base/parse.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
@@ -146,7 +147,7 @@ take_directory(void *to, const char *what, const char *text, struct ivshmem_erro
 	return 0;
 }
 
-/* NULL: there is to be none. */
+/* NULL: no observers' socket is wanted. */
 static int
 take_observer_socket(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {

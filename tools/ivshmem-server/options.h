@@ -2,21 +2,22 @@
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
-/* The command line of ivshmem-server: that of QEMU's program of the same name, and more. */
+/* The command line of ivshmem-server: the options of QEMU's program of the same name, and more. */
 
-#include <base/error.h>
 #include <region/region.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
+struct ivshmem_error;
+
 enum action { ACTION_SERVE, ACTION_HELP, ACTION_VERSION };
 
-/* As many --member as may be given. */
+/* So many --member options may be given. */
 #define MEMBERS_MAX 256
 
-/* A member's id and the socket where it gets it; NULL if a supervisor has made that. */
+/* A member's id and the socket where it gets it; NULL if a supervisor has made the socket. */
 struct member_option {
 	uint16_t id;
 	const char *socket;
@@ -38,15 +39,15 @@ struct options {
 	struct region_config memory;
 	unsigned n_vectors;
 	unsigned max_peers;     /* 0: as many as there are ids */
-	unsigned max_observers; /* 0: as many as is good */
+	unsigned max_observers; /* 0: a default, see main.c */
 	uint64_t stall_limit_ns;
-	const char *ignored; /* the first operand, if there are any: QEMU's program takes and
+	const char *ignored; /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */
 };
 
 /*
- * Returns 0, or -EINVAL and the sentence; `*ret_usage` then tells whether the usage should be
- * shown, because the command line as a whole was not understood.
+ * Returns 0, or -EINVAL and the sentence. Then `*ret_usage` tells whether to show the usage,
+ * because the command line as a whole was not understood.
  */
 int options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 	struct ivshmem_error *reterr);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <sockets.h>
 
+#include <base/error.h>
+#include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
 
@@ -23,7 +25,7 @@ sockets_init(struct sockets *sockets)
 
 /* ---- those of a supervisor -------------------------------------------------------------------- */
 
-/* Where among the members this one is, added if it was not there; or -E2BIG. */
+/* The number of this member, which is added if it is not there yet; or -E2BIG. */
 static int
 find_member(struct options *options, unsigned id, struct ivshmem_error *reterr)
 {
@@ -112,7 +114,7 @@ sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_e
 
 /* ---- our own ---------------------------------------------------------------------------------- */
 
-/* All have the same rights, because they lead to the same memory. */
+/* All sockets have the same mode, because all lead to the same memory. */
 static int
 bind_at(struct listener *listener, const struct options *options, const char *path,
 	struct ivshmem_error *reterr)
@@ -140,7 +142,7 @@ bind_observers(struct sockets *sockets, const struct options *options, const str
 		return options->observer_socket[0] ? bind_at(&sockets->observers, options,
 							     options->observer_socket, reterr)
 						   : 0;
-	/* A socket that is not in the file system has nothing beside it. */
+	/* A socket that is not in the file system has no path beside it. */
 	if (options->socket[0] == '@' || options->socket[0] == '\0')
 		return 0;
 	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
@@ -176,7 +178,8 @@ sockets_listen(
 {
 	int r = 0;
 
-	/* Observers first: a tool that finds nobody there, but here, would join instead. */
+	/* Observers first: a tool that finds the ordinary socket, but not theirs, would join as a
+	 * member. */
 	if (sockets->observers.fd >= 0)
 		r = listener_listen(&sockets->observers, reterr);
 	if (r == 0)

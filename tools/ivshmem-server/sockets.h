@@ -3,8 +3,8 @@
 #define SERVER_SOCKETS_H
 
 /*
- * The sockets that clients connect to: the ordinary one, that of the observers, and one for each
- * member with a fixed id. A supervisor may have made any of them.
+ * The sockets that clients connect to: the one for members, the one for observers, and one for each
+ * seat (--member). A supervisor may have made any of them.
  */
 
 #include <options.h>
@@ -13,7 +13,7 @@
 
 struct sockets {
 	struct listener clients;
-	struct listener observers;            /* fd -1: nobody looks in */
+	struct listener observers;            /* fd -1: there is none */
 	struct listener members[MEMBERS_MAX]; /* options.n_members of them */
 	struct server_seat seats[MEMBERS_MAX];
 };
@@ -21,17 +21,17 @@ struct sockets {
 /* Before any other of these functions. */
 void sockets_init(struct sockets *sockets);
 /*
- * Take over what a supervisor has made (LISTEN_FDS), by its name: "observers" is for observers,
- * "member-ID" for that member, whether --member names it or not, and any other name for clients. In
- * the process that the sockets are meant for: before fork(). `options` tells of them afterwards.
- * -EINVAL, -E2BIG, -EBADF.
+ * Take over the sockets that a supervisor has made (LISTEN_FDS), by name: "observers" is for
+ * observers, "member-ID" for that member, whether --member names it or not, and any other name for
+ * clients. To be called in the process that the sockets are meant for, before fork(). `options`
+ * tells of them afterwards. -EINVAL, -E2BIG, -EBADF.
  */
 int sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_error *reterr);
-/* Bind those that nobody has made; who connects is still refused. `log` is warned if there can be no
- * socket for observers. */
+/* Bind those that no supervisor has made. The kernel still refuses clients. Warns in `log` if there
+ * can be no socket for observers. */
 int sockets_bind(struct sockets *sockets, const struct options *options, const struct log *log,
 	struct ivshmem_error *reterr);
-/* Let clients in: when all that they are to get is there. */
+/* Let clients in, once all that they will get is there. */
 int sockets_listen(
 	const struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr);
 /* Close them, and remove the paths of those that we made. */

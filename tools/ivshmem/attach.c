@@ -4,10 +4,9 @@
 #include "bus_error.h"
 #include "target.h"
 
-#include <ivshmem/abi.h>
-
 #include <base/eventfd.h>
 #include <base/fd.h>
+#include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +16,7 @@
 #include <sys/eventfd.h>
 #include <sys/un.h>
 
-/* What the library says during one try: its warnings are few, and so are its other lines. */
+/* The most lines of the library that one attempt keeps. The library writes few. */
 #define SAID_MAX 64
 
 struct attaching {
@@ -25,7 +24,7 @@ struct attaching {
 	int fd;
 	pthread_t thread;
 
-	/* The thread's until it is joined. */
+	/* These belong to the thread until it is joined. */
 	struct ivshmem_client *client;
 	struct ivshmem_error error;
 	int result;
@@ -38,7 +37,7 @@ struct attaching {
 
 /* ---- in this thread -------------------------------------------------------------------------- */
 
-/* The target for observers that belongs to a unix target. Not if its path would be too long. */
+/* The target for observers that belongs to a unix target. False if its path would be too long. */
 static bool
 observer_target(const char *target, char ret_target[TARGET_MAX])
 {
@@ -72,7 +71,7 @@ attach_with(const struct attach_config *config, struct ivshmem_client **ret_clie
 		struct ivshmem_error error = {.message = ""};
 
 		r = ivshmem_attach(ret_client, target, &options, &error);
-		/* Other servers have no such socket, and a dead one may have left one behind. */
+		/* Other servers have no such socket, and a server that died may have left one. */
 		if (r != -ENOENT && r != -ECONNREFUSED && r != -EACCES && r != -EPERM) {
 			if (r < 0)
 				*reterr = error;
@@ -95,10 +94,10 @@ attach(const struct attach_config *config, struct ivshmem_client **ret_client,
 
 /* ---- in the background ----------------------------------------------------------------------- */
 
-/* In the thread of a try, and there only: that try. */
+/* In the thread of an attempt: that attempt. NULL in other threads. */
 static _Thread_local struct attaching *here;
 
-/* What nobody waits for; it is found from here, so that it is no leak. */
+/* The attempt that was left behind. The pointer tells leak checkers that it is still in use. */
 static struct attaching *abandoned;
 
 bool

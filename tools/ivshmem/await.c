@@ -7,12 +7,12 @@
 
 #include <string.h>
 
-/* For so long after attaching, at the most, others are waited for: some may come and go for ever. */
+/* We wait for others no longer than this after attaching: some may come and go for ever. */
 #define NEWS_LIMIT (10 * NSEC_PER_SEC)
 
 /*
- * A server announces our vectors one by one, and no message says which is the last. When none came
- * for so long, we have all of them. Much more than a busy machine makes a server pause.
+ * A server announces our vectors one by one, and no message says which is the last. After a silence of
+ * this length, we have all of them. A busy machine does not make a server pause for so long.
  */
 #define VECTOR_SILENCE (2 * NSEC_PER_SEC)
 
@@ -42,7 +42,7 @@ fail_for_vectors(const struct session *session, int vector)
 }
 
 /*
- * Whether the server may still give us vectors until we have `wanted`. A device has what it has, and
+ * Whether the server may still give us vectors, so that we have `wanted`. A device gets no more, and
  * an observer gets none.
  */
 static bool
@@ -97,7 +97,7 @@ session_await_news(struct session *session)
 	uint64_t limit = session->attached_at + NEWS_LIMIT;
 	unsigned before = session->news;
 
-	/* An observer was told when it knew all. */
+	/* The server has told an observer when it had announced everything. */
 	if (session->is_pci || session->is_memory || !ivshmem_has_id(session->client))
 		return false;
 	while (!session->lost.code && session->news == before) {

@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 /*
- * There are three ways to it: who may write an object that is not sealed has truncated it; the
- * object is as large as ever, but its file system or the machine has nothing left to put there; the
- * device of a guest is gone.
+ * There are three causes. Somebody truncated an object that is not sealed. Or the object is as large
+ * as ever, but its file system or the machine has no page left for it. Or the device of a guest is
+ * gone.
  */
 enum cause { CAUSE_TRUNCATED, CAUSE_FULL, CAUSE_GONE, N_CAUSES };
 
@@ -28,7 +28,7 @@ static const char *const sentences[N_CAUSES] = {
 	[CAUSE_GONE] = "is gone with its device",
 };
 
-/* A handler can only write what is there already. */
+/* A signal handler can only write text that already exists. */
 static char messages[N_CAUSES][TARGET_MAX + 256];
 
 static struct {
@@ -46,7 +46,8 @@ on_bus_error(int number, siginfo_t *info, void *context)
 	ssize_t written;
 
 	(void)context;
-	/* Not the memory's: the instruction is tried again, and kills us as if we were not here. */
+	/* It is not about the shared memory. The instruction runs again, and kills us as it would
+	 * without this handler. */
 	if (address < watched.start || (uint64_t)(address - watched.start) >= watched.size) {
 		signal(number, SIG_DFL);
 		return;

@@ -2,14 +2,14 @@
 #ifndef IVSHMEM_BUS_ERROR_H
 #define IVSHMEM_BUS_ERROR_H
 
-/* What is told when a page of the shared memory turns out not to be there: SIGBUS. */
+/* SIGBUS: saying why a page of the shared memory is not there, and ending. */
 
 #include <ivshmem/client.h>
 
-/* From now on; the sentences name the target. */
+/* Handle SIGBUS from now on. The sentences name the target. */
 void bus_error_handle(const char *target);
 
-/* Whose memory it is about; valid until that is detached, and then nobody touches it. */
+/* It is about this client's memory. Nobody touches the memory once the client is detached. */
 void bus_error_watch(const struct ivshmem_client *client);
 
 #endif

@@ -3,9 +3,9 @@
 #define IVSHMEM_CLI_H
 
 /*
- * What every part of the tool knows: the global options, how a sub-command describes itself, and
- * the exit codes. main.c parses the command line by these descriptions and prints the help from
- * them, so that an option cannot exist without being documented.
+ * What every part of the tool knows: the global options, the description of a sub-command, and the
+ * exit codes. main.c parses the command line by these descriptions and prints the help from them, so
+ * no option can exist without a help text.
  */
 
 #include <common/arguments.h>
@@ -34,18 +34,18 @@ struct cli {
 
 struct command {
 	const char *name;
-	const char *operands; /* as shown behind the name, "" if none */
+	const char *operands; /* as the help shows them, "" if there are none */
 	int min_operands, max_operands;
 	const char *summary;     /* half a line, for the list of commands */
-	const char *description; /* paragraphs, separated by a newline each */
+	const char *description; /* paragraphs, with a newline between them */
 	/* Their values go to variables of the command's file: there is one command line. */
 	const struct argument *options;
 	unsigned n_options;
-	void (*print_more)(void); /* behind the description, may be NULL */
+	void (*print_more)(void); /* prints what follows the description; may be NULL */
 	const char *json;         /* what --json prints, one line per form */
 	const char *statuses;     /* exit codes beyond the usual, or what they mean here */
 	const char *examples;     /* one command per line */
-	/* The operands, as many as allowed, and a NULL behind them. */
+	/* `operands` has as many as are allowed, and ends with NULL. */
 	enum status (*run)(const struct cli *cli, char *const *operands);
 };
 

@@ -39,7 +39,6 @@ session_heard(struct session *session)
 	session->heard_at = clock_now();
 }
 
-/* Make interrupts that came into events, unless muted. */
 void
 session_report_interrupts(struct session *session)
 {
@@ -89,7 +88,7 @@ on_left(struct ivshmem_client *client, uint16_t peer, void *data)
 	session_event(data, &event);
 }
 
-/* How much there is to count is up to the peers. */
+/* The peers decide how much there is to count. */
 static void
 count_add(uint64_t *count, uint64_t more)
 {
@@ -128,7 +127,7 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 	if (attaching_keeps(level, message))
 		return;
 	if (level == IVSHMEM_LOG_WARNING)
-		pace_printf(&session->warnings, "%s", message);
+		session_message(session, "warning: %s", message);
 	else if (session->cli->verbose)
 		session_message(session, "debug: %s", message);
 }

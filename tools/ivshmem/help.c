@@ -7,7 +7,7 @@
 #define WIDTH         80
 #define OPTION_INDENT 28
 
-/* Words wrapped into lines; the first line begins at column `column`, the others are indented. */
+/* Wrap words into lines. The first line begins at column `column`, the others are indented. */
 static void
 print_wrapped(const char *text, size_t length, size_t column, size_t indent)
 {
@@ -33,7 +33,7 @@ print_wrapped(const char *text, size_t length, size_t column, size_t indent)
 	putchar('\n');
 }
 
-/* Paragraphs, one per newline. Those that begin with a blank are laid out already. */
+/* Print paragraphs, one per newline. One that begins with a blank is a line as it is. */
 static void
 print_paragraphs(const char *text, size_t indent)
 {
@@ -48,13 +48,13 @@ print_paragraphs(const char *text, size_t indent)
 		text += length;
 		if (*text == '\n')
 			text++;
-		/* An empty line between paragraphs, but not around what is laid out already. */
+		/* An empty line between paragraphs, but not before a line that is printed as it is. */
 		if (*text && *text != ' ')
 			putchar('\n');
 	}
 }
 
-/* Lines as they are, each behind the same indentation. */
+/* Print lines as they are, each with the same indentation. */
 static void
 print_indented(const char *text)
 {
@@ -107,10 +107,9 @@ help_program(const struct command *const *commands, size_t n_commands,
 {
 	puts("usage: ivshmem [OPTION]... COMMAND [OPTION]... [OPERAND]...\n"
 	     "\n"
-	     "Inter-VM shared memory from the command line: look at who shares it, read and\n"
-	     "write it, ring other peers and be rung by them. The same commands work on a\n"
-	     "host, attached to an ivshmem server, and inside a guest, on its ivshmem PCI\n"
-	     "device.\n"
+	     "Inter-VM shared memory from the command line: see who shares it, read and write\n"
+	     "it, ring other peers and be rung by them. The same commands work on a host,\n"
+	     "attached to an ivshmem server, and inside a guest, with its ivshmem PCI device.\n"
 	     "\n"
 	     "Commands:");
 	for (size_t i = 0; i < n_commands; i++) {
@@ -122,8 +121,8 @@ help_program(const struct command *const *commands, size_t n_commands,
 	puts("\"ivshmem COMMAND --help\" describes a command with its options.\n"
 	     "\n"
 	     "Targets:\n"
-	     "  unix:PATH                 a server's socket; before a PATH that begins with /\n"
-	     "                            or ./, unix: can be left out\n"
+	     "  unix:PATH                 a server's socket; if PATH begins with /, ./ or ../,\n"
+	     "                            unix: can be left out\n"
 	     "  observe:PATH              a server's socket for observers, which take no id\n"
 	     "  pci:ADDRESS               a PCI device of this machine, such as\n"
 	     "                            pci:0000:00:05.0 or pci:00:05.0\n"

@@ -33,7 +33,7 @@ line_print(const struct hexdump *dump)
 	fputs("|\n", stdout);
 }
 
-/* The line is complete, or the last. */
+/* The line is complete, or the last one. */
 static void
 line_finish(struct hexdump *dump)
 {

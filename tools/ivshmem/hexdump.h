@@ -3,8 +3,8 @@
 #define IVSHMEM_HEXDUMP_H
 
 /*
- * Bytes to stdout for people: offset, sixteen bytes in hexadecimal, the same as characters. Lines
- * that repeat the one before are shown as a single "*", and the last line is the offset of the end.
+ * Print bytes to stdout for people: the offset, sixteen bytes in hexadecimal, the same as characters.
+ * A single "*" stands for lines that repeat the one before. The last line is the offset of the end.
  */
 
 #include <stdbool.h>
@@ -17,7 +17,7 @@ struct hexdump {
 	uint64_t offset; /* of `line` */
 	unsigned char line[HEXDUMP_WIDTH], last[HEXDUMP_WIDTH];
 	size_t used;   /* bytes in `line` */
-	bool has_last; /* `last` was shown, or stands for what was */
+	bool has_last; /* `last` is the line before */
 	bool starred;
 };
 

@@ -191,27 +191,30 @@ const struct command command_info = {
 	.operands = "",
 	.summary = "what we are attached to",
 	.description =
-		"Attaches, prints the target, the back end that serves it, our own id, if we have "
+		"Attaches and prints the target, the back end that serves it, our own id if we have "
 		"one, the number of vectors, the size of the shared memory and how it is mapped, "
-		"and for a PCI device its address, its driver and its doorbell; then detaches.\n"
-		"On the host, this command, peers, read, write and ring take no id if the server "
-		"has a socket for observers, the path of its other one with " IVSHMEM_OBSERVER_SUFFIX
-		" behind it: nobody is told of them. Else they are peers of their own, as all "
-		"other commands are. In a guest the id is the device's and stays.\n"
-		"A target that is memory alone, shm:NAME or file:PATH, has neither id, peers nor interrupts, which is said instead.\n"
+		"and for a PCI device its address, its driver and its doorbell. Then it detaches.\n"
+		"On the host, info, peers, read, write and ring take no id if the server has a "
+		"socket for observers, and the server tells nobody of them. The path of that socket "
+		"is the path of the server's socket followed by " IVSHMEM_OBSERVER_SUFFIX
+		". If there is none, each run is a peer with an id of its own, as it is with all "
+		"other commands. In a guest, the id is the device's and does not change.\n"
+		"If the target is memory alone, shm:NAME or file:PATH, the command says that there "
+		"is no id, and that there are no peers and no interrupts.\n"
 		"The mapping tells how the processor may cache the memory: write-back is as fast "
 		"as any memory, with write-combining reads are slow, uncached is slow both ways, "
 		"and uncached-minus is what the guest asked for and the host may have "
 		"overruled.\n"
-		"The doorbell is the register that every device has, or the words that one with "
-		"doorbell-bar=on has besides, which are as quick with thousands of peers as with "
-		"one.",
-	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
-		"Without an id, \"id\" is null and \"vectors\" what each peer has.\n"
-		"On memory alone, which is \"backend\":\"shm\"|\"file\", also \"memory_only\":true\n"
-		"and \"read_only\":BOOL; \"id\" is null and \"vectors\" 0.\n"
-		"On a PCI device also \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if none) and\n"
-		"\"doorbell\":\"register\"|\"words\".",
+		"The doorbell is the register that every device has, or the words that a device "
+		"with doorbell-bar=on has in addition. Words are as quick with thousands of peers as "
+		"with one.",
+	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,\n"
+		" \"size\":BYTES,\"mapping\":M}\n"
+		"Without an id, \"id\" is null and \"vectors\" is the number that each peer has.\n"
+		"Memory alone, with \"backend\":\"shm\"|\"file\", also has \"memory_only\":true and\n"
+		"\"read_only\":BOOL; \"id\" is null and \"vectors\" is 0.\n"
+		"A PCI device also has \"address\":\"0000:00:05.0\", \"driver\":NAME (\"\" if none)\n"
+		"and \"doorbell\":\"register\"|\"words\".",
 	.examples = "ivshmem info\n"
 		    "ivshmem --target pci:00:05.0 --json info",
 	.run = info_run,
@@ -222,13 +225,14 @@ const struct command command_peers = {
 	.operands = "",
 	.summary = "who is connected",
 	.description =
-		"Prints our own id and number of vectors, unless we look without an id, then one "
-		"line for each other peer, in "
-		"the order of ids, with the number of vectors it can be rung on.\n"
-		"In a guest the device does not tell who is connected; the command says so and "
-		"succeeds. On memory alone, shm:NAME or file:PATH, it fails.",
+		"Prints our own id and number of vectors, unless we are attached without an id. Then "
+		"prints one line for each other peer, in the order of their ids, with the number of "
+		"vectors on which it can be rung.\n"
+		"In a guest, the device does not tell who is connected; the command says so and "
+		"succeeds. If the target is memory alone, shm:NAME or file:PATH, the command fails.",
 	.json = "{\"id\":I,\"vectors\":N,\"peers\":[{\"id\":P,\"vectors\":N},...]}\n"
-		"Without an id, \"id\" is null and \"vectors\" what each peer has. In a guest \"peers\" is null.",
+		"Without an id, \"id\" is null and \"vectors\" is the number that each peer has.\n"
+		"In a guest, \"peers\" is null.",
 	.examples = "ivshmem peers\n"
 		    "ivshmem --target unix:/run/vm.sock peers --json",
 	.run = peers_run,

@@ -5,11 +5,11 @@
 #include "json.h"
 #include "session.h"
 
-/* What we are attached to, and who else is. */
+/* Print what we are attached to, and who else is. */
 enum status info_show(const struct session *session);
 enum status peers_show(const struct session *session);
 
-/* "id" and "vectors", wherever they are printed; see the help of info. */
+/* Write "id" and "vectors". The help of info describes them. */
 void info_json_id(const struct session *session, struct json *json);
 
 #endif

@@ -7,8 +7,8 @@
 #include <string.h>
 
 /*
- * The length of the UTF-8 sequence at the start of `bytes`, or 0 if there is none: overlong forms,
- * surrogates and numbers beyond U+10FFFF are none.
+ * The length of the UTF-8 sequence at the start of `bytes`, or 0 if there is none. Overlong forms,
+ * surrogates and numbers beyond U+10FFFF are not UTF-8.
  */
 static size_t
 utf8_length(const unsigned char *bytes, size_t length)
@@ -71,7 +71,7 @@ string_write(const char *text, size_t length)
 	putchar('"');
 }
 
-/* The comma and the key in front of a value. */
+/* Write the comma and the key in front of a value. */
 static void
 value_begin(struct json *json, const char *key)
 {

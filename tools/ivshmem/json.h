@@ -3,8 +3,8 @@
 #define IVSHMEM_JSON_H
 
 /*
- * A writer of JSON to stdout: one document per line. It puts the commas and escapes the strings;
- *the caller closes what it opens. Within an array the key is NULL.
+ * Write JSON to stdout, one document per line. This code writes the commas and escapes the strings,
+ * and the caller closes what it opens. Inside an array, the key is NULL.
  *
  *	struct json json = JSON_BEGIN;
  *	json_object(&json, NULL);
@@ -22,7 +22,7 @@
 struct json {
 	unsigned depth;
 	char close[JSON_DEPTH_MAX];  /* '}' or ']' for each level that is open */
-	bool filled[JSON_DEPTH_MAX]; /* whether something was written on that level */
+	bool filled[JSON_DEPTH_MAX]; /* that level has a value already */
 };
 
 #define JSON_BEGIN                                                                                 \
@@ -35,19 +35,19 @@ void json_array(struct json *json, const char *key);
 void json_end(struct json *json);
 
 void json_string(struct json *json, const char *key, const char *text);
-/* Any bytes: what is not UTF-8 becomes U+FFFD, so that the document stays valid. */
+/* Any bytes. A byte that is not UTF-8 becomes U+FFFD, so the document stays valid. */
 void json_text(struct json *json, const char *key, const char *text, size_t length);
 void json_number(struct json *json, const char *key, uint64_t value);
 void json_decimal(struct json *json, const char *key, double value, int digits);
 void json_bool(struct json *json, const char *key, bool value);
 void json_null(struct json *json, const char *key);
 
-/* A string of hexadecimal digits that is written piece by piece. */
+/* Write a string of hexadecimal digits piece by piece. */
 void json_hex_begin(struct json *json, const char *key);
 void json_hex(struct json *json, const void *bytes, size_t length);
 void json_hex_end(struct json *json);
 
-/* End the line and flush it. */
+/* Close what is open, end the line and flush it. */
 void json_finish(struct json *json);
 
 #endif

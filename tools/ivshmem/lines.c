@@ -25,7 +25,7 @@ lines_fill(struct lines *lines, int fd)
 		lines->end -= lines->start;
 		lines->start = 0;
 	}
-	/* One byte more than is read, for the NUL behind a last command without newline. */
+	/* Leave room for one more byte: the NUL behind a last command without newline. */
 	if (lines->capacity - lines->end < READ_SIZE + 1) {
 		size_t capacity = lines->capacity ? 2 * lines->capacity : 4 * READ_SIZE;
 		char *buffer = realloc(lines->buffer, capacity);
@@ -44,7 +44,7 @@ lines_fill(struct lines *lines, int fd)
 	return 0;
 }
 
-/* Where the command at `text` ends; `length` if that was not read yet. */
+/* The length of the command at `text`; `length` if its end has not been read yet. */
 static size_t
 command_length(const char *text, size_t length, bool comment)
 {

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* ivshmem, the command line: finds the sub-command, takes its options apart, prints the help. */
+/* The program: finds the sub-command, parses its options and runs it, or prints the help. */
 
 #include "cli.h"
 #include "help.h"
 #include "output.h"
 
 #include <base/fd.h>
+
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -33,27 +35,30 @@ static const struct command *const commands[] = {
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-/* What an option says that ends the command line. */
+/* The options that end the command line make arguments_parse() return these. */
 enum { GO_ON, PRINT_HELP, PRINT_VERSION };
 
 static struct cli cli = {.connect_timeout_ms = 5000};
 
 static const struct argument global_options[] = {
-	{"target", "TARGET", "what to attach to, see above", .letter = 't', .text = &cli.target},
+	{"target", "TARGET", "what to attach to; see Targets above", .letter = 't',
+		.text = &cli.target},
 	{"json", NULL, "print results as JSON, one document per line; messages stay text on stderr",
 		.letter = 'j', .flag = &cli.json},
 	{"backend", "NAME",
-		"for a PCI device: vfio (interrupts) or sysfs (none); default: by the driver it is bound to",
+		"how to use a PCI device: vfio (with interrupts) or sysfs (without); the default depends on the driver that the device is bound to",
 		.text = &cli.backend, .choices = "vfio|sysfs"},
 	/* The library takes 0 as its default. */
-	{"connect-timeout", "SECONDS", "how long the server may take to greet us (default: 5)",
+	{"connect-timeout", "SECONDS",
+		"how long the server may take to finish its greeting (default: 5)",
 		.ms = &cli.connect_timeout_ms, .min = 1, .max = TIME_DAY},
 	{"wait", "SECONDS",
-		"wait so long for a server, or shared memory, that is not there yet (default: 0)",
+		"how long to wait for a server or shared memory that is not there yet (default: 0)",
 		.ns = &cli.wait, .max = TIME_YEAR},
-	{"quiet", NULL, "no notes on stderr that are not errors, such as our id while waiting",
+	{"quiet", NULL,
+		"print no notes on stderr, such as our id while waiting; errors are still printed",
 		.letter = 'q', .flag = &cli.quiet},
-	{"verbose", NULL, "say on stderr what the library does", .letter = 'v',
+	{"verbose", NULL, "print on stderr what the library does", .letter = 'v',
 		.flag = &cli.verbose},
 	{"help", NULL, "print the help and end", .letter = 'h', .ends = PRINT_HELP},
 	{"version", NULL, "print the version and end", .ends = PRINT_VERSION},
@@ -71,7 +76,8 @@ fail_usage(const struct command *command)
 	return STATUS_USAGE;
 }
 
-/* Without a command, up to the first operand, which is its name. What arguments_parse() returns. */
+/* Without a command, parse up to the first operand, which is its name. Returns what
+ * arguments_parse() does. */
 static int
 parse_options(const struct command *command, int argc, char **argv)
 {
@@ -122,7 +128,7 @@ find_command(const char *name)
 	return NULL;
 }
 
-/* The end of the program: a result that could not be written is no success. */
+/* The end of the program. A result that could not be written is a failure. */
 static int
 finish(enum status status)
 {
@@ -146,7 +152,7 @@ main(int argc, char **argv)
 	if (fd_open_standard() < 0)
 		return STATUS_FAILURE;
 	setvbuf(stderr, NULL, _IOLBF, 0);
-	/* Output that exceeds RLIMIT_FSIZE is an error like a full disk, and told. */
+	/* Output beyond RLIMIT_FSIZE is an error like a full disk, which we report. */
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
 
@@ -159,7 +165,7 @@ main(int argc, char **argv)
 		argc -= optind;
 		argv += optind;
 		command = find_command(argv[0]);
-		/* "ivshmem help" is what people try. */
+		/* People try "ivshmem help", too. */
 		if (command) {
 			r = parse_options(command, argc, argv);
 		} else if (strcmp(argv[0], "help") == 0) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "event_print.h"
 #include "output.h"
-#include "session.h"
 
 #include <base/clock.h>
 
@@ -16,7 +16,7 @@ static const struct argument monitor_options[] = {
 		"when the server is lost, end with exit code 1 instead of attaching again",
 		.flag = &given.no_reconnect},
 	{"reconnect-interval", "SECONDS",
-		"how long to wait between attempts to attach again (default: 1)",
+		"the shortest time between two attempts to attach (default: 1)",
 		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
 	{"time", NULL, "put the time of day in front of each line; JSON always has it",
 		.letter = 'T', .flag = &given.time},
@@ -68,24 +68,24 @@ const struct command command_monitor = {
 	.operands = "",
 	.summary = "print what happens, as it happens",
 	.description =
-		"Prints one line for each event, at once, until SIGINT or SIGTERM:\n"
+		"Prints one line for each event as soon as it happens, until SIGINT or SIGTERM:\n"
 		"  attached as peer 0 (2 vectors, 4 MiB, unix:/tmp/ivshmem_socket)\n"
 		"  peer 3 joined (1 vector)\n"
 		"  peer 3 has 2 vectors\n"
 		"  peer 3 left\n"
 		"  interrupt vector 1 count 2\n"
 		"  server lost: it closed the connection\n"
-		"Peers that were there before us are reported as joined, too. A peer's vectors "
-		"are announced one by one, so it may join with fewer than it has in the end. "
-		"Rings that came since the last look are one event with their number.\n"
-		"When the server is lost, the command attaches again as soon as a server is "
-		"there, under a new id. Until then the old connections to other peers live on. A "
-		"PCI device that is unplugged ends the command with exit code 1.",
+		"Peers that were there before us are reported as joined, too. The server announces "
+		"the vectors of a peer one by one, so a peer may join with fewer than it has in the "
+		"end. Rings that arrive between two looks are one event with their number.\n"
+		"When the server is lost, the command attaches again, with a new id, as soon as a "
+		"server is there. Until then, the old connections to other peers go on working. If "
+		"a PCI device is unplugged, the command ends with exit code 1.",
 	CLI_OPTIONS(monitor_options),
 	.json = EVENT_JSON_HELP,
 	.statuses =
-		"0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect given, or "
-		"the PCI device unplugged.",
+		"0 after SIGINT or SIGTERM; 1 if the server was lost and --no-reconnect was given, or "
+		"if the PCI device was unplugged.",
 	.examples = "ivshmem monitor --time\n"
 		    "ivshmem --target /run/vm.sock monitor --json --no-reconnect",
 	.run = monitor_run,

@@ -4,6 +4,7 @@
 #include "output.h"
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <string.h>

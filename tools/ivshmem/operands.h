@@ -3,13 +3,13 @@
 #define IVSHMEM_OPERANDS_H
 
 /*
- * Operands of commands, and words of the shell. What is wrong with one is told on stderr; then these
- * return -EINVAL.
+ * Operands of commands, and words of the shell. If something is wrong with one, these functions say so
+ * on stderr and return -EINVAL.
  */
 
 #include <common/arguments.h>
 
-/* By its name. A NULL text leaves the default alone. */
+/* Read a value. Messages call it by operand->name. A NULL text keeps the default. */
 int operand_take(const struct argument *operand, const char *text);
 
 /* Whom to ring: PEER, PEER:VECTOR, PEER:all, all or all:VECTOR. */
@@ -24,7 +24,7 @@ int operand_peer(const char *text, struct bell *ret_bell);
 int operand_vector(const char *text, unsigned *ret_vector);
 int operand_bell(const char *text, struct bell *ret_bell);
 
-/* The same where it must be one vector of one peer. */
+/* The same, but it must be one vector of one peer. */
 int operand_single_bell(const char *text, struct bell *ret_bell);
 
 #endif

@@ -14,7 +14,7 @@ print_message(const char *format, va_list args)
 	char message[2048];
 
 	vsnprintf(message, sizeof(message), format, args);
-	/* One call, one write: lines of several processes on one terminal stay whole. */
+	/* One call makes one write, so the lines of several processes on one terminal stay whole. */
 	fprintf(stderr, "ivshmem: %s\n", message);
 }
 
@@ -41,7 +41,7 @@ note(const struct cli *cli, const char *format, ...)
 	va_end(args);
 }
 
-/* The first failure, which is what the user is told of. */
+/* The first failure, which we report. */
 static int failure;
 
 int

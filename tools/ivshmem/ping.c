@@ -24,7 +24,7 @@ compare_times(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-/* The smallest of the sorted `times` that at least `percent` of them do not exceed, in
+/* The smallest of the sorted `times` that at least `percent` % of them do not exceed, in
  * microseconds. */
 static double
 percentile(const uint64_t *times, uint64_t n, uint64_t percent)
@@ -75,7 +75,7 @@ print_times(const struct session *session, const struct bell *bell, uint64_t sen
 
 enum ping_end { PING_GOES_ON, PING_ENDED, PING_TIMED_OUT };
 
-/* Sleep until `deadline`, or until ring number `vector` came if `for_ring`. */
+/* Sleep until `deadline` or, if `for_ring`, until `vector` is rung. */
 static enum ping_end
 ping_sleep(struct session *session, unsigned vector, bool for_ring, uint64_t deadline)
 {
@@ -106,7 +106,7 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 		return fail("out of memory");
 	session_mute(session, (int)bell->vector);
 
-	/* Let in what came before, and forget it below: it answers nothing. */
+	/* Receive the rings from before, which are no answers. They are dropped below. */
 	end = ping_sleep(session, 0, false, clock_now());
 	while (sent < count && end == PING_GOES_ON) {
 		uint64_t start;
@@ -151,11 +151,11 @@ static const struct argument ping_options[] = {
 	{"count", "N", "make N round trips (default: 100)", .letter = 'c',
 		.count = &ping_given.count, .min = 1, .max = PING_COUNT_MAX},
 	{"interval", "SECONDS",
-		"ring not more often than every so many seconds, a fraction is allowed (default: "
-		"0, as fast as the answers come)",
+		"the shortest time between two rings, which may be a fraction (default: 0, ring as "
+		"soon as the answer has arrived)",
 		.letter = 'i', .ns = &ping_given.interval, .max = TIME_YEAR},
-	{"timeout", "SECONDS", "give up when an answer takes longer (default: 5)", .letter = 'w',
-		.ns = &ping_given.timeout, .max = TIME_YEAR},
+	{"timeout", "SECONDS", "give up when an answer takes longer than this (default: 5)",
+		.letter = 'w', .ns = &ping_given.timeout, .max = TIME_YEAR},
 };
 
 static enum status
@@ -186,17 +186,19 @@ const struct command command_ping = {
 	.max_operands = 1,
 	.summary = "measure round trips to a peer that runs echo",
 	.description =
-		"Rings VECTOR (default: 0) of PEER, waits until our own vector of the same number "
-		"is rung, and again; then prints the shortest, the median, the 99th percentile "
-		"and the longest time in microseconds. The peer must run the command echo with "
-		"our id.\n"
-		"As a ring does not tell who rang, any ring on that vector counts as the answer. "
-		"Pinging our own id is possible and measures this process and its kernel alone.\n"
-		"SIGINT and SIGTERM end it: what was measured is printed, and the exit code is 1.",
+		"Rings VECTOR (default: 0) of PEER, waits until our own vector of the same number is "
+		"rung, and repeats this. Then prints the shortest, the median, the 99th percentile "
+		"and the longest time in microseconds. The peer must run echo with our id.\n"
+		"A ring does not tell who rang, so any ring on that vector counts as the answer. "
+		"Pinging our own id is possible, and measures this process and its kernel alone.\n"
+		"SIGINT and SIGTERM end it: the command prints what it measured, and the exit code "
+		"is 1.",
 	CLI_OPTIONS(ping_options),
-	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T}\n"
+	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\n"
+		" \"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T}\n"
 		"The times are null if nothing was received.",
-	.statuses = "3 if an answer did not come in time; what was measured was printed.",
+	.statuses =
+		"3 if an answer did not arrive in time; what was measured until then was printed.",
 	.examples = "ivshmem ping 1:1 --count 1000\n"
 		    "ivshmem --json ping 0 --interval 0.01",
 	.run = ping_run,
@@ -208,15 +210,13 @@ struct echo {
 	struct session *session;
 	const struct bell *bell;
 	uint64_t count, done;
-	bool waiting; /* for the peer, which cannot be rung now */
+	bool waiting; /* the peer cannot be rung now */
 };
 
-/* So many at once between two looks at the signals: how much there is to answer is up to the peers.
- */
+/* The most rings between two looks at the signals: how many there are is up to the peers. */
 #define ECHO_BATCH 1024
 
-/* Ring back for what came. If the peer cannot be rung yet, the debt stays and is tried again later.
- */
+/* Ring back once for each ring that arrived. If the peer cannot be rung yet, try again later. */
 static enum status
 echo_answer(struct echo *echo)
 {
@@ -317,7 +317,7 @@ static struct {
 static const struct argument echo_options[] = {
 	{"count", "N", "end after N rings back (default: go on for ever)", .letter = 'c',
 		.count = &echo_given.count, .min = 1},
-	{"timeout", "SECONDS", "give up when no interrupt came for SECONDS (default: never)",
+	{"timeout", "SECONDS", "give up when no interrupt has arrived for SECONDS (default: never)",
 		.letter = 'w', .ns = &echo_given.timeout, .max = TIME_YEAR},
 };
 
@@ -351,14 +351,16 @@ const struct command command_echo = {
 	.max_operands = 1,
 	.summary = "ring back for each interrupt, the other end of ping",
 	.description =
-		"For each interrupt on our own vector VECTOR (default: 0), rings VECTOR of PEER: "
-		"once for each ring, also if several came together. Then prints how many there "
+		"Rings VECTOR (default: 0) of PEER once for each ring of our own vector of the same "
+		"number, also if several rings arrive together. At the end, prints how many there "
 		"were.\n"
-		"PEER need not be connected yet: it is rung as soon as it is there, which lets the echo be started before the ping.\n"
-		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer than --count asks for.",
+		"PEER need not be connected yet: the command rings it as soon as it is there, so "
+		"echo can be started before ping.\n"
+		"SIGINT and SIGTERM end it, with exit code 0, or 1 if there were fewer rings than "
+		"--count asks for.",
 	CLI_OPTIONS(echo_options),
 	.json = "{\"peer\":P,\"vector\":V,\"echoed\":N}",
-	.statuses = "3 if nothing came for the time of --timeout.",
+	.statuses = "3 if no interrupt arrived for the time of --timeout.",
 	.examples = "ivshmem echo 0:1\n"
 		    "ivshmem echo 2 --count 1000 --timeout 30",
 	.run = echo_run,

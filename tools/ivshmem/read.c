@@ -13,10 +13,10 @@
 
 #define CHUNK_SIZE 65536
 
-/* Called with consecutive pieces; returns false to end early. */
+/* Gets consecutive pieces. Returns false to end early. */
 typedef bool (*chunk_fn)(void *data, const unsigned char *bytes, size_t length);
 
-/* Check the range, make MEMORY_TO_END a number. */
+/* Check the range, and replace MEMORY_TO_END by the length. */
 static enum status
 range_check(const struct session *session, uint64_t offset, uint64_t *length)
 {
@@ -45,7 +45,7 @@ read_chunks(struct session *session, uint64_t offset, uint64_t length, chunk_fn 
 			return fail("cannot read the memory: %s", strerror(-r));
 		if (!chunk(data, buffer, n))
 			return STATUS_OK;
-		/* A reader that closed its end must not be fed the rest of some gigabytes. */
+		/* Do not write gigabytes to a reader that has closed its end. */
 		if (output_failure() < 0)
 			return STATUS_FAILURE;
 		if (session_interrupted(session))
@@ -170,11 +170,11 @@ static struct {
 
 static const struct argument read_options[] = {
 	{"hex", NULL,
-		"print a dump: offset, hexadecimal bytes, characters (default when stdout is a terminal)",
+		"print a dump: offset, hexadecimal bytes, characters (the default if stdout is a terminal)",
 		.letter = 'x', .flag = &given.hex},
 	{"text", NULL, "print the text up to the first NUL, and a newline", .letter = 's',
 		.flag = &given.text},
-	{"raw", NULL, "write the bytes as they are (default otherwise)", .letter = 'r',
+	{"raw", NULL, "write the bytes as they are (the default otherwise)", .letter = 'r',
 		.flag = &given.raw},
 };
 
@@ -203,8 +203,7 @@ read_run(const struct cli *cli, char *const *operands)
 	if (text)
 		return memory_text(session, offset, length);
 	if (!operands[1] && !raw && isatty(STDOUT_FILENO)) {
-		/* Nobody wants megabytes on the screen; near the end, there may be less than this.
-		 */
+		/* Nobody wants megabytes on the screen. Near the end, there may be less than this. */
 		uint64_t size = ivshmem_size(session->client);
 
 		if (offset < size && size - offset > 256)
@@ -222,17 +221,19 @@ const struct command command_read = {
 	.max_operands = 2,
 	.summary = "print a part of the shared memory",
 	.description =
-		"Prints LENGTH bytes of the shared memory from OFFSET on. Without LENGTH it goes "
-		"to the end of the memory, or, when it prints a dump on a terminal, 256 bytes "
-		"far. With --text, LENGTH is the most it looks at.\n"
-		"OFFSET and LENGTH are decimal or 0x hexadecimal and may end in K, M, G, T (powers of 1024).\n"
+		"Prints LENGTH bytes of the shared memory, from OFFSET on. Without LENGTH, it prints "
+		"up to the end of the memory, but a dump on a terminal ends after 256 bytes. With "
+		"--text, LENGTH is the most that it looks at.\n"
+		"OFFSET and LENGTH are decimal, or hexadecimal with 0x in front, and may end in K, "
+		"M, G or T (powers of 1024).\n"
 		"With --text on a terminal, control characters are shown as \\xNN, because any "
-		"peer can have put them there. Memory that others write meanwhile may show halves "
-		"of their writes.",
+		"peer may have put them there. If others write to the memory meanwhile, the output "
+		"may show halves of their writes.",
 	CLI_OPTIONS(read_options),
 	.json = "{\"offset\":O,\"length\":L,\"hex\":\"00ff...\"}\n"
-		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}; bytes that are not UTF-8 are replaced by U+FFFD.",
-	.statuses = "1 also if the memory ends before OFFSET + LENGTH; nothing is printed then.",
+		"With --text: {\"offset\":O,\"length\":L,\"text\":TEXT}, where each byte that is not\n"
+		"UTF-8 is replaced by U+FFFD.",
+	.statuses = "1 also if the memory ends before OFFSET + LENGTH; then nothing is printed.",
 	.examples = "ivshmem read 0x100 64 --hex\n"
 		    "ivshmem read 4K --text",
 	.run = read_run,

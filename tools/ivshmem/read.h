@@ -4,12 +4,12 @@
 
 #include "session.h"
 
-/* LENGTH where none was given: to the end of the memory. */
+/* The length if none was given: up to the end of the memory. */
 #define MEMORY_TO_END UINT64_MAX
 
-/* With these, --json gives a JSON document instead. */
+/* Print a part of the memory, or a JSON document with it. */
 enum status memory_dump(struct session *session, uint64_t offset, uint64_t length);
-/* Up to a NUL, or `length` bytes. */
+/* The same as text, up to a NUL or for `length` bytes. */
 enum status memory_text(struct session *session, uint64_t offset, uint64_t length);
 
 #endif

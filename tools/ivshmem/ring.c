@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The ids there are, as far as they fit: "0, 2, 5 and 12 more". */
+/* Say who is connected, as far as it fits: "0, 2, 5 and 12 more are". */
 static void
 describe_peers(const struct session *session, char *buffer, size_t size)
 {
@@ -66,7 +66,7 @@ struct ringing {
 	enum status status;
 };
 
-/* Once, and as soon as it is there. */
+/* Ring once. If the server may still announce the peer or the vector, wait for it. */
 static int
 ring_once(struct session *session, uint16_t peer, unsigned vector)
 {
@@ -220,20 +220,21 @@ const struct command command_ring = {
 	.max_operands = INT_MAX,
 	.summary = "interrupt other peers",
 	.description =
-		"Interrupts each of the peers given, on vector 0 unless a vector follows the "
-		"colon. PEER:all means all vectors of that peer, all means all vectors of all "
-		"peers but ourselves, and all:VECTOR that vector of all peers but ourselves.\n"
-		"Everything stored to the memory before is visible to the peer when it is woken. "
-		"Rings of one vector add up until the peer looks, and do not tell who rang.\n"
-		"A server that has no socket for observers announces peers and vectors one by "
-		"one: one that is missing is waited for as long as others come, and for 2 seconds "
-		"after the last one.\n"
-		"In a guest, a ring to a peer or vector that does not exist is lost without "
-		"notice, and the forms with all are not possible, because the device does not "
-		"tell who is connected.",
+		"Rings each of the peers given, on vector 0 unless a vector follows the colon. "
+		"PEER:all means all vectors of that peer, all means all vectors of all peers but "
+		"ourselves, and all:VECTOR means that vector of all peers but ourselves.\n"
+		"Everything that was stored to the memory before the ring is visible to the peer "
+		"when it wakes up. Rings of one vector add up until the peer takes them, and do not "
+		"tell who rang.\n"
+		"If the server has no socket for observers, it announces peers and vectors one by "
+		"one. The command then waits for a missing peer or vector as long as others arrive, "
+		"and for 2 seconds after the last one.\n"
+		"In a guest, a ring to a peer or vector that does not exist is silently lost, and "
+		"the forms with all are not possible, because the device does not tell who is "
+		"connected.",
 	CLI_OPTIONS(ring_options),
 	.json = "{\"rung\":[{\"peer\":P,\"vector\":V,\"count\":N},...]}",
-	.statuses = "1 if any of them could not be rung; the others were.",
+	.statuses = "1 if one of them could not be rung; the others were.",
 	.examples = "ivshmem ring 1\n"
 		    "ivshmem ring 1:0 2:3 --count 5\n"
 		    "ivshmem ring all",

@@ -5,8 +5,7 @@
 #include "operands.h"
 #include "session.h"
 
-/* Ring `bells` as often as `count` says, each. A failing one does not keep the others from ringing.
- */
+/* Ring each of `bells` `count` times. If one fails, the others are still rung. */
 enum status ring_bells(
 	struct session *session, const struct bell *bells, unsigned n_bells, uint64_t count);
 

@@ -20,7 +20,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-/* Between two looks for a server. */
+/* The time between two attempts to find a server. */
 #define WAIT_STEP_MS 100
 
 /* ---- signals ------------------------------------------------------------------------------ */
@@ -83,7 +83,7 @@ attach_config(struct session *session)
 	};
 }
 
-/* Who has asked for signals gets them while it waits, too. */
+/* Attach, or return early if a signal comes and the command has asked for signals. */
 static int
 attach_or_signal(struct session *session, struct ivshmem_error *reterr)
 {
@@ -111,7 +111,7 @@ attach_or_signal(struct session *session, struct ivshmem_error *reterr)
 	return r;
 }
 
-/* As often as it takes until the server is there, but not longer than the user wants to wait. */
+/* Try until the server is there, but no longer than the user wants to wait. */
 static int
 session_attach_first(struct session *session, struct ivshmem_error *reterr)
 {
@@ -124,7 +124,7 @@ session_attach_first(struct session *session, struct ivshmem_error *reterr)
 		r = attach_or_signal(session, reterr);
 		if (session->quit)
 			return r;
-		/* -ENODATA: whoever makes a memory object has not given it its size yet. */
+		/* -ENODATA: the memory object has no size yet. */
 		if ((r != -ENOENT && r != -ECONNREFUSED && r != -ENODATA) || session->is_pci ||
 			clock_now() >= end)
 			return r;
@@ -144,14 +144,6 @@ session_report_attached(struct session *session)
 	session_event(session, &event);
 }
 
-/* What is left of the warnings at the pace of a reader. */
-static void
-write_warning(void *data, enum log_level level, const char *message)
-{
-	(void)level;
-	session_message(data, "warning: %s", message);
-}
-
 struct session *
 session_new(void)
 {
@@ -162,13 +154,6 @@ session_new(void)
 		return NULL;
 	}
 	session->signal_fd = -1;
-	session->log = (struct log){
-		.level = LOG_LEVEL_WARNING,
-		.write = write_warning,
-		.data = session,
-	};
-	/* The library limits those of one server; this, those of one server after the other. */
-	session->warnings = (struct pace){.log = &session->log, .level = LOG_LEVEL_WARNING};
 	return session;
 }
 
@@ -178,7 +163,7 @@ session_free(struct session *session)
 	if (!session)
 		return NULL;
 	session_close(session);
-	/* A try that is left behind still knows it. */
+	/* An attempt that we left behind still uses it. */
 	if (!session->attaching)
 		free(session);
 	return NULL;
@@ -228,11 +213,10 @@ session_close(struct session *session)
 {
 	attaching_abandon(session->attaching);
 	session->client = ivshmem_detach(session->client);
-	pace_end(&session->warnings);
 	session->signal_fd = fd_close(session->signal_fd);
 }
 
-/* Each reason is told once, until another one comes. */
+/* Report a reason once, until there is another one. */
 static void
 attach_again_later(struct session *session, int r, const struct ivshmem_error *error)
 {
@@ -243,7 +227,7 @@ attach_again_later(struct session *session, int r, const struct ivshmem_error *e
 	session->reattach_at = clock_now() + session->reattach_interval;
 }
 
-/* The server is gone: look for its successor. Until there is one, we keep what we have. */
+/* The server is gone: look for its successor. Until there is one, keep what we have. */
 static void
 attach_again(struct session *session)
 {
@@ -286,10 +270,12 @@ session_report_lost(struct session *session)
 	};
 
 	session_event(session, &event);
-	/* The host waits for us to let go of an unplugged device. */
+	/* The host waits until we let go of an unplugged device. */
 	if (session->is_pci)
 		session->client = ivshmem_detach(session->client);
-	session->reattach_at = clock_now();
+	/* A server may take us in and close the connection again and again. What we print about each
+	 * connection is limited, so limit the number of connections, too. */
+	session->reattach_at = session->attached_at + session->reattach_interval;
 }
 
 static void
@@ -314,7 +300,7 @@ session_step(struct session *session, int input_fd, uint64_t deadline)
 		session->lost.code && session->reattach && session->client && !session->attaching;
 	uint64_t until =
 		reattach && session->reattach_at < deadline ? session->reattach_at : deadline;
-	/* Negative descriptors are ignored by poll. */
+	/* poll() ignores negative descriptors. */
 	struct pollfd fds[] = {
 		{.fd = session->signal_fd, .events = POLLIN},
 		{.fd = session->client ? ivshmem_fd(session->client) : -1, .events = POLLIN},
@@ -324,7 +310,7 @@ session_step(struct session *session, int input_fd, uint64_t deadline)
 	};
 	unsigned wake = 0;
 
-	/* Who has not ended yet does not sleep again. */
+	/* Do not sleep again if a signal has already asked us to end. */
 	if (session_poll(fds, 4, session->quit ? 0 : until) > 0) {
 		if (fds[0].revents)
 			signals_read(session);

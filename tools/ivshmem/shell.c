@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "shell.h"
 
+#include "event_print.h"
 #include "lines.h"
 #include "output.h"
 
@@ -27,7 +28,7 @@ show_prompt(struct shell *shell)
 	shell->prompted = true;
 }
 
-/* Something else is to be printed: get out of the prompt's line. */
+/* Leave the line of the prompt, before something else is printed. */
 static void
 leave_prompt(struct shell *shell)
 {
@@ -44,7 +45,8 @@ print_event(struct session *session, const struct event *event)
 	event_print(session, event, false);
 }
 
-/* A signal came. SIGINT on a terminal ends the running command, if there is one, else the shell. */
+/* Whether a signal ends the shell. On a terminal, SIGINT only ends the running command, if there is
+ * one. */
 static bool
 ends_shell(struct shell *shell, bool command_was_running)
 {
@@ -56,7 +58,7 @@ ends_shell(struct shell *shell, bool command_was_running)
 	return false;
 }
 
-/* Execute what was read. Returns whether the shell goes on; *status is its exit code if not. */
+/* Execute what was read. Returns whether the shell goes on; if not, *ret_status is its exit code. */
 static bool
 execute_lines(struct shell *shell, struct lines *lines, enum status *ret_status)
 {
@@ -66,7 +68,7 @@ execute_lines(struct shell *shell, struct lines *lines, enum status *ret_status)
 
 	*ret_status = STATUS_OK;
 	while ((r = lines_next(lines, &line)) != 0) {
-		/* Between commands, too, is a time to hear what is going on. */
+		/* Report between commands, too, what is going on. */
 		if (session_step(shell->session, -1, 0) & SESSION_QUIT)
 			return false;
 		if (r < 0)
@@ -91,7 +93,7 @@ execute_lines(struct shell *shell, struct lines *lines, enum status *ret_status)
 static enum status
 run_shell(struct shell *shell, struct lines *lines)
 {
-	/* Who was there before us is reported before the first prompt. */
+	/* Report those who were there before us before the first prompt. */
 	if (session_step(shell->session, -1, 0) & SESSION_QUIT)
 		return STATUS_OK;
 	for (;;) {
@@ -112,7 +114,7 @@ run_shell(struct shell *shell, struct lines *lines)
 		if (!(wake & SESSION_INPUT))
 			continue;
 		r = lines_fill(lines, STDIN_FILENO);
-		/* A background process of a terminal, or one whose terminal went away. */
+		/* We are in the background of a terminal, or the terminal went away. */
 		if (r == -EIO || r == -EBADF)
 			return STATUS_OK;
 		if (r < 0)
@@ -128,14 +130,15 @@ static const struct argument shell_options[] = {
 		"end at the first command that fails, with exit code 1, or 3 if it timed out",
 		.letter = 'e', .flag = &given.exit_on_error},
 	{"reconnect-interval", "SECONDS",
-		"how long to wait between attempts to attach again (default: 1)",
+		"the shortest time between two attempts to attach (default: 1)",
 		.ns = &given.interval, .min = 1, .max = TIME_YEAR},
 };
 
 static enum status
 shell_run(const struct cli *cli, char *const *operands)
 {
-	/* The session's end may still report something: it goes before what the reports need. */
+	/* Declared before the session, so that it outlives it: the session's end may still report
+	 * something. */
 	struct shell shell = {.interactive = isatty(STDIN_FILENO)};
 	_session_free_ struct session *session = session_new();
 	struct lines lines = {.buffer = NULL};
@@ -165,19 +168,19 @@ const struct command command_shell = {
 	.summary = "commands from stdin, by hand or from a script",
 	.description =
 		"Attaches once and executes commands from stdin, separated by newline, carriage "
-		"return or semicolon, and meanwhile prints events as the command monitor does. It "
-		"understands the commands of QEMU's ivshmem-client, and more, see below. The "
-		"prompt appears only if stdin is a terminal. The end of the input ends the "
-		"shell.\n"
-		"When the server is lost, the shell attaches again as soon as one is there, under "
-		"a new id; until then, what is known of the old group goes on working.\n"
-		"SIGTERM ends the shell at once, also in the middle of wait, ping or echo, and so "
-		"does SIGINT; but on a terminal, SIGINT only ends the command that is running.",
+		"return or semicolon. Meanwhile it prints events as monitor does. It understands the "
+		"commands of QEMU's ivshmem-client, and more, see below. The prompt appears only if "
+		"stdin is a terminal. The shell ends at the end of its input.\n"
+		"When the server is lost, the shell attaches again, with a new id, as soon as a "
+		"server is there. Until then, what it knows of the old group goes on working.\n"
+		"SIGTERM ends the shell at once, also in the middle of wait, ping or echo. So does "
+		"SIGINT, but on a terminal it only ends the command that is running, if there is "
+		"one.",
 	.print_more = shell_print_commands,
 	CLI_OPTIONS(shell_options),
 	.json = EVENT_JSON_HELP
 	"\n"
-	"The commands print what those of the same names print with --json; besides\n"
+	"Commands print what the commands of the same names print with --json; also\n"
 	"text: {\"offset\":O,\"length\":L,\"text\":TEXT}\n"
 	"counts: {\"received\":[COUNT-OF-VECTOR-0,...]}\n"
 	"say: {\"say\":TEXT}",

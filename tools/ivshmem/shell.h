@@ -8,13 +8,13 @@ struct shell {
 	struct session *session;
 	bool interactive; /* stdin is a terminal */
 	bool prompted;    /* the prompt is the last thing on the screen */
-	bool ended;       /* quit or exit was said */
+	bool ended;       /* by quit or exit */
 };
 
-/* What the command help prints, as text. */
+/* Print what the command help prints, as text. */
 void shell_print_commands(void);
 
-/* Execute one command; the line is taken apart. Messages are printed. */
+/* Execute one command, which modifies the line. Prints what went wrong. */
 enum status shell_execute(struct shell *shell, char *line);
 
 #endif

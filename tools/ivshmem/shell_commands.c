@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* The words of the shell: what each takes and does. */
+/* The commands of the shell: what each takes and does. */
 
 #include "info.h"
 #include "json.h"
@@ -13,15 +13,13 @@
 #include "wait.h"
 #include "write.h"
 
-#include <base/clock.h>
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #define WORDS_MAX 3
 
-/* The operands of a command: either split into words or, for those that take text, left whole. */
+/* The operands of a command: its words, and behind them the text, if it takes text. */
 struct words {
 	char *word[WORDS_MAX];
 	unsigned n;
@@ -33,11 +31,11 @@ struct shell_command {
 	const char *operands;
 	const char *help;
 	unsigned min, max; /* words before the text, if any */
-	bool text;         /* what follows the words is text */
+	bool text;         /* what follows the words is text, left whole */
 	enum status (*run)(struct shell *shell, const struct words *words);
 };
 
-/* By position in the table at the end of this file; NULL behind its last. */
+/* The command at a position of the table at the end of this file; NULL behind the last one. */
 static const struct shell_command *command_at(unsigned index);
 
 static bool
@@ -54,7 +52,7 @@ skip_blanks(char *text)
 	return text;
 }
 
-/* Cut the next word off; NULL if there is none. */
+/* Cut the next word off. NULL if there is none. */
 static char *
 next_word(char **cursor)
 {
@@ -91,14 +89,14 @@ shell_print_commands(void)
 		snprintf(usage, sizeof(usage), "%s %s", command->name, command->operands);
 		printf("  %-31s %s\n", usage, command->help);
 	}
-	puts("Commands are separated by newlines or semicolons; # begins a comment up to the end\n"
-	     "of the line. Numbers are decimal or 0x hexadecimal, offsets may end in K, M or G.\n"
-	     "P:V is vector V of peer P; without :V it is vector 0, P:all is all of its vectors,\n"
-	     "and all is all vectors of everybody but us.\n"
-	     "Interrupts are printed as they come, except those that wait, ping and echo use up\n"
-	     "while they run. A wait first uses those that came before it, printed or not, and\n"
-	     "that no earlier wait, ping or echo used: what comes between two commands is not\n"
-	     "missed.");
+	puts("Newlines and semicolons separate commands; # begins a comment up to the end of\n"
+	     "the line. Numbers are decimal, or hexadecimal with 0x in front; offsets may end\n"
+	     "in K, M, G or T. P:V is vector V of peer P, P alone is vector 0, P:all is all\n"
+	     "vectors of P, and all is all vectors of everybody but us.\n"
+	     "The shell prints interrupts as they arrive, except those that wait, ping and\n"
+	     "echo take while they run. A wait begins with the interrupts that arrived before\n"
+	     "it, printed or not, and that no earlier wait, ping or echo took: it misses none\n"
+	     "that arrive between two commands. If SECONDS are given, it gives up after them.");
 }
 
 static enum status
@@ -142,7 +140,7 @@ run_peers(struct shell *shell, const struct words *words)
 
 #define INT_OPERANDS "P V | P all | all"
 
-/* The words of QEMU's ivshmem-client. */
+/* The form that QEMU's ivshmem-client has. */
 static enum status
 run_int(struct shell *shell, const struct words *words)
 {
@@ -321,23 +319,20 @@ static const struct shell_command commands[] = {
 	{"help", "", "show this", 0, 0, false, run_help},
 	{"?", "", "show this", 0, 0, false, run_help},
 	{"info", "", "what we are attached to", 0, 0, false, run_info},
-	{"peers", "", "our own id, and the other peers with their vectors", 0, 0, false, run_peers},
+	{"peers", "", "our own id, the other peers and their vectors", 0, 0, false, run_peers},
 	{"dump", "", "the same", 0, 0, false, run_peers},
-	{"int", INT_OPERANDS, "ring vector V of P, all of its vectors, or everybody", 1, 2, false,
-		run_int},
+	{"int", INT_OPERANDS, "ring vector V of P, all of P's, or everybody", 1, 2, false, run_int},
 	{"ring", "P[:V] [COUNT]", "ring vector V of P, COUNT times (1)", 1, 2, false, run_ring},
-	{"wait", "[V|any] [COUNT] [SECONDS]",
-		"wait for COUNT (1) interrupts on V (any), SECONDS long at most", 0, 3, false,
-		run_wait},
+	{"wait", "[V|any] [COUNT] [SECONDS]", "wait for COUNT (1) interrupts on V (any)", 0, 3,
+		false, run_wait},
 	{"read", "OFFSET LENGTH", "dump a part of the memory", 2, 2, false, run_read},
 	{"text", "OFFSET", "print the text there, up to its NUL", 1, 1, false, run_text},
 	{"write", "OFFSET TEXT...", "store the rest of the line and a NUL", 1, 1, true, run_write},
 	{"ping", "P[:V] [COUNT]", "measure COUNT (100) round trips", 1, 2, false, run_ping},
-	{"echo", "P[:V] [COUNT]", "ring back for each ring, COUNT times (for ever)", 1, 2, false,
+	{"echo", "P[:V] [COUNT]", "ring back per ring, COUNT times (for ever)", 1, 2, false,
 		run_echo},
 	{"sleep", "SECONDS", "wait, printing events", 1, 1, false, run_sleep},
-	{"counts", "", "interrupts received so far, for each of our vectors", 0, 0, false,
-		run_counts},
+	{"counts", "", "interrupts so far on each of our vectors", 0, 0, false, run_counts},
 	{"say", "TEXT...", "print the rest of the line", 0, 0, true, run_say},
 	{"quit", "", "end", 0, 0, false, run_quit},
 	{"exit", "", "end", 0, 0, false, run_quit},

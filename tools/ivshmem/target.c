@@ -34,7 +34,7 @@ attribute_is(const char *address, const char *attribute, unsigned value)
 	return is;
 }
 
-/* How many ivshmem devices there are, and the address of the first. */
+/* Count the ivshmem devices of this machine, and store the address of the first. */
 static unsigned
 pci_count(char ret_first[16])
 {
@@ -73,7 +73,7 @@ target_find_pci(const char *target, struct target_pci *ret_pci)
 		if (pci_count(pci.address) != 1)
 			return -ENOENT;
 	} else {
-		/* The domain may be left out. */
+		/* The user may have left out the domain. */
 		bool short_form = strchr(name, ':') == strrchr(name, ':');
 		int printed = snprintf(
 			pci.address, sizeof(pci.address), "%s%s", short_form ? "0000:" : "", name);
@@ -90,7 +90,7 @@ target_find_pci(const char *target, struct target_pci *ret_pci)
 		link[length] = '\0';
 		name = strrchr(link, '/');
 		name = name ? name + 1 : link;
-		/* The NUL is there: the struct was zeroed. */
+		/* The struct was zeroed, so there is a NUL. */
 		if (strlen(name) < sizeof(pci.driver))
 			memcpy(pci.driver, name, strlen(name));
 	}
@@ -98,7 +98,7 @@ target_find_pci(const char *target, struct target_pci *ret_pci)
 	return 0;
 }
 
-/* Bring a target into its long form; `origin` says where it was given. */
+/* Bring a target into its long form. `origin` says where it was given. */
 static enum status
 target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
 {

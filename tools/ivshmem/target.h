@@ -4,19 +4,19 @@
 
 #include "cli.h"
 
-/* "unix:" and the longest path there is, with room for a nonsensical one to be complained about. */
+/* Room for "unix:" and the longest path there is, and for one that is too long and is refused. */
 #define TARGET_MAX 4352
 
 /*
- * Which target is meant: --target, else the environment, else what is there on this machine. Writes
- * the target in its long form ("unix:/path"). On failure the message was printed.
+ * Choose the target: --target, else the environment, else what this machine has. Writes the target in
+ * its long form ("unix:/path"). On failure, prints why.
  */
 enum status target_choose(const struct cli *cli, char ret_target[TARGET_MAX]);
 
-/* Is it memory alone, which has neither peers nor interrupts? */
+/* Whether it is memory alone, without peers and interrupts. */
 bool target_is_memory(const char *target);
 
-/* The PCI device that a "pci:" target means, for showing. "" where it cannot be told. */
+/* The PCI device that a "pci:" target means, to be shown. "" is unknown. */
 struct target_pci {
 	char address[16]; /* 0000:00:05.0 */
 	char driver[64];

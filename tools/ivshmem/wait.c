@@ -102,7 +102,7 @@ static const struct argument wait_options[] = {
 	{"count", "N", "wait for N interrupts (default: 1)", .letter = 'c', .count = &given.count,
 		.min = 1},
 	{"timeout", "SECONDS",
-		"give up after SECONDS, a fraction is allowed (default: wait for ever)",
+		"give up after SECONDS, which may be a fraction (default: wait for ever)",
 		.letter = 'w', .ns = &given.timeout, .max = TIME_YEAR},
 };
 
@@ -134,19 +134,20 @@ const struct command command_wait = {
 	.operands = "",
 	.summary = "wait for interrupts",
 	.description =
-		"Waits until as many interrupts came as were asked for, then prints a line "
-		"\"vector V count C\" for each vector that got some. The counts add up to what "
-		"was asked for; rings beyond that are left alone.\n"
-		"As a host process is a new peer each time it attaches, the id to ring is noted on stderr before the wait begins.\n"
+		"Waits until the requested number of interrupts has arrived, then prints a line "
+		"\"vector V count C\" for each vector that was rung. The counts add up to the "
+		"requested number; rings beyond it are not taken.\n"
+		"A host process is a new peer each time it attaches, so the command notes its id on "
+		"stderr before it begins to wait.\n"
 		"A server announces our vectors one by one. If vector V is not there yet, the "
-		"command waits for it as long as more come, and for 2 seconds after the last "
-		"one.\n"
-		"SIGINT and SIGTERM end the wait: what came is printed, and the exit code is 1. "
-		"If the server goes away, the wait goes on, because peers that are connected can "
-		"still ring.",
+		"command waits for it as long as more vectors arrive, and for 2 seconds after the "
+		"last one.\n"
+		"SIGINT and SIGTERM end the wait: the command prints the interrupts that arrived, "
+		"and the exit code is 1. If the server goes away, the wait goes on, because "
+		"connected peers can still ring.",
 	CLI_OPTIONS(wait_options),
 	.json = "{\"vectors\":[{\"vector\":V,\"count\":C},...],\"timed_out\":BOOL}",
-	.statuses = "3 if it timed out; what came until then was printed.",
+	.statuses = "3 if it timed out; what arrived until then was printed.",
 	.examples = "ivshmem wait\n"
 		    "ivshmem wait --vector 1 --count 3 --timeout 10",
 	.run = wait_run,

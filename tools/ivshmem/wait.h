@@ -5,9 +5,8 @@
 #include "session.h"
 
 /*
- * Wait until `count` rings of `vector` (or IVSHMEM_ANY_VECTOR) came, those included that came
- * before and that nobody took, and take them: exactly so many. `deadline` is of clock_now(),
- * or SESSION_FOREVER.
+ * Wait for `count` rings of `vector` (or IVSHMEM_ANY_VECTOR), and take exactly so many. Earlier rings
+ * that nobody took count, too. `deadline` is a time of clock_now(), or SESSION_FOREVER.
  */
 enum status wait_for_rings(struct session *session, int vector, uint64_t count, uint64_t deadline);
 

@@ -67,7 +67,7 @@ write_text(
 
 	if (length + nul > limit)
 		length = (size_t)(limit - nul);
-	/* The NUL of a shortened text has no place in the text itself. */
+	/* A copy, because a shortened text has no room for its NUL. */
 	bytes = calloc(1, length + 1);
 	if (!bytes)
 		return fail("out of memory");
@@ -88,7 +88,7 @@ write_fail_full(const struct session *session, uint64_t offset, uint64_t written
 		written, offset, format_size(size, text), size);
 }
 
-/* Copy stdin, at most `limit` bytes with the NUL, piece by piece as it comes. */
+/* Copy stdin piece by piece as it arrives: at most `limit` bytes, including the NUL. */
 static enum status
 write_stdin(const struct session *session, uint64_t offset, bool nul, uint64_t limit)
 {
@@ -132,9 +132,9 @@ static struct {
 } given = {.limit = UINT64_MAX};
 
 static const struct argument write_options[] = {
-	{"nul", NULL, "append a NUL, so that the text can be read with --text", .letter = '0',
+	{"nul", NULL, "append a NUL, so that the text can be read with read --text", .letter = '0',
 		.flag = &given.nul},
-	{"length", "N", "write at most N bytes, the NUL included (default: everything)",
+	{"length", "N", "write at most N bytes, including the NUL (default: everything)",
 		.letter = 'n', .size = &given.limit},
 };
 
@@ -156,7 +156,7 @@ write_run(const struct cli *cli, char *const *operands)
 	}
 	session->looks = true;
 	status = session_open(session, cli, NULL, false, STATUS_OK);
-	/* Now, before anything is taken from stdin. */
+	/* Check before taking anything from stdin. */
 	if (status == STATUS_OK)
 		status = write_check(session);
 	if (status != STATUS_OK)
@@ -173,16 +173,16 @@ const struct command command_write = {
 	.max_operands = 2,
 	.summary = "store into the shared memory",
 	.description =
-		"Stores the bytes of TEXT into the shared memory from OFFSET on, or what stdin "
-		"gives if there is no TEXT. The other peers see the bytes when the command has "
-		"ended. Nobody is interrupted: follow it with ring.\n"
-		"OFFSET and N are decimal or 0x hexadecimal and may end in K, M, G, T (powers of "
-		"1024). A TEXT of several words needs quotes, and one that begins with a dash "
-		"needs -- in front of OFFSET.",
+		"Stores the bytes of TEXT into the shared memory, from OFFSET on. Without TEXT, it "
+		"stores what it reads from stdin. When the command has ended, the other peers see "
+		"the bytes. This interrupts nobody: use ring afterwards.\n"
+		"OFFSET and N are decimal, or hexadecimal with 0x in front, and may end in K, M, G "
+		"or T (powers of 1024). A TEXT of several words needs quotes, and a TEXT that "
+		"begins with a dash needs -- in front of OFFSET.",
 	CLI_OPTIONS(write_options),
 	.json = "{\"offset\":O,\"length\":BYTES-WRITTEN}",
 	.statuses =
-		"1 also if it does not fit: of a TEXT nothing is written then, of stdin what does fit.",
+		"1 also if it does not fit: then nothing of a TEXT is written, but of stdin what fits.",
 	.examples = "ivshmem write 0 --nul 'hello, guest'\n"
 		    "ivshmem write 1M --length 64K < picture.raw",
 	.run = write_run,

@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-/* Everything or nothing. */
+/* Write everything or nothing. */
 enum status memory_write(
 	const struct session *session, uint64_t offset, const void *bytes, size_t length);
 

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <base/clock.h>
 #include <base/error.h>
 #include <base/log.h>
 #include <base/pace.h>
+
+#include <ivshmem/common.h>
 
 #include <test.h>
 

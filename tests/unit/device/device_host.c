@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct host host;
@@ -28,235 +29,112 @@ note(const char *format, ...)
 	va_end(args);
 }
 
-static int
-map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(!host.mapped);
-	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
-	note("map %" PRIx64, address);
-	if (host.refuse_map)
-		return -ENOSPC;
-	host.mapped = true;
-	return 0;
-}
-
 static void
-unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void *data)
+note_message(const char *what, const struct ivshmem_device_message *message)
 {
-	CHECK(data == &host && device);
-	CHECK(host.mapped);
-	CHECK_EQ(size, ivshmem_device_bar_size(device, 2));
-	host.mapped = false;
-	note("unmap %" PRIx64, address);
-}
-
-static void
-set_intx(struct ivshmem_device *device, bool level, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(level != host.intx);
-	host.intx = level;
-	note("intx %d", level);
-}
-
-static int
-send_message(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	CHECK(data == &host && device);
-	note("send %u %" PRIx64 ":%x", message->vector, message->address, message->data);
-	return host.refuse_messages ? -EAGAIN : 0;
-}
-
-static void
-ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *data)
-{
-	CHECK(data == &host);
-	CHECK(vector < ivshmem_device_peer_vectors(device, peer));
-	note("ring %u.%u", peer, vector);
-}
-
-static unsigned
-trigger_find(const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	unsigned i = 0;
-
-	while (i < host.n_triggers && (host.triggers[i].address != ioeventfd->address ||
-					      host.triggers[i].match != ioeventfd->match ||
-					      host.triggers[i].datamatch != ioeventfd->datamatch))
-		i++;
-	return i;
-}
-
-/* Where its doorbell is, according to this trigger. */
-static uint64_t
-trigger_base(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	unsigned words = 1u << ivshmem_device_doorbell_shift(device);
-
-	if (ioeventfd->match)
-		return ioeventfd->address;
-	CHECK(ioeventfd->vector < words);
-	return ioeventfd->address - (ioeventfd->peer * UINT64_C(4) * words + ioeventfd->vector * 4);
-}
-
-static void
-trigger_check(struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd)
-{
-	uint32_t value = ((uint32_t)ioeventfd->peer << 16) | ioeventfd->vector;
-
-	CHECK_EQ(ioeventfd->width, 4);
-	CHECK_EQ(ioeventfd->datamatch, ioeventfd->match ? value : 0);
-	/* The peer is still there: triggers go first. */
-	CHECK(ioeventfd->vector < ivshmem_device_peer_vectors(device, ioeventfd->peer));
+	note("%s %u %" PRIx64 ":%x", what, message->vector, message->address, message->data);
 }
 
 /* As text: an address, and the value that it matches. */
 static void
-note_trigger(char sign, const struct ivshmem_device_ioeventfd *ioeventfd)
+note_ioeventfd(const char *what, const struct ivshmem_device_ioeventfd *ioeventfd)
 {
 	if (ioeventfd->match)
-		note("%cio %" PRIx64 "=%x", sign, ioeventfd->address, ioeventfd->datamatch);
+		note("%s %" PRIx64 "=%x", what, ioeventfd->address, ioeventfd->datamatch);
 	else
-		note("%cio %" PRIx64, sign, ioeventfd->address);
+		note("%s %" PRIx64, what, ioeventfd->address);
 }
 
 static int
-add_ioeventfd(
-	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
+answer(const struct host_request *request)
 {
-	bool match = ioeventfd->match;
+	bool waiting;
 
-	CHECK(data == &host);
-	trigger_check(device, ioeventfd);
-	CHECK_EQ(trigger_find(ioeventfd), host.n_triggers);
-	note_trigger('+', ioeventfd);
-	if (host.n_triggers == host.trigger_room)
-		return -ENOSPC;
-	CHECK(host.n_bases[match] == 0 || host.bases[match] == trigger_base(device, ioeventfd));
-	host.bases[match] = trigger_base(device, ioeventfd);
-	host.n_bases[match]++;
-	CHECK(host.n_triggers < HOST_TRIGGERS);
-	host.triggers[host.n_triggers++] = *ioeventfd;
+	switch (request->type) {
+	case HOST_MAP:
+		note("map %" PRIx64, request->address);
+		return host.refuse_map ? -ENOSPC : 0;
+	case HOST_UNMAP:
+		note("unmap %" PRIx64, request->address);
+		return 0;
+	case HOST_INTX:
+		note("intx %d", request->level);
+		return 0;
+	case HOST_SEND:
+		note_message("send", request->message);
+		return host.refuse_messages ? -EAGAIN : 0;
+	case HOST_RING:
+		note("ring %u.%u", request->peer, request->vector);
+		return 0;
+	case HOST_ADD:
+		note_ioeventfd("+io", request->ioeventfd);
+		return in_force.n_ioeventfds == host.trigger_room ? -ENOSPC : 0;
+	case HOST_REMOVE:
+		note_ioeventfd("-io", request->ioeventfd);
+		return 0;
+	case HOST_ATTACH:
+		note_message("+irq", request->message);
+		return host.refuse_irqfd ? -EOPNOTSUPP : 0;
+	case HOST_DETACH:
+		note("-irq %u", request->vector);
+		return 0;
+	case HOST_TAKE:
+		waiting = host.waiting[request->vector];
+		host.waiting[request->vector] = false;
+		return waiting;
+	case HOST_LOG:
+		snprintf(host.warning, sizeof(host.warning), "%s", request->text);
+		note("warn");
+		return 0;
+	}
 	return 0;
-}
-
-static void
-remove_ioeventfd(
-	struct ivshmem_device *device, const struct ivshmem_device_ioeventfd *ioeventfd, void *data)
-{
-	unsigned i = trigger_find(ioeventfd);
-
-	CHECK(data == &host);
-	trigger_check(device, ioeventfd);
-	CHECK(i < host.n_triggers);
-	host.triggers[i] = host.triggers[--host.n_triggers];
-	host.n_bases[ioeventfd->match]--;
-	note_trigger('-', ioeventfd);
-}
-
-static int
-attach_irqfd(
-	struct ivshmem_device *device, const struct ivshmem_device_message *message, void *data)
-{
-	unsigned vector = message->vector;
-
-	CHECK(data == &host && device);
-	CHECK(vector < HOST_VECTORS);
-	CHECK(!host.attached[vector]);
-	note("+irq %u %" PRIx64 ":%x", vector, message->address, message->data);
-	if (host.refuse_irqfd)
-		return -EOPNOTSUPP;
-	host.attached[vector] = true;
-	return 0;
-}
-
-static void
-detach_irqfd(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	CHECK(data == &host && device);
-	CHECK(vector < HOST_VECTORS);
-	CHECK(host.attached[vector]);
-	host.attached[vector] = false;
-	note("-irq %u", vector);
-}
-
-static bool
-take_ring(struct ivshmem_device *device, unsigned vector, void *data)
-{
-	bool waiting = host.waiting[vector];
-
-	CHECK(data == &host);
-	CHECK(ivshmem_device_id(device) >= 0);
-	CHECK(vector < ivshmem_device_peer_vectors(device, (uint16_t)ivshmem_device_id(device)));
-	CHECK(!host.attached[vector]);
-	host.waiting[vector] = false;
-	return waiting;
-}
-
-static void
-log_message(struct ivshmem_device *device, enum ivshmem_log_level level, const char *message,
-	void *data)
-{
-	CHECK(data == &host && device);
-	CHECK_EQ(level, IVSHMEM_LOG_WARNING);
-	snprintf(host.warning, sizeof(host.warning), "%s", message);
-	note("warn");
-}
-
-struct ivshmem_device_config
-host_config(unsigned revision, bool server, unsigned vectors)
-{
-	struct ivshmem_device_config config;
-
-	host = (struct host){.trigger_room = HOST_TRIGGERS,
-		.ops = {.struct_size = sizeof(host.ops),
-			.map_memory = map_memory,
-			.unmap_memory = unmap_memory,
-			.set_intx = set_intx,
-			.send_message = send_message,
-			.ring = ring,
-			.add_ioeventfd = add_ioeventfd,
-			.remove_ioeventfd = remove_ioeventfd,
-			.attach_irqfd = attach_irqfd,
-			.detach_irqfd = detach_irqfd,
-			.take_ring = take_ring,
-			.log = log_message}};
-	memset(memory, 0, sizeof(memory));
-	ivshmem_device_config_init(&config, sizeof(config), revision);
-	config.server = server;
-	config.vectors = vectors;
-	config.memory_size = sizeof(memory);
-	config.ioeventfd = false;
-	config.ops = &host.ops;
-	config.data = &host;
-	return config;
 }
 
 void
-host_open(const struct ivshmem_device_config *config)
+host_config(unsigned revision, bool server, unsigned vectors)
+{
+	if (host.device)
+		host_close();
+	host = (struct host){.ops = checked_ops};
+	memset(memory, 0, sizeof(memory));
+	ivshmem_device_config_init(&host.config, sizeof(host.config), revision);
+	CHECK(host.config.server);
+	host.config.server = server;
+	host.config.vectors = vectors;
+	host.config.memory_size = sizeof(memory);
+	host.config.ioeventfd = false;
+	host.config.ops = &host.ops;
+	host.config.data = &in_force;
+}
+
+void
+host_open(void)
 {
 	struct ivshmem_error error = {0};
-	int r = ivshmem_device_new(&host.device, config, &error);
+	int r;
 
+	if (host.device)
+		host_close();
+	host = (struct host){
+		.config = host.config, .ops = host.ops, .trigger_room = IN_FORCE_TRIGGERS};
+	checked_host_init(answer);
+	r = ivshmem_device_new(&host.device, &host.config, &error);
 	if (r < 0)
 		FAIL("ivshmem_device_new: %d %s", r, error.message);
 	CHECK_STR(host_effects(), "");
 }
 
 void
-host_refused(const struct ivshmem_device_config *config, const char *reason)
+host_refused(const char *reason)
 {
 	struct ivshmem_device *device = (struct ivshmem_device *)&host;
 	struct ivshmem_error error = {0};
 
-	CHECK_EQ(ivshmem_device_new(&device, config, &error), -EINVAL);
+	CHECK_EQ(ivshmem_device_new(&device, &host.config, &error), -EINVAL);
 	CHECK_EQ(error.code, -EINVAL);
 	CHECK(device == (struct ivshmem_device *)&host);
-	if (!strstr(error.message, reason))
-		FAIL("\"%s\" does not contain \"%s\"", error.message, reason);
-	CHECK_EQ(ivshmem_device_new(&device, config, NULL), -EINVAL);
+	CHECK_HAS(error.message, reason);
+	CHECK_EQ(ivshmem_device_new(&device, &host.config, NULL), -EINVAL);
 }
 
 void
@@ -264,21 +142,24 @@ host_close(void)
 {
 	host.device = ivshmem_device_free(host.device);
 	CHECK(host.device == NULL);
-	CHECK(!host.mapped && !host.intx);
-	CHECK_EQ(host.n_triggers, 0);
-	for (unsigned i = 0; i < HOST_VECTORS; i++)
-		CHECK(!host.attached[i]);
+	checked_host_empty();
+}
+
+void
+test_after(void)
+{
+	if (host.device)
+		host_close();
 }
 
 void
 host_open_simple(unsigned revision, bool server, unsigned vectors)
 {
-	struct ivshmem_device_config config = host_config(revision, server, vectors);
-
+	host_config(revision, server, vectors);
 	host.ops.attach_irqfd = NULL;
 	host.ops.take_ring = NULL;
-	config.id = 0;
-	host_open(&config);
+	host.config.id = 0;
+	host_open();
 	CHECK_EQ(ivshmem_device_set_memory(host.device, memory, sizeof(memory), NULL), 0);
 }
 
@@ -311,28 +192,40 @@ config_put(unsigned offset, unsigned size, uint32_t value)
 	ivshmem_device_config_write(host.device, offset, bytes, size);
 }
 
+uint64_t
+bar_read(unsigned bar, uint64_t offset, unsigned size)
+{
+	return ivshmem_device_read(host.device, bar, offset, size);
+}
+
+void
+bar_write(unsigned bar, uint64_t offset, unsigned size, uint64_t value)
+{
+	ivshmem_device_write(host.device, bar, offset, size, value);
+}
+
 uint32_t
 reg_get(unsigned offset)
 {
-	return (uint32_t)ivshmem_device_read(host.device, 0, offset, 4);
+	return (uint32_t)bar_read(0, offset, 4);
 }
 
 void
 reg_put(unsigned offset, uint32_t value)
 {
-	ivshmem_device_write(host.device, 0, offset, 4, value);
+	bar_write(0, offset, 4, value);
 }
 
 uint32_t
 bar1_get(unsigned offset)
 {
-	return (uint32_t)ivshmem_device_read(host.device, 1, offset, 4);
+	return (uint32_t)bar_read(1, offset, 4);
 }
 
 void
 bar1_put(unsigned offset, uint32_t value)
 {
-	ivshmem_device_write(host.device, 1, offset, 4, value);
+	bar_write(1, offset, 4, value);
 }
 
 void
@@ -343,6 +236,24 @@ connect_peer(uint16_t peer, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		CHECK_EQ(ivshmem_device_add_vector(host.device, peer), before + i);
 	CHECK_EQ(ivshmem_device_peer_vectors(host.device, peer), before + n);
+}
+
+void
+remove_peer(uint16_t peer)
+{
+	CHECK_EQ(ivshmem_device_remove_peer(host.device, peer), 0);
+}
+
+void
+give_memory(void)
+{
+	CHECK_EQ(ivshmem_device_set_memory(host.device, NULL, sizeof(memory), NULL), 0);
+}
+
+void
+interrupt(unsigned vector)
+{
+	CHECK_EQ(ivshmem_device_interrupt(host.device, vector), 0);
 }
 
 void
@@ -364,4 +275,81 @@ void
 msix_control(unsigned bits)
 {
 	config_put(0x42, 2, bits);
+}
+
+/* ---- saved states ---------------------------------------------------------------------------- */
+
+uint8_t saved[SAVED_SPACE];
+size_t saved_size;
+
+void
+save(enum ivshmem_device_format format)
+{
+	saved_size = ivshmem_device_state_size(host.device, format);
+	CHECK(saved_size > 0 && saved_size <= SAVED_SPACE);
+	CHECK_EQ(ivshmem_device_save(host.device, format, saved, saved_size, NULL), 0);
+}
+
+void
+load(enum ivshmem_device_format format)
+{
+	struct ivshmem_error error = {0};
+	int r = ivshmem_device_load(host.device, format, saved, saved_size, &error);
+
+	if (r < 0)
+		FAIL("load: %d %s", r, error.message);
+}
+
+/* The device before loading, to be compared with itself after a refused load. */
+void
+load_refused(enum ivshmem_device_format format, size_t size, int code, const char *reason)
+{
+	static uint8_t before[SAVED_SPACE], after[SAVED_SPACE];
+	size_t own = ivshmem_device_state_size(host.device, format);
+	struct ivshmem_error error = {0};
+	/* exactly as large as it says, for the sanitizer */
+	uint8_t *copy = malloc(size + 1);
+
+	CHECK(copy);
+	memcpy(copy, saved, size);
+	host_effects();
+	CHECK_EQ(ivshmem_device_save(host.device, format, before, sizeof(before), NULL), 0);
+	CHECK_EQ(ivshmem_device_load(host.device, format, copy, size, &error), code);
+	CHECK_EQ(error.code, code);
+	CHECK_HAS(error.message, reason);
+	CHECK_STR(host_effects(), "");
+	CHECK_EQ(ivshmem_device_save(host.device, format, after, sizeof(after), NULL), 0);
+	CHECK_MEM(after, before, own);
+	CHECK_EQ(ivshmem_device_load(host.device, format, copy, size, NULL), code);
+	free(copy);
+}
+
+void
+master_config(unsigned revision, bool msi, unsigned vectors)
+{
+	host_config(revision, true, vectors);
+	host.config.msi = msi;
+	host.config.id = 0;
+	host.config.master = IVSHMEM_DEVICE_MASTER_ON;
+}
+
+void
+open_master(unsigned revision, bool msi, unsigned vectors)
+{
+	master_config(revision, msi, vectors);
+	host_open();
+}
+
+uint32_t
+be32(size_t offset)
+{
+	return (uint32_t)saved[offset] << 24 | (uint32_t)saved[offset + 1] << 16 |
+	       (uint32_t)saved[offset + 2] << 8 | saved[offset + 3];
+}
+
+void
+put_be32(size_t offset, uint32_t value)
+{
+	for (unsigned i = 0; i < 4; i++)
+		saved[offset + i] = (uint8_t)(value >> (24 - 8 * i));
 }

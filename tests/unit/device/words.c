@@ -11,24 +11,21 @@
 #define BAR  4
 #define WORD 0x20 /* BAR4 in config space */
 
-static struct ivshmem_device_config
+static void
 words_config(unsigned vectors, bool triggers)
 {
-	struct ivshmem_device_config config = host_config(1, true, vectors);
-
-	config.id = 2;
-	config.ioeventfd = triggers;
-	config.doorbell_bar = true;
+	host_config(1, true, vectors);
+	host.config.id = 2;
+	host.config.ioeventfd = triggers;
+	host.config.doorbell_bar = true;
 	host.ops.attach_irqfd = NULL;
-	return config;
 }
 
 static void
 open_words(unsigned vectors, bool triggers)
 {
-	struct ivshmem_device_config config = words_config(vectors, triggers);
-
-	host_open(&config);
+	words_config(vectors, triggers);
+	host_open();
 }
 
 static void
@@ -44,7 +41,7 @@ place(uint64_t address)
 static void
 word_put(uint64_t offset, unsigned size, uint64_t value)
 {
-	ivshmem_device_write(host.device, BAR, offset, size, value);
+	bar_write(BAR, offset, size, value);
 }
 
 /* ---- config space ---------------------------------------------------------------------------- */
@@ -79,14 +76,7 @@ TEST(capability)
 		CHECK_EQ(config_get(0x54, 4), 65536);
 		CHECK_EQ(config_get(0x58, 4), 0x42445649);
 		CHECK_EQ(config_get(0x5c, 4), 0);
-		for (unsigned offset = 0x4c; offset < 0x60; offset += 4) {
-			uint32_t before = config_get(offset, 4);
-
-			config_put(offset, 4, ~before);
-			CHECK_EQ(config_get(offset, 4), before);
-		}
 		CHECK_EQ(ivshmem_device_doorbell_shift(host.device), shapes[i].shift);
-		host_close();
 	}
 }
 
@@ -108,58 +98,22 @@ TEST(bar4_sizing)
 		CHECK_EQ(ivshmem_device_bar_address(host.device, BAR), 0);
 		config_put(0x04, 2, COMMAND_ON);
 		CHECK_EQ(ivshmem_device_bar_address(host.device, BAR), 0xfd00000000 + size);
-		host_close();
 	}
-}
-
-/* Every byte but those of BAR4 and of the capabilities, and every other BAR. */
-TEST(nothing_else_changes)
-{
-	uint8_t with[256], without[256];
-	struct ivshmem_device_config config = words_config(4, false);
-	uint64_t sizes[4];
-
-	config.doorbell_bar = false;
-	host_open(&config);
-	for (unsigned i = 0; i < 256; i++)
-		config_put(i, 1, 0xff);
-	ivshmem_device_config_read(host.device, 0, without, 256);
-	for (unsigned bar = 0; bar < 4; bar++)
-		sizes[bar] = ivshmem_device_bar_size(host.device, bar);
-	CHECK_EQ(ivshmem_device_bar_size(host.device, BAR), 0);
-	CHECK_EQ(ivshmem_device_read(host.device, BAR, 0, 4), 0xffffffff);
-	CHECK_EQ(without[0x41], 0);
-	for (unsigned i = 0x4c; i < 256; i++)
-		CHECK_EQ(without[i], 0);
-	host_close();
-
-	open_words(4, false);
-	for (unsigned i = 0; i < 256; i++)
-		config_put(i, 1, 0xff);
-	ivshmem_device_config_read(host.device, 0, with, 256);
-	for (unsigned i = 0; i < 256; i++)
-		if (i != 0x41 && !(i >= 0x20 && i < 0x28) && !(i >= 0x4c && i < 0x5c))
-			CHECK_EQ(with[i], without[i]);
-	for (unsigned bar = 0; bar < 4; bar++)
-		CHECK_EQ(ivshmem_device_bar_size(host.device, bar), sizes[bar]);
-	host_close();
 }
 
 TEST(who_can_have_it)
 {
-	struct ivshmem_device_config config = host_config(0, true, 1);
-
-	config.doorbell_bar = true;
-	host_refused(&config, "revision 0 has no doorbell-bar");
+	host_config(0, true, 1);
+	host.config.doorbell_bar = true;
+	host_refused("revision 0 has no doorbell-bar");
 	/* A plain device has nothing to do with what its configuration says about peers. */
 	for (unsigned revision = 0; revision <= 1; revision++) {
-		config = host_config(revision, false, 1);
-		config.doorbell_bar = true;
-		host_open(&config);
+		host_config(revision, false, 1);
+		host.config.doorbell_bar = true;
+		host_open();
 		CHECK_EQ(ivshmem_device_bar_size(host.device, BAR), 0);
 		CHECK_EQ(config_get(0x34, 1), 0);
 		CHECK_EQ(config_get(0x4c, 4), 0);
-		host_close();
 	}
 }
 
@@ -171,41 +125,21 @@ TEST(a_word_rings)
 	connect_peer(2, 3);
 	connect_peer(7, 2);
 	connect_peer(65535, 3);
-	word_put(7 * 16, 4, 1);
-	CHECK_STR(host_effects(), "ring 7.0");
-	word_put(7 * 16 + 4, 4, 1);
-	CHECK_STR(host_effects(), "ring 7.1");
-	word_put(2 * 16 + 8, 4, 1);
-	CHECK_STR(host_effects(), "ring 2.2");
-	word_put(65535 * 16 + 8, 4, 1);
-	CHECK_STR(host_effects(), "ring 65535.2");
+	/* whatever the value is */
+	CAUSES(word_put(7 * 16, 4, 0), "ring 7.0");
+	CAUSES(word_put(7 * 16 + 4, 4, 0xffffffff), "ring 7.1");
+	CAUSES(word_put(2 * 16 + 8, 4, 0x00020001), "ring 2.2");
+	CAUSES(word_put(65535 * 16 + 8, 4, 0x80000000), "ring 65535.2");
 	/* a vector that the peer has not, that nobody has, a peer that is not there */
 	word_put(7 * 16 + 8, 4, 1);
 	word_put(2 * 16 + 12, 4, 1);
 	word_put(65535 * 16 + 12, 4, 1);
 	word_put(8 * 16, 4, 1);
-	word_put(0, 4, 1);
-	CHECK_STR(host_effects(), "");
+	CAUSES(word_put(0, 4, 1), "");
 	/* The register goes on to work. */
-	reg_put(IVSHMEM_REG_DOORBELL, 0x00070001);
-	CHECK_STR(host_effects(), "ring 7.1");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
-	word_put(7 * 16, 4, 1);
-	CHECK_STR(host_effects(), "");
-	host_close();
-}
-
-TEST(any_value_rings)
-{
-	static const uint32_t values[] = {0, 1, 0xffffffff, 0x00020001, 0x80000000};
-
-	open_words(1, false);
-	connect_peer(7, 1);
-	for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
-		word_put(7 * 4, 4, values[i]);
-		CHECK_STR(host_effects(), "ring 7.0");
-	}
-	host_close();
+	CAUSES(reg_put(IVSHMEM_REG_DOORBELL, 0x00070001), "ring 7.1");
+	remove_peer(7);
+	CAUSES(word_put(7 * 16, 4, 1), "");
 }
 
 TEST(only_aligned_words_act)
@@ -217,58 +151,30 @@ TEST(only_aligned_words_act)
 		connect_peer(peer, 4);
 	for (unsigned i = 0; i < 4; i++) {
 		for (unsigned offset = 0; offset < 24; offset++) {
-			bool acts = sizes[i] == 4 && offset % 4 == 0;
 			char expected[32] = "";
 
-			if (acts)
+			if (sizes[i] == 4 && offset % 4 == 0)
 				snprintf(expected, sizeof(expected), "ring %u.%u", offset / 16,
 					offset / 4 % 4);
-			word_put(offset, sizes[i], 1);
-			CHECK_STR(host_effects(), expected);
-			CHECK_EQ(ivshmem_device_read(host.device, BAR, offset, sizes[i]), 0);
-			CHECK_STR(host_effects(), "");
+			CAUSES(word_put(offset, sizes[i], 1), expected);
+			CAUSES(CHECK_EQ(bar_read(BAR, offset, sizes[i]), 0), "");
 		}
-	}
-	host_close();
-}
-
-TEST(the_end_of_the_bar)
-{
-	for (size_t i = 0; i < N_SHAPES; i++) {
-		uint64_t size = shapes[i].size;
-
-		open_words(shapes[i].vectors, false);
-		connect_peer(65535, shapes[i].vectors);
-		host_effects();
-		CHECK_EQ(ivshmem_device_read(host.device, BAR, size - 4, 4), 0);
-		CHECK_EQ(ivshmem_device_read(host.device, BAR, size - 3, 4), 0xffffffff);
-		CHECK_EQ(ivshmem_device_read(host.device, BAR, size, 4), 0xffffffff);
-		CHECK_EQ(ivshmem_device_read(host.device, BAR, UINT64_MAX - 3, 4), 0xffffffff);
-		word_put(size, 4, 1);
-		word_put(UINT64_MAX - 3, 4, 1);
-		CHECK_STR(host_effects(), "");
-		word_put(size - (4u << shapes[i].shift) + 4 * (shapes[i].vectors - 1), 4, 1);
-		CHECK(strncmp(host_effects(), "ring 65535.", 11) == 0);
-		host_close();
 	}
 }
 
 /* The register folds vectors to 8 bits; the words have no reason to. */
 TEST(legacy_doorbell_is_the_registers)
 {
-	struct ivshmem_device_config config = words_config(300, true);
-
-	config.legacy_doorbell = true;
-	host_open(&config);
+	words_config(300, true);
+	host.config.legacy_doorbell = true;
+	host_open();
 	connect_peer(7, 300);
-	word_put((7 * 512 + 256) * 4, 4, 1);
-	CHECK_STR(host_effects(), "ring 7.256");
+	CAUSES(word_put((7 * 512 + 256) * 4, 4, 1), "ring 7.256");
 	config_put(0x10, 4, 0xfebf1000);
 	config_put(0x04, 2, COMMAND_ON);
-	CHECK_EQ(host.n_triggers, 256);
+	CHECK_EQ(in_force.n_ioeventfds, 256);
 	place(0xf0000000);
-	CHECK_EQ(host.n_triggers, 256 + 300);
-	host_close();
+	CHECK_EQ(in_force.n_ioeventfds, 256 + 300);
 }
 
 /* ---- triggers -------------------------------------------------------------------------------- */
@@ -277,25 +183,21 @@ TEST(a_trigger_for_each_word)
 {
 	open_words(2, true);
 	connect_peer(2, 2);
-	place(0xf00000000);
-	CHECK_STR(host_effects(), "");
-	config_put(0x04, 2, COMMAND_ON);
-	CHECK_STR(host_effects(), "+io f00000010; +io f00000014");
-	connect_peer(7, 1);
-	CHECK_STR(host_effects(), "+io f00000038");
+	CAUSES(place(0xf00000000), "");
+	CAUSES(config_put(0x04, 2, COMMAND_ON), "+io f00000010; +io f00000014");
+	CAUSES(connect_peer(7, 1), "+io f00000038");
 	/* and those of the register besides */
-	config_put(0x10, 4, 0xfebf1000);
-	CHECK_STR(host_effects(), "+io febf100c=20000; +io febf100c=20001; +io febf100c=70000");
-	connect_peer(7, 1);
-	CHECK_STR(host_effects(), "+io f0000003c; +io febf100c=70001");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
-	CHECK_STR(host_effects(), "-io f0000003c; -io f00000038; "
-				  "-io febf100c=70001; -io febf100c=70000");
+	CAUSES(config_put(0x10, 4, 0xfebf1000),
+		"+io febf100c=20000; +io febf100c=20001; +io febf100c=70000");
+	CAUSES(connect_peer(7, 1), "+io f0000003c; +io febf100c=70001");
+	CAUSES(remove_peer(7), "-io f0000003c; -io f00000038; "
+			       "-io febf100c=70001; -io febf100c=70000");
 	host_close();
-	CHECK_EQ(host.n_triggers, 0);
+	CHECK_EQ(in_force.n_ioeventfds, 0);
 }
 
-TEST(triggers_follow_bar4)
+/* The model moves it to many places. */
+TEST(moving_one_does_not_touch_the_other)
 {
 	open_words(1, true);
 	connect_peer(7, 1);
@@ -303,30 +205,10 @@ TEST(triggers_follow_bar4)
 	config_put(0x10, 4, 0xfebf1000);
 	place(0xf0000000);
 	host_effects();
-	place(0xf1000000);
-	CHECK_STR(host_effects(), "-io f000001c; +io f100001c");
+	CAUSES(place(0xf1000000), "-io f000001c; +io f100001c");
 	/* in halves, as 32-bit guests do */
-	config_put(WORD + 4, 4, 0x12);
-	CHECK_STR(host_effects(), "-io f100001c; +io 12f100001c");
-	/* sizing */
-	config_put(WORD, 4, 0xffffffff);
-	config_put(WORD + 4, 4, 0xffffffff);
-	CHECK_EQ(host.n_triggers, 1);
-	host_effects();
-	config_put(WORD, 4, 0xf1000000);
-	config_put(WORD + 4, 4, 0);
-	CHECK_EQ(host.n_triggers, 2);
-	host_effects();
-	/* Moving one does not touch the other. */
-	config_put(0x10, 4, 0xfebf2000);
-	CHECK_STR(host_effects(), "-io febf100c=70000; +io febf200c=70000");
-	config_put(0x04, 2, 0x4);
-	CHECK_STR(host_effects(), "-io f100001c; -io febf200c=70000");
-	config_put(0x04, 2, COMMAND_ON);
-	CHECK_EQ(host.n_triggers, 2);
-	ivshmem_device_reset(host.device);
-	CHECK_EQ(host.n_triggers, 0);
-	host_close();
+	CAUSES(config_put(WORD + 4, 4, 0x12), "-io f100001c; +io 12f100001c");
+	CAUSES(config_put(0x10, 4, 0xfebf2000), "-io febf100c=70000; +io febf200c=70000");
 }
 
 TEST(no_triggers_wanted)
@@ -335,9 +217,7 @@ TEST(no_triggers_wanted)
 	connect_peer(7, 1);
 	place(0xf0000000);
 	config_put(0x10, 4, 0xfebf1000);
-	config_put(0x04, 2, COMMAND_ON);
-	CHECK_STR(host_effects(), "");
-	host_close();
+	CAUSES(config_put(0x04, 2, COMMAND_ON), "");
 }
 
 /* What room there is goes to the peers in their order, and with each to its words first; it is used
@@ -354,24 +234,19 @@ TEST(no_room_for_all)
 	/* The register has been refused one, and the words then one, too. */
 	CHECK_STR(host_effects(), "+io f0000010; +io f0000014; +io febf100c=20000; "
 				  "+io febf100c=20001; warn; +io f0000038");
-	CHECK(strstr(host.warning, "vector 1 of peer 2") != NULL);
+	CHECK_HAS(host.warning, "vector 1 of peer 2");
 	/* Nobody is asked in vain. */
-	connect_peer(8, 1);
-	CHECK_STR(host_effects(), "");
+	CAUSES(connect_peer(8, 1), "");
 	/* The words are gone: their room is for the register. */
-	place(0);
-	CHECK_STR(host_effects(), "-io f0000014; -io f0000010; +io febf100c=20001; "
-				  "+io febf100c=70000; +io febf100c=70001");
+	CAUSES(place(0), "-io f0000014; -io f0000010; +io febf100c=20001; "
+			 "+io febf100c=70000; +io febf100c=70001");
 	/* Rings without trigger arrive all the same. */
-	word_put(7 * 8, 4, 1);
-	reg_put(IVSHMEM_REG_DOORBELL, 0x00080000);
-	CHECK_STR(host_effects(), "ring 7.0; ring 8.0");
-	CHECK_EQ(ivshmem_device_remove_peer(host.device, 7), 0);
-	CHECK_STR(host_effects(), "-io febf100c=70000; +io febf100c=80000");
-	host_close();
+	CAUSES(word_put(7 * 8, 4, 1), "ring 7.0");
+	CAUSES(reg_put(IVSHMEM_REG_DOORBELL, 0x00080000), "ring 8.0");
+	CAUSES(remove_peer(7), "-io febf100c=70000; +io febf100c=80000");
 }
 
-/* Checklist 65: all ids have a word. */
+/* Checklist 65, and 89: all ids have a doorbell, and a word. */
 TEST(all_peers)
 {
 	open_words(1, false);
@@ -380,85 +255,53 @@ TEST(all_peers)
 	for (unsigned id = 0; id <= 65535; id += 255) {
 		char expected[32];
 
-		word_put(4 * id, 4, 0);
 		snprintf(expected, sizeof(expected), "ring %u.0", id);
-		CHECK_STR(host_effects(), expected);
+		CAUSES(word_put(4 * id, 4, 0), expected);
+		CAUSES(reg_put(IVSHMEM_REG_DOORBELL, id << 16), expected);
 	}
-	host_close();
 }
 
 /* ---- save and load --------------------------------------------------------------------------- */
 
 static void
-open_master(bool words)
+open_words_master(bool words)
 {
-	struct ivshmem_device_config config = words_config(3, true);
-
-	config.id = 0;
-	config.master = IVSHMEM_DEVICE_MASTER_ON;
-	config.doorbell_bar = words;
-	host_open(&config);
+	words_config(3, true);
+	host.config.id = 0;
+	host.config.master = IVSHMEM_DEVICE_MASTER_ON;
+	host.config.doorbell_bar = words;
+	host_open();
 	connect_peer(0, 3);
-	host_effects();
-}
-
-#define STATE_SIZE 2048
-
-static void
-check_foreign(const uint8_t *state, size_t size, bool words)
-{
-	struct ivshmem_error error = {0};
-
-	open_master(words);
-	CHECK_EQ(
-		ivshmem_device_load(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE, state, size, &error),
-		-EINVAL);
-	if (!strstr(error.message, "doorbell-bar"))
-		FAIL("%s", error.message);
-	CHECK_STR(host_effects(), "");
-	host_close();
 }
 
 TEST(state)
 {
-	uint8_t state[STATE_SIZE], plain[STATE_SIZE];
+	uint8_t plain[HEADER];
 	size_t size;
 
-	open_master(false);
-	size = ivshmem_device_state_size(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE);
-	CHECK(size <= STATE_SIZE);
-	CHECK_EQ(ivshmem_device_save(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE, plain, size, NULL),
-		0);
-	host_close();
+	open_words_master(false);
+	save(NATIVE);
+	size = saved_size;
+	memcpy(plain, saved, HEADER);
+	open_words_master(true);
+	load_refused(NATIVE, size, -EINVAL, "doorbell-bar");
 
-	open_master(true);
 	config_put(0x04, 2, COMMAND_ON);
 	place(0xabc0000000);
 	host_effects();
-	CHECK_EQ(ivshmem_device_state_size(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE), size);
-	CHECK_EQ(ivshmem_device_save(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE, state, size, NULL),
-		0);
-	CHECK_STR(host_effects(), "");
-	host_close();
-	host_effects();
-
+	CAUSES(save(NATIVE), "");
+	CHECK_EQ(saved_size, size);
 	/* The word of the kind is the only one of the header that differs. */
-	for (unsigned i = 0; i < 40; i++)
-		CHECK_EQ(state[i], i == 23 ? plain[i] | 4 : plain[i]);
+	for (unsigned i = 0; i < HEADER; i++)
+		CHECK_EQ(saved[i], i == 23 ? plain[i] | 4 : plain[i]);
 
-	open_master(true);
-	CHECK_EQ(ivshmem_device_load(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE, state, size, NULL),
-		0);
+	open_words_master(true);
+	CAUSES(load(NATIVE), "+io abc0000000; +io abc0000004; +io abc0000008");
 	CHECK_EQ(ivshmem_device_bar_address(host.device, BAR), 0xabc0000000);
-	CHECK_STR(host_effects(), "+io abc0000000; +io abc0000004; +io abc0000008");
-	host_close();
-
-	check_foreign(state, size, false);
-	check_foreign(plain, size, true);
 	/* A capability of another shape. */
-	state[40 + 0x51] ^= 1;
-	open_master(true);
-	CHECK_EQ(ivshmem_device_load(host.device, IVSHMEM_DEVICE_FORMAT_NATIVE, state, size, NULL),
-		-EINVAL);
-	host_close();
+	saved[HEADER + 0x51] ^= 1;
+	load_refused(NATIVE, size, -EINVAL, "config space");
+	saved[HEADER + 0x51] ^= 1;
+	open_words_master(false);
+	load_refused(NATIVE, size, -EINVAL, "doorbell-bar");
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <migration_sides.h>
 
+#include <base/log.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -107,12 +109,14 @@ side_device(struct side *side, const struct shape *shape, uint64_t memory_size,
 void
 side_migration(struct side *side)
 {
+	static struct log logs[2]; /* of a and b */
+	struct log *log = &logs[side == &b];
 	struct migration_subject subject = {.device = side->device,
 		.memory = side->memory,
 		.memory_size = ivshmem_device_bar_size(side->device, 2),
-		.log = &side->log};
+		.log = log};
 
-	side->log = (struct log){LOG_LEVEL_DEBUG, write_log, side};
+	*log = (struct log){LOG_LEVEL_DEBUG, write_log, side};
 	migration_init(&side->migration, &subject);
 }
 

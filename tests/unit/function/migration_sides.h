@@ -8,6 +8,7 @@
  */
 
 #include <function/migration.h>
+
 #include <test.h>
 
 #define NATIVE      IVSHMEM_DEVICE_FORMAT_NATIVE
@@ -23,7 +24,6 @@ struct side {
 	uint8_t *memory;
 	struct migration migration;
 	struct ivshmem_error error;
-	struct log log;
 	char path[256]; /* the states it went through */
 
 	bool acts; /* its messages reach the VMM */

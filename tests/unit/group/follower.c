@@ -7,6 +7,8 @@
 
 #include <group/follower.h>
 
+#include <ivshmem/common.h>
+
 #include <fdpass.h>
 #include <test.h>
 

@@ -4,277 +4,222 @@
 
 #include "kvm_group.h"
 
-#include <ivshmem/abi.h>
-#include <test.h>
-
 #include <errno.h>
 #include <linux/kvm.h>
-#include <string.h>
-#include <sys/ioctl.h>
 
 #define PIN       11
 #define INTERRUPT 0x61
 
 #define INTX_DISABLE 0x400
 
-struct scene {
-	struct group group;
-	struct device device; /* id 0 */
-	struct ivshmem_client *client;
-};
-
 static void
-scene_prepare(struct scene *scene)
+prepare(void)
 {
-	group_open(&scene->group, 2);
-	device_prepare(&scene->device, &scene->group, 0, 2);
-	scene->device.config.msi = false;
-	scene->device.kvm_config.intx_gsi = PIN;
-	machine_wire_pin(&scene->device.machine, PIN, INTERRUPT);
+	scene_prepare(0, 2);
+	device.config.msi = false;
+	device.kvm_config.intx_gsi = PIN;
+	machine_wire_pin(&device.machine, PIN, INTERRUPT);
 }
 
 static void
-scene_begin(struct scene *scene)
+begin_scene(void)
 {
-	device_attach(&scene->device);
-	scene->client = group_join(&scene->group);
-	while (ivshmem_peer_vectors(scene->client, 0) != 2)
-		CHECK(ivshmem_dispatch(scene->client, 1000) >= 0);
-	device_place(&scene->device);
-	machine_store(&scene->device.machine, AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
+	scene_begin();
+	guest_store(AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
 }
 
 static void
-scene_open(struct scene *scene)
+open_intx(void)
 {
-	scene_prepare(scene);
-	scene_begin(scene);
+	prepare();
+	begin_scene();
 }
 
-static void
-scene_close(struct scene *scene)
+/* A line that is up shows up wherever it is wired to. */
+static bool
+is_up(void)
 {
-	device_close(&scene->device);
-	scene->client = ivshmem_detach(scene->client);
-	group_close(&scene->group);
+	machine_wire_pin(&device.machine, PIN, INTERRUPT + 1);
+	return interrupted(INTERRUPT + 1);
 }
 
 /* Bit 3 of the status register in config space: the device requests. */
 static bool
-requests(struct scene *scene)
+requests(void)
 {
-	return device_config_get(&scene->device, 6, 2) & 8;
+	return config_get(6, 2) & 8;
 }
 
 static void
-ring(struct scene *scene)
+ring(void)
 {
-	CHECK_EQ(ivshmem_ring(scene->client, 0, 1), 0);
-	DEVICE_UNTIL(&scene->device, requests(scene));
+	client_rings(1);
+	DEVICE_UNTIL(requests());
 }
 
 static uint32_t
-read_status(struct scene *scene)
+read_status(void)
 {
-	return machine_load(&scene->device.machine, AT_BAR0 + IVSHMEM_REG_INTR_STATUS);
+	return guest_load(AT_BAR0 + IVSHMEM_REG_INTR_STATUS);
 }
 
 /* What a guest's handler does around what it does with the device. */
 static void
-begin(struct scene *scene)
+begin(void)
 {
-	CHECK(machine_wait_interrupt(&scene->device.machine, INTERRUPT));
-	machine_begin_interrupt(&scene->device.machine, INTERRUPT);
+	CHECK(wait_interrupt(INTERRUPT));
+	machine_begin_interrupt(&device.machine, INTERRUPT);
 }
 
 static void
-end(struct scene *scene)
+end(void)
 {
-	machine_end_interrupt(&scene->device.machine);
-	device_wait(&scene->device);
+	machine_end_interrupt(&device.machine);
+	device_wait();
 }
 
 static void
-check_quiet(struct scene *scene)
+check_quiet(void)
 {
-	device_wait(&scene->device);
-	CHECK(!machine_interrupted(&scene->device.machine, INTERRUPT));
+	device_wait();
+	CHECK(!interrupted(INTERRUPT));
+}
+
+/* The handler of the last interrupt that there is. */
+static void
+handle(void)
+{
+	begin();
+	CHECK_EQ(read_status(), 1);
+	end();
+	check_quiet();
 }
 
 static void
-check_interrupts(struct scene *scene)
+check_interrupts(void)
 {
 	for (unsigned i = 0; i < 20; i++) {
-		ring(scene);
-		begin(scene);
-		CHECK_EQ(read_status(scene), 1);
-		end(scene);
-		check_quiet(scene);
+		ring();
+		handle();
 	}
 }
 
 /* The guest is interrupted again and again until it reads IntrStatus. */
 static void
-check_level(struct scene *scene)
+check_level(void)
 {
-	ring(scene);
+	ring();
 	for (unsigned i = 0; i < 20; i++) {
-		begin(scene);
-		check_quiet(scene);
-		end(scene);
+		begin();
+		check_quiet();
+		end();
 	}
-	begin(scene);
-	CHECK_EQ(read_status(scene), 1);
-	end(scene);
-	check_quiet(scene);
+	handle();
 }
 
 TEST(a_ring_interrupts_once)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	check_interrupts(&scene);
-	CHECK_EQ(scene.device.journal.warnings, 0);
-	scene_close(&scene);
+	open_intx();
+	check_interrupts();
+	CHECK_EQ(device.warnings, 0);
 }
 
 TEST(the_level_stays_until_it_is_read)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	check_level(&scene);
-	check_interrupts(&scene);
-	scene_close(&scene);
+	open_intx();
+	check_level();
+	check_interrupts();
 }
 
 /* A ring during the handler, after it has read IntrStatus, is another interrupt. */
 TEST(a_ring_during_the_handler)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	ring(&scene);
-	begin(&scene);
-	CHECK_EQ(read_status(&scene), 1);
-	ring(&scene);
-	end(&scene);
-	begin(&scene);
-	CHECK_EQ(read_status(&scene), 1);
-	end(&scene);
-	check_quiet(&scene);
-	scene_close(&scene);
+	open_intx();
+	ring();
+	begin();
+	CHECK_EQ(read_status(), 1);
+	ring();
+	end();
+	handle();
 }
 
 TEST(masked_by_register_and_by_command)
 {
-	struct scene scene;
-	struct machine *machine = &scene.device.machine;
-
-	scene_open(&scene);
-	machine_store(machine, AT_BAR0 + IVSHMEM_REG_INTR_MASK, 0);
-	CHECK_EQ(ivshmem_ring(scene.client, 0, 0), 0);
-	check_quiet(&scene);
-	device_command(&scene.device, COMMAND_DECODE | INTX_DISABLE);
-	machine_store(machine, AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
-	DEVICE_UNTIL(&scene.device, requests(&scene));
-	check_quiet(&scene);
-	device_command(&scene.device, COMMAND_DECODE);
-	begin(&scene);
-	CHECK_EQ(read_status(&scene), 1);
-	end(&scene);
-	check_quiet(&scene);
-	scene_close(&scene);
+	open_intx();
+	guest_store(AT_BAR0 + IVSHMEM_REG_INTR_MASK, 0);
+	client_rings(0);
+	check_quiet();
+	command(COMMAND_DECODE | INTX_DISABLE);
+	guest_store(AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
+	DEVICE_UNTIL(requests());
+	check_quiet();
+	command(COMMAND_DECODE);
+	handle();
 }
 
 /* The guest is reset, and never ends the interrupt that it had: the line falls all the same. */
 TEST(reset_lowers_the_line)
 {
-	struct scene scene;
-	struct machine *machine = &scene.device.machine;
+	open_intx();
+	ring();
+	CHECK(wait_interrupt(INTERRUPT));
+	CHECK(is_up());
+	ivshmem_kvm_reset(device.kvm);
+	machine_wire_pin(&device.machine, PIN, INTERRUPT);
+	check_quiet();
 
-	scene_open(&scene);
-	ring(&scene);
-	CHECK(machine_wait_interrupt(machine, INTERRUPT));
-	/* While it is up, it shows up wherever it is wired to. */
-	machine_wire_pin(machine, PIN, INTERRUPT + 1);
-	CHECK(machine_wait_interrupt(machine, INTERRUPT + 1));
-	ivshmem_kvm_reset(scene.device.kvm);
-	machine_wire_pin(machine, PIN, INTERRUPT);
-	check_quiet(&scene);
-
-	device_place(&scene.device);
-	machine_store(machine, AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
-	check_interrupts(&scene);
-	CHECK_EQ(scene.device.journal.warnings, 0);
-	scene_close(&scene);
+	device_place();
+	guest_store(AT_BAR0 + IVSHMEM_REG_INTR_MASK, 1);
+	check_interrupts();
+	CHECK_EQ(device.warnings, 0);
 }
 
 TEST(free_lowers_the_line)
 {
-	struct scene scene;
-	struct machine *machine = &scene.device.machine;
-
-	scene_open(&scene);
-	ring(&scene);
-	CHECK(machine_wait_interrupt(machine, INTERRUPT));
-	scene.device.kvm = ivshmem_kvm_free(scene.device.kvm);
-	machine_wire_pin(machine, PIN, INTERRUPT + 1);
-	CHECK(!machine_interrupted(machine, INTERRUPT + 1));
-	scene_close(&scene);
+	open_intx();
+	ring();
+	CHECK(wait_interrupt(INTERRUPT));
+	device.kvm = ivshmem_kvm_free(device.kvm);
+	CHECK(!is_up());
 }
 
 TEST(a_kernel_without_resampling)
 {
-	struct scene scene;
-	struct machine *machine = &scene.device.machine;
-
-	scene_prepare(&scene);
+	prepare();
 	refuse_ioctl(KVM_IRQFD, EINVAL);
-	scene_begin(&scene);
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	CHECK(strstr(scene.device.journal.warning, "does not attach a resampling irqfd to GSI 11"));
-	check_interrupts(&scene);
-	check_level(&scene);
-	ring(&scene);
-	CHECK(machine_wait_interrupt(machine, INTERRUPT));
-	ivshmem_kvm_reset(scene.device.kvm);
-	machine_wire_pin(machine, PIN, INTERRUPT + 1);
-	CHECK(!machine_interrupted(machine, INTERRUPT + 1));
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	scene_close(&scene);
+	begin_scene();
+	check_warnings(1, "does not attach a resampling irqfd to GSI 11");
+	check_interrupts();
+	check_level();
+	ring();
+	CHECK(wait_interrupt(INTERRUPT));
+	ivshmem_kvm_reset(device.kvm);
+	CHECK(!is_up());
+	CHECK_EQ(device.warnings, 1);
 }
 
 TEST(a_kernel_that_refuses_everything)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
+	prepare();
 	refuse_ioctl(KVM_IRQFD, EINVAL);
 	refuse_ioctl(KVM_IRQ_LINE, ENXIO);
-	scene_begin(&scene);
+	begin_scene();
 	for (unsigned i = 0; i < 5; i++) {
-		ring(&scene);
-		CHECK_EQ(read_status(&scene), 1);
+		ring();
+		CHECK_EQ(read_status(), 1);
 	}
-	CHECK_EQ(scene.device.journal.warnings, 2);
-	CHECK(strstr(scene.device.journal.warning, "the guest gets no INTx"));
-	scene_close(&scene);
+	check_warnings(2, "the guest gets no INTx");
 }
 
 /* Registers work as ever, and there are no interrupts. */
 TEST(no_pin_is_wired)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	scene.device.kvm_config.intx_gsi = IVSHMEM_KVM_NO_GSI;
-	scene_begin(&scene);
-	ring(&scene);
-	check_quiet(&scene);
-	CHECK_EQ(read_status(&scene), 1);
-	ivshmem_kvm_reset(scene.device.kvm);
-	CHECK_EQ(scene.device.journal.warnings, 0);
-	scene_close(&scene);
+	prepare();
+	device.kvm_config.intx_gsi = IVSHMEM_KVM_NO_GSI;
+	begin_scene();
+	ring();
+	check_quiet();
+	CHECK_EQ(read_status(), 1);
+	ivshmem_kvm_reset(device.kvm);
+	CHECK_EQ(device.warnings, 0);
 }

@@ -2,58 +2,80 @@
 #ifndef UNIT_KVM_GROUP_H
 #define UNIT_KVM_GROUP_H
 
-/* For tests of src/kvm: devices in VMs, in a group with host processes, and the log that they wrote. */
+/*
+ * For tests of src/kvm: a group, a device in a VM, and a host process, which is the other peer. There is
+ * one of each at a time. What is open of them closes when the test ends, or with the next one.
+ */
 
 #include "group_server.h"
 #include "kvm_machine.h"
 
+#include <ivshmem/abi.h>
 #include <ivshmem/kvm.h>
-
-/* ---- a device in a machine -------------------------------------------------------------------- */
-
-struct journal {
-	unsigned warnings;
-	char warning[512]; /* the last one */
-};
+#include <test.h>
 
 struct device {
 	struct machine machine;
 	struct ivshmem_device_config config;
 	struct ivshmem_kvm_config kvm_config;
-	struct journal journal;
 	struct ivshmem_kvm *kvm;
+	unsigned warnings;
+	char warning[512]; /* the last one */
 };
+
+extern struct group group;
+extern struct device device;
+extern struct ivshmem_client *client;
 
 #define DEVICE_SLOT 5
 
-/* A machine, and a configuration of a device with `vectors` vectors; to be changed before
- * device_attach(). */
-void device_prepare(
-	struct device *device, const struct group *group, unsigned revision, unsigned vectors);
+/* A machine, and a configuration of a device with `vectors` vectors, of the group if there is one; to be
+ * changed before device_attach(). */
+void device_prepare(unsigned revision, unsigned vectors);
 /* Attach it, and wait until it has its vectors. */
-void device_attach(struct device *device);
+void device_attach(void);
 /* Place its BARs, and switch decoding and bus mastering on. */
-void device_place(struct device *device);
-/* All three. */
-void device_open(
-	struct device *device, const struct group *group, unsigned revision, unsigned vectors);
-void device_close(struct device *device);
+void device_place(void);
+void device_close(void);
+
+/* ---- the device is the peer 0, and the client the peer 1 -------------------------------------- */
+
+/* The group and the configuration. */
+void scene_prepare(unsigned revision, unsigned vectors);
+/* The device is attached and placed, the client joins, and both know each other. */
+void scene_begin(void);
+void scene_open(unsigned revision, unsigned vectors);
+void scene_close(void);
+
+/* ---- what they do ----------------------------------------------------------------------------- */
 
 /* Dispatch for a moment. */
-void device_wait(struct device *device);
+void device_wait(void);
 
 /* Dispatch until `expression` is true; it has to become so. */
-#define DEVICE_UNTIL(device, expression)                                                           \
+#define DEVICE_UNTIL(expression)                                                                   \
 	do {                                                                                       \
 		for (unsigned until_ = 0; !(expression); until_++) {                               \
 			if (until_ > 2000)                                                         \
 				FAIL("never true: %s", #expression);                               \
-			device_wait(device);                                                       \
+			device_wait();                                                             \
 		}                                                                                  \
 	} while (0)
 
-void device_config_put(struct device *device, unsigned offset, unsigned size, uint32_t value);
-uint32_t device_config_get(struct device *device, unsigned offset, unsigned size);
+/* The client waits until the device has `vectors` vectors to be rung. */
+void client_expects(unsigned vectors);
+/* The client rings the device. */
+void client_rings(unsigned vector);
+/* The client is rung, once. */
+void client_hears(unsigned vector);
+
+void guest_store(uint32_t address, uint32_t value);
+uint32_t guest_load(uint32_t address);
+bool interrupted(uint8_t interrupt);
+bool wait_interrupt(uint8_t interrupt);
+
+void config_put(unsigned offset, unsigned size, uint32_t value);
+uint32_t config_get(unsigned offset, unsigned size);
 
 /* Command register: decoding and bus mastering. */
 #define COMMAND        0x04
@@ -62,14 +84,17 @@ uint32_t device_config_get(struct device *device, unsigned offset, unsigned size
 #define MSIX_CONTROL   0x42
 #define MSIX_ENABLE    0x8000
 #define MSIX_MASK_ALL  0x4000
-void device_command(struct device *device, unsigned value);
-void device_msix(struct device *device, unsigned control);
+void command(unsigned value);
+void msix(unsigned control);
 
 /* MSI-X table, through the library. Vector i becomes interrupt `interrupt`. */
-void device_entry(struct device *device, unsigned vector, uint8_t interrupt, bool masked);
-void device_mask(struct device *device, unsigned vector, bool masked);
-bool device_pending(struct device *device, unsigned vector);
+void entry_write(unsigned vector, uint8_t interrupt, bool masked);
+void entry_mask(unsigned vector, bool masked);
+bool is_pending(unsigned vector);
 
-struct ivshmem_kvm_status device_status(struct device *device);
+struct ivshmem_kvm_status status(void);
+
+/* How many warnings there were, and words of the last one. */
+void check_warnings(unsigned n, const char *words);
 
 #endif

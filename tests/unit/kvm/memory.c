@@ -4,9 +4,6 @@
 
 #include "kvm_group.h"
 
-#include <ivshmem/abi.h>
-#include <test.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -17,68 +14,58 @@
 #include <unistd.h>
 
 static uint32_t
-word(struct device *device, unsigned offset)
+word(unsigned offset)
 {
-	return ((volatile uint32_t *)ivshmem_kvm_memory(device->kvm))[offset / 4];
+	return ((volatile uint32_t *)ivshmem_kvm_memory(device.kvm))[offset / 4];
 }
 
 TEST(the_guest_reaches_the_memory_without_an_exit)
 {
-	struct device device;
-	struct group group;
 	uint32_t end = (uint32_t)GROUP_MEMORY - 4;
 
-	group_open(&group, 1);
-	device_open(&device, &group, 1, 1);
-	machine_store(&device.machine, AT_BAR2, 1);
-	machine_store(&device.machine, AT_BAR2 + end, 2);
-	CHECK_EQ(word(&device, 0), 1);
-	CHECK_EQ(word(&device, end), 2);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + end), 2);
+	scene_open(1, 1);
+	guest_store(AT_BAR2, 1);
+	guest_store(AT_BAR2 + end, 2);
+	CHECK_EQ(word(0), 1);
+	CHECK_EQ(word(end), 2);
+	CHECK_EQ(guest_load(AT_BAR2 + end), 2);
 	CHECK_EQ(device.machine.exits, 0);
 	/* Behind it there is nothing. */
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + end + 4), UINT32_MAX);
+	CHECK_EQ(guest_load(AT_BAR2 + end + 4), UINT32_MAX);
 	CHECK_EQ(device.machine.exits, 1);
-	device_close(&device);
-	group_close(&group);
 }
 
 TEST(it_follows_the_bar)
 {
 	const uint32_t other = AT_BAR2 + 0x1000000;
-	struct device device;
-	struct group group;
 
-	group_open(&group, 1);
-	device_open(&device, &group, 1, 1);
-	machine_store(&device.machine, AT_BAR2, 1);
-	device_config_put(&device, 0x18, 4, other);
+	scene_open(1, 1);
+	guest_store(AT_BAR2, 1);
+	config_put(0x18, 4, other);
 	CHECK_EQ(ivshmem_kvm_bar_address(device.kvm, 2), other);
-	CHECK_EQ(machine_load(&device.machine, other), 1);
+	CHECK_EQ(guest_load(other), 1);
 	CHECK_EQ(device.machine.exits, 0);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2), UINT32_MAX);
+	CHECK_EQ(guest_load(AT_BAR2), UINT32_MAX);
 	CHECK_EQ(device.machine.exits, 1);
 
-	device_command(&device, 0);
-	CHECK(!device_status(&device).memory_mapped);
-	CHECK_EQ(machine_load(&device.machine, other), UINT32_MAX);
+	command(0);
+	CHECK(!status().memory_mapped);
+	CHECK_EQ(guest_load(other), UINT32_MAX);
 	CHECK_EQ(device.machine.exits, 2);
-	device_command(&device, COMMAND_DECODE);
-	CHECK(device_status(&device).memory_mapped);
-	CHECK_EQ(machine_load(&device.machine, other), 1);
+	command(COMMAND_DECODE);
+	CHECK(status().memory_mapped);
+	CHECK_EQ(guest_load(other), 1);
 	CHECK_EQ(device.machine.exits, 2);
 
 	/* Sizing with decoding on: most guests do that. */
-	device_config_put(&device, 0x18, 4, UINT32_MAX);
-	device_config_put(&device, 0x1c, 4, UINT32_MAX);
-	CHECK(!device_status(&device).memory_mapped);
-	CHECK_EQ(device_config_get(&device, 0x18, 4), (uint32_t)-GROUP_MEMORY | 0xc);
-	device_config_put(&device, 0x1c, 4, 0);
-	device_config_put(&device, 0x18, 4, AT_BAR2);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2), 1);
-	CHECK_EQ(device.journal.warnings, 0);
-	device_close(&device);
-	group_close(&group);
+	config_put(0x18, 4, UINT32_MAX);
+	config_put(0x1c, 4, UINT32_MAX);
+	CHECK(!status().memory_mapped);
+	CHECK_EQ(config_get(0x18, 4), (uint32_t)-GROUP_MEMORY | 0xc);
+	config_put(0x1c, 4, 0);
+	config_put(0x18, 4, AT_BAR2);
+	CHECK_EQ(guest_load(AT_BAR2), 1);
+	CHECK_EQ(device.warnings, 0);
 }
 
 /* Where the VM has RAM already, KVM refuses a second slot. */
@@ -86,67 +73,51 @@ TEST(an_occupied_place_is_reached_through_this_process)
 {
 	struct kvm_userspace_memory_region ram = {
 		.slot = 1, .guest_phys_addr = AT_BAR2 + 0x1000, .memory_size = 0x1000};
-	struct device device;
-	struct group group;
 
-	group_open(&group, 1);
-	device_prepare(&device, &group, 1, 1);
+	scene_prepare(1, 1);
 	ram.userspace_addr = (uintptr_t)device.machine.ram;
 	CHECK_SYS(ioctl(device.machine.fd, KVM_SET_USER_MEMORY_REGION, &ram));
-	device_attach(&device);
-	device_place(&device);
-	CHECK(!device_status(&device).memory_mapped);
-	CHECK_EQ(device.journal.warnings, 1);
-	CHECK(strstr(device.journal.warning, "does not map the shared memory"));
-	machine_store(&device.machine, AT_BAR2 + 8, 4711);
-	CHECK_EQ(word(&device, 8), 4711);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + 8), 4711);
+	scene_begin();
+	CHECK(!status().memory_mapped);
+	check_warnings(1, "does not map the shared memory");
+	guest_store(AT_BAR2 + 8, 4711);
+	CHECK_EQ(word(8), 4711);
+	CHECK_EQ(guest_load(AT_BAR2 + 8), 4711);
 	CHECK_EQ(device.machine.exits, 2);
 
 	/* A BAR that moves gets another chance. */
-	device_config_put(&device, 0x18, 4, AT_BAR2 + 0x2000000);
-	CHECK(device_status(&device).memory_mapped);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + 0x2000000 + 8), 4711);
+	config_put(0x18, 4, AT_BAR2 + 0x2000000);
+	CHECK(status().memory_mapped);
+	CHECK_EQ(guest_load(AT_BAR2 + 0x2000000 + 8), 4711);
 	CHECK_EQ(device.machine.exits, 2);
 	/* And back, without a second complaint. */
-	device_config_put(&device, 0x18, 4, AT_BAR2);
-	CHECK(!device_status(&device).memory_mapped);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + 8), 4711);
-	CHECK_EQ(device.journal.warnings, 1);
-	device_close(&device);
-	group_close(&group);
+	config_put(0x18, 4, AT_BAR2);
+	CHECK(!status().memory_mapped);
+	CHECK_EQ(guest_load(AT_BAR2 + 8), 4711);
+	CHECK_EQ(device.warnings, 1);
 }
 
 TEST(a_kernel_without_room_for_slots)
 {
-	struct device device;
-	struct group group;
-
-	group_open(&group, 1);
-	device_prepare(&device, &group, 1, 1);
-	device_attach(&device);
+	scene_prepare(1, 1);
 	refuse_ioctl(KVM_SET_USER_MEMORY_REGION, ENOMEM);
-	device_place(&device);
-	device_command(&device, 0);
-	device_command(&device, COMMAND_DECODE);
-	CHECK_EQ(device.journal.warnings, 1);
-	machine_store(&device.machine, AT_BAR2 + 8, 4711);
-	CHECK_EQ(machine_load(&device.machine, AT_BAR2 + 8), 4711);
+	scene_begin();
+	command(0);
+	command(COMMAND_DECODE);
+	CHECK_EQ(device.warnings, 1);
+	guest_store(AT_BAR2 + 8, 4711);
+	CHECK_EQ(guest_load(AT_BAR2 + 8), 4711);
 	CHECK_EQ(device.machine.exits, 2);
-	device_close(&device);
-	group_close(&group);
 }
 
 /* The accesses that KVM hands out come in any size, and belong to the BAR they begin in. */
 TEST(accesses_by_address)
 {
-	struct device device;
-	struct group group;
+	static const uint64_t foreign[] = {AT_BAR0 + 256, 0, UINT64_MAX, AT_BAR2 + GROUP_MEMORY};
 	uint8_t bytes[8] = {1, 2, 3, 4, 5, 6, 7, 8}, read[8];
 	uint8_t *memory;
 
-	group_open(&group, 1);
-	device_open(&device, &group, 1, 1);
+	scene_open(1, 1);
 	memory = ivshmem_kvm_memory(device.kvm);
 	for (unsigned length = 1; length <= 8; length++)
 		for (unsigned at = 0; at < 9; at++) {
@@ -174,18 +145,13 @@ TEST(accesses_by_address)
 
 	/* What is not ours stays as it is. */
 	memset(read, 0x5a, sizeof(read));
+	for (unsigned i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++)
+		CHECK(!ivshmem_kvm_mmio(device.kvm, foreign[i], read, 4, false));
 	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR0 - 1, read, 1, false));
-	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR0 + 256, read, 4, false));
-	CHECK(!ivshmem_kvm_mmio(device.kvm, 0, read, 4, false));
-	CHECK(!ivshmem_kvm_mmio(device.kvm, UINT64_MAX, read, 4, false));
-	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR2 + GROUP_MEMORY, read, 4, false));
-	CHECK_EQ(read[0], 0x5a);
-	device_command(&device, 0);
+	command(0);
 	CHECK(!ivshmem_kvm_mmio(device.kvm, AT_BAR0, read, 4, false));
 	CHECK(!ivshmem_kvm_mmio(device.kvm, 0, read, 4, false));
 	CHECK_EQ(read[0], 0x5a);
-	device_close(&device);
-	group_close(&group);
 }
 
 static void
@@ -200,18 +166,17 @@ on_bus_error(int number)
 TEST(memory_that_vanishes)
 {
 	const struct sigaction later = {.sa_handler = on_bus_error};
-	struct device device;
 	char path[100];
 	uint8_t bytes[8] = {0};
-	int fd;
+	_test_close_ int fd = -1;
 
 	snprintf(path, sizeof(path), "%s/memory", test_directory());
 	fd = CHECK_SYS(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600));
 	CHECK_SYS(ftruncate(fd, GROUP_MEMORY));
-	device_prepare(&device, NULL, 1, 1);
+	device_prepare(1, 1);
 	device.kvm_config.file = path;
-	device_attach(&device);
-	device_place(&device);
+	device_attach();
+	device_place();
 	ivshmem_kvm_write(device.kvm, 2, 16, 4, 4711);
 	CHECK_SYS(ftruncate(fd, 4096));
 	for (unsigned i = 0; i < 2; i++) {
@@ -223,8 +188,5 @@ TEST(memory_that_vanishes)
 		CHECK_EQ(ivshmem_kvm_read(device.kvm, 2, 16, 4), 4711);
 		CHECK_SYS(sigaction(SIGBUS, &later, NULL));
 	}
-	CHECK_EQ(device.journal.warnings, 1);
-	CHECK(strstr(device.journal.warning, "has shrunk the shared memory"));
-	close(fd);
-	device_close(&device);
+	check_warnings(1, "has shrunk the shared memory");
 }

@@ -4,22 +4,10 @@
 
 #include "kvm_group.h"
 
-#include <ivshmem/abi.h>
-#include <test.h>
-
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
-
-struct scene {
-	struct group group;
-	struct device device; /* id 0 */
-	struct ivshmem_client *client;
-};
 
 #define VECTORS 4
 
@@ -27,402 +15,342 @@ struct scene {
 #define FIRST 0x41
 
 static void
-scene_prepare(struct scene *scene)
+prepare(void)
 {
-	group_open(&scene->group, VECTORS);
-	device_prepare(&scene->device, &scene->group, 1, VECTORS);
+	scene_prepare(1, VECTORS);
 }
 
 static void
-scene_begin(struct scene *scene)
+begin(void)
 {
-	device_attach(&scene->device);
-	scene->client = group_join(&scene->group);
-	while (ivshmem_peer_vectors(scene->client, 0) != VECTORS)
-		CHECK(ivshmem_dispatch(scene->client, 1000) >= 0);
-	device_place(&scene->device);
+	scene_begin();
 	for (unsigned i = 0; i < VECTORS; i++)
-		device_entry(&scene->device, i, (uint8_t)(FIRST + i), false);
+		entry_write(i, (uint8_t)(FIRST + i), false);
 }
 
 static void
-scene_open(struct scene *scene)
+begin_enabled(void)
 {
-	scene_prepare(scene);
-	scene_begin(scene);
-	device_msix(&scene->device, MSIX_ENABLE);
+	begin();
+	msix(MSIX_ENABLE);
 }
 
 static void
-scene_close(struct scene *scene)
+open_msix(void)
 {
-	device_close(&scene->device);
-	scene->client = ivshmem_detach(scene->client);
-	group_close(&scene->group);
-}
-
-static void
-ring(struct scene *scene, unsigned vector)
-{
-	CHECK_EQ(ivshmem_ring(scene->client, 0, vector), 0);
+	prepare();
+	begin_enabled();
 }
 
 static bool
-interrupted(struct scene *scene, unsigned vector)
+vector_came(unsigned vector)
 {
-	return machine_interrupted(&scene->device.machine, (uint8_t)(FIRST + vector));
+	return interrupted((uint8_t)(FIRST + vector));
 }
 
 static bool
-wait_interrupt(struct scene *scene, unsigned vector)
+vector_comes(unsigned vector)
 {
-	return machine_wait_interrupt(&scene->device.machine, (uint8_t)(FIRST + vector));
+	return wait_interrupt((uint8_t)(FIRST + vector));
+}
+
+/* A part of an entry, which is masked for that; the rest of it stays. */
+static void
+entry_change(unsigned vector, unsigned offset, uint32_t value)
+{
+	entry_mask(vector, true);
+	ivshmem_kvm_write(device.kvm, IVSHMEM_BAR_MSIX, vector * 16 + offset, 4, value);
 }
 
 /* A ring arrives, is delivered by the kernel if `by_kernel`, and once. */
 static void
-check_ring(struct scene *scene, unsigned vector, bool by_kernel)
+check_ring(unsigned vector, bool by_kernel)
 {
-	uint64_t messages = device_status(&scene->device).messages;
+	uint64_t messages = status().messages;
 
-	ring(scene, vector);
+	client_rings(vector);
 	if (!by_kernel)
-		DEVICE_UNTIL(&scene->device, device_status(&scene->device).messages > messages);
-	CHECK(wait_interrupt(scene, vector));
-	device_wait(&scene->device);
-	CHECK(!interrupted(scene, vector));
-	CHECK_EQ(device_status(&scene->device).messages, messages + (by_kernel ? 0 : 1));
-	CHECK(!device_pending(&scene->device, vector));
+		DEVICE_UNTIL(status().messages > messages);
+	CHECK(vector_comes(vector));
+	device_wait();
+	CHECK(!vector_came(vector));
+	CHECK_EQ(status().messages, messages + (by_kernel ? 0 : 1));
+	CHECK(!is_pending(vector));
 }
 
 /* A ring that must wait is a pending bit, and then one message. */
 static void
-check_kept(struct scene *scene, unsigned vector)
+check_kept(unsigned vector)
 {
 	for (unsigned i = 0; i < 3; i++)
-		ring(scene, vector);
+		client_rings(vector);
 	/* The bit is there at once, without any dispatch. */
-	CHECK(device_pending(&scene->device, vector));
-	CHECK(!interrupted(scene, vector));
+	CHECK(is_pending(vector));
+	CHECK(!vector_came(vector));
 }
 
 static void
-check_delivered(struct scene *scene, unsigned vector)
+check_delivered(unsigned vector)
 {
-	CHECK(wait_interrupt(scene, vector));
-	CHECK(!device_pending(&scene->device, vector));
-	device_wait(&scene->device);
-	CHECK(!interrupted(scene, vector));
+	CHECK(vector_comes(vector));
+	CHECK(!is_pending(vector));
+	device_wait();
+	CHECK(!vector_came(vector));
 }
 
 TEST(a_ring_needs_nobody)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS);
+	open_msix();
+	CHECK_EQ(status().irqfds, VECTORS);
 	for (unsigned i = 0; i < 100; i++)
-		check_ring(&scene, i % VECTORS, true);
-	scene_close(&scene);
+		check_ring(i % VECTORS, true);
 }
 
 /* MSI-X goes on for all vectors at once: one change of the VM's routes. */
 TEST(routes_change_only_if_they_differ)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	CHECK_EQ(device_status(&scene.device).route_changes, 1);
+	open_msix();
+	CHECK_EQ(status().route_changes, 1);
 	for (unsigned i = 0; i < 10; i++) {
-		device_msix(&scene.device, MSIX_ENABLE | MSIX_MASK_ALL);
-		CHECK_EQ(device_status(&scene.device).irqfds, 0);
-		device_msix(&scene.device, MSIX_ENABLE);
-		device_mask(&scene.device, 1, true);
-		CHECK_EQ(device_status(&scene.device).irqfds, VECTORS - 1);
-		device_mask(&scene.device, 1, false);
+		msix(MSIX_ENABLE | MSIX_MASK_ALL);
+		CHECK_EQ(status().irqfds, 0);
+		msix(MSIX_ENABLE);
+		entry_mask(1, true);
+		CHECK_EQ(status().irqfds, VECTORS - 1);
+		entry_mask(1, false);
 	}
-	CHECK_EQ(device_status(&scene.device).route_changes, 1);
-	device_entry(&scene.device, 1, FIRST + 0x10, false);
-	CHECK_EQ(device_status(&scene.device).route_changes, 2);
-	ring(&scene, 1);
-	CHECK(machine_wait_interrupt(&scene.device.machine, FIRST + 0x10));
-	check_ring(&scene, 2, true);
-	scene_close(&scene);
+	CHECK_EQ(status().route_changes, 1);
+	entry_write(1, FIRST + 0x10, false);
+	CHECK_EQ(status().route_changes, 2);
+	client_rings(1);
+	CHECK(wait_interrupt(FIRST + 0x10));
+	check_ring(2, true);
 }
 
 TEST(routes_change_together_whichever_are_masked)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	scene_begin(&scene);
-	device_mask(&scene.device, 0, true);
-	device_mask(&scene.device, 2, true);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS - 2);
-	CHECK_EQ(device_status(&scene.device).route_changes, 1);
-	check_ring(&scene, 3, true);
-	scene_close(&scene);
+	prepare();
+	begin();
+	entry_mask(0, true);
+	entry_mask(2, true);
+	msix(MSIX_ENABLE);
+	CHECK_EQ(status().irqfds, VECTORS - 2);
+	CHECK_EQ(status().route_changes, 1);
+	check_ring(3, true);
 }
 
 /* What KVM routed before it still routes. */
 TEST(the_pins_of_the_vm_stay)
 {
 	static const unsigned pins[] = {1, 7, 9, 15, 23};
-	struct scene scene;
-	struct machine *machine = &scene.device.machine;
 
-	scene_open(&scene);
-	CHECK_EQ(device_status(&scene.device).route_changes, 1);
+	open_msix();
+	CHECK_EQ(status().route_changes, 1);
 	for (unsigned i = 0; i < sizeof(pins) / sizeof(pins[0]); i++) {
 		struct kvm_irq_level line = {.irq = pins[i], .level = 1};
 
-		machine_wire_pin(machine, pins[i], (uint8_t)(0x80 + i));
-		CHECK_SYS(ioctl(machine->fd, KVM_IRQ_LINE, &line));
-		CHECK(machine_wait_interrupt(machine, (uint8_t)(0x80 + i)));
+		machine_wire_pin(&device.machine, pins[i], (uint8_t)(0x80 + i));
+		CHECK_SYS(ioctl(device.machine.fd, KVM_IRQ_LINE, &line));
+		CHECK(wait_interrupt((uint8_t)(0x80 + i)));
 	}
-	scene_close(&scene);
 }
 
 TEST(a_masked_vector)
 {
-	struct scene scene;
-
-	scene_open(&scene);
+	open_msix();
 	for (unsigned i = 0; i < 20; i++) {
-		device_mask(&scene.device, 2, true);
-		CHECK_EQ(device_status(&scene.device).irqfds, VECTORS - 1);
-		check_kept(&scene, 2);
-		check_ring(&scene, 1, true);
-		device_mask(&scene.device, 2, false);
-		check_delivered(&scene, 2);
-		check_ring(&scene, 2, true);
+		entry_mask(2, true);
+		CHECK_EQ(status().irqfds, VECTORS - 1);
+		check_kept(2);
+		check_ring(1, true);
+		entry_mask(2, false);
+		check_delivered(2);
+		check_ring(2, true);
 	}
-	scene_close(&scene);
 }
 
 TEST(a_masked_function)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	device_msix(&scene.device, MSIX_ENABLE | MSIX_MASK_ALL);
-	check_kept(&scene, 0);
-	check_kept(&scene, 3);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_delivered(&scene, 0);
-	check_delivered(&scene, 3);
-	CHECK(!interrupted(&scene, 1));
-	check_ring(&scene, 1, true);
-	scene_close(&scene);
+	open_msix();
+	msix(MSIX_ENABLE | MSIX_MASK_ALL);
+	check_kept(0);
+	check_kept(3);
+	msix(MSIX_ENABLE);
+	check_delivered(0);
+	check_delivered(3);
+	CHECK(!vector_came(1));
+	check_ring(1, true);
 }
 
 TEST(before_it_is_enabled_and_without_bus_mastering)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	device_msix(&scene.device, 0);
-	check_kept(&scene, 1);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_delivered(&scene, 1);
-	device_command(&scene.device, COMMAND_DECODE);
-	check_kept(&scene, 1);
-	device_command(&scene.device, COMMAND_DECODE | COMMAND_MASTER);
-	check_delivered(&scene, 1);
-	scene_close(&scene);
+	open_msix();
+	msix(0);
+	check_kept(1);
+	msix(MSIX_ENABLE);
+	check_delivered(1);
+	command(COMMAND_DECODE);
+	check_kept(1);
+	command(COMMAND_DECODE | COMMAND_MASTER);
+	check_delivered(1);
 }
 
 /* Nobody has looked at the ring yet when the vector opens. */
 TEST(a_ring_that_nobody_has_seen)
 {
-	struct scene scene;
-
-	scene_open(&scene);
+	open_msix();
 	for (unsigned i = 0; i < 20; i++) {
-		device_mask(&scene.device, 2, true);
-		ring(&scene, 2);
-		device_mask(&scene.device, 2, false);
-		check_delivered(&scene, 2);
+		entry_mask(2, true);
+		client_rings(2);
+		entry_mask(2, false);
+		check_delivered(2);
 		/* And does not come back. */
-		device_mask(&scene.device, 2, true);
-		CHECK(!device_pending(&scene.device, 2));
-		device_mask(&scene.device, 2, false);
-		CHECK(!interrupted(&scene, 2));
+		entry_mask(2, true);
+		CHECK(!is_pending(2));
+		entry_mask(2, false);
+		CHECK(!vector_came(2));
 	}
-	scene_close(&scene);
 }
 
 /* A reset forgets what was not delivered. */
 TEST(a_reset_forgets)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	device_mask(&scene.device, 2, true);
-	ring(&scene, 2);
-	ivshmem_kvm_reset(scene.device.kvm);
-	device_place(&scene.device);
-	device_entry(&scene.device, 2, FIRST + 2, false);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK(!interrupted(&scene, 2));
-	check_ring(&scene, 2, true);
-	scene_close(&scene);
+	open_msix();
+	entry_mask(2, true);
+	client_rings(2);
+	ivshmem_kvm_reset(device.kvm);
+	device_place();
+	entry_write(2, FIRST + 2, false);
+	msix(MSIX_ENABLE);
+	CHECK(!vector_came(2));
+	check_ring(2, true);
 }
 
 /* A message for a processor that is not there is kept until the guest corrects it. */
 TEST(a_message_for_nobody_is_kept)
 {
-	struct scene scene;
-
-	scene_open(&scene);
-	device_mask(&scene.device, 2, true);
-	ivshmem_kvm_write(
-		scene.device.kvm, IVSHMEM_BAR_MSIX, 2 * 16, 4, MACHINE_MSI_ADDRESS + 0x5000);
-	ring(&scene, 2);
-	device_mask(&scene.device, 2, false);
-	CHECK(device_pending(&scene.device, 2));
-	device_mask(&scene.device, 2, true);
-	CHECK(!interrupted(&scene, 2));
-	ivshmem_kvm_write(scene.device.kvm, IVSHMEM_BAR_MSIX, 2 * 16, 4, MACHINE_MSI_ADDRESS);
-	device_mask(&scene.device, 2, false);
-	check_delivered(&scene, 2);
-	CHECK_EQ(scene.device.journal.warnings, 0);
-	scene_close(&scene);
+	open_msix();
+	entry_change(2, 0, MACHINE_MSI_ADDRESS + 0x5000);
+	client_rings(2);
+	entry_mask(2, false);
+	CHECK(is_pending(2));
+	entry_change(2, 0, MACHINE_MSI_ADDRESS);
+	CHECK(!vector_came(2));
+	entry_mask(2, false);
+	check_delivered(2);
+	CHECK_EQ(device.warnings, 0);
 }
 
 /* ---- what the kernel refuses ------------------------------------------------------------------ */
 
 static void
-check_long_way(struct scene *scene)
+check_long_way(void)
 {
-	CHECK_EQ(device_status(&scene->device).irqfds, 0);
-	check_ring(scene, 0, false);
-	check_ring(scene, 1, false);
-	device_mask(&scene->device, 1, true);
-	check_kept(scene, 1);
-	device_mask(&scene->device, 1, false);
-	check_delivered(scene, 1);
-	check_ring(scene, 1, false);
-	CHECK_EQ(scene->device.journal.warnings, 1);
-	CHECK(strstr(scene->device.journal.warning, "does not attach an irqfd"));
+	CHECK_EQ(status().irqfds, 0);
+	check_ring(0, false);
+	check_ring(1, false);
+	entry_mask(1, true);
+	check_kept(1);
+	entry_mask(1, false);
+	check_delivered(1);
+	check_ring(1, false);
+	check_warnings(1, "does not attach an irqfd");
+}
+
+static void
+begin_long_way(void)
+{
+	begin_enabled();
+	check_long_way();
 }
 
 TEST(no_irqfds)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
+	prepare();
 	refuse_ioctl(KVM_IRQFD, ENOSPC);
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_long_way(&scene);
-	scene_close(&scene);
+	begin_long_way();
 }
 
 TEST(no_routes)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
+	prepare();
 	refuse_ioctl(KVM_SET_GSI_ROUTING, ENOMEM);
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_long_way(&scene);
-	CHECK_EQ(device_status(&scene.device).route_changes, 0);
-	scene_close(&scene);
+	begin_long_way();
+	CHECK_EQ(status().route_changes, 0);
 }
 
 TEST(no_messages)
 {
-	struct scene scene;
-
-	scene_open(&scene);
+	open_msix();
 	refuse_ioctl(KVM_SIGNAL_MSI, EINVAL);
-	check_ring(&scene, 0, true);
+	check_ring(0, true);
 	for (unsigned i = 0; i < 3; i++) {
-		device_mask(&scene.device, 1, true);
-		check_kept(&scene, 1);
-		device_mask(&scene.device, 1, false);
-		CHECK(device_pending(&scene.device, 1));
+		entry_mask(1, true);
+		check_kept(1);
+		entry_mask(1, false);
+		CHECK(is_pending(1));
 	}
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	CHECK(strstr(scene.device.journal.warning, "does not send MSI-X messages"));
-	scene_close(&scene);
+	check_warnings(1, "does not send MSI-X messages");
 }
 
 /* GSIs that KVM cannot have: the table is refused as a whole, and the VM's pins stay as they were. */
 TEST(gsis_out_of_range)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	scene.device.kvm_config.first_gsi = 100000;
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_long_way(&scene);
-	scene_close(&scene);
+	prepare();
+	device.kvm_config.first_gsi = 100000;
+	begin_long_way();
 }
 
 /* From here on, the upper halves of messages' addresses count. */
 static void
-use_upper_halves(struct scene *scene)
+use_upper_halves(void)
 {
 	struct kvm_enable_cap x2apic = {
 		.cap = KVM_CAP_X2APIC_API, .args = {KVM_X2APIC_API_USE_32BIT_IDS}};
 
-	if (ioctl(scene->device.machine.fd, KVM_ENABLE_CAP, &x2apic) < 0)
+	if (ioctl(device.machine.fd, KVM_ENABLE_CAP, &x2apic) < 0)
 		SKIP("no KVM_CAP_X2APIC_API: %s", strerror(errno));
 }
 
 /* A message for processor 256, of which there is none, by every way that it can take. */
 TEST(upper_halves_of_addresses)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_upper_halves(&scene);
-	scene_begin(&scene);
-	for (unsigned i = 0; i < 2; i++) {
-		device_mask(&scene.device, i, true);
-		ivshmem_kvm_write(scene.device.kvm, IVSHMEM_BAR_MSIX, i * 16 + 4, 4, 0x100);
-	}
-	device_mask(&scene.device, 0, false);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS - 1);
-	ring(&scene, 0);
-	check_ring(&scene, 2, true);
-	CHECK(!interrupted(&scene, 0));
-	ring(&scene, 1);
-	device_mask(&scene.device, 1, false);
-	CHECK(device_pending(&scene.device, 1));
-	CHECK_EQ(device_status(&scene.device).messages, 0);
-	CHECK(!interrupted(&scene, 1));
-	scene_close(&scene);
+	prepare();
+	use_upper_halves();
+	begin();
+	for (unsigned i = 0; i < 2; i++)
+		entry_change(i, 4, 0x100);
+	entry_mask(0, false);
+	msix(MSIX_ENABLE);
+	CHECK_EQ(status().irqfds, VECTORS - 1);
+	client_rings(0);
+	check_ring(2, true);
+	CHECK(!vector_came(0));
+	client_rings(1);
+	entry_mask(1, false);
+	CHECK(is_pending(1));
+	CHECK_EQ(status().messages, 0);
+	CHECK(!vector_came(1));
 }
 
 /* A route that KVM does not take costs only its own vector the irqfd. */
 TEST(one_bad_route)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_upper_halves(&scene);
-	scene_begin(&scene);
+	prepare();
+	use_upper_halves();
+	begin();
 	/* Bits 0 to 7 must not be set. */
-	device_mask(&scene.device, 1, true);
-	ivshmem_kvm_write(scene.device.kvm, IVSHMEM_BAR_MSIX, 16 + 4, 4, 0x55);
-	device_mask(&scene.device, 1, false);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS - 1);
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	check_ring(&scene, 0, true);
-	check_ring(&scene, 3, true);
-	device_entry(&scene.device, 1, FIRST + 1, false);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS);
-	check_ring(&scene, 1, true);
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	scene_close(&scene);
+	entry_change(1, 4, 0x55);
+	entry_mask(1, false);
+	msix(MSIX_ENABLE);
+	CHECK_EQ(status().irqfds, VECTORS - 1);
+	CHECK_EQ(device.warnings, 1);
+	check_ring(0, true);
+	check_ring(3, true);
+	entry_write(1, FIRST + 1, false);
+	CHECK_EQ(status().irqfds, VECTORS);
+	check_ring(1, true);
+	CHECK_EQ(device.warnings, 1);
 }
 
 /* ---- the VMM has the routes ------------------------------------------------------------------- */
@@ -469,94 +397,77 @@ set_routes(const struct ivshmem_kvm_route *routes, size_t n, void *data)
 }
 
 static void
-use_table(struct scene *scene)
+use_table(void)
 {
-	table = (struct table){.vm_fd = scene->device.machine.fd};
-	scene->device.kvm_config.set_routes = set_routes;
-	scene->device.kvm_config.first_gsi = 40;
+	table = (struct table){.vm_fd = device.machine.fd};
+	device.kvm_config.set_routes = set_routes;
+	device.kvm_config.first_gsi = 40;
 }
 
 TEST(the_vmm_keeps_the_routes)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_table(&scene);
-	scene_begin(&scene);
+	prepare();
+	use_table();
+	begin();
 	CHECK_EQ(table.calls, 0);
-	device_msix(&scene.device, MSIX_ENABLE);
+	msix(MSIX_ENABLE);
 	/* All in one. */
 	CHECK_EQ(table.calls, 1);
 	CHECK_EQ(table.last_n, VECTORS);
 	CHECK_EQ(table.routes[2].data, FIRST + 2);
 	CHECK_EQ(table.routes[2].address, MACHINE_MSI_ADDRESS);
 	for (unsigned i = 0; i < VECTORS; i++)
-		check_ring(&scene, i, true);
-	device_entry(&scene.device, 1, FIRST + 0x10, false);
+		check_ring(i, true);
+	entry_write(1, FIRST + 0x10, false);
 	CHECK_EQ(table.calls, 2);
 	CHECK_EQ(table.last_n, 1);
-	scene.device.kvm = ivshmem_kvm_free(scene.device.kvm);
+	device.kvm = ivshmem_kvm_free(device.kvm);
 	CHECK_EQ(table.calls, 3);
 	CHECK_EQ(table.last_n, VECTORS);
 	CHECK(!table.routes[2].used);
-	scene_close(&scene);
 }
 
 TEST(the_vmm_refuses_routes)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_table(&scene);
+	prepare();
+	use_table();
 	table.refuse = true;
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_long_way(&scene);
+	begin_long_way();
 	/* Opened again, it is asked again. */
 	table.refuse = false;
-	device_msix(&scene.device, 0);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS);
-	check_ring(&scene, 1, true);
-	CHECK_EQ(scene.device.journal.warnings, 1);
-	scene_close(&scene);
+	msix(0);
+	msix(MSIX_ENABLE);
+	CHECK_EQ(status().irqfds, VECTORS);
+	check_ring(1, true);
+	CHECK_EQ(device.warnings, 1);
 }
 
 /* ---- the VMM has the I/O APIC ----------------------------------------------------------------- */
 
 static void
-use_split(struct scene *scene)
+use_split(void)
 {
-	machine_close(&scene->device.machine);
-	machine_open_split(&scene->device.machine);
-	scene->device.kvm_config.vm_fd = scene->device.machine.fd;
+	machine_close(&device.machine);
+	machine_open_split(&device.machine);
+	device.kvm_config.vm_fd = device.machine.fd;
 }
 
 TEST(a_split_irqchip_with_routes_of_the_vmm)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_split(&scene);
-	use_table(&scene);
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	CHECK_EQ(device_status(&scene.device).irqfds, VECTORS);
+	prepare();
+	use_split();
+	use_table();
+	begin_enabled();
+	CHECK_EQ(status().irqfds, VECTORS);
 	for (unsigned i = 0; i < VECTORS; i++)
-		check_ring(&scene, i, true);
-	CHECK_EQ(scene.device.journal.warnings, 0);
-	scene_close(&scene);
+		check_ring(i, true);
+	CHECK_EQ(device.warnings, 0);
 }
 
 /* A table of our own would take the VMM's routes away, and KVM does not take it. */
 TEST(a_split_irqchip_without)
 {
-	struct scene scene;
-
-	scene_prepare(&scene);
-	use_split(&scene);
-	scene_begin(&scene);
-	device_msix(&scene.device, MSIX_ENABLE);
-	check_long_way(&scene);
-	scene_close(&scene);
+	prepare();
+	use_split();
+	begin_long_way();
 }

@@ -8,11 +8,7 @@
 
 #include "kvm_group.h"
 
-#include <ivshmem/abi.h>
-#include <test.h>
-
 #include <poll.h>
-#include <string.h>
 
 #define VECTORS 4
 #define FIRST   0x41
@@ -20,24 +16,19 @@
 /* How often the slowest of them does what it does. */
 #define ROUNDS 150
 
-struct stage {
-	struct group group;
-	struct device device;
-	atomic_bool quit;
-};
+static atomic_bool quit;
 
 static void *
 run_guest(void *data)
 {
-	struct stage *stage = data;
-	struct machine *machine = &stage->device.machine;
+	(void)data;
 
-	for (uint32_t i = 0; !atomic_load(&stage->quit); i++) {
-		machine_store(machine, AT_BAR0 + IVSHMEM_REG_DOORBELL,
+	for (uint32_t i = 0; !atomic_load(&quit); i++) {
+		guest_store(AT_BAR0 + IVSHMEM_REG_DOORBELL,
 			ivshmem_doorbell_value((uint16_t)(i % 8), (uint16_t)(i % VECTORS)));
-		machine_store(machine, AT_BAR2 + i % 1024 * 4, i);
-		machine_load(machine, AT_BAR2 + i % 1024 * 4);
-		machine_load(machine, AT_BAR0 + IVSHMEM_REG_IV_POSITION);
+		guest_store(AT_BAR2 + i % 1024 * 4, i);
+		guest_load(AT_BAR2 + i % 1024 * 4);
+		guest_load(AT_BAR0 + IVSHMEM_REG_IV_POSITION);
 	}
 	return NULL;
 }
@@ -45,39 +36,38 @@ run_guest(void *data)
 static void *
 reprogram(void *data)
 {
-	struct stage *stage = data;
-	struct device *device = &stage->device;
+	(void)data;
 
-	for (uint32_t i = 0; !atomic_load(&stage->quit); i++) {
+	for (uint32_t i = 0; !atomic_load(&quit); i++) {
 		unsigned vector = i % VECTORS;
 
 		switch (i % 9) {
 		case 0:
-			device_config_put(device, 0x10, 4, AT_BAR0 + i % 3 * 0x1000);
+			config_put(0x10, 4, AT_BAR0 + i % 3 * 0x1000);
 			break;
 		case 1:
-			device_config_put(device, 0x18, 4, AT_BAR2 + i % 3 * 0x1000000);
+			config_put(0x18, 4, AT_BAR2 + i % 3 * 0x1000000);
 			break;
 		case 2:
-			device_command(device, i % 4 == 0 ? 0 : COMMAND_DECODE | COMMAND_MASTER);
+			command(i % 4 == 0 ? 0 : COMMAND_DECODE | COMMAND_MASTER);
 			break;
 		case 3:
-			device_msix(device, i % 4 == 0 ? 0 : MSIX_ENABLE);
+			msix(i % 4 == 0 ? 0 : MSIX_ENABLE);
 			break;
 		case 4:
-			device_msix(device, MSIX_ENABLE | (i % 2 ? MSIX_MASK_ALL : 0));
+			msix(MSIX_ENABLE | (i % 2 ? MSIX_MASK_ALL : 0));
 			break;
 		case 5:
 		case 6:
-			device_mask(device, vector, i % 2);
+			entry_mask(vector, i % 2);
 			break;
 		case 7:
-			device_entry(device, vector, (uint8_t)(FIRST + i % 64), false);
+			entry_write(vector, (uint8_t)(FIRST + i % 64), false);
 			break;
 		default:
-			device_pending(device, vector);
+			is_pending(vector);
 			if (i % 100 == 8)
-				ivshmem_kvm_reset(device->kvm);
+				ivshmem_kvm_reset(device.kvm);
 		}
 	}
 	return NULL;
@@ -86,12 +76,12 @@ reprogram(void *data)
 static void *
 dispatch(void *data)
 {
-	struct stage *stage = data;
-	struct pollfd ready = {.fd = ivshmem_kvm_fd(stage->device.kvm), .events = POLLIN};
+	struct pollfd ready = {.fd = ivshmem_kvm_fd(device.kvm), .events = POLLIN};
 
-	while (!atomic_load(&stage->quit)) {
+	(void)data;
+	while (!atomic_load(&quit)) {
 		CHECK_SYS(poll(&ready, 1, 20));
-		CHECK_EQ(ivshmem_kvm_dispatch(stage->device.kvm), 0);
+		CHECK_EQ(ivshmem_kvm_dispatch(device.kvm), 0);
 	}
 	return NULL;
 }
@@ -99,14 +89,12 @@ dispatch(void *data)
 static void *
 ask(void *data)
 {
-	struct stage *stage = data;
-	struct ivshmem_kvm *kvm = stage->device.kvm;
+	struct ivshmem_kvm *kvm = device.kvm;
 	uint8_t state[4096];
 
-	while (!atomic_load(&stage->quit)) {
-		struct ivshmem_kvm_status status = device_status(&stage->device);
-
-		CHECK(status.irqfds <= VECTORS);
+	(void)data;
+	while (!atomic_load(&quit)) {
+		CHECK(status().irqfds <= VECTORS);
 		CHECK(ivshmem_kvm_memory(kvm) != NULL);
 		CHECK_EQ(ivshmem_kvm_id(kvm), 0);
 		ivshmem_kvm_bar_address(kvm, 0);
@@ -119,62 +107,51 @@ ask(void *data)
 }
 
 static void
-come_ring_and_leave(struct stage *stage)
+come_ring_and_leave(void)
 {
-	struct ivshmem_client *client = group_join(&stage->group);
+	struct ivshmem_client *visitor = group_join(&group);
 
 	for (unsigned i = 0; i < 100; i++)
-		CHECK_EQ(ivshmem_ring(client, 0, i % VECTORS), 0);
-	client = ivshmem_detach(client);
+		CHECK_EQ(ivshmem_ring(visitor, 0, i % VECTORS), 0);
+	visitor = ivshmem_detach(visitor);
 }
 
 TEST_WITH(everybody_at_once, .timeout_s = 300)
 {
 	static void *(*const bodies[])(void *) = {run_guest, reprogram, dispatch, ask};
 	pthread_t threads[4];
-	struct stage stage;
-	struct device *device = &stage.device;
-	struct ivshmem_client *client;
-	uint16_t id;
 
-	memset(&stage, 0, sizeof(stage));
-	group_open(&stage.group, VECTORS);
-	device_prepare(device, &stage.group, 1, VECTORS);
-	device->config.master = IVSHMEM_DEVICE_MASTER_ON;
-	device_attach(device);
-	device_place(device);
+	scene_prepare(1, VECTORS);
+	device.config.master = IVSHMEM_DEVICE_MASTER_ON;
+	device_attach();
+	device_place();
 	for (unsigned i = 0; i < 4; i++)
-		CHECK_EQ(pthread_create(&threads[i], NULL, bodies[i], &stage), 0);
+		CHECK_EQ(pthread_create(&threads[i], NULL, bodies[i], NULL), 0);
 	for (unsigned i = 0; i < ROUNDS; i++)
-		come_ring_and_leave(&stage);
-	atomic_store(&stage.quit, true);
+		come_ring_and_leave();
+	atomic_store(&quit, true);
 	for (unsigned i = 0; i < 4; i++)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
 
-	client = group_join(&stage.group);
-	id = ivshmem_id(client);
-	ivshmem_kvm_reset(device->kvm);
-	device_place(device);
-	DEVICE_UNTIL(device, device_status(device).ioeventfds == 2 * VECTORS);
+	client = group_join(&group);
+	ivshmem_kvm_reset(device.kvm);
+	device_place();
+	DEVICE_UNTIL(status().ioeventfds == 2 * VECTORS);
 	for (unsigned i = 0; i < VECTORS; i++)
-		device_entry(device, i, (uint8_t)(FIRST + i), false);
-	device_msix(device, MSIX_ENABLE);
-	CHECK_EQ(device_status(device).irqfds, VECTORS);
+		entry_write(i, (uint8_t)(FIRST + i), false);
+	msix(MSIX_ENABLE);
+	CHECK_EQ(status().irqfds, VECTORS);
 	for (unsigned i = 0; i < VECTORS; i++) {
-		machine_interrupted(&device->machine, (uint8_t)(FIRST + i));
-		CHECK_EQ(ivshmem_ring(client, 0, i), 0);
-		CHECK(machine_wait_interrupt(&device->machine, (uint8_t)(FIRST + i)));
+		interrupted((uint8_t)(FIRST + i));
+		client_rings(i);
+		CHECK(wait_interrupt((uint8_t)(FIRST + i)));
 	}
 	ivshmem_dispatch(client, 0);
 	for (unsigned i = 0; i < VECTORS; i++)
 		ivshmem_take(client, i);
-	device->machine.exits = 0;
-	machine_store(
-		&device->machine, AT_BAR0 + IVSHMEM_REG_DOORBELL, ivshmem_doorbell_value(id, 2));
-	CHECK_EQ(ivshmem_wait(client, 2, 20000), 0);
-	CHECK_EQ(device->machine.exits, 0);
-	CHECK_EQ(device->journal.warnings, 0);
-	client = ivshmem_detach(client);
-	device_close(device);
-	group_close(&stage.group);
+	device.machine.exits = 0;
+	guest_store(AT_BAR0 + IVSHMEM_REG_DOORBELL, ivshmem_doorbell_value(ivshmem_id(client), 2));
+	client_hears(2);
+	CHECK_EQ(device.machine.exits, 0);
+	CHECK_EQ(device.warnings, 0);
 }

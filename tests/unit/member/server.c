@@ -4,6 +4,7 @@
 
 #include <member_stage.h>
 
+#include <loop/loop.h>
 #include <server/server.h>
 
 #include <base/clock.h>

@@ -4,6 +4,8 @@
 
 #include <region/region.h>
 
+#include <ivshmem/common.h>
+
 #include <test.h>
 
 #include <errno.h>

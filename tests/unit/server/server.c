@@ -7,6 +7,8 @@
 
 #include <server/server.h>
 
+#include <loop/loop.h>
+
 #include <fdpass.h>
 #include <test.h>
 

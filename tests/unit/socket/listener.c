@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <socket/listener.h>
 
+#include <ivshmem/common.h>
+
 #include <test.h>
 
 #include <errno.h>

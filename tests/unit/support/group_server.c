@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "group_server.h"
 
+#include <loop/loop.h>
+#include <server/server.h>
+
 #include <test.h>
 
 #include <fcntl.h>

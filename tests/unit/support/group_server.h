@@ -4,15 +4,15 @@
 
 /* A group: a server in a thread of its own, and host processes as peers. */
 
-#include <loop/loop.h>
-#include <server/server.h>
-
 #include <ivshmem/client.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/un.h>
+
+struct loop;
+struct server;
 
 #define GROUP_MEMORY (UINT64_C(1) << 20)
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <loop/loop.h>
+
 #include <member_stage.h>
 
 #include <errno.h>

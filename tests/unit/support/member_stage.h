@@ -10,6 +10,7 @@
 
 #include <member/member.h>
 
+#include <base/log.h>
 #include <ivshmem/abi.h>
 #include <ivshmem/device.h>
 #include <wire/wire.h>

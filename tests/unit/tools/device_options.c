@@ -213,27 +213,23 @@ TEST(a_server_is_a_path_with_or_without_its_scheme)
 	wrong(SOCKET "--server ''", "--server: the name is empty");
 }
 
+static void
+check_memory_only(const char *line, const char *shm, const char *file, uint64_t size)
+{
+	struct device_options options = accepted(line);
+
+	CHECK_STR(options.shm, shm);
+	CHECK_STR(options.file, file);
+	CHECK(!options.server && !options.config.server);
+	CHECK_EQ(options.config.memory_size, size);
+}
+
 TEST(memory_without_a_server)
 {
-	static const char *const revisions[] = {"0", "1"};
-	char line[128];
-
-	for (unsigned revision = 0; revision < 2; revision++) {
-		struct device_options options;
-
-		snprintf(line, sizeof(line), SOCKET "--revision %s --shm m", revisions[revision]);
-		options = accepted(line);
-		CHECK_STR(options.shm, "m");
-		CHECK(!options.server && !options.file && !options.config.server);
-
-		snprintf(line, sizeof(line), SOCKET "--revision %s --file /m --size 2G",
-			revisions[revision]);
-		options = accepted(line);
-		CHECK_STR(options.file, "/m");
-		CHECK(!options.server && !options.shm && !options.config.server);
-		CHECK_EQ(options.config.memory_size, UINT64_C(2) << 30);
-		CHECK_EQ(options.config.revision, revision);
-	}
+	check_memory_only(SOCKET "--revision 0 --shm m", "m", NULL, 4 << 20);
+	check_memory_only(SOCKET "--shm m", "m", NULL, 0);
+	check_memory_only(SOCKET "--revision 0 --file /m --size 2G", NULL, "/m", UINT64_C(2) << 30);
+	check_memory_only(SOCKET "--file /m --size 2G", NULL, "/m", UINT64_C(2) << 30);
 	wrong(SOCKET "--shm ''", "--shm: the name is empty");
 	wrong(SOCKET "--file ''", "--file: the name is empty");
 }
@@ -280,7 +276,6 @@ TEST(size_is_the_servers_in_revision_1)
 	wrong(SERVED "--size 4M", "leave it out here, and give it to ivshmem-server");
 	CHECK_EQ(accepted(SERVED "--size 8M --revision 0").config.memory_size, 8 << 20);
 	CHECK_EQ(accepted(SOCKET "--shm m --size 4G").config.memory_size, UINT64_C(4) << 30);
-	CHECK_EQ(accepted(SOCKET "--shm m").config.memory_size, 0);
 }
 
 TEST(interrupts_need_a_server_in_revision_1)
@@ -293,23 +288,16 @@ TEST(interrupts_need_a_server_in_revision_1)
 	CHECK_EQ(accepted(SOCKET "--file m --master on").config.master, IVSHMEM_DEVICE_MASTER_ON);
 }
 
-/* The model refuses, in words that fit the options. */
+/* The model refuses, in words that fit the options; device_properties has the values. */
 TEST(values_of_properties)
 {
 	wrong(SERVED "--vectors 0", "vectors must be a number from 1 to 2048, not '0'");
-	wrong(SERVED "--vectors 2049", "vectors must be a number from 1 to 2048");
-	wrong(SERVED "--vectors ''", "vectors must be a number from 1 to 2048");
 	wrong(SOCKET "--shm m --size 3M", "size must be a power of two");
-	wrong(SOCKET "--shm m --size 4X", "'4X' is not a size");
 	wrong(SOCKET "--revision 0 --shm m --size 4K", "invalid RAM size: '4K'");
-	wrong(SOCKET "--shm m --size 64", "less than a page, 4096 bytes; for MiB, write 64M");
 	wrong(SOCKET "--shm m --size 99999999999999999999", "is too large");
-	wrong(SERVED "--revision 0 --size 4G", "more than revision 0 allows: at most 2048 MiB");
 	wrong(SERVED "--msi off", "use revision 0");
-	wrong(SERVED "--msi maybe", "msi must be on or off");
 	wrong(SERVED "--ioeventfd 2", "ioeventfd must be on or off");
 	wrong(SERVED "--doorbell-bar 1", "doorbell-bar must be on or off");
-	wrong(SERVED "--revision 0 --doorbell-bar on", "no doorbell-bar: use revision 1");
 	wrong(SERVED "--revision 0 --msi off --ioeventfd on", "switch ioeventfd off or msi on");
 	wrong(SERVED "--revision 0 --role slave", "role must be peer or master");
 	wrong(SERVED "--role peer", "use master=on, off or auto");

@@ -6,9 +6,7 @@
 #include <test.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 static unsigned n_taken;
 
@@ -33,25 +31,8 @@ is_ignored(int number)
 
 TEST(what_does_not_end_a_service_is_ignored)
 {
-	int pipe_fds[2], fd;
-
 	signals_ignore();
 	CHECK(is_ignored(SIGHUP) && is_ignored(SIGPIPE) && is_ignored(SIGXFSZ));
-	CHECK_SYS(raise(SIGHUP));
-
-	/* The calls say what the signals would have said. */
-	CHECK_SYS(pipe2(pipe_fds, O_CLOEXEC));
-	CHECK_SYS(close(pipe_fds[0]));
-	CHECK_EQ(write(pipe_fds[1], "x", 1), -1);
-	CHECK_EQ(errno, EPIPE);
-	CHECK_SYS(close(pipe_fds[1]));
-	fd = CHECK_SYS(open(test_directory(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
-	CHECK_SYS(setrlimit(RLIMIT_FSIZE, &(struct rlimit){4096, 4096}));
-	CHECK_EQ(ftruncate(fd, 8192), -1);
-	CHECK_EQ(errno, EFBIG);
-	CHECK_EQ(pwrite(fd, "x", 1, 4096), -1);
-	CHECK_EQ(errno, EFBIG);
-	CHECK_SYS(close(fd));
 }
 
 TEST(what_ends_it_waits_for_the_loop)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <common/supervisor.h>
 
+#include <ivshmem/common.h>
+
 #include <test.h>
 
 #include <errno.h>

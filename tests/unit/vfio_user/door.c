@@ -4,6 +4,8 @@
 
 #include <vfio_user/door.h>
 
+#include <base/log.h>
+#include <base/pace.h>
 #include <vfio_user/protocol.h>
 
 #include <fdpass.h>

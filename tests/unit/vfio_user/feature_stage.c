@@ -154,7 +154,7 @@ request_with_fds(struct stage *stage, uint16_t command, const void *body, size_t
 		memcpy(copy, body, length);
 	for (unsigned i = 0; i < n_fds; i++)
 		copies[i] = CHECK_SYS(dup(fds[i]));
-	CHECK(!session_handle(&stage->session, &request, &stage->header, &stage->reply));
+	CHECK(!handle_request(&stage->session, &request, &stage->header, &stage->reply));
 	for (unsigned i = 0; i < n_fds; i++)
 		if (copies[i] >= 0)
 			close(copies[i]);

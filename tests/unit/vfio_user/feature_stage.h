@@ -7,8 +7,10 @@
  * out of it. What every reply has in common is checked here.
  */
 
+#include <base/log.h>
+#include <base/pace.h>
 #include <function/function.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <test.h>
 

@@ -111,12 +111,12 @@ TEST(flags_of_requests)
 	room_open_simple(1, 2);
 	for (uint32_t type = 0; type < 16; type++) {
 		request.header.flags = type;
-		CHECK_EQ(session_handle(&room.session, &request, &header, &room.reply), type != 0);
+		CHECK_EQ(handle_request(&room.session, &request, &header, &room.reply), type != 0);
 		CHECK_EQ(header.flags, type ? 0x21 : 0x01);
 		CHECK_EQ(header.error, type ? EINVAL : 0);
 	}
 	request.header.flags = 0xffffffd0;
-	CHECK(!session_handle(&room.session, &request, &header, &room.reply));
+	CHECK(!handle_request(&room.session, &request, &header, &room.reply));
 	CHECK_EQ(header.flags, 0x01);
 	room_close();
 }

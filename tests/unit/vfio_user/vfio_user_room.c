@@ -83,7 +83,7 @@ room_request(uint16_t command, const void *body, size_t length, const int *fds, 
 		copies[i] = CHECK_SYS(fcntl(fds[i], F_DUPFD_CLOEXEC, 0));
 	memset(&room.header, 0xee, sizeof(room.header));
 	reply_drop(&room.reply);
-	room.ended = session_handle(&room.session, &request, &room.header, &room.reply);
+	room.ended = handle_request(&room.session, &request, &room.header, &room.reply);
 	for (unsigned i = 0; i < n_fds; i++)
 		if (copies[i] >= 0)
 			close(copies[i]);

@@ -7,8 +7,9 @@
  * VMM with it, without a socket between them.
  */
 
+#include <base/pace.h>
 #include <function/function.h>
-#include <vfio_user/session.h>
+#include <vfio_user/handlers.h>
 
 #include <member_stage.h>
 
