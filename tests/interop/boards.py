@@ -5,7 +5,6 @@ as a raw vfio-user client sees it, and ours in a program that embeds it. Each is
 own, with the same server, memory and peers around it.
 """
 
-import json
 import mmap
 import os
 import shutil
@@ -16,14 +15,14 @@ import ivshmem_wire as wire
 sys.path.insert(0, os.path.join(wire.ROOT, "scripts"))
 
 import vm
+from qemu_device import SLOT, doorbell_device
 from qtest import Machine, QemuMachine
+from vfio_user import DOORBELL, INTR_MASK as MASK, INTR_STATUS as STATUS, IV_POSITION as POSITION  # noqa: F401
 from vfio_user_fixtures import Device
 
-SLOT = 5
 # The lower half of BAR2's address is all that revision 0 takes.
 BARS = {0: 0xE0000000, 1: 0xE0100000, 2: 0x40_E0200000}
 REGISTERS = {0: 0x10, 1: 0x14, 2: 0x18}
-MASK, STATUS, POSITION, DOORBELL = 0, 4, 8, 12
 COMMAND, MSIX_CONTROL = 0x04, 0x42
 
 # Where the guest lets vectors write their messages: ordinary memory, which the test looks into.
@@ -88,17 +87,13 @@ class PlainMemory:
             file.truncate(size)
             self.memory = mmap.mmap(file.fileno(), size)
 
-    def complete(self):
-        pass
-
     def rung(self):
         return {}
 
-    def wait_taken(self):
+    def nothing_to_do(self):
         pass
 
-    def finish(self):
-        pass
+    complete = wait_taken = finish = nothing_to_do
 
     def close(self):
         self.memory.close()
@@ -111,6 +106,13 @@ class Board:
     kind	a word for it
     has_msix	the table masks; messages reach memory
     reach	vectors that a doorbell write can name
+
+    What differs between machines, and each class of them has, beside the accesses:
+
+    launch()	start what the device and its machine consist of
+    reset()	of the machine, when all is settled; the BARs are not placed any more
+    settle()	until all that was rung has had its effect
+    messages()	what the vectors wrote since the last call: vector to data
     """
 
     kind = None
@@ -165,35 +167,9 @@ class Board:
         self.config_write(REGISTERS[2] + 4, 4, BARS[2] >> 32)
         self.config_write(COMMAND, 2, 6)
 
-    # ---- what differs between machines ------------------------------------------------------------------
-
-    def launch(self):
-        """Start what the device and its machine consist of."""
-        raise NotImplementedError
-
-    def config_read(self, offset, size):
-        raise NotImplementedError
-
-    def config_write(self, offset, size, value):
-        raise NotImplementedError
-
-    def read(self, bar, offset, size):
-        raise NotImplementedError
-
-    def write(self, bar, offset, size, value):
-        raise NotImplementedError
-
-    def reset(self):
-        """Of the machine; the BARs are not placed any more."""
-        raise NotImplementedError
-
-    def settle(self):
-        """Until all that was rung has had its effect."""
-        raise NotImplementedError
-
-    def messages(self):
-        """What the vectors wrote since the last call: vector to data."""
-        raise NotImplementedError
+    def restart(self):
+        self.reset()
+        self.place()
 
     # ---- ends ------------------------------------------------------------------------------------------
 
@@ -269,20 +245,18 @@ class BuiltIn(MachineBoard):
 
     kind = "built-in"
     qemu = None
+    more = ()  # arguments of QEMU
 
     def launch(self):
-        properties = ",".join([f"id=dev,addr={SLOT:#x}", *self.arguments])
         if self.vectors:
-            device = [
-                "-chardev", f"socket,id=ivshmem,path={self.group.server.path}",
-                "-device", f"ivshmem-doorbell,chardev=ivshmem,vectors={self.vectors},{properties}",
-            ]  # fmt: skip
+            device = doorbell_device(self.group.server.path, self.vectors, *self.arguments)
         else:
+            properties = ",".join([f"id=dev,addr={SLOT:#x}", *self.arguments])
             device = [
                 "-object", f"memory-backend-file,id=memory,share=on,size={self.size},mem-path={self.group.path}",
                 "-device", f"ivshmem-plain,memdev=memory,{properties}",
             ]  # fmt: skip
-        self.start_qemu(self.qemu or vm.qemu_with_vfio_user(), *device)
+        self.start_qemu(self.qemu or vm.qemu_with_vfio_user(), *device, *self.more)
 
 
 class OlderQemu(BuiltIn):
@@ -313,11 +287,7 @@ class VfioUser(MachineBoard):
         return start_device(self).path
 
     def launch(self):
-        device = {
-            "driver": "vfio-user-pci", "id": "dev", "addr": f"{SLOT:#x}",
-            "socket": {"type": "unix", "path": self.device_path()},
-        }  # fmt: skip
-        self.start_qemu(vm.qemu_with_vfio_user(), "-device", json.dumps(device))
+        self.start_qemu(vm.qemu_with_vfio_user(), *vm.vfio_user(self.device_path(), "dev", addr=f"{SLOT:#x}"))
 
 
 class Embedded(MachineBoard):
@@ -345,19 +315,9 @@ class Raw(Board):
     has_msix = False
 
     def launch(self):
-        self.vmm = start_device(self).vmm()
-
-    def config_read(self, offset, size):
-        return self.vmm.config(offset, size)
-
-    def config_write(self, offset, size, value):
-        self.vmm.set_config(offset, size, value)
-
-    def read(self, bar, offset, size):
-        return self.vmm.read_number(bar, offset, size)
-
-    def write(self, bar, offset, size, value):
-        self.vmm.write_number(bar, offset, size, value)
+        vmm = self.vmm = start_device(self).vmm()
+        self.config_read, self.config_write = vmm.config, vmm.set_config
+        self.read, self.write = vmm.read_number, vmm.write_number
 
     def reset(self):
         self.settle()

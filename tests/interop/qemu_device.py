@@ -8,12 +8,12 @@ import shutil
 
 import ivshmem_wire as wire
 from qtest import QemuMachine, Refused  # noqa: F401
+from vfio_user import DOORBELL, IV_POSITION
 
 BAR0, BAR1, BAR2 = 0xE0000000, 0xE0010000, 0x4000000000
 SLOT = 5
 
-REG_MASK, REG_STATUS, REG_POSITION, REG_DOORBELL = 0, 4, 8, 12
-MSIX_ENABLE, MSIX_MASK_ALL = 0x8000, 0x4000
+MSIX_ENABLE = 0x8000
 
 
 def binary():
@@ -36,29 +36,31 @@ def idle_eventfds(guest):
     return _idle_eventfds[guest]
 
 
+def doorbell_device(server_path, vectors, *properties):
+    """The arguments for QEMU's device, attached to a server."""
+    properties = "".join(f",{each}" for each in properties)
+    return [
+        "-chardev", f"socket,id=ivshmem,path={server_path}",
+        "-device", f"ivshmem-doorbell,id=dev,chardev=ivshmem,vectors={vectors},addr={SLOT:#x}{properties}",
+    ]  # fmt: skip
+
+
 class Qemu(QemuMachine):
     """
     A paused machine with the device in slot 5. With guest=True the test can act for the guest; without,
     it is a machine that only has the device.
     """
 
-    def __init__(self, room, server_path, vectors=1, guest=True, ready=True, name="vm", properties="", program=None, more=()):
+    def __init__(
+        self, room, server_path, vectors=1, guest=True, ready=True, name="vm", properties=(), program=None, more=()
+    ):
         """
-        properties	more of the device, each after a comma
+        properties	more of the device
         program		the QEMU; the machine's own by default
         more		arguments
         """
-        super().__init__(
-            room,
-            [
-                program or binary(), "-machine", "pc", "-accel", "tcg", "-name", name,
-                "-chardev", f"socket,id=ivshmem,path={server_path}",
-                "-device", f"ivshmem-doorbell,id=dev,chardev=ivshmem,vectors={vectors},addr={SLOT:#x}{properties}",
-                *more,
-            ],
-            guest,
-            name,
-        )  # fmt: skip
+        argv = [program or binary(), "-machine", "pc", "-accel", "tcg", "-name", name]
+        super().__init__(room, [*argv, *doorbell_device(server_path, vectors, *properties), *more], guest, name)
         self.vectors = vectors
         if ready:
             self.ready()
@@ -69,6 +71,15 @@ class Qemu(QemuMachine):
         if self.guest and placed:
             self.set_up_pci()
         return self
+
+    def plug(self, server_path, vectors, name, **place):
+        """Another device, while the machine runs."""
+        address = {"type": "unix", "data": {"path": server_path}}
+        backend = {"type": "socket", "data": {"addr": address, "server": False}}
+        self.command("chardev-add", id=f"{name}-server", backend=backend)
+        self.command(
+            "device_add", driver="ivshmem-doorbell", id=name, chardev=f"{name}-server", vectors=vectors, **place
+        )
 
     def config_read(self, offset, size=4):
         return super().config_read(SLOT, offset, size)
@@ -96,10 +107,10 @@ class Qemu(QemuMachine):
 
     @property
     def id(self):
-        return self.read(BAR0 + REG_POSITION)
+        return self.read(BAR0 + IV_POSITION)
 
     def ring(self, peer, vector=0):
-        self.write(BAR0 + REG_DOORBELL, peer << 16 | vector)
+        self.write(BAR0 + DOORBELL, peer << 16 | vector)
 
     def pending(self):
         """The vectors that were rung and not delivered, all being masked."""

@@ -10,10 +10,8 @@ import socket
 
 import ivshmem_wire as wire
 
-READ = {1: "readb", 2: "readw", 4: "readl", 8: "readq"}
-WRITE = {1: "writeb", 2: "writew", 4: "writel", 8: "writeq"}
-IN = {1: "inb", 2: "inw", 4: "inl"}
-OUT = {1: "outb", 2: "outw", 4: "outl"}
+# How the protocol tells sizes, such as "readl".
+SIZE = {1: "b", 2: "w", 4: "l", 8: "q"}
 
 
 class Refused(Exception):
@@ -30,7 +28,7 @@ class Machine(wire.Process):
         self.files = {kind: room.file(f"{name}-{kind}") for kind in sockets}
         self.listeners = {}
         self.streams = {}
-        self.received = {}
+        self.lines_of = {}
         for kind, path in self.files.items():
             # We listen and the machine connects, so that nothing has to be tried until it is there.
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -47,7 +45,7 @@ class Machine(wire.Process):
                 stream = listener.accept()[0]
                 stream.settimeout(wire.TIMEOUT)
                 self.streams[kind] = stream
-                self.received[kind] = b""
+                self.lines_of[kind] = stream.makefile("rb")
                 return
             except TimeoutError:
                 if not self.running():
@@ -55,15 +53,12 @@ class Machine(wire.Process):
         raise AssertionError(f"the machine does not start\n{self.describe()}")
 
     def line(self, kind):
-        while b"\n" not in self.received[kind]:
-            try:
-                part = self.streams[kind].recv(65536)
-            except ConnectionResetError:
-                part = b""
-            if not part:
-                raise self.ended()
-            self.received[kind] += part
-        line, _, self.received[kind] = self.received[kind].partition(b"\n")
+        try:
+            line = self.lines_of[kind].readline()
+        except ConnectionResetError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise self.ended()
         return line.decode()
 
     def say(self, kind, text):
@@ -83,7 +78,7 @@ class Machine(wire.Process):
 
     def kill(self):
         super().kill()
-        for stream in [*self.streams.values(), *self.listeners.values()]:
+        for stream in [*self.lines_of.values(), *self.streams.values(), *self.listeners.values()]:
             stream.close()
         for path in self.files.values():
             if os.path.exists(path):
@@ -107,21 +102,21 @@ class Machine(wire.Process):
         return self.answer()
 
     def read(self, address, size=4):
-        return self.access(READ[size], hex(address))
+        return self.access("read" + SIZE[size], hex(address))
 
     def write(self, address, value, size=4):
-        self.access(WRITE[size], hex(address), hex(value))
+        self.access("write" + SIZE[size], hex(address), hex(value))
 
     def config_address(self, slot, offset):
-        self.access(OUT[4], "0xcf8", hex(0x80000000 | slot << 11 | (offset & 0xFC)))
+        self.access("outl", "0xcf8", hex(0x80000000 | slot << 11 | (offset & 0xFC)))
 
     def config_read(self, slot, offset, size=4):
         self.config_address(slot, offset)
-        return self.access(IN[size], hex(0xCFC + (offset & 3)))
+        return self.access("in" + SIZE[size], hex(0xCFC + (offset & 3)))
 
     def config_write(self, slot, offset, value, size=4):
         self.config_address(slot, offset)
-        self.access(OUT[size], hex(0xCFC + (offset & 3)), hex(value))
+        self.access("out" + SIZE[size], hex(0xCFC + (offset & 3)), hex(value))
 
 
 # Where a guest tells the machine "pc" that it has let go of devices, a bit for each slot (ACPI hot-plug).
@@ -178,7 +173,7 @@ class QemuMachine(Machine):
     def alive(self):
         """It answers, so its main loop runs and has handled what came before."""
         assert self.running(), self.describe()
-        assert self.command("query-status")["status"] in ("prelaunch", "paused")
+        assert self.command("query-status")["status"] in ("prelaunch", "paused", "inmigrate", "postmigrate")
         return True
 
     def wait_event(self, name):
@@ -196,5 +191,5 @@ class QemuMachine(Machine):
         """The machine wants the device back, and the guest lets it go at once."""
         self.events.clear()
         self.command("device_del", id=device)
-        self.access(OUT[4], hex(EJECT), hex(1 << slot))
+        self.access("outl", hex(EJECT), hex(1 << slot))
         self.wait_event("DEVICE_DELETED")

@@ -9,6 +9,7 @@
 #include <base/log.h>
 #include <loop/loop.h>
 #include <member/member.h>
+#include <socket/connect.h>
 
 #include <ivshmem/device.h>
 
@@ -18,8 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SLOT           5
@@ -36,8 +35,6 @@ static struct machine {
 	struct log log;
 	struct loop *loop;
 	struct loop_source commands;
-	char line[128];
-	size_t length;
 
 	struct member *member;
 	struct ivshmem_device *device;
@@ -172,26 +169,27 @@ write_memory(uint64_t address, unsigned size, uint64_t value)
 		ivshmem_device_write(machine.device, bar, offset, size, value);
 }
 
-/* Where in the device's config space an access to the data port goes. */
-static bool
-find_config(uint64_t port, unsigned *ret_offset)
+/* Where in the device's config space an access to the data port goes; -1: nowhere. */
+static int
+find_config(uint64_t port)
 {
 	uint32_t wanted = UINT32_C(1) << 31 | SLOT << 11;
 
-	*ret_offset = (machine.config_address & 0xfc) | (unsigned)(port & 3);
-	return (machine.config_address & 0xffffff00) == wanted && port >= CONFIG_DATA &&
-	       port < CONFIG_DATA + 4;
+	if ((machine.config_address & 0xffffff00) != wanted || port < CONFIG_DATA ||
+		port >= CONFIG_DATA + 4)
+		return -1;
+	return (int)((machine.config_address & 0xfc) | (port & 3));
 }
 
 static uint64_t
 read_port(uint64_t port, unsigned size)
 {
 	uint64_t bytes = 0;
-	unsigned offset;
+	int offset = find_config(port);
 
-	if (!find_config(port, &offset))
+	if (offset < 0)
 		return UINT32_MAX;
-	ivshmem_device_config_read(machine.device, offset, &bytes, size);
+	ivshmem_device_config_read(machine.device, (unsigned)offset, &bytes, size);
 	return le64toh(bytes);
 }
 
@@ -199,102 +197,73 @@ static void
 write_port(uint64_t port, unsigned size, uint64_t value)
 {
 	uint64_t bytes = htole64(value);
-	unsigned offset;
+	int offset = find_config(port);
 
 	if (port == CONFIG_ADDRESS && size == 4)
 		machine.config_address = (uint32_t)value;
-	else if (find_config(port, &offset))
-		ivshmem_device_config_write(machine.device, offset, &bytes, size);
+	else if (offset >= 0)
+		ivshmem_device_config_write(machine.device, (unsigned)offset, &bytes, size);
 }
 
 /* ---- commands --------------------------------------------------------------------------------- */
 
-static unsigned
-size_of(char suffix)
+/* A verb and the size that its last letter means, such as "readl". */
+static bool
+is_verb(const char *verb, const char *wanted, unsigned *ret_size)
 {
-	switch (suffix) {
-	case 'b':
-		return 1;
-	case 'w':
-		return 2;
-	case 'l':
-		return 4;
-	case 'q':
-		return 8;
-	default:
-		fail("an access of unknown size");
-	}
+	static const char sizes[] = "bwlq";
+	size_t length = strlen(wanted);
+	const char *size = strchr(sizes, verb[length]);
+
+	if (strncmp(verb, wanted, length) != 0 || !size || !*size)
+		return false;
+	*ret_size = 1u << (size - sizes);
+	return true;
 }
 
 static void
 command(const char *line)
 {
-	char verb[16];
+	char verb[16] = "";
 	uint64_t address = 0, value = 0;
+	unsigned size;
 	int n = sscanf(line, "%15s %" SCNx64 " %" SCNx64, verb, &address, &value);
-	size_t last = n > 0 ? strlen(verb) - 1 : 0;
-	char kind = last > 0 ? verb[last] : '\0';
 
-	if (n == 1 && strcmp(verb, "reset") == 0) {
+	if (n == 1 && strcmp(verb, "reset") == 0)
 		ivshmem_device_reset(machine.device);
-	} else if (n == 2 && strncmp(verb, "read", last) == 0) {
-		dprintf(machine.commands.fd, "OK 0x%" PRIx64 "\n",
-			read_memory(address, size_of(kind)));
-		return;
-	} else if (n == 2 && strncmp(verb, "in", last) == 0) {
-		dprintf(machine.commands.fd, "OK 0x%" PRIx64 "\n",
-			read_port(address, size_of(kind)));
-		return;
-	} else if (n == 3 && strncmp(verb, "write", last) == 0) {
-		write_memory(address, size_of(kind), value);
-	} else if (n == 3 && strncmp(verb, "out", last) == 0) {
-		write_port(address, size_of(kind), value);
-	} else {
+	else if (n == 2 && is_verb(verb, "read", &size))
+		value = read_memory(address, size);
+	else if (n == 2 && is_verb(verb, "in", &size))
+		value = read_port(address, size);
+	else if (n == 3 && is_verb(verb, "write", &size))
+		write_memory(address, size, value);
+	else if (n == 3 && is_verb(verb, "out", &size))
+		write_port(address, size, value);
+	else
 		fail("a command that is none");
-	}
-	dprintf(machine.commands.fd, "OK\n");
+	/* Nobody looks at the value that comes back from a write. */
+	dprintf(machine.commands.fd, "OK 0x%" PRIx64 "\n", value);
 }
 
+/* Who sends a command waits for the answer before the next one. */
 static void
 commands_readable(struct loop_source *source, uint32_t events)
 {
-	char *start = machine.line, *end;
-	ssize_t n = read(source->fd, machine.line + machine.length,
-		sizeof(machine.line) - machine.length - 1);
+	char line[128];
+	ssize_t n = read(source->fd, line, sizeof(line) - 1);
 
 	(void)events;
 	if (n <= 0) {
 		loop_quit(machine.loop);
 		return;
 	}
-	machine.length += (size_t)n;
-	machine.line[machine.length] = '\0';
-	while ((end = strchr(start, '\n'))) {
-		*end = '\0';
-		command(start);
-		start = end + 1;
-	}
-	machine.length = strlen(start);
-	if (machine.length == sizeof(machine.line) - 1)
-		fail("a line that is too long");
-	memmove(machine.line, start, machine.length);
+	line[n] = '\0';
+	if (line[n - 1] != '\n')
+		fail("no whole line");
+	command(line);
 }
 
 /* ---- start ------------------------------------------------------------------------------------ */
-
-static int
-connect_to(const char *path)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
-		fail("no socket");
-	strcpy(address.sun_path, path);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		fail("cannot connect to the test");
-	return fd;
-}
 
 static void
 warn(void *data, enum log_level level, const char *message)
@@ -337,6 +306,7 @@ start(const char *source, unsigned vectors)
 int
 main(int argc, char **argv)
 {
+	struct ivshmem_error error;
 	int fd;
 
 	if (argc != 4) {
@@ -346,7 +316,9 @@ main(int argc, char **argv)
 		return 2;
 	}
 	start(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
-	fd = connect_to(argv[1]);
+	fd = socket_connect(argv[1], UINT64_MAX, -1, &error);
+	if (fd < 0)
+		fail(error.message);
 	if (loop_add(machine.loop, &machine.commands, fd, EPOLLIN, commands_readable) < 0)
 		fail("cannot watch the test");
 	loop_run(machine.loop);

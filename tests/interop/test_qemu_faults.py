@@ -16,10 +16,10 @@ import pytest
 import ivshmem_wire as wire
 import qmp
 
-from boards import COMMAND, MSIX_CONTROL, POSITION, SLOT, BuiltIn, VfioUser
+from boards import COMMAND, MASK, MSIX_CONTROL, POSITION, SLOT, BuiltIn, VfioUser
 import vm
 from middleman import Middleman
-from qemu_device import BAR0, BAR1, BAR2, REG_MASK, Qemu
+from qemu_device import BAR0, BAR1, BAR2
 from qtest import Refused
 
 KNOWN = ("7.2", "11.1")
@@ -46,20 +46,6 @@ def program(request):
     return own if request.param == "own" else newer
 
 
-@pytest.fixture
-def start(room, server, processes, program):
-    """start(server, ...): a QEMU with its own device; see Qemu."""
-
-    def start(srv, ready=True, **options):
-        machine = Qemu(
-            room, srv.path, srv.vectors, ready=False, name=f"vm{len(processes)}", program=program, **options
-        )
-        processes.append(machine)
-        return machine.ready() if ready else machine
-
-    return start
-
-
 def fate(machine, act, *arguments):
     """'lives', or 'crashes', when act() was done and QEMU has looked at all that it is to look at."""
     try:
@@ -82,10 +68,10 @@ def assert_fate(program, seen, expected):
 # ---- QEMU's own device is unplugged -----------------------------------------------------------------------
 
 
-def test_unplugged_when_peers_have_left(server, start, program):
+def test_unplugged_when_peers_have_left(server, qemu, program):
     """QEMU has freed what it knew of them when they left, and frees it again."""
     srv = server(vectors=VECTORS)
-    machine = start(srv)
+    machine = qemu(srv)
     visitors = [srv.client() for _ in range(4)]
     machine.wait_peer_eventfds(5 * VECTORS)
     for visitor in visitors:
@@ -95,9 +81,9 @@ def test_unplugged_when_peers_have_left(server, start, program):
     assert_fate(program, fate(machine, machine.unplug, "dev", SLOT), "crashes")
 
 
-def test_unplugged_when_nobody_has_left(server, start, program):
+def test_unplugged_when_nobody_has_left(server, qemu, program):
     srv = server(vectors=VECTORS)
-    machine = start(srv)
+    machine = qemu(srv)
     client = srv.client()
     machine.wait_peer_eventfds(2 * VECTORS)
     assert_fate(program, fate(machine, machine.unplug, "dev", SLOT), "lives")
@@ -113,13 +99,13 @@ def watches_by_io_uring(machine):
     return "anon_inode:[io_uring]" in machine.fds().values()
 
 
-def test_unplugged_and_then_rung(server, start, program):
+def test_unplugged_and_then_rung(server, qemu, program):
     """
     QEMU has closed the device's eventfds, but has not ceased to watch them. The server and the peers still hold
     them, and a ring calls what is not there any more, if it is the kernel that watches.
     """
     srv = server(vectors=VECTORS)
-    machine = start(srv)
+    machine = qemu(srv)
     client = srv.client()
     client.follow_until_knows([0, 1])
     machine.wait_peer_eventfds(2 * VECTORS)
@@ -133,23 +119,17 @@ def test_unplugged_and_then_rung(server, start, program):
         wire.wait_until(lambda: machine.cpu_seconds() > before + 0.3, "QEMU is busy with nothing")
 
 
-def test_unplugged_and_another_plugged(server, start, program):
+def test_unplugged_and_another_plugged(server, qemu, program):
     """The same; with poll(), it is a new descriptor with the number of an old one that calls it."""
     srv = server(vectors=VECTORS)
-    machine = start(srv)
+    machine = qemu(srv)
     machine.wait_peer_eventfds(VECTORS)
     machine.unplug("dev", SLOT)
     by_kernel = watches_by_io_uring(machine)
     machine.command("chardev-remove", id="ivshmem")
-    address = {"type": "unix", "data": {"path": srv.path}}
 
     def plug():
-        machine.command(
-            "chardev-add", id="more", backend={"type": "socket", "data": {"addr": address, "server": False}}
-        )
-        machine.command(
-            "device_add", driver="ivshmem-doorbell", id="dev2", chardev="more", vectors=VECTORS, addr=f"{SLOT:#x}"
-        )
+        machine.plug(srv.path, VECTORS, "dev2", addr=f"{SLOT:#x}")
         machine.set_up_pci()
         machine.ring(machine.id, 1)
         machine.wait_pending([1])
@@ -161,16 +141,9 @@ def test_unplugged_and_another_plugged(server, start, program):
 def start_plain(room, closing, program):
     """start(property..., more=arguments): QEMU's device without server, on a file."""
 
-    class Plain(BuiltIn):
-        qemu = program
-        more = ()
-
-        def start_qemu(self, binary, *device):
-            super().start_qemu(binary, *device, *self.more)
-
     def start(*properties, more=(), name="plain"):
-        board = Plain(room, name, 0, MIB, *properties)
-        board.more = more
+        board = BuiltIn(room, name, 0, MIB, *properties)
+        board.qemu, board.more = program, more
         closing.append(board)
         return board.start()
 
@@ -209,14 +182,14 @@ PEER_MODE = "Migration is disabled when using feature 'peer mode' in device 'ivs
 
 def set_up(machine):
     """What a guest leaves in the device: a mask, and a masked vector with its message."""
-    machine.write(BAR0 + REG_MASK, 0x55)
+    machine.write(BAR0 + MASK, 0x55)
     for offset, value in ((0, MESSAGE), (4, 0), (8, 0x77)):
         machine.write(SECOND_VECTOR + offset, value)
 
 
 def assert_as_set_up(machine, client):
     """It is all there, and works in both directions."""
-    assert machine.read(BAR0 + REG_MASK) == 0x55
+    assert machine.read(BAR0 + MASK) == 0x55
     machine.ring(client.id, 1)
     wire.wait_rings(client.peers[client.id][1])
     wire.ring(client.peers[machine.id][1])
@@ -230,28 +203,27 @@ def assert_as_set_up(machine, client):
 
 
 @pytest.mark.parametrize("master", ["on", "auto"])
-def test_snapshot_of_the_master(room, server, start, master):
+def test_snapshot_of_the_master(room, server, qemu, master):
     """It takes the memory along: loading writes over what everybody sees. Id and interrupts are as they were."""
     srv = server(vectors=VECTORS)
-    machine = start(srv, properties=f",master={master}")
+    machine = qemu(srv, properties=[f"master={master}"])
     client = srv.client().follow_until_knows([0, 1])
     machine.wait_peer_eventfds(2 * VECTORS)
     set_up(machine)
     os.pwrite(client.memory, b"when saved", 0)
-    qmp.add_disk(machine.command, room.file("disk"))
-    assert qmp.human(machine.command, "savevm first") == ""
+    qmp.save(machine.command, room.file("disk"))
     os.pwrite(client.memory, b"what is new", 0)
-    machine.write(BAR0 + REG_MASK, 0)
-    assert qmp.human(machine.command, "loadvm first") == ""
+    machine.write(BAR0 + MASK, 0)
+    qmp.load(machine.command)
     assert os.pread(client.memory, 11, 0) == b"when saved\0"
     assert machine.id == 0
     assert_as_set_up(machine, client)
     client.follow_until_knows([0, 1])
 
 
-def test_snapshot_of_others_is_refused(room, server, start, start_plain):
+def test_snapshot_of_others_is_refused(room, server, qemu, start_plain):
     srv = server(vectors=VECTORS)
-    machine = start(srv)
+    machine = qemu(srv)
     qmp.add_disk(machine.command, room.file("disk"))
     assert PEER_MODE in qmp.human(machine.command, "savevm first")
     machine.finish()
@@ -262,15 +234,14 @@ def test_snapshot_of_others_is_refused(room, server, start, start_plain):
 
 def test_snapshot_of_a_plain_master(room, start_plain):
     board = start_plain("master=on")
-    board.write(0, REG_MASK, 4, 0x55)
+    board.write(0, MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    qmp.add_disk(board.machine.command, room.file("disk"))
-    assert qmp.human(board.machine.command, "savevm first") == ""
+    qmp.save(board.machine.command, room.file("disk"))
     board.group.memory[:11] = b"what is new"
-    board.write(0, REG_MASK, 4, 0)
-    assert qmp.human(board.machine.command, "loadvm first") == ""
+    board.write(0, MASK, 4, 0)
+    qmp.load(board.machine.command)
     assert board.group.memory[:11] == b"when saved\0"
-    assert board.read(0, REG_MASK, 4) == 0x55
+    assert board.read(0, MASK, 4) == 0x55
     board.write(2, 8, 4, int.from_bytes(b"vm!!", "little"))
     assert board.group.memory[8:12] == b"vm!!"
 
@@ -278,17 +249,17 @@ def test_snapshot_of_a_plain_master(room, start_plain):
 INCOMING = ("-incoming", "defer")
 
 
-def test_migration_to_another_server(room, server, start):
+def test_migration_to_another_server(room, server, qemu):
     """The master becomes the first of the other group, and brings the memory."""
     there, here = server(path=room.file("there"), vectors=VECTORS), server(vectors=VECTORS)
-    source = start(here, properties=",master=on")
+    source = qemu(here, properties=["master=on"])
     old = here.client().follow_until_knows([0, 1])
     source.wait_peer_eventfds(2 * VECTORS)
     set_up(source)
     os.pwrite(old.memory, b"brought along", 0)
     qmp.migrate_to(source.command, room.file("stream"))
 
-    target = start(there, ready=False, properties=",master=on", more=INCOMING)
+    target = qemu(there, ready=False, properties=["master=on"], more=INCOMING)
     target.ready(placed=False)
     client = there.client().follow_until_knows([0, 1])
     target.wait_peer_eventfds(2 * VECTORS)
@@ -303,26 +274,27 @@ def test_migration_to_another_server(room, server, start):
 
 def test_migration_of_a_plain_master(room, start_plain):
     source, target = start_plain("master=on"), start_plain("master=on", name="target", more=INCOMING)
-    source.write(0, REG_MASK, 4, 0x55)
+    source.write(0, MASK, 4, 0x55)
     source.group.memory[:13] = b"brought along"
     qmp.migrate_to(source.machine.command, room.file("stream"))
     qmp.migrate_from(target.machine.command, room.file("stream"))
     assert target.group.memory[:13] == b"brought along"
-    assert target.read(0, REG_MASK, 4) == 0x55
+    assert target.read(0, MASK, 4) == 0x55
     assert target.read(2, 0, 4) == int.from_bytes(b"brou", "little")
 
 
-def test_migration_within_a_group_cannot_be(room, server, start):
+def test_migration_within_a_group_cannot_be(room, server, qemu):
     """The other end would be a second member, and a master must have id 0."""
     srv = server(vectors=VECTORS)
-    source = start(srv, properties=",master=on")
+    source = qemu(srv, properties=["master=on"])
     qmp.migrate_to(source.command, room.file("stream"))
     with pytest.raises(Refused, match="master must connect to the server before any peers"):
-        start(srv, properties=",master=on", more=INCOMING)
-    target = start(srv, more=INCOMING, ready=False)
+        qemu(srv, properties=["master=on"], more=INCOMING)
+    target = qemu(srv, more=INCOMING, ready=False)
     target.ready(placed=False)
     target.command("migrate-incoming", uri=f"exec:cat {room.file('stream')}")
-    target.expect(".*'peer' devices are not migratable.*", "stderr")
+    assert target.wait() == 1
+    assert "'peer' devices are not migratable" in target.stderr
 
 
 # ---- our device in QEMU -----------------------------------------------------------------------------------
@@ -363,15 +335,14 @@ def test_vfio_user_snapshot(room, vfio_user):
     board = vfio_user(VECTORS)
     machine, program = board.machine, vm.qemu_with_vfio_user()
     board.config_write(MSIX_CONTROL, 2, 0x8000)
-    board.write(0, REG_MASK, 4, 0x55)
+    board.write(0, MASK, 4, 0x55)
     board.group.memory[:10] = b"when saved"
-    qmp.add_disk(machine.command, room.file("disk"))
-    assert qmp.human(machine.command, "savevm first") == ""
+    qmp.save(machine.command, room.file("disk"))
     qmp.migrate_to(machine.command, room.file("stream"))
     machine.command("cont")  # after migrating, it waits for somebody to say who goes on
     machine.command("stop")
     board.group.memory[:11] = b"what is new"
-    assert qmp.human(machine.command, "loadvm first") == ""
+    qmp.load(machine.command)
     if version(program) not in KNOWN:
         pytest.skip(f"after loadvm of QEMU {version(program)}, the command register is {board.config_read(COMMAND, 2):#x}")
     assert board.config_read(COMMAND, 2) == 0
@@ -380,7 +351,7 @@ def test_vfio_user_snapshot(room, vfio_user):
     assert board.group.memory[:11] == b"what is new"
     # The device is well, once somebody sets it up again.
     board.place()
-    assert board.read(0, REG_MASK, 4) == 0
+    assert board.read(0, MASK, 4) == 0
     assert board.read(2, 0, 4) == int.from_bytes(b"what", "little")
 
 

@@ -15,33 +15,9 @@ import pytest
 import ivshmem_wire as wire
 import qemu_device
 from ivshmem_fixtures import few_descriptors, many_in_flight
-from qemu_device import BAR2, Qemu, Refused
+from qemu_device import BAR2, Refused
 
 pytestmark = pytest.mark.skipif(qemu_device.binary() is None, reason="qemu-system-x86_64 is not installed")
-
-
-@pytest.fixture
-def qemu(room, processes):
-    """start(server, vectors=..., guest=...): a QEMU attached to it."""
-    started = []
-
-    def start(srv, vectors=None, ready=True, path=None, **options):
-        vm = Qemu(
-            room,
-            path or srv.path,
-            vectors=srv.vectors if vectors is None else vectors,
-            ready=False,
-            name=f"vm{len(started)}",
-            **options,
-        )
-        started.append(vm)
-        processes.append(vm)
-        return vm.ready() if ready else vm
-
-    yield start
-    for vm in started:
-        if vm.process.returncode is None and "qmp" in vm.streams and wire.process_state(vm.pid) != "T":
-            vm.alive()
 
 
 def pair(srv, qemu, **options):
@@ -66,17 +42,9 @@ def test_112_memory(server, qemu, size):
         assert vm.read(BAR2 + offset).to_bytes(4, "little") == b"host"
 
 
-def test_112_identity(server, qemu):
-    srv = server()
-    first = srv.client()
-    vm = qemu(srv)
-    assert (first.id, vm.id) == (0, 1)
-    first.follow_until_knows([0, 1])
-
-
 @pytest.mark.parametrize("vectors", [1, 4, 64, 300])
 def test_112_rings_in_both_directions(server, qemu, vectors):
-    """Every vector of either side, each alone."""
+    """Every vector of either side, each alone; and those that the guest rings itself."""
     srv = server(vectors=vectors)
     vm, client = pair(srv, qemu)
     tried = range(vectors) if vectors < 100 else [0, 1, 31, 63, 64, 127, 128, 255, 256, 257, 299]
@@ -84,9 +52,10 @@ def test_112_rings_in_both_directions(server, qemu, vectors):
         vm.ring(client.id, vector)
         assert {v for v, fd in enumerate(client.peers[client.id]) if wire.rings(fd)} == {vector}
     for vector in tried:
-        wire.ring(client.peers[vm.id][vector])
-        vm.wait_pending([vector])
-        vm.clear_pending()
+        for ring in (lambda v=vector: wire.ring(client.peers[vm.id][v]), lambda v=vector: vm.ring(vm.id, v)):
+            ring()
+            vm.wait_pending([vector])
+            vm.clear_pending()
 
 
 def test_112_two_machines_ring_each_other(server, qemu):
@@ -103,14 +72,6 @@ def test_112_two_machines_ring_each_other(server, qemu):
     assert two.pending() == {0}
     one.write(BAR2 + 0x100, 0x43434343)
     assert two.read(BAR2 + 0x100) == 0x43434343
-
-
-def test_112_self_ring(server, qemu):
-    srv = server(vectors=3)
-    vm = qemu(srv)
-    vm.wait_peer_eventfds(3)
-    vm.ring(vm.id, 2)
-    vm.wait_pending([2])
 
 
 def test_112_command_line_tool_and_machine(server, qemu, cli):
@@ -182,28 +143,20 @@ def assert_all_reachable(srv, vm, clients):
 
 @many_in_flight
 @pytest.mark.long
-def test_112_machine_while_300_come_and_go(server, qemu):
+def test_112_machine_while_300_come_and_go_and_one_never_reads(server, qemu):
     srv = server(vectors=2)
+    never = srv.connect()
     vm = qemu(srv)
     steady = [srv.client() for _ in range(3)]
     visits(srv, vm, wire.sized(4, 100), 300)
+    never.greet()
+    never.follow_until_knows([never.id, vm.id, *(client.id for client in steady)])
+    steady.append(never)
     assert_all_reachable(srv, vm, steady)
     late = srv.client()
     assert_all_reachable(srv, vm, steady + [late])
     wire.ring(late.peers[vm.id][1])
     vm.wait_pending([1])
-
-
-@many_in_flight
-def test_112_machine_while_one_never_reads(server, qemu):
-    srv = server(vectors=2)
-    never = srv.connect()
-    vm = qemu(srv)
-    steady = [srv.client()]
-    visits(srv, vm, 3, 200)
-    never.greet()
-    never.follow_until_knows([never.id, vm.id, steady[0].id])
-    assert_all_reachable(srv, vm, steady + [never])
 
 
 @many_in_flight
@@ -291,12 +244,13 @@ def test_095_machine_survives_the_reuse_of_ids(server, qemu):
     vm.alive()
 
 
-def test_112_machine_outlives_the_server(server, qemu):
-    """The server is killed: QEMU goes on, and so do the rings between those who knew each other."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_112_machine_outlives_the_server(server, qemu, number):
+    """However the server ends, QEMU goes on, and so do the rings between those who knew each other."""
     srv = server(vectors=2)
     vm, client = pair(srv, qemu)
-    srv.process.kill()
-    srv.process.wait()
+    srv.signal(number)
+    srv.wait()
     vm.alive()
     vm.ring(client.id, 1)
     wire.wait_rings(client.peers[client.id][1])
@@ -306,27 +260,14 @@ def test_112_machine_outlives_the_server(server, qemu):
     assert os.pread(client.memory, 1, 0) == b"M"
 
 
-def test_112_machine_outlives_the_orderly_end_of_the_server(server, qemu):
-    srv = server(vectors=2)
-    vm, client = pair(srv, qemu)
-    other = srv.client()
-    vm.wait_peer_eventfds(6)
-    srv.finish()
-    vm.alive()
-    vm.ring(client.id, 1)
-    wire.wait_rings(client.peers[client.id][1])
-    assert other.id == 2
-
-
 def test_112_refusal_ends_the_machine_with_an_error(server, qemu):
     """QEMU waits for ever for a server that closes without a word; it understands a wrong version."""
     srv = server("--max-peers", "1")
     client = srv.client()
     started = time.monotonic()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused, match="version"):
         qemu(srv)
     assert time.monotonic() - started < 20
-    assert "version" in str(refused.value)
     client.drain()
     client.close()
     srv.assert_idle()
@@ -341,9 +282,8 @@ def test_112_refusal_for_lack_of_descriptors(server, qemu):
     with pytest.raises(wire.Refused):
         while True:
             clients.append(srv.client())
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Refused, match="version"):
         qemu(srv)
-    assert "version" in str(refused.value)
     clients.pop().close()
     wire.wait_until(lambda: srv.eventfds() <= len(clients) * 8 + 8, "room again")
     qemu(srv).alive()
@@ -422,11 +362,10 @@ def test_095_first_machine_can_be_the_migration_master(server, processes, qemu, 
         second = wire.Server(room.socket, ready=False)
         processes.append(second)
         assert second.wait() == 1
-    vm = qemu(srv, properties=",master=on")
+    vm = qemu(srv, properties=["master=on"])
     assert vm.id == 0
-    with pytest.raises(Refused) as refused:
-        qemu(srv, properties=",master=on")
-    assert "master" in str(refused.value)
+    with pytest.raises(Refused, match="master"):
+        qemu(srv, properties=["master=on"])
 
 
 @many_in_flight
@@ -436,16 +375,8 @@ def test_112_hot_plug_while_others_come_and_go(server, qemu):
     vm, client = pair(srv, qemu)
     for turn in range(5):
         visitors = [srv.connect(keep_fds=False) for _ in range(100)]
-        vm.command(
-            "chardev-add",
-            id=f"more{turn}",
-            backend={
-                "type": "socket",
-                "data": {"addr": {"type": "unix", "data": {"path": srv.path}}, "server": False},
-            },
-        )
         started = time.monotonic()
-        vm.command("device_add", driver="ivshmem-doorbell", id=f"dev{turn}", chardev=f"more{turn}", vectors="2")
+        vm.plug(srv.path, 2, f"dev{turn}")
         assert time.monotonic() - started < 5
         for visitor in visitors:
             visitor.close()

@@ -19,13 +19,21 @@ import ivshmem_wire as wire
 OK, FAILURE, USAGE, TIMEOUT = 0, 1, 2, 3
 
 
+def run_to_end(start, arguments, status, stdin, options):
+    fd = feed(stdin) if isinstance(stdin, bytes) else None
+    process = start(*arguments, stdin=stdin if fd is None else fd, **options)
+    if fd is not None:
+        os.close(fd)
+    assert process.wait() == status, process.describe()
+    return process
+
+
 @pytest.fixture
 def run(cli):
-    """Run the tool to its end; returns the process, whose status must be the one expected."""
+    """Run the tool to its end, with these bytes to read; returns the process, whose status must be the one expected."""
 
-    def run(*arguments, status=OK, **options):
-        process = cli(*arguments, **options)
-        assert process.wait() == status, process.describe()
+    def run(*arguments, status=OK, stdin=None, **options):
+        process = run_to_end(cli, arguments, status, stdin, options)
         if status not in (OK, TIMEOUT):
             assert process.stderr.startswith("ivshmem: "), process.describe()
         return process
@@ -34,14 +42,11 @@ def run(cli):
 
 
 @pytest.fixture
-def run_plain(processes):
+def run_plain(launch):
     """The same without --target."""
 
-    def run_plain(*arguments, status=OK, **options):
-        process = wire.Process([wire.program("ivshmem"), *arguments], **options)
-        processes.append(process)
-        assert process.wait() == status, process.describe()
-        return process
+    def run_plain(*arguments, status=OK, stdin=None, **options):
+        return run_to_end(launch, ("ivshmem", *arguments), status, stdin, options)
 
     return run_plain
 
@@ -50,8 +55,8 @@ def run_plain(processes):
 def shell(cli):
     """An attached shell that takes commands through a pipe; process.id is its id."""
 
-    def shell(*arguments, **options):
-        process = cli("shell", *arguments, stdin=subprocess.PIPE, **options)
+    def shell(*arguments):
+        process = cli("shell", *arguments, stdin=subprocess.PIPE)
         process.id = int(process.expect(r"attached as peer (\d+) \(.*\)").group(1))
         return process
 
@@ -66,15 +71,7 @@ def end(process, status=OK):
 
 def script(run, text, *arguments, status=OK, **options):
     """Run a whole script through the shell."""
-    reader, writer = os.pipe()
-    try:
-        os.write(writer, text if isinstance(text, bytes) else text.encode())
-    finally:
-        os.close(writer)
-    try:
-        return run("shell", *arguments, stdin=reader, status=status, **options)
-    finally:
-        os.close(reader)
+    return run("shell", *arguments, stdin=text if isinstance(text, bytes) else text.encode(), status=status, **options)
 
 
 def results(process):
@@ -88,39 +85,93 @@ def told_id(process):
     return int(process.expect(r"ivshmem: (?:waiting|ringing|echoing) as peer (\d+)", "stderr").group(1))
 
 
-class Group:
-    """A fake server with one attached process: the test holds its eventfds and the memory."""
+class Attached:
+    """The tool at a fake server, with two vectors of its own or as many as `own`; the test holds eventfds and memory."""
 
-    def __init__(self, fake, vectors=1, own_id=0, peers=None, size=1 << 20, seals=True):
+    def __init__(self, fake, process, own_id=0, own=2, peers=None, size=1 << 20, seals=True):
         self.fake = fake
-        self.own_id = own_id
+        self.process = process
+        self.made = []
         self.memory = wire.memory_fd(size, seals)
-        self.vectors = [wire.eventfd() for _ in range(vectors)]
-        self.peers = {peer: [wire.eventfd() for _ in range(n)] for peer, n in (peers or {}).items()}
+        self.own = self.eventfds(own) if isinstance(own, int) else own
+        self.peers = {peer: self.eventfds(count) for peer, count in (peers or {}).items()}
+        self.connection = fake.accept()
+        self.connection.greeting(own_id, self.memory, self.own, self.peers.items())
+        self.send = self.connection.send
 
-    def accept(self, own_id=None, **options):
+    def eventfds(self, count=1, flags=os.EFD_NONBLOCK | os.EFD_CLOEXEC):
+        new = [wire.eventfd(flags=flags) for _ in range(count)]
+        self.made += new
+        return new
+
+    def join(self, peer, count=1):
+        """Announce this peer; returns its eventfds."""
+        new = self.eventfds(count)
+        for fd in new:
+            self.send(peer, fd)
+        return new
+
+    def introduce(self, peer, count=1):
+        """Announce this peer, and wait until it is reported with all its vectors."""
+        new = self.join(peer, count)
+        self.process.expect(rf"peer {peer} (?:joined|has) \(?{count} vectors?\)?")
+        return new
+
+    def leave(self, peer):
+        self.send(peer)
+        self.process.expect(f"peer {peer} left")
+
+    def barrier(self, peer=60000):
+        """All that was sent before has been handled when this peer is reported."""
+        self.introduce(peer)
+        self.leave(peer)
+
+    def interrupt(self, vector, count=1):
+        """Ring a vector of the tool, which tells of it."""
+        os.write(self.own[vector], count.to_bytes(8, "little"))
+        self.process.expect(f"interrupt vector {vector} count {count}")
+
+    def lose(self):
+        """End the connection, and see that it is noticed."""
+        self.connection.close()
+        self.process.expect("server lost: .+")
+
+    def attach_again(self, own_id=0):
+        """The server goes, and another one greets the tool."""
+        self.lose()
         self.connection = self.fake.accept()
-        self.connection.greeting(
-            self.own_id if own_id is None else own_id,
-            self.memory,
-            vectors=self.vectors,
-            peers=self.peers.items(),
-        )
-        return self
+        self.connection.greeting(own_id, self.memory, self.own)
+        self.send = self.connection.send
+        self.process.expect(rf"attached as peer {own_id} \(.*\)")
+
+    def alone(self):
+        """The server is gone, and none takes its place."""
+        self.fake.close_listener()
+        self.lose()
 
     def close(self):
-        for fd in [self.memory, *self.vectors, *(fd for fds in self.peers.values() for fd in fds)]:
+        for fd in [self.memory, *self.made]:
             os.close(fd)
 
 
 @pytest.fixture
-def group(fake, closing):
-    def group(**options):
-        group = Group(fake, **options)
-        closing.append(group)
-        return group
+def attached(fake, cli, closing):
+    """
+    attached(*words, ...): what these words start, greeted by a fake server. If it reports to us that it is attached, that
+    has come.
+    """
 
-    return group
+    def attached(*words, own_id=0, own=2, peers=None, size=1 << 20, seals=True, **options):
+        if "shell" in words:
+            options.setdefault("stdin", subprocess.PIPE)
+        process = cli("--connect-timeout", "20", *words, **options)
+        stage = Attached(fake, process, own_id, own, peers, size, seals)
+        closing.append(stage)
+        if {"monitor", "shell"} & set(words) and "--json" not in words and "stdout" not in options:
+            process.expect(rf"(?:[\d:.]+ )?attached as peer {own_id} \(.*\)")
+        return stage
+
+    return attached
 
 
 class Terminal:
@@ -181,7 +232,7 @@ def counts(*fds):
 
 
 # Control characters, quotes, good and bad UTF-8: what a text may hold that JSON may not.
-ODD = b'od"d\\ \x01\n\t\x7f \xc3\xa4 \xff\xc3(\xed\xa0\x80'
+ODD = b'od"d\\ \x01\x1f\n\t\x7f \xc3\xa4 \xff\xc3(\xed\xa0\x80'
 
 
 @pytest.fixture

@@ -125,12 +125,49 @@ def cli(room, processes):
 
 
 @pytest.fixture
+def launch(processes):
+    """launch(name, *arguments, ...): one of our programs."""
+
+    def launch(name, *arguments, **options):
+        process = wire.Process([wire.program(name), *arguments], **options)
+        processes.append(process)
+        return process
+
+    return launch
+
+
+@pytest.fixture
 def start(processes, room):
     """A server that may fail to start."""
 
     def start(*arguments, path=None, **options):
         process = wire.Server(path or room.socket, *arguments, ready=False, **options)
         processes.append(process)
+        return process
+
+    return start
+
+
+@pytest.fixture
+def refused(start):
+    """refused(*arguments, words=(), ...): a server that must refuse to start, with a sentence that has these words."""
+
+    def refused(*arguments, words=(), **options):
+        process = start(*arguments, **options)
+        expect_refusal(process, *words)
+        return process
+
+    return refused
+
+
+@pytest.fixture
+def daemon(room, processes):
+    """start(*arguments, status=0, ...): the server in the background, if the status is 0."""
+
+    def start(*arguments, status=0, path=None, pid_file=None, **options):
+        process = wire.Daemon(path or room.socket, pid_file or room.file("pid"), *arguments, **options)
+        processes.append(process)
+        assert process.wait() == status, process.describe()
         return process
 
     return start
@@ -149,7 +186,7 @@ def start_unprivileged(start, room, arguments=(), **options):
 
 def expect_refusal(process, *words):
     assert process.wait() == 1, process.describe()
-    assert process.stderr, "no word about it"
+    assert len(process.stderr.split()) >= 4, f"no sentence on stderr\n{process.describe()}"
     for word in words:
         assert word in process.stderr, process.describe()
 

@@ -8,6 +8,7 @@ descriptor sent with the wrong bytes shows up at the wrong number.
 """
 
 import array
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -41,6 +42,9 @@ VERSION = 0
 MEMORY = -1
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+# `with until_gone:` ends quietly where the other side has closed.
+until_gone = contextlib.suppress(BrokenPipeError, ConnectionResetError)
 
 
 def sized(default, full):
@@ -145,6 +149,15 @@ def wait_rings(fd, count=1, timeout=None):
     assert got == count, f"{got} rings came instead of {count}"
 
 
+def fill(pipe):
+    """Write until there is no more room."""
+    os.set_blocking(pipe, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(pipe, bytes(4096))
+    os.set_blocking(pipe, True)
+
+
 class Canary:
     """A descriptor to give away that tells when the last copy held by others was closed."""
 
@@ -160,6 +173,27 @@ class Canary:
         """Call after close_own()."""
         assert readable(self.reader, timeout or TIMEOUT), "the descriptor is still open in the other process"
         os.close(self.reader)
+
+
+# ---- sockets ------------------------------------------------------------------------------------------
+
+
+def connect(path):
+    """A client that says nothing and reads nothing."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(TIMEOUT)
+    sock.connect(path)
+    return sock
+
+
+def bound(path, kind=socket.SOCK_STREAM, backlog=None):
+    """A socket at this path, which listens if it is to have a backlog. Closed, it is stale."""
+    sock = socket.socket(socket.AF_UNIX, kind)
+    sock.settimeout(TIMEOUT)
+    sock.bind(path)
+    if backlog is not None:
+        sock.listen(backlog)
+    return sock
 
 
 # ---- the client end -----------------------------------------------------------------------------------
@@ -197,9 +231,7 @@ class RawClient:
         self.owned = set()
         self._partial = b""
         self._partial_fd = None
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(path)
+        self.sock = connect(path)
 
     def fileno(self):
         return self.sock.fileno()
@@ -251,6 +283,18 @@ class RawClient:
         assert message.number == number, f"{message.number} came instead of {number}"
         assert (message.fd is not None) == with_fd, f"{number} with{'out' if with_fd else ''} descriptor"
         return message.fd
+
+    def expect_greeting(self, own, *others):
+        """The messages of a greeting and no others: it is `own`, and these were there before it."""
+        self.expect(VERSION, False)
+        self.expect(own, False)
+        self.memory = self.expect(MEMORY, True)
+        self.expect_vectors(*others, own)
+
+    def expect_vectors(self, *peers):
+        for peer in peers:
+            for _ in range(self.vectors):
+                assert is_eventfd(self.expect(peer, True))
 
     def greet(self):
         """Read the greeting up to our own last vector."""
@@ -332,24 +376,23 @@ class RawClient:
     def follow_to_end(self):
         """Follow until the server closes the connection; returns the numbers that came."""
         before = len(self.log)
-        try:
+        with until_gone:
             while self.update():
                 pass
-        except ConnectionResetError:
-            pass
         return self.log[before:]
 
     def assert_cut(self):
         """The server has closed the connection, or does so now; what it sent before does not matter."""
-        try:
-            while True:
-                message = self.receive()
-                if message is None:
-                    return
+        with until_gone:
+            while message := self.receive():
                 if message.fd is not None:
                     self.close_fd(message.fd)
-        except ConnectionResetError:
-            pass
+
+    def offend(self, data=b"?", flags=0):
+        """Send what no client may send. It ends the connection."""
+        with until_gone:
+            self.sock.send(data, flags | socket.MSG_DONTWAIT)
+        self.assert_cut()
 
     def numbers_without_fds(self, count):
         """
@@ -394,6 +437,13 @@ class FakeConnection:
         sent = self.sock.sendmsg([data], control)
         assert sent == len(data)
 
+    def say(self, *messages):
+        """Each a number or bytes, or one of these and its descriptors. Nobody minds if the client closes meanwhile."""
+        with until_gone:
+            for message in messages:
+                what, *fds = message if isinstance(message, tuple) else (message,)
+                self.send_bytes(what if isinstance(what, bytes) else struct.pack("<q", what), *fds)
+
     def send_bytewise(self, number, *fds):
         data = struct.pack("<q", number)
         self.send_bytes(data[:1], *fds)
@@ -414,17 +464,14 @@ class FakeConnection:
 
     def greeting(self, own_id=0, memory=None, vectors=(), peers=()):
         """The usual sequence. `vectors` are our eventfds, `peers` pairs of an id and eventfds."""
-        self.send(VERSION)
-        self.send(own_id)
-        self.send(MEMORY, memory)
-        for peer, fds in peers:
+        for message in (VERSION,), (own_id,), (MEMORY, memory):
+            self.send(*message)
+        for peer, fds in *peers, (own_id, vectors):
             for fd in fds:
                 self.send(peer, fd)
-        for fd in vectors:
-            self.send(own_id, fd)
 
     def closed_by_client(self, timeout=None):
-        """Wait for the client to close; it may never send a byte."""
+        """Wait for the client to close."""
         self.sock.settimeout(timeout or TIMEOUT)
         try:
             return self.sock.recv(1) == b""
@@ -434,6 +481,11 @@ class FakeConnection:
             return False
 
     def close(self):
+        """The protocol goes one way: the client may never have sent a byte."""
+        if self.sock.fileno() >= 0:
+            self.sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionResetError):
+                assert self.sock.recv(1) == b"", "the client sent something"
         self.sock.close()
 
 
@@ -442,9 +494,7 @@ class FakeServer:
 
     def __init__(self, path, backlog=64):
         self.path = path
-        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(path)
-        self.listener.listen(backlog)
+        self.listener = bound(path, backlog=backlog)
         self.connections = []
 
     def accept(self, timeout=None):
@@ -603,6 +653,13 @@ class Process:
     def running(self):
         return self.process.poll() is None
 
+    def finish(self, number=signal.SIGTERM, status=0):
+        """End it as an administrator would."""
+        assert self.running(), f"it is gone, status {self.process.returncode}\n{self.describe()}"
+        self.signal(number)
+        got = self.wait()
+        assert got == status, f"exit status {got}\n{self.describe()}"
+
     def signal(self, number):
         os.kill(self.pid, number)
 
@@ -712,13 +769,17 @@ class Server(Process):
         for client in self.clients:
             client.close()
 
-    def finish(self, number=signal.SIGTERM):
-        """End it as an administrator would; it must do so cleanly."""
-        assert self.running(), f"the server is gone, status {self.process.returncode}\n{self.describe()}"
-        self.signal(number)
-        status = self.wait()
-        assert status == 0, f"exit status {status}\n{self.describe()}"
+    def finish(self, number=signal.SIGTERM, status=0):
+        super().finish(number, status)
         assert not os.path.lexists(self.path), "the socket is still there"
+
+    def started(self):
+        """Whether it came to serve. If not, it has ended, and said why."""
+        wait_until(lambda: not self.running() or "listening" in self.stdout, "start or refusal")
+        if self.running():
+            return True
+        assert self.wait() == 1 and self.stderr, self.describe()
+        return False
 
     def assert_idle(self):
         """Nothing of any client is left in the server."""
@@ -728,11 +789,50 @@ class Server(Process):
         )
 
 
+class Daemon(Process):
+    """ivshmem-server in the background, and `daemon` its process id, once it serves."""
+
+    def __init__(self, path, pid_file, *arguments, **options):
+        self.path, self.pid_file = path, pid_file
+        self.daemon = None
+        super().__init__([program("ivshmem-server"), "-S", path, "-p", pid_file, *arguments], **options)
+        # No more waiting than this: it is what the exit status promises.
+        if self.wait() == 0:
+            with open(pid_file, encoding="ascii") as file:
+                self.daemon = int(file.read())
+            guardian.guard_process(self.daemon)
+            assert not any(reader.is_alive() for reader in self.readers), "the daemon holds our output"
+
+    def alive(self):
+        try:
+            return process_state(self.daemon) != "Z"
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+
+    def finish(self, number=signal.SIGTERM, status=0):
+        os.kill(self.daemon, number)
+        wait_until(lambda: not self.alive(), "the daemon ends")
+
+    def kill(self):
+        super().kill()
+        if self.daemon is not None:
+            if self.alive():
+                os.kill(self.daemon, signal.SIGKILL)
+            guardian.release("process", str(self.daemon))
+
+
 class Cli(Process):
     """The command line tool, attached through a UNIX socket."""
 
     def __init__(self, path, *arguments, binary=None, **options):
         super().__init__([binary or program("ivshmem"), "--target", f"unix:{path}", *arguments], **options)
+        self.n_done = 0
+
+    def do(self, commands):
+        """Have the shell execute this, and wait until it has."""
+        self.n_done += 1
+        self.write(f"{commands}\nsay done {self.n_done}\n")
+        self.expect(f"done {self.n_done}")
 
 
 class Room:

@@ -21,6 +21,16 @@ def add_disk(command, path):
     command("blockdev-add", driver="qcow2", file="file", **{"node-name": "disk"})
 
 
+def save(command, path):
+    """A snapshot, on a new disk."""
+    add_disk(command, path)
+    assert human(command, "savevm first") == ""
+
+
+def load(command):
+    assert human(command, "loadvm first") == ""
+
+
 def migrate_to(command, path):
     command("migrate", uri=f"exec:cat >'{path}'")
     wire.wait_until(lambda: command("query-migrate")["status"] in ("completed", "failed"), "it has migrated")

@@ -9,12 +9,12 @@ one piece of the stream, as long as it is not larger than the kernel's pieces.
 """
 
 import array
+import concurrent.futures
 import errno
 import fcntl
 import json
 import mmap
 import os
-import select
 import socket
 import struct
 import termios
@@ -103,6 +103,72 @@ def message(command, payload=b"", number=0, size=None, flags=0, error=0):
     return HEADER.pack(number, command, HEADER.size + len(payload) if size is None else size, flags, error) + payload
 
 
+# ---- requests: the command and its payload, as the functions of Client that send messages take them --------
+#
+# What a request says about itself, such as argsz, can be set to something wrong.
+
+
+def get_info(argsz=16):
+    return GET_INFO, struct.pack("=IIII", argsz, 0, 0, 0)
+
+
+def get_region_info(index, argsz=32):
+    return GET_REGION_INFO, struct.pack("=IIIIQQ", argsz, 0, index, 0, 0, 0)
+
+
+def get_irq_info(index, argsz=16):
+    return GET_IRQ_INFO, struct.pack("=IIII", argsz, 0, index, 0)
+
+
+def get_io_fds(index, argsz=1 << 16, first=0, flags=0):
+    return GET_REGION_IO_FDS, struct.pack("=IIII", argsz, flags, index, first)
+
+
+def set_irqs(flags, index, start, count, data=b"", argsz=20):
+    return SET_IRQS, struct.pack("=IIIII", argsz, flags, index, start, count) + data
+
+
+def region_read(region, offset, count):
+    return REGION_READ, struct.pack("=QII", offset, region, count)
+
+
+def region_write(region, offset, data, count=None):
+    return REGION_WRITE, struct.pack("=QII", offset, region, len(data) if count is None else count) + data
+
+
+def write_multi(*writes, count=None):
+    """Of (region, offset, data), 8 bytes of data at most."""
+    payload = struct.pack("=Q", len(writes) if count is None else count)
+    for region, offset, data in writes:
+        payload += struct.pack("=QII8s", offset, region, len(data), data)
+    return WRITE_MULTI, payload
+
+
+def dma_map(address=0, size=4096, flags=3, offset=0, argsz=32):
+    return DMA_MAP, struct.pack("=IIQQQ", argsz, flags, offset, address, size)
+
+
+def dma_unmap(address=0, size=4096, flags=0, argsz=24):
+    return DMA_UNMAP, struct.pack("=IIQQ", argsz, flags, address, size)
+
+
+def feature(flags, data=b"", argsz=None):
+    return FEATURE, struct.pack("=II", 8 + len(data) if argsz is None else argsz, flags) + data
+
+
+def set_state(state):
+    return feature(SET | MIG_DEVICE_STATE, struct.pack("=II", state, 0xFFFFFFFF))
+
+
+def mig_read(size, argsz=None):
+    return MIG_READ, struct.pack("=II", 8 + size if argsz is None else argsz, size)
+
+
+def mig_write(data, size=None, argsz=None):
+    size = len(data) if size is None else size
+    return MIG_WRITE, struct.pack("=II", 8 + size if argsz is None else argsz, size) + data
+
+
 class Client:
     """One connection. Descriptors that were received are closed with it, unless taken out of `owned`."""
 
@@ -146,16 +212,14 @@ class Client:
             assert time.monotonic() < deadline, "the device does not read what was sent"
             time.sleep(0)
 
-    def unread_by_device(self):
+    def unread_by_device(self, kind=termios.TIOCOUTQ):
         buffer = array.array("i", [0])
-        fcntl.ioctl(self.sock, termios.TIOCOUTQ, buffer)
+        fcntl.ioctl(self.sock, kind, buffer)
         return buffer[0]
 
     def waiting(self):
         """Bytes that wait for us in the socket."""
-        buffer = array.array("i", [0])
-        fcntl.ioctl(self.sock, termios.FIONREAD, buffer)
-        return buffer[0]
+        return self.unread_by_device(termios.FIONREAD)
 
     def receive(self, timeout=None):
         """The next reply; None at the end of the stream; ConnectionResetError if that was not an orderly one."""
@@ -216,28 +280,26 @@ class Client:
             return refusal.error
         raise AssertionError(f"command {command} was accepted, {len(payload)} bytes of payload")
 
+    def tolerated(self, command, payload=b"", fds=(), **options):
+        """The reply to a command that may also be refused as invalid: None, then."""
+        try:
+            return self.exchange(command, payload, fds, **options)
+        except Refused as refusal:
+            assert refusal.error == errno.EINVAL
+            return None
+
     def close_fd(self, fd):
         os.close(fd)
         self.owned.discard(fd)
-
-    def shut(self):
-        """End our side; the other one must end its own in an orderly way."""
-        self.sock.shutdown(socket.SHUT_WR)
-        self.assert_ended()
 
     def assert_ended(self, timeout=None):
         """End of the stream and nothing before it; never a reset."""
         reply = self.receive(timeout)
         assert reply is None, f"{reply} instead of the end of the stream"
 
-    def drain_to_end(self, timeout=None):
+    def drain_to_end(self):
         """Until the end of the stream, whatever comes before it; returns the replies."""
-        replies = []
-        while True:
-            reply = self.receive(timeout)
-            if reply is None:
-                return replies
-            replies.append(reply)
+        return list(iter(self.receive, None))
 
     def close(self):
         self.sock.close()
@@ -267,31 +329,23 @@ class Client:
 
     def info(self, argsz=16):
         """(argsz, flags, regions, irqs)"""
-        payload = self.call(GET_INFO, struct.pack("=IIII", argsz, 0, 0, 0))
-        assert len(payload) == 16
-        return struct.unpack("=IIII", payload)
+        return struct.unpack("=IIII", self.call(*get_info(argsz)))
 
     def region_info(self, index, argsz=32):
         """A RegionInfo; capabilities stay undecoded."""
-        reply = self.exchange(GET_REGION_INFO, struct.pack("=IIIIQQ", argsz, 0, index, 0, 0, 0))
+        reply = self.exchange(*get_region_info(index, argsz))
         assert len(reply.fds) <= 1
         assert len(reply.payload) == max(32, min(argsz, struct.unpack_from("=I", reply.payload)[0]))
         return RegionInfo(*struct.unpack_from("=IIIIQQ", reply.payload), (reply.fds or (None,))[0])
 
     def irq_info(self, index, argsz=16):
         """(flags, count)"""
-        payload = self.call(GET_IRQ_INFO, struct.pack("=IIII", argsz, 0, index, 0))
-        assert len(payload) == 16
-        size, flags, same, count = struct.unpack("=IIII", payload)
+        size, flags, same, count = struct.unpack("=IIII", self.call(*get_irq_info(index, argsz)))
         assert (size, same) == (16, index)
         return flags, count
 
     def set_irqs(self, flags, index, start, count, data=b"", fds=(), argsz=20):
-        payload = self.call(SET_IRQS, struct.pack("=IIIII", argsz, flags, index, start, count) + data, fds)
-        assert payload == b""
-
-    def set_irqs_refused(self, flags, index, start, count, data=b"", fds=(), argsz=20):
-        return self.refused(SET_IRQS, struct.pack("=IIIII", argsz, flags, index, start, count) + data, fds)
+        assert self.call(*set_irqs(flags, index, start, count, data, argsz), fds) == b""
 
     def assign(self, index, start, *fds):
         """Eventfds for these interrupts."""
@@ -300,19 +354,29 @@ class Client:
     def unassign(self, index, start, count=1):
         self.set_irqs(EVENTFD | TRIGGER, index, start, count)
 
+    def resample(self, *fds):
+        """The eventfd that says that INTx can be looked at again, or none."""
+        self.set_irqs(EVENTFD | UNMASK, INTX, 0, 1, fds=fds)
+
     def disable(self, index):
         self.set_irqs(NONE | TRIGGER, index, 0, 0)
 
+    def mask(self):
+        self.set_irqs(NONE | MASK, INTX, 0, 1)
+
+    def unmask(self):
+        self.set_irqs(NONE | UNMASK, INTX, 0, 1)
+
     def read(self, region, offset, count):
-        request = struct.pack("=QII", offset, region, count)
-        payload = self.call(REGION_READ, request)
+        command, request = region_read(region, offset, count)
+        payload = self.call(command, request)
         assert payload[:16] == request, "the reply does not repeat the request"
         assert len(payload) == 16 + count, f"{len(payload) - 16} bytes instead of {count}"
         return payload[16:]
 
     def write(self, region, offset, data):
-        request = struct.pack("=QII", offset, region, len(data))
-        assert self.call(REGION_WRITE, request + data) == request
+        command, request = region_write(region, offset, data)
+        assert self.call(command, request) == request[:16]
 
     def read_number(self, region, offset, size):
         return int.from_bytes(self.read(region, offset, size), "little")
@@ -351,24 +415,20 @@ class Client:
     def reset(self):
         assert self.call(RESET) == b""
 
-    def dma_map(self, address, size, flags=3, offset=0, fds=()):
-        assert self.call(DMA_MAP, struct.pack("=IIQQQ", 32, flags, offset, address, size), fds) == b""
+    def dma_map(self, *arguments, fds=(), **options):
+        assert self.call(*dma_map(*arguments, **options), fds) == b""
 
-    def dma_unmap(self, address, size, flags=0):
-        request = struct.pack("=IIQQ", 24, flags, address, size)
-        assert self.call(DMA_UNMAP, request) == request
+    def dma_unmap(self, *arguments, **options):
+        command, request = dma_unmap(*arguments, **options)
+        assert self.call(command, request) == request
 
     def write_multi(self, *writes):
-        """Of (region, offset, data), 8 bytes of data at most. How many the device says it did."""
-        request = struct.pack("=Q", len(writes))
-        for region, offset, data in writes:
-            request += struct.pack("=QII8s", offset, region, len(data), data)
-        return struct.unpack("=Q", self.call(WRITE_MULTI, request))[0]
+        """How many the device says it did."""
+        return struct.unpack("=Q", self.call(*write_multi(*writes)))[0]
 
     def io_fds(self, index, argsz=1 << 16, first=0):
         """(argsz, count, entries with their descriptors)"""
-        request = struct.pack("=IIII", argsz, 0, index, first)
-        reply = self.exchange(GET_REGION_IO_FDS, request)
+        reply = self.exchange(*get_io_fds(index, argsz, first))
         need, flags, same, count = struct.unpack_from("=IIII", reply.payload)
         assert (flags, same) == (0, index)
         assert len(reply.payload) <= argsz
@@ -382,23 +442,19 @@ class Client:
 
     def feature(self, flags, data=b"", argsz=None):
         """The data of the reply."""
-        argsz = 8 + len(data) if argsz is None else argsz
-        payload = self.call(FEATURE, struct.pack("=II", argsz, flags) + data)
+        payload = self.call(*feature(flags, data, argsz))
         assert struct.unpack_from("=I", payload, 4)[0] == flags
         return payload[8:]
 
     def state(self):
-        return struct.unpack_from("=I", self.feature(GET | MIG_DEVICE_STATE, argsz=16))[0]
+        return struct.unpack("=II", self.feature(GET | MIG_DEVICE_STATE, argsz=16))[0]
 
     def set_state(self, state):
-        data = struct.pack("=II", state, 0xFFFFFFFF)
-        assert self.feature(SET | MIG_DEVICE_STATE, data) == data, "the request is not echoed"
-
-    def set_state_refused(self, state):
-        return self.refused(FEATURE, struct.pack("=IIII", 16, SET | MIG_DEVICE_STATE, state, 0xFFFFFFFF))
+        command, request = set_state(state)
+        assert self.call(command, request) == request, "the request is not echoed"
 
     def mig_read(self, size):
-        payload = self.call(MIG_READ, struct.pack("=II", 8 + size, size))
+        payload = self.call(*mig_read(size))
         argsz, got = struct.unpack_from("=II", payload)
         assert got <= size
         assert len(payload) - 8 in (got, size), f"{len(payload) - 8} bytes for {got} of {size}"
@@ -406,39 +462,23 @@ class Client:
         return payload[8 : 8 + got]
 
     def mig_write(self, data):
-        assert self.call(MIG_WRITE, struct.pack("=II", 8 + len(data), len(data)) + data) == b""
-
-    def mig_write_refused(self, data):
-        return self.refused(MIG_WRITE, struct.pack("=II", 8 + len(data), len(data)) + data)
+        assert self.call(*mig_write(data)) == b""
 
     def pipeline(self, messages):
         """
         Send (command, payload, fds) one after the other without waiting, taking replies as they come so
         that neither end has to wait for the other for ever. Returns the replies.
         """
-        expected, replies = [], []
-        self.sock.setblocking(False)
-        poll = select.poll()
-        for command, payload, fds in messages:
-            number = self.next_number()
-            expected.append((number, command))
-            data = memoryview(message(command, payload, number))
-            control = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-            while data:
-                try:
-                    self.sock.settimeout(0)
-                    sent = self.sock.sendmsg([data], control)
-                    data, control = data[sent:], []
-                except BlockingIOError:
-                    poll.register(self.sock, select.POLLIN | select.POLLOUT)
-                    assert poll.poll(self.timeout * 1000), "the device neither takes nor gives anything"
-                    if self.waiting():
-                        replies.append(self.receive())
-        while len(replies) < len(expected):
-            replies.append(self.receive())
-        for reply, sent in zip(replies, expected):
-            assert reply is not None, "the stream ended"
-            assert (reply.number, reply.command) == sent, "replies out of order"
+        numbered = [(self.next_number(), *sent) for sent in messages]
+
+        def send_all():
+            for number, command, payload, fds in numbered:
+                self.send(command, payload, fds, number)
+
+        with concurrent.futures.ThreadPoolExecutor(1) as threads:
+            sending = threads.submit(send_all)
+            replies = [self.reply_to(number, command) for number, command, _, _ in numbered]
+            sending.result()
         return replies
 
 

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ivshmem-device as a process, a group around it, and what its tests have in common with pytest."""
 
+import contextlib
 import mmap
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
 import ivshmem_wire as wire
 import vfio_user
-from vfio_user import Client
+from vfio_user import ERR, INTX, MSIX, Client
 
 KIB, MIB = 1 << 10, 1 << 20
 SIZE = 64 * KIB
@@ -51,18 +55,20 @@ class Device(wire.Process):
 
     def assert_idle(self):
         """Nothing of any VMM is left in the device."""
-        try:
-            wire.wait_until(lambda: len(self.fds()) <= len(self.idle_fds), "descriptors closed")
-        except AssertionError:
-            now = sorted(self.fds().values())
-            raise AssertionError(f"{now} instead of {sorted(self.idle_fds.values())}") from None
+        self.wait_fds(len(self.idle_fds), fewer=True)
 
-    def wait_fds(self, count):
+    def wait_fds(self, count, fewer=False):
         """As many descriptors, soon: what came with a request may be closed just after the reply to it."""
         try:
-            wire.wait_until(lambda: len(self.fds()) == count, "")
+            wire.wait_until(lambda: len(self.fds()) == count or (fewer and len(self.fds()) < count), "")
         except AssertionError:
             raise AssertionError(f"{sorted(self.fds().values())} instead of {count} descriptors") from None
+
+    def expect_idle(self, seconds=0.3):
+        """It has nothing to do, and takes next to no processor time."""
+        used = self.cpu_seconds()
+        time.sleep(seconds)
+        assert self.cpu_seconds() - used < seconds / 2
 
     def finish(self, number=signal.SIGTERM):
         """End it as an administrator would; it must do so cleanly."""
@@ -97,15 +103,8 @@ class Group:
 
     def start(self, arguments, device_first):
         self.peer = None if device_first else self.server.client()
-        self.device = Device(
-            self.room.file("device"),
-            "--server",
-            self.server.path,
-            "--vectors",
-            str(self.device_vectors),
-            *arguments,
-            ready=False,
-        )
+        source = ("--server", self.server.path, "--vectors", str(self.device_vectors))
+        self.device = Device(self.room.file("device"), *source, *arguments, ready=False)
         self.device.expect_ready()
         if device_first:
             self.peer = self.server.client()
@@ -120,9 +119,9 @@ class Group:
         its own vectors, or those of a peer that came after it.
         """
         last = min(self.vectors, self.device_vectors) - 1
-        wire.ring(self.at_device[last])
-        wire.wait_until(lambda: not wire.readable(self.at_device[last], 0), "the device takes rings")
-        ring_until_known(self.device.vmm(), self.peer_id, last, self.at_peer[last])
+        self.ring_and_wait(last)
+        known = min(last, 255)  # what a legacy doorbell can name
+        ring_until_known(self.device.vmm(), self.peer_id, known, self.at_peer[known])
         with_vmm = len(self.device.fds())
         self.device.forget_vmms()
         wire.wait_until(lambda: len(self.device.fds()) < with_vmm, "the VMM is gone")
@@ -141,6 +140,52 @@ class Group:
         """The eventfds with which the device rings the peer."""
         return self.peer.peers[self.peer_id]
 
+    def rung(self):
+        """How often each vector of the peer was rung since the last call."""
+        return [wire.rings(fd) for fd in self.at_peer]
+
+    def wait_taken(self, vector=0):
+        """Until the device has read its eventfd."""
+        wire.wait_until(lambda: not wire.readable(self.at_device[vector], 0), "the device takes the rings")
+
+    def ring_and_wait(self, vector=0):
+        """A ring that nobody may hear of, but that the device has taken."""
+        wire.ring(self.at_device[vector])
+        self.wait_taken(vector)
+
+    def expect_interrupts(self, fds):
+        """Each vector of the device that the peer rings fires the VMM's eventfd, once, and no other one."""
+        for vector, fd in enumerate(fds):
+            expect_ring(self.at_device[vector], fd)
+        assert not any(wire.rings(fd) for fd in fds)
+
+    def expect_rung(self, vector, ring):
+        """ring() rings this vector of the peer, once, and no other one."""
+        ring()
+        assert self.rung() == [int(at == vector) for at in range(len(self.at_peer))]
+
+    def expect_doorbells(self, vmm):
+        for vector in range(self.vectors):
+            self.expect_rung(vector, lambda vector=vector: vmm.ring(self.peer_id, vector))
+
+    def expect_alone(self):
+        """All other peers have left."""
+        self.peer.follow(lambda: len(self.peer.peers) == 2, "the others have left")
+
+    @contextlib.contextmanager
+    def serving(self, *arguments, **options):
+        """
+        A VMM. Whatever it has asked for in between, its next request is answered, and the device has no
+        descriptor of it but eventfds for interrupts.
+        """
+        vmm = self.vmm(*arguments, **options)
+        before = len(self.device.fds())
+        yield vmm
+        assert vmm.info() == (16, 3, 9, 5)
+        for index in (INTX, MSIX, ERR):
+            vmm.disable(index)
+        self.device.wait_fds(before)
+
     def finished(self):
         """After a test: all VMMs go, and nothing of them may be left."""
         self.device.forget_vmms()
@@ -148,18 +193,19 @@ class Group:
         assert self.device.running(), f"the device died, status {self.device.wait()}\n{self.device.describe()}"
         self.device.assert_idle()
         # Rings that the test did not look for are none of the next one's business.
-        for fd in self.at_peer:
-            wire.rings(fd)
+        self.rung()
         self.memory[:] = bytes(self.size)
 
     def alive(self):
         return self.device.running() and self.server.running()
 
     def end(self):
+        """In order, unless the test has seen the end of the server or the device."""
         try:
-            self.device.finish()
-            self.peer.follow(lambda: self.id not in self.peer.peers, "the others hear that the device left")
-            self.server.finish()
+            if self.alive():
+                self.device.finish()
+                self.peer.follow(lambda: self.id not in self.peer.peers, "the others hear that the device left")
+                self.server.finish()
         finally:
             self.kill()
 
@@ -184,71 +230,42 @@ class Eventfds:
     def __iter__(self):
         return iter(self.fds)
 
-    def more(self, count=1, **options):
-        new = [wire.eventfd(**options) for _ in range(count)]
-        self.fds.extend(new)
-        return new
+    def rings(self):
+        """How often each was rung since the last call."""
+        return [wire.rings(fd) for fd in self.fds]
 
     def close(self):
         for fd in self.fds:
             os.close(fd)
 
 
-class Pool:
-    """Groups that serve one test after the other, by the arguments they were made with."""
-
-    def __init__(self):
-        self.groups = {}
-
-    def get(self, *arguments, **options):
-        key = (arguments, tuple(sorted(options.items())))
-        group = self.groups.get(key)
-        if group is not None and not group.alive():
-            self.groups.pop(key).kill()
-            group = None
-        if group is None:
-            group = self.groups[key] = Group(*arguments, **options)
-        return group
-
-    def discard(self, group):
-        for key, value in list(self.groups.items()):
-            if value is group:
-                del self.groups[key]
-        group.kill()
-
-    def end(self):
-        groups, self.groups = list(self.groups.values()), {}
-        for group in groups:
-            if group.alive():
-                group.end()
-            else:
-                group.kill()
-
-
 @pytest.fixture(scope="module")
 def pool():
-    pool = Pool()
-    yield pool
-    pool.end()
+    """Groups that serve one test after the other, by the arguments they were made with."""
+    groups = {}
+    yield groups
+    for group in groups.values():
+        group.end()
 
 
 @pytest.fixture
 def shared(limit, pool):
     """shared(*arguments, **options): a group that other tests use, too, and that must survive this one."""
-    used = []
+    used = set()
 
     def get(*arguments, **options):
-        group = pool.get(*arguments, **options)
-        if group not in used:
-            used.append(group)
-        return group
+        key = arguments, tuple(sorted(options.items()))
+        if key not in pool or not pool[key].alive():
+            pool[key] = Group(*arguments, **options)
+        used.add(pool[key])
+        return pool[key]
 
     yield get
     for group in used:
         try:
             group.finished()
         except BaseException:
-            pool.discard(group)
+            group.kill()
             raise
 
 
@@ -259,6 +276,18 @@ def group(shared):
 
 
 @pytest.fixture
+def old_group(shared):
+    """Revision 0."""
+    return shared("--revision", "0", "--size", "1", size=MIB)
+
+
+@pytest.fixture
+def master(shared):
+    """A group whose device has id 0 and is the master."""
+    return shared("--master", "on", device_first=True)
+
+
+@pytest.fixture
 def intx_group(shared):
     """Revision 0 without MSI-X."""
     return shared("--revision", "0", "--msi", "off", "--size", "1", size=MIB)
@@ -266,8 +295,9 @@ def intx_group(shared):
 
 @pytest.fixture
 def vmm(group):
-    """A VMM that has negotiated as QEMU does."""
-    return group.vmm()
+    """A VMM that has negotiated as QEMU does, and whose connection outlives the test."""
+    with group.serving() as vmm:
+        yield vmm
 
 
 @pytest.fixture
@@ -282,10 +312,7 @@ def own_group(limit, closing):
 
     yield make
     for group in made:
-        if group.alive():
-            group.end()
-        else:
-            group.kill()
+        group.end()
 
 
 @pytest.fixture
@@ -319,6 +346,14 @@ def plain(device, room):
 
 
 @pytest.fixture
+def memory():
+    """As a server gives it."""
+    fd = wire.memory_fd(SIZE)
+    yield fd
+    os.close(fd)
+
+
+@pytest.fixture
 def device_at_fake(room, processes, fake):
     """start(*arguments): a device that is not ready yet, and the connection of the fake server to it."""
 
@@ -341,6 +376,58 @@ def eventfds(closing):
         return made
 
     return make
+
+
+@pytest.fixture
+def arm(eventfds):
+    """arm(vmm, n): eventfds for its first n vectors."""
+
+    def arm(vmm, count=VECTORS, index=MSIX):
+        fds = eventfds(count)
+        vmm.assign(index, 0, *fds)
+        return fds
+
+    return arm
+
+
+@pytest.fixture
+def given_away(shared):
+    """given_away(n): descriptors to send to somebody, who has closed them all when the test ends."""
+    canaries = []
+
+    def give(count=1):
+        new = [wire.Canary() for _ in range(count)]
+        canaries.extend(new)
+        return [canary.fd for canary in new]
+
+    yield give
+    for canary in canaries:
+        canary.close_own()
+        canary.assert_closed()
+
+
+@contextlib.contextmanager
+def vmm_process(path, program):
+    """A VMM, `vmm`, in a process of its own that is attached to the device, and does this."""
+    program = f"""
+import sys; sys.path[:0] = sys.argv[2:]
+import vfio_user as vu
+vmm = vu.Client(sys.argv[1]).attach()
+print(flush=True)
+{program}
+"""
+    with subprocess.Popen([sys.executable, "-c", program, path, *sys.path], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"\n", "it is attached"
+            yield process
+        finally:
+            process.kill()
+
+
+def expect_ring(source, target):
+    """A ring of one eventfd arrives at the other, once."""
+    wire.ring(source)
+    wire.wait_rings(target)
 
 
 def ring_until_known(vmm, peer, vector, fd):

@@ -1,37 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""The states of VFIO's migration and the ways between them, and whole streams saved and loaded."""
+"""The states of VFIO's migration, whole streams saved and loaded, and a device in use."""
 
-import collections
-
-from vfio_user import BAR1, INTR_MASK, INTR_STATUS
+from vfio_user import BAR1, INTR_MASK, INTR_STATUS, IV_POSITION, set_state
 
 STATE_ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P = range(8)
 STATES = (STOP, RUNNING, STOP_COPY, RESUMING, PRE_COPY)
 
-# The arcs that a device with STOP_COPY and PRE_COPY has.
-ARCS = {
-    RUNNING: (STOP, PRE_COPY),
-    STOP: (RUNNING, STOP_COPY, RESUMING),
-    STOP_COPY: (STOP,),
-    RESUMING: (STOP,),
-    PRE_COPY: (RUNNING, STOP_COPY),
-}
 SAVING = (STOP_COPY, PRE_COPY)
-
-
-def path(start, end):
-    """The shortest one whose interior saves nothing, or None. STOP_COPY to PRE_COPY is forbidden as such."""
-    if (start, end) == (STOP_COPY, PRE_COPY):
-        return None
-    queue = collections.deque([(start,)])
-    while queue:
-        way = queue.popleft()
-        if way[-1] == end:
-            return way
-        if way[-1] in SAVING and len(way) > 1:
-            continue
-        queue.extend(way + (after,) for after in ARCS[way[-1]] if after not in way)
-    return None
 
 
 def bring(vmm, state):
@@ -40,7 +15,7 @@ def bring(vmm, state):
     assert vmm.state() == RUNNING
     if state == STATE_ERROR:
         bring(vmm, RESUMING)
-        assert vmm.set_state_refused(STOP)
+        assert vmm.refused(*set_state(STOP))
     elif state != RUNNING:
         vmm.set_state(state)
     assert vmm.state() == state
@@ -72,17 +47,33 @@ def load(vmm, stream, chunk=1 << 20):
         vmm.mig_write(stream[at : at + chunk])
 
 
+def migrate(vmm, target):
+    """All of it, and the target runs."""
+    load(target, save(vmm))
+    target.set_state(RUNNING)
+
+
+def entries(group):
+    """Of the MSI-X table, all of them unmasked: the address, and the data with the control word."""
+    return [(0xFEE00000 | vector << 12, 0x4000 + vector) for vector in range(group.vectors)]
+
+
 def configure(vmm, group):
     """A device that is in use."""
     vmm.set_config(4, 2, 0x406)
     vmm.set_config(0x10, 4, 0xFEB00000)
     vmm.set_config(0x3C, 1, 11)
     vmm.set_config(0x42, 2, 0x8000)
-    for vector in range(group.vectors):
-        vmm.write_number(BAR1, 16 * vector, 8, 0xFEE00000 | vector << 12)
-        vmm.write_number(BAR1, 16 * vector + 8, 8, 0x4000 + vector)
+    for vector, (address, rest) in enumerate(entries(group)):
+        vmm.write_number(BAR1, 16 * vector, 8, address)
+        vmm.write_number(BAR1, 16 * vector + 8, 8, rest)
     vmm.set_register(INTR_MASK, 0x11)
     vmm.set_register(INTR_STATUS, 0x22)
+
+
+def check_table(vmm, expected):
+    for vector, entry in enumerate(expected):
+        assert (vmm.read_number(BAR1, 16 * vector, 8), vmm.read_number(BAR1, 16 * vector + 8, 8)) == entry
 
 
 def check_configured(vmm, group):
@@ -90,8 +81,14 @@ def check_configured(vmm, group):
     assert vmm.config(0x10) == 0xFEB00000
     assert vmm.config(0x3C, 1) == 11
     assert vmm.config(0x42, 2) == 0x8000 | group.vectors - 1
-    for vector in range(group.vectors):
-        assert vmm.read_number(BAR1, 16 * vector, 8) == 0xFEE00000 | vector << 12
-        assert vmm.read_number(BAR1, 16 * vector + 8, 8) == 0x4000 + vector
+    check_table(vmm, entries(group))
     assert vmm.register(INTR_MASK) == 0x11
     assert vmm.register(INTR_STATUS) == 0x22
+
+
+def check_power_on(vmm, group):
+    """Of what configure() has done, nothing is left."""
+    assert [vmm.config(at) for at in (4, 0x10, 0x3C)] == [0x00100000, 0, 0]
+    assert vmm.config(0x42, 2) == group.vectors - 1
+    check_table(vmm, [(0, 1 << 32)] * group.vectors)
+    assert [vmm.register(at) for at in (INTR_MASK, INTR_STATUS, IV_POSITION)] == [0, 0, group.id]

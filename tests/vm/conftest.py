@@ -77,3 +77,12 @@ class Group:
 @pytest.fixture
 def group(request, server, cli):
     return Group(server, cli, getattr(request, "param", 4))
+
+
+@pytest.fixture
+def member(request, group, device):
+    """Our device in the group, peer 1; its parameter is more arguments."""
+    arguments = getattr(request, "param", ())
+    member = device("--server", group.server.path, "--vectors", str(group.vectors), *arguments)
+    group.monitor.expect("peer 1 joined .*")
+    return member

@@ -10,21 +10,13 @@ import re
 import pytest
 
 import lspci
-import vm
-from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, VFIO_SHELL, finish, say
+from in_guest import BOOT_LIMIT, SHELL, VFIO_SHELL, finish, plug, say, wake, wake_host
 
-pytestmark = pytest.mark.limit(300)
+# With words.
+pytestmark = [pytest.mark.limit(300), pytest.mark.parametrize("member", [("--doorbell-bar", "on")], indirect=True, ids=[""])]
 
 # As QEMU tells of accesses to the device that it hands on: "vfio_region_write  (...:region4+0x4, 0x1, 4)".
 WRITE = re.compile(r"vfio_region_write .*:region(\d)\+(0x[0-9a-f]+), (0x[0-9a-f]+), (\d)\)")
-
-
-@pytest.fixture
-def member(group, device):
-    """A device in the group, with words."""
-    member = device("--server", group.server.path, "--vectors", str(group.vectors), "--doorbell-bar", "on")
-    group.monitor.expect("peer 1 joined .*")
-    return member
 
 
 def writes(guest, region):
@@ -32,12 +24,6 @@ def writes(guest, region):
     say(guest, "written")  # the guest's processor has gone on, so QEMU is done with what came before
     return [tuple(int(number, 0) for number in found[1:]) for found in WRITE.findall(guest.qemu_output())
             if found[0] == str(region)]
-
-
-def ring_all(group, guest, command="ring 0:%d\n"):
-    for vector in range(group.vectors):
-        guest.send(command % vector)
-        group.monitor.expect(f"interrupt vector {vector} count 1")
 
 
 # Four vectors: 16 bytes for each peer.
@@ -53,14 +39,14 @@ def test_guest_rings_by_words(group, member, boot, image):
         device=member, devices=["-trace", "vfio_region_write"], files=lspci.files(image.cache))
     as_json = json.loads(guest.expect(r"^\{.*\}$", BOOT_LIMIT).group())
     assert (as_json["backend"], as_json["doorbell"]) == ("sysfs", "words")
-    ring_all(group, guest, "%d\n")
+    wake_host(group, guest, *range(group.vectors), command="%d\n")
     guest.send("\n")
     say(guest, "ready")
     assert writes(guest, 4) == WORDS
 
     guest.send("info\n")
     guest.expect("^doorbell: words$")
-    ring_all(group, guest)
+    wake_host(group, guest, *range(group.vectors))
     assert writes(guest, 4) == 2 * WORDS
     assert not [at for at, _, _ in writes(guest, 0) if at == 12]
 
@@ -68,7 +54,7 @@ def test_guest_rings_by_words(group, member, boot, image):
     guest.send("ring 1:2\nwait 2 1 60\n")
     guest.expect("^vector 2 count 1$")
     guest.send("ring 9:0\nring 65535:3\n")
-    ring_all(group, guest)
+    wake_host(group, guest, *range(group.vectors))
     assert writes(guest, 4)[len(2 * WORDS):] == [(16 + 8, 1, 4), (9 * 16, 1, 4), (65535 * 16 + 12, 1, 4), *WORDS]
 
     guest.send("!lspci -vv -d 1af4:1110 2>/dev/null; echo end\n")
@@ -81,20 +67,11 @@ def test_guest_rings_by_words(group, member, boot, image):
 @pytest.mark.parametrize("group", [64], indirect=True)
 def test_no_room_for_the_words(group, member, boot):
     """A root port that has room for the memory, but not for the 16 MiB of BAR4: rings take the register."""
-    guest = boot(
-        "echo without; read _\n"
-        "until bind-vfio 2>/dev/null; ivshmem info 2>/dev/null | grep -q 'back end: vfio'; do sleep 0.1; done\n" + SHELL % "",
-        vfio_user=True, devices=[ROOT_PORT[0], ROOT_PORT[1] + ",pref64-reserve=8M", "-trace", "vfio_region_write"])
-    guest.expect("^without$", BOOT_LIMIT)
-    guest.monitor("device_add", **vm.vfio_user_device(member.path, bus="root-port"))
-    guest.send("\n")
-    say(guest, "ready")
+    guest = plug(boot, member, "8M", "-trace", "vfio_region_write")
     guest.send("info\n")
     guest.expect("^doorbell: register$")
-    ring_all(group, guest)
-    guest.send("wait 5 1 60\n")
-    group.run("ring", "1:5")
-    guest.expect("^vector 5 count 1$")
+    wake_host(group, guest, *range(group.vectors))
+    wake(group, guest, 5)
     assert not writes(guest, 4)
     finish(guest)
 
@@ -110,7 +87,7 @@ def test_words_that_cannot_be_mapped(group, member, boot):
     guest.expect("the doorbell words of PCI device .* cannot be mapped: a ring will be a system call", BOOT_LIMIT)
     group.monitor.expect("interrupt vector 63 count 1")
     guest.send("\n")
-    ring_all(group, guest, "%d\n")
+    wake_host(group, guest, *range(group.vectors), command="%d\n")
     guest.send("info\n")
     guest.expect("^doorbell: words$")
     assert writes(guest, 4) == [(4 * vector, 1, 4) for vector in (63, *range(64))]

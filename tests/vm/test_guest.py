@@ -13,7 +13,21 @@ import pytest
 
 import ivshmem_wire as wire
 import vm
-from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, SYSFS_SHELL, VFIO_SHELL, counts, finish, msix, say, unplug
+from in_guest import (
+    BOOT_LIMIT,
+    ROOT_PORT,
+    SHELL,
+    SYSFS_SHELL,
+    VFIO_SHELL,
+    counts,
+    finish,
+    msix,
+    say,
+    start_shell,
+    unplug,
+    wake,
+    wake_host,
+)
 
 pytestmark = pytest.mark.limit(300)
 
@@ -31,32 +45,17 @@ def test_woken_on_each_vector(group, boot, newer):
     Under KVM, QEMU's device refuses to interrupt for ever if the table is empty when the guest enables MSI-X.
     """
     qemu = {"qemu": vm.qemu_with_vfio_user()} if newer else {}
-    guest = boot(VFIO_SHELL, server=group.server, **qemu)
-    say(guest, "ready")
-    for vector in range(group.vectors):
-        guest.send(f"wait {vector} 1 60\n")
-        group.run("ring", f"1:{vector}")
-        guest.expect(f"^vector {vector} count 1$")
+    guest = start_shell(boot, server=group.server, **qemu)
+    wake(group, guest, *range(group.vectors))
     once = dict.fromkeys(range(group.vectors), 1)
     assert counts(guest, group.vectors) == once
     assert msix(guest) == once
     finish(guest)
 
 
-def test_rings_the_host_on_each_vector(group, boot):
-    """One ring after the other, each told by the monitor once."""
-    guest = boot(VFIO_SHELL, server=group.server)
-    say(guest, "ready")
-    for vector in range(group.vectors):
-        guest.send(f"ring 0:{vector}\n")
-        group.monitor.expect(f"interrupt vector {vector} count 1")
-    finish(guest)
-
-
 def test_rings_that_cannot_arrive_hurt_nobody(group, boot):
     """In a guest nobody says that a peer or a vector does not exist; the ring is just lost."""
-    guest = boot(VFIO_SHELL, server=group.server)
-    say(guest, "ready")
+    guest = start_shell(boot, server=group.server)
     guest.send("ring 7:0\nring 0:4\nring 0:2047\nring 65535:0\nring 0:3\n")
     group.monitor.expect("interrupt vector 3 count 1")
     assert not re.search("vector [0-2]", group.monitor.stdout)
@@ -95,9 +94,7 @@ def test_rings_while_nobody_listens(group, boot):
     say(guest, "attached")
     assert storm.running()
     storm.kill()
-    guest.send("wait 1 1 60\n")
-    group.run("ring", "1:1")
-    guest.expect("^vector 1 count 1$")
+    wake(group, guest, 1)
     finish(guest)
 
 
@@ -152,8 +149,6 @@ def test_memory_ends_where_it_ends(group, boot):
 
 
 # ---- what the tool tells
-
-
 
 
 @pytest.mark.parametrize("backend", ["vfio", "sysfs"])
@@ -273,13 +268,9 @@ def test_without_iommu(group, boot):
     say(guest, "ready")
     guest.send("!ls -l /proc/[0-9]*/fd | grep noiommu\n")
     guest.expect("/dev/vfio/noiommu-0$")
-    for vector in range(group.vectors):
-        guest.send(f"wait {vector} 1 60\n")
-        group.run("ring", f"1:{vector}")
-        guest.expect(f"^vector {vector} count 1$")
+    wake(group, guest, *range(group.vectors))
     assert msix(guest) == dict.fromkeys(range(group.vectors), 1)
-    guest.send("ring 0:2\n")
-    group.monitor.expect("interrupt vector 2 count 1")
+    wake_host(group, guest, 2)
     finish(guest)
 
 
@@ -330,47 +321,16 @@ def test_unprivileged(group, boot):
 # ---- coming and going
 
 
-def test_shutdown_is_seen(group, boot):
-    guest = boot("exit 0", server=group.server)
-    group.monitor.expect("peer 1 joined .*")
-    group.monitor.expect("peer 1 left", timeout=BOOT_LIMIT)
-    assert guest.wait_end() == 0
-
-
 def test_killed_guest_is_seen(group, boot):
-    guest = boot("bind-vfio" + SHELL % "", server=group.server)
-    say(guest, "ready")
+    guest = start_shell(boot, server=group.server)
     guest.process.kill()
-    group.monitor.expect("peer 1 left")
-
-
-def test_reboot_stays(group, boot):
-    """A guest that reboots is still the same peer, and is interrupted as before."""
-    guest = boot(
-        "bind-vfio\n"
-        "if [ \"$(ivshmem read 256 --text)\" != rebooted ]; then\n"
-        "\tivshmem write 256 rebooted --nul; echo first\n"
-        "\treboot -f\n"
-        "fi\n"
-        "echo second" + SHELL % "",
-        server=group.server, reboots=True,
-    )
-    guest.expect("^first$", BOOT_LIMIT)
-    guest.expect("^second$", BOOT_LIMIT)
-    say(guest, "ready")
-    guest.send("wait 1 1 60\n")
-    group.run("ring", "1:1")
-    guest.expect("^vector 1 count 1$")
-    assert "peer 1 left" not in group.monitor.stdout
-    finish(guest)
     group.monitor.expect("peer 1 left")
 
 
 @pytest.mark.parametrize("shell", [VFIO_SHELL, SYSFS_SHELL], ids=["vfio", "sysfs"])
 def test_unplugged(group, boot, shell):
     """A program is told that its device goes, and when it has let go the device does go."""
-    guest = boot(shell, server=group.server, devices=ROOT_PORT, bus="root-port")
-    say(guest, "ready")
+    guest = start_shell(boot, shell, server=group.server, devices=ROOT_PORT, bus="root-port")
     unplug(group, guest)
     guest.expect("^device lost: ", BOOT_LIMIT)
     guest.send("quit\n")
@@ -379,15 +339,3 @@ def test_unplugged(group, boot, shell):
     assert "peer 1 left" not in group.monitor.stdout
     guest.monitor("chardev-remove", id="ivshmem-server")
     group.monitor.expect("peer 1 left")
-
-
-def test_server_ends(group, boot):
-    """The guest goes on when the server is gone: what is attached stays attached."""
-    guest = boot(VFIO_SHELL, server=group.server)
-    say(guest, "ready")
-    group.server.finish()
-    group.monitor.expect("server lost: .*")
-    # The monitor has kept the eventfds of the guest and its own.
-    guest.send("ring 0:2\n")
-    group.monitor.expect("interrupt vector 2 count 1")
-    finish(guest)

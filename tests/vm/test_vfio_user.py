@@ -6,6 +6,7 @@ a process on the host. The tests share it, and each leaves it as it was.
 The host, a monitor, is peer 0, the device 1, QEMU's own one 2.
 """
 
+import contextlib
 import hashlib
 import re
 import secrets
@@ -15,7 +16,7 @@ import pytest
 import ivshmem_wire as wire
 import lspci
 import vm
-from in_guest import BOOT_LIMIT, SHELL, counts, finish, msix, say
+from in_guest import FIND_DEVICE, SHELL, answer, ask, command, counts, finish, msix, say, wake, wake_host
 from vfio_user_fixtures import Device
 
 pytestmark = [pytest.mark.limit(300), pytest.mark.under_kvm]
@@ -26,10 +27,7 @@ SIZE = 64 * MIB
 HOST, OURS, QEMUS = 0, 1, 2
 
 # Also the memory by another process while the shell has the device, and single accesses to the BARs.
-SCRIPT = """
-for device in /sys/bus/pci/devices/*; do
-	[ "$(cat $device/vendor) $(cat $device/device)" != "0x1af4 0x1110" ] || break
-done
+SCRIPT = FIND_DEVICE + """
 # Address of a byte of a BAR.
 bar() { echo $(($(sed -n "$(($1 + 1))s/ .*//p" $device/resource) + $2)); }
 memory() { ivshmem --backend sysfs "$@"; }
@@ -39,91 +37,65 @@ bind-vfio
 
 class Trio:
     def __init__(self, image, accel):
-        self.room = wire.Room()
-        self.guests = {}
-        self.processes = []
-        try:
-            self.server = wire.Server(self.room.socket, "-l", str(SIZE), vectors=VECTORS)
-            self.processes.append(self.server)
-            self.monitor = wire.Cli(self.room.socket, "monitor")
-            self.processes.append(self.monitor)
+        with contextlib.ExitStack() as ends:
+            self.room = wire.Room()
+            ends.callback(self.room.close)
+            self.ends = ends
+            self.server = self._add(wire.Server(self.room.socket, "-l", str(SIZE), vectors=VECTORS))
+            self.monitor = self._add(wire.Cli(self.room.socket, "monitor"))
             self.monitor.expect("attached as peer 0 .*")
-            self.device = Device(self.room.file("device"), "--server", self.room.socket,
-                                 "--vectors", str(VECTORS))
-            self.processes.append(self.device)
+            self.device = self._add(Device(self.room.file("device"), "--server", self.room.socket,
+                                           "--vectors", str(VECTORS)))
             self.monitor.expect("peer 1 joined .*")
-            self._start(image, accel, OURS, vm.vfio_user(self.device.path), "caching", vm.qemu_with_vfio_user())
-            self._start(image, accel, QEMUS, vm.ivshmem_doorbell(self.room.socket, VECTORS), "remapping",
-                        vm.QEMU)
+            self.guests = {
+                OURS: self._start(image, accel, "ours", vm.vfio_user(self.device.path), "caching",
+                                  vm.qemu_with_vfio_user()),
+                QEMUS: self._start(image, accel, "qemus", vm.ivshmem_doorbell(self.room.socket, VECTORS), "remapping",
+                                   vm.QEMU),
+            }
             self.monitor.expect("peer 2 joined .*")
             for guest in self.guests.values():
                 say(guest, "ready")
-        except BaseException:
-            self.kill()
-            raise
+            self.ends = ends.pop_all()
 
-    def _start(self, image, accel, peer, devices, iommu, qemu):
+    def _add(self, process):
+        self.ends.callback(process.kill)
+        return process
+
+    def _start(self, image, accel, name, devices, iommu, qemu):
         # With strict checks, the kernel keeps everybody but vfio-pci from the BARs.
-        self.guests[peer] = vm.Guest(
-            image, accel, self.room.path, name=f"guest-{peer}", script=SCRIPT, devices=devices, iommu=iommu,
-            qemu=qemu, memory=512, kernel_options="iomem=relaxed",
-            files=lspci.files(image.cache)).start()
+        guest = vm.Guest(
+            image, accel, self.room.path, name=name, script=SCRIPT, devices=devices, iommu=iommu, qemu=qemu,
+            memory=512, kernel_options="iomem=relaxed", files=lspci.files(image.cache))
+        self.ends.callback(guest.stop)
+        return guest.start()
 
     def __getitem__(self, peer):
         return self.guests[peer]
 
     def run(self, *arguments, stdin=None):
-        command = wire.Cli(self.room.socket, *arguments, stdin=stdin)
-        self.processes.append(command)
+        command = self._add(wire.Cli(self.room.socket, *arguments, stdin=stdin))
         assert command.wait(60) == 0, command.describe()
         return bytes(command.output["stdout"])
 
-    def kill(self):
-        for guest in self.guests.values():
-            guest.stop()
-        for process in reversed(self.processes):
-            process.kill()
-        self.room.close()
-
     def end(self):
         """Everybody goes as on any other day."""
-        try:
-            for guest in self.guests.values():
-                finish(guest)
-            assert self.device.running()
-            self.device.finish()
-            assert self.device.stderr == ""
-            self.server.finish()
-        finally:
-            self.kill()
+        for guest in self.guests.values():
+            finish(guest)
+        assert self.device.running()
+        self.device.finish()
+        assert self.device.stderr == ""
+        self.server.finish()
 
 
 @pytest.fixture(scope="module")
 def trio(request, image, accel):
     failed = request.session.testsfailed
     trio = Trio(image, accel)
-    yield trio
-    if request.session.testsfailed == failed:
-        trio.end()
-    else:
-        trio.kill()
-
-
-def ask(guest, line):
-    """Has the guest's own shell carry out a command; what it prints is for answer()."""
-    guest.send(f"!{line}; echo end of output\n")
-
-
-def answer(guest):
-    printed = []
-    while (text := guest.expect("^.*$").group()) != "end of output":
-        printed.append(text + "\n")
-    return "".join(printed)
-
-
-def command(guest, line):
-    ask(guest, line)
-    return answer(guest)
+    with trio.ends:
+        yield trio
+        if request.session.testsfailed == failed:
+            trio.end()
 
 
 # ---- interrupts
@@ -134,20 +106,15 @@ def test_host_interrupts_guest(trio, peer):
     """Each vector is an MSI-X of its own, counted by the guest's kernel once, and no other vector counts it."""
     guest = trio[peer]
     before = counts(guest, VECTORS), msix(guest)
-    for vector in range(VECTORS):
-        guest.send(f"wait {vector} 1 60\n")
-        trio.run("ring", f"{peer}:{vector}")
-        guest.expect(f"^vector {vector} count 1$")
+    wake(trio, guest, *range(VECTORS), peer=peer)
     for earlier, now in zip(before, (counts(guest, VECTORS), msix(guest))):
         assert now == {vector: count + 1 for vector, count in earlier.items()}
 
 
 @pytest.mark.parametrize("peer", [OURS, QEMUS])
 def test_guest_interrupts_host(trio, peer):
-    guest = trio[peer]
-    for vector in range(VECTORS):
-        guest.send(f"ring {HOST}:{vector}\n")
-        trio.monitor.expect(f"interrupt vector {vector} count 1")
+    """One ring after the other, each told by the monitor once."""
+    wake_host(trio, trio[peer], *range(VECTORS))
 
 
 @pytest.mark.parametrize("ringer, rung", [(OURS, QEMUS), (QEMUS, OURS), (OURS, OURS), (QEMUS, QEMUS)],
@@ -192,9 +159,7 @@ def test_masked_vector(trio):
     command(guest, f"devmem {table_word(5)} 32 1")
     for _ in range(3):
         trio.run("ring", f"{OURS}:5")
-    guest.send("wait 6 1 60\n")
-    trio.run("ring", f"{OURS}:6")
-    guest.expect("^vector 6 count 1$")
+    wake(trio, guest, 6)
     assert msix(guest) == {**before, 6: before[6] + 1}
     guest.send("wait 5 1 60\n")
     command(guest, f"devmem {table_word(5)} 32 0")
@@ -264,4 +229,5 @@ def test_own_words(trio):
 def test_lspci(trio):
     """All of config space, as everybody reads it. QEMU's own device reads the same."""
     for peer in (OURS, QEMUS):
-        lspci.assert_golden("revision-1", command(trio[peer], "lspci -vv -d 1af4:1110 2>/dev/null"))
+        printed = command(trio[peer], "lspci -vv -d 1af4:1110 2>/dev/null")
+        lspci.assert_golden("revision-1", printed, SIZE="[size=64M]", VECTORS="Count=16")

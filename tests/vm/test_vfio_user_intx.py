@@ -4,16 +4,13 @@
 import pytest
 
 import lspci
-from in_guest import BOOT_LIMIT
+from in_guest import BOOT_LIMIT, FIND_DEVICE, answer
 
 pytestmark = [pytest.mark.limit(300), pytest.mark.under_kvm]
 
 # uio_pci_generic sets INTx Disable at each interrupt, if Interrupt Status is set; a program clears it. Reading
 # /dev/uio0 waits for an interrupt, and gives their number.
-SCRIPT = """
-for device in /sys/bus/pci/devices/*; do
-	[ "$(cat $device/vendor) $(cat $device/device)" != "0x1af4 0x1110" ] || break
-done
+SCRIPT = FIND_DEVICE + """
 echo uio_pci_generic >$device/driver_override
 echo ${device##*/} >/sys/bus/pci/drivers_probe
 bar() { echo $(($(sed -n "$(($1 + 1))s/ .*//p" $device/resource) + $2)); }
@@ -37,10 +34,7 @@ class Program:
 
     def __call__(self, line):
         self.guest.send(line + "\n")
-        printed = []
-        while (text := self.guest.expect("^.*$").group()) != "end of output":
-            printed.append(text + "\n")
-        return "".join(printed)
+        return answer(self.guest)
 
     def number(self, line):
         return int(self(line))

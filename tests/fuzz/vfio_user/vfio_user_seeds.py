@@ -3,21 +3,17 @@
 """Writes the seeds of the fuzz target vfio_user into a folder: what VMMs send, in the target's format (vfio_user.c)."""
 
 import os
+import pathlib
 import struct
 import sys
 
-VERSION, DMA_MAP, DMA_UNMAP, INFO, REGION_INFO, IO_FDS, IRQ_INFO, SET_IRQS, READ, WRITE = range(1, 11)
-RESET, MULTI, FEATURE, MIG_READ, MIG_WRITE = 13, 15, 16, 17, 18
-NONE, BOOL, EVENTFD, MASK, UNMASK, TRIGGER = 1, 2, 4, 8, 16, 32
-INTX, MSIX, ERR = 0, 2, 3
-CONFIG = 7
-REVISION_1, MSI, LEGACY, MASTER, LATE, IOEVENTFD, WORDS = 1, 2, 4, 8, 16, 32, 64
+tests = next(folder for folder in pathlib.Path(__file__).resolve().parents if folder.name == "tests")
+sys.path.insert(0, str(tests / "support"))
 
-QEMU_JSON = (
-    '{"capabilities": {"pgsizes": 4096, "max_msg_fds": 16, "max_dma_maps": 65535, "max_data_xfer_size": 1048576, '
-    '"migration": {"max_bitmap_size": 268435456, "pgsize": 4096}, "write_multiple": true}}'
-)
-CH_JSON = '{"capabilities":{"max_msg_fds":1,"max_data_xfer_size":1048576,"migration":{"pgsize":4096}}}'
+import vfio_user as vu
+from vfio_user import BOOL, CONFIG, ERR, EVENTFD, INTX, MASK, MSIX, NONE, QEMU_JSON, RESET, RUST_JSON, TRIGGER, UNMASK
+
+REVISION_1, MSI, LEGACY, MASTER, LATE, IOEVENTFD, WORDS = 1, 2, 4, 8, 16, 32, 64
 
 
 def step(what, parameter=0):
@@ -57,60 +53,45 @@ NEXT_VMM = step(6)
 GREETING = step(7)
 
 
+def sent(request):
+    """A request of vfio_user, in the target's format."""
+    return lambda *arguments, **options: message(*request(*arguments, **options))
+
+
+region_info, irq_info, read = sent(vu.get_region_info), sent(vu.get_irq_info), sent(vu.region_read)
+mig_read, mig_write = sent(vu.mig_read), sent(vu.mig_write)
+
+
 def version(json, minor):
-    return message(VERSION, struct.pack("=HH", 0, minor) + json.encode() + b"\0")
+    return message(vu.VERSION, vu.version_payload(json, minor=minor))
 
 
 def dma_map(address, size, flags=3, fds=0):
-    return message(DMA_MAP, struct.pack("=IIQQQ", 32, flags, 0, address, size), fds, 0x89)
-
-
-def dma_unmap(address, size, flags=0):
-    return message(DMA_UNMAP, struct.pack("=IIQQ", 24, flags, address, size))
-
-
-def region_info(index, argsz=32):
-    return message(REGION_INFO, struct.pack("=IIIIQQ", argsz, 0, index, 0, 0, 0))
-
-
-def irq_info(index):
-    return message(IRQ_INFO, struct.pack("=IIII", 16, 0, index, 0))
+    return message(*vu.dma_map(address, size, flags), fds, 0x89)
 
 
 def io_fds(first=0, argsz=4096, index=0):
-    return message(IO_FDS, struct.pack("=IIII", argsz, 0, index, first))
+    return message(*vu.get_io_fds(index, argsz, first))
 
 
 def set_irqs(flags, index, start, count, fds=0, kind=0, data=b""):
-    return message(SET_IRQS, struct.pack("=IIIII", 20 + len(data), flags, index, start, count) + data, fds, kind)
-
-
-def read(region, offset, count):
-    return message(READ, struct.pack("=QII", offset, region, count))
+    return message(*vu.set_irqs(flags, index, start, count, data, 20 + len(data)), fds, kind)
 
 
 def write(region, offset, data, flags=0):
-    return message(WRITE, struct.pack("=QII", offset, region, len(data)) + data, flags=flags)
+    return message(*vu.region_write(region, offset, data), flags=flags)
 
 
 def write32(region, offset, value, flags=0):
     return write(region, offset, struct.pack("<I", value), flags)
 
 
-def feature(flags, data=b"", argsz=16):
-    return message(FEATURE, struct.pack("=II", argsz, flags) + data)
+def feature(flags, data=b""):
+    return message(*vu.feature(flags, data, 16))
 
 
 def set_state(state):
-    return feature(0x20002, struct.pack("=II", state, 0))
-
-
-def mig_read(size):
-    return message(MIG_READ, struct.pack("=II", 8 + size, size))
-
-
-def mig_write(data):
-    return message(MIG_WRITE, struct.pack("=II", 8 + len(data), len(data)) + data)
+    return feature(vu.SET | vu.MIG_DEVICE_STATE, struct.pack("=II", state, 0))
 
 
 def shape(flags, vectors):
@@ -123,7 +104,7 @@ def qemu_attach():
         version(QEMU_JSON, 0)
         + b"".join(dma_map(i << 30, 1 << 30, fds=1) for i in range(3))
         + dma_map(0xFFFC0000, 0x40000, flags=1)
-        + message(INFO, struct.pack("=IIII", 16, 0, 0, 0))
+        + message(*vu.get_info())
         + b"".join(region_info(i) for i in (0, 1, 2, 3, 4, 5, 7))
         + irq_info(ERR)
         + set_irqs(EVENTFD | TRIGGER, ERR, 0, 1, fds=1, kind=7)
@@ -200,8 +181,8 @@ def qemu_intx():
 
 def cloud_hypervisor_attach():
     return (
-        version(CH_JSON, 1)
-        + message(INFO, struct.pack("=IIII", 32, 0, 0, 0))
+        version(RUST_JSON, 1)
+        + message(*vu.get_info(32))
         + b"".join(region_info(i) for i in range(9))
         + read(CONFIG, 6, 2)
         + read(CONFIG, 0x34, 1)
@@ -219,7 +200,7 @@ def cloud_hypervisor_attach():
         + set_irqs(EVENTFD | TRIGGER, MSIX, 0, 16, fds=16, kind=0x81)
         + set_irqs(EVENTFD | TRIGGER, MSIX, 16, 1, fds=1, kind=3)
         + set_irqs(NONE | TRIGGER, MSIX, 0, 0)
-        + dma_unmap(0, 1 << 29)
+        + message(*vu.dma_unmap(0, 1 << 29))
     )
 
 
@@ -240,8 +221,8 @@ def migration():
     return source + set_state(4) + mig_write(header) + mig_write(b"ivshmem\0") + set_state(1) + message(RESET)
 
 
-def header_bytes(command, size, flags=0):
-    return struct.pack("=HHIII", 77, command, size, flags, 0)
+def header_bytes(command, size):
+    return vu.HEADER.pack(77, command, size, 0, 0)
 
 
 SEEDS = {
@@ -250,7 +231,7 @@ SEEDS = {
     "qemu-late": shape(LATE | MSI, 1) + qemu_attach() + GREETING + region_info(2) + read(2, 0, 8) + qemu_msix(),
     "cloud-hypervisor": shape(REVISION_1, 5) + cloud_hypervisor_attach() + NEXT_VMM + cloud_hypervisor_attach(),
     "cloud-hypervisor-intx": shape(0, 0)
-    + version(CH_JSON, 1)
+    + version(RUST_JSON, 1)
     + set_irqs(EVENTFD | TRIGGER, INTX, 0, 1, fds=1)
     + vector(0)
     + DISPATCH
@@ -276,15 +257,15 @@ SEEDS = {
     + write32(4, 1 << 12, 1)
     + read(4, 0, 4),
     "io-fds-legacy": shape(REVISION_1 | IOEVENTFD | LEGACY, 6)
-    + version(CH_JSON, 1)
+    + version(RUST_JSON, 1)
     + vector(3) * 9
     + DISPATCH
     + io_fds(2),
     "migration": shape(MSI | MASTER, 1) + version(QEMU_JSON, 1) + migration(),
-    "migration-pin": shape(MASTER, 0) + version("{}", 1) + qemu_intx() + migration() + qemu_intx(),
-    "migration-of-a-peer": shape(MSI, 1) + version("{}", 1) + feature(0x10001) + set_state(3) + mig_read(10),
+    "migration-pin": shape(MASTER, 0) + version(b"{}", 1) + qemu_intx() + migration() + qemu_intx(),
+    "migration-of-a-peer": shape(MSI, 1) + version(b"{}", 1) + feature(0x10001) + set_state(3) + mig_read(10),
     "bulk": shape(REVISION_1, 0)
-    + version("", 1)
+    + version(b"", 1)
     + read(2, 3, 65533)
     + write(2, 5, bytes(range(200)))
     + read(2, 65530, 16)
@@ -292,12 +273,12 @@ SEEDS = {
     + read(8, 0, 4)
     + read(0, 0, 256)
     + read(CONFIG, 252, 100)
-    + message(WRITE, struct.pack("=QII", 1, 2, 65000) + bytes(65000)),
+    + write(2, 1, bytes(65000)),
     "write-multi": shape(REVISION_1, 1)
     + version(QEMU_JSON, 1)
     + vector(3)
     + DISPATCH
-    + message(MULTI, struct.pack("=QQII8sQII8s", 2, 12, 0, 4, b"\0\0\1\0", 9, 2, 3, b"abc")),
+    + message(*vu.write_multi((0, 12, b"\0\0\1\0"), (2, 9, b"abc"))),
     "irqs-wrong": shape(MSI, 4)
     + version(QEMU_JSON, 1)
     + set_irqs(BOOL | TRIGGER, MSIX, 2, 3, data=b"\1\0\1")
@@ -311,29 +292,29 @@ SEEDS = {
     + write32(0, 0, 7, flags=0x10)
     + message(99, flags=0x10)
     + message(RESET, flags=0x10)
-    + message(REGION_INFO, struct.pack("=IIIIQQ", 32, 0, 2, 0, 0, 0), flags=0x10)
+    + message(*vu.get_region_info(2), flags=0x10)
     + message(RESET, flags=1),
-    "first-is-wrong": shape(REVISION_1, 1) + message(INFO, struct.pack("=IIII", 16, 0, 0, 0)) * 2,
+    "first-is-wrong": shape(REVISION_1, 1) + message(*vu.get_info()) * 2,
     "version-wrong": shape(REVISION_1, 1)
-    + NEXT_VMM.join(version(json, 1) for json in ("[", "[]", '{"capabilities":[]}', "\33[0m")),
+    + NEXT_VMM.join(version(json, 1) for json in (b"[", b"[]", b'{"capabilities":[]}', b"\33[0m")),
     "raw-pieces": shape(REVISION_1, 1)
     + version(QEMU_JSON, 1)
-    + raw(header_bytes(READ, 32)[:5])
-    + raw(header_bytes(READ, 32)[5:] + struct.pack("=QI", 0, 2), fds=2)
+    + raw(header_bytes(vu.REGION_READ, 32)[:5])
+    + raw(header_bytes(vu.REGION_READ, 32)[5:] + struct.pack("=QI", 0, 2), fds=2)
     + raw(struct.pack("=I", 4) + header_bytes(RESET, 16) * 3)
     + raw(header_bytes(RESET, 16), fds=3, kind=0x81)
     + raw(header_bytes(RESET, 15)),
-    "raw-too-large": shape(REVISION_1, 1) + raw(header_bytes(VERSION, 0x7FFFFFFF)) + NEXT_VMM + raw(b"abc", fds=1),
-    "too-many-fds": shape(REVISION_1, 1) + version("{}", 1) + message(DMA_MAP, bytes(32), fds=17) + raw(b"\0", 3) * 12,
+    "raw-too-large": shape(REVISION_1, 1) + raw(header_bytes(vu.VERSION, 0x7FFFFFFF)) + NEXT_VMM + raw(b"abc", fds=1),
+    "too-many-fds": shape(REVISION_1, 1) + version(b"{}", 1) + message(vu.DMA_MAP, bytes(32), fds=17) + raw(b"\0", 3) * 12,
     "server-breaks-off": shape(REVISION_1, 1)
-    + version("{}", 1)
+    + version(b"{}", 1)
     + vector(0)
     + step(7, 1)
     + struct.pack(">q", -2)
     + DISPATCH
     + read(0, 8, 4),
     "impostors": shape(REVISION_1 | IOEVENTFD, 3)
-    + version("{}", 1)
+    + version(b"{}", 1)
     + (vector(3, 3) + vector(3)) * 3
     + DISPATCH
     + io_fds(),

@@ -6,28 +6,14 @@ import os
 import subprocess
 
 import ivshmem_wire as wire
-from ivshmem_cli import (  # noqa: F401
-    FAILURE,
-    ODD,
-    OK,
-    end,
-    feed,
-    group,
-    memory_of,
-    run,
-    terminal,
-)
+from ivshmem_cli import FAILURE, ODD, feed
 from ivshmem_fixtures import root_only
-
-# ---- read and write ------------------------------------------------------------------------------------
 
 
 def test_write_and_read_bytes(memory_of, run):
     memory = memory_of("1M")
     data = os.urandom(300001)
-    fd = feed(data)
-    run("write", "0x10001", stdin=fd)
-    os.close(fd)
+    run("write", "0x10001", stdin=data)
     assert os.pread(memory, len(data) + 1, 0x10001) == data + b"\0"
     process = run("read", "0x10001", str(len(data)))
     assert bytes(process.output["stdout"]) == data
@@ -65,9 +51,7 @@ def test_write_stdin_options(memory_of, run):
         (["--length", "3"], b"abcdef\0z"),
         (["--length", "3", "--nul"], b"ab\0def\0z"),
     ):
-        fd = feed(b"abcdef")
-        output = run("write", "0", "--json", *arguments, stdin=fd).stdout
-        os.close(fd)
+        output = run("write", "0", "--json", *arguments, stdin=b"abcdef").stdout
         assert os.pread(memory, 8, 0) == expected
         assert json.loads(output)["offset"] == 0
     # Nothing is taken from stdin beyond what is wanted.
@@ -92,22 +76,15 @@ def test_write_beyond_the_end(memory_of, run):
 def test_write_too_much_from_stdin(memory_of, run):
     memory = memory_of("64K")
     data = os.urandom(200000)
-    fd = feed(data)
-    process = run("write", "1000", stdin=fd, status=FAILURE)
-    os.close(fd)
+    process = run("write", "1000", stdin=data, status=FAILURE)
     assert "64 KiB (65536 bytes)" in process.stderr and str(65536 - 1000) in process.stderr
     assert os.pread(memory, 1 << 20, 0) == b"\0" * 1000 + data[: 65536 - 1000]
     # Exactly full is not too much, and one NUL more is.
-    for arguments, status in ((["--length", "64K"], OK), (["--length", "64K", "--nul"], OK)):
-        fd = feed(data)
-        run("write", "0", *arguments, stdin=fd, status=status)
-        os.close(fd)
-    fd = feed(data[:65536])
-    run("write", "0", stdin=fd)
-    os.lseek(fd, 0, os.SEEK_SET)
-    run("write", "0", "--nul", stdin=fd, status=FAILURE)
-    run("write", "65537", stdin=fd, status=FAILURE)
-    os.close(fd)
+    for nul in ([], ["--nul"]):
+        run("write", "0", "--length", "64K", *nul, stdin=data)
+    run("write", "0", stdin=data[:65536])
+    run("write", "0", "--nul", stdin=data[:65536], status=FAILURE)
+    run("write", "65537", stdin=b"", status=FAILURE)
 
 
 def test_read_hex(memory_of, run):
@@ -174,26 +151,22 @@ def test_read_on_a_terminal(memory_of, run, terminal):
     assert terminal.rest() == b"first"
 
 
-def test_truncated_memory_is_no_crash(group, cli):
+def test_truncated_memory_is_no_crash(attached):
     """Somebody truncates the file of a memory that is not sealed."""
-    members = group(size=1 << 20, seals=False)
-    process = cli("shell", stdin=subprocess.PIPE)
-    members.accept()
-    process.expect("attached as .*")
-    os.ftruncate(members.memory, 0)
-    process.write("read 0 16\n")
-    assert process.wait() == FAILURE
-    assert "truncated" in process.stderr and "full" not in process.stderr, process.describe()
+    a = attached("shell", seals=False)
+    os.ftruncate(a.memory, 0)
+    a.process.write("read 0 16\n")
+    assert a.process.wait() == FAILURE
+    assert "truncated" in a.process.stderr and "full" not in a.process.stderr, a.process.describe()
 
 
 @root_only
-def test_a_full_file_system_is_not_called_truncation(server, cli, room):
+def test_a_full_file_system_is_not_called_truncation(server, run, room):
     """The object has its size, but there is no page to be had for it."""
     small = room.file("small")
     os.mkdir(small)
     srv = server("-m", small, "-l", "1M", setup=wire.private_mounts((small, "tmpfs", "size=64K")))
-    process = cli("write", "0", stdin=feed(bytes(1 << 20)))
-    assert process.wait() == FAILURE, process.describe()
+    process = run("write", "0", stdin=bytes(1 << 20), status=FAILURE)
     assert "full" in process.stderr and "--preallocate" in process.stderr, process.describe()
     assert "truncated" not in process.stderr
     assert srv.running()

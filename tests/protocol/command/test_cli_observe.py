@@ -5,12 +5,13 @@ import errno
 import json
 import os
 import re
+import socket
 import time
 
 import pytest
 
 import ivshmem_wire as wire
-from ivshmem_cli import FAILURE, OK, run, run_plain  # noqa: F401
+from ivshmem_cli import FAILURE, OK
 from observer import COMPLETE, SUFFIX, VERSION, Observer
 
 
@@ -115,10 +116,9 @@ def test_the_target_itself(server, run_plain, room):
     assert "observe:PATH" in run_plain("-t", f"unix:{path}", "info", status=FAILURE).stderr
 
 
-def test_monitor_tells_of_others_only(server, processes):
+def test_monitor_tells_of_others_only(server, launch):
     srv = server()
-    monitor = wire.Process([wire.program("ivshmem"), "-t", f"observe:{srv.path}{SUFFIX}", "monitor"])
-    processes.append(monitor)
+    monitor = launch("ivshmem", "-t", f"observe:{srv.path}{SUFFIX}", "monitor")
     monitor.expect(r"looking on without an id \(1 vector each, 4 MiB, observe:.*\)")
     client = srv.client()
     assert client.id == 0
@@ -132,51 +132,39 @@ def test_monitor_tells_of_others_only(server, processes):
 
 @pytest.fixture
 def lies(room, closing, cli):
-    """Run a command at a server for observers that says what `say` sends."""
+    """lies(say, *arguments): a command at a server for observers that says what `say` sends."""
 
-    def lies(say, *arguments):
+    def lies(say, *arguments, status=FAILURE):
         fake = wire.FakeServer(room.socket + SUFFIX)
         closing.append(fake)
-        process = cli(*(arguments or ["peers", "--json"]))
+        process = cli("peers", "--json", *arguments)
         connection = fake.accept()
         say(connection)
-        status = process.wait()
+        assert process.wait() == status, process.describe()
         assert connection.closed_by_client()
-        return status, process
+        return process
 
     return lies
 
 
 @pytest.fixture
-def fds(closing):
-    """Descriptors that are closed at the end."""
-    made = []
-
-    def make(fd):
-        made.append(fd)
-        return fd
-
-    yield make
-    for fd in made:
-        os.close(fd)
+def greeting(eventfds):
+    """Up to the first peer."""
+    memory, [fd] = wire.memory_fd(), eventfds(1)
+    yield [VERSION, 1, (wire.MEMORY, memory), (3, fd)]
+    os.close(memory)
 
 
-def test_it_ends_when_told_that_this_is_all(lies, fds):
+def test_it_ends_when_told_that_this_is_all(lies, greeting):
     """Not when it has been quiet for longer than a client of the other socket would wait."""
-    memory, one, two = fds(wire.memory_fd()), fds(wire.eventfd()), fds(wire.eventfd())
 
     def say(connection):
-        connection.send(VERSION)
-        connection.send(1)
-        connection.send(wire.MEMORY, memory)
-        connection.send(3, one)
+        connection.say(*greeting)
         connection.wait_taken()
         time.sleep(0.6)
-        connection.send(9, two)
-        connection.send(COMPLETE)
+        connection.say((9, greeting[-1][1]), COMPLETE)
 
-    status, process = lies(say)
-    assert status == OK, process.describe()
+    process = lies(say, status=OK)
     assert json.loads(process.stdout)["peers"] == [{"id": 3, "vectors": 1}, {"id": 9, "vectors": 1}]
 
 
@@ -194,55 +182,23 @@ def test_it_ends_when_told_that_this_is_all(lies, fds):
     ],
 )
 def test_nonsense_ends_it(lies, numbers, expected):
-    def say(connection):
-        for number in numbers:
-            connection.send(number)
-
-    status, process = lies(say)
-    assert status == FAILURE
-    assert expected in process.stderr
+    assert expected in lies(lambda connection: connection.say(*numbers)).stderr
 
 
-def test_half_of_the_announcements_is_not_shown_as_all(lies, fds):
-    memory, one = fds(wire.memory_fd()), fds(wire.eventfd())
+@pytest.mark.parametrize("ends, expected", [(False, "in time"), (True, "closed")])
+def test_half_of_the_announcements_is_not_shown_as_all(lies, greeting, ends, expected):
+    """A server that is stuck or ends in between is not taken for one with few peers."""
 
     def say(connection):
-        connection.send(VERSION)
-        connection.send(1)
-        connection.send(wire.MEMORY, memory)
-        connection.send(3, one)
+        connection.say(*greeting)
+        if ends:
+            connection.wait_taken()
+            connection.sock.shutdown(socket.SHUT_WR)
 
-    status, process = lies(say, "peers", "--connect-timeout", "0.5")
-    assert status == FAILURE
-    assert "in time" in process.stderr and process.stdout == ""
-
-
-def test_a_server_that_ends_in_between_is_not_taken_for_one_with_few_peers(lies, fds):
-    memory, one = fds(wire.memory_fd()), fds(wire.eventfd())
-
-    def say(connection):
-        connection.send(VERSION)
-        connection.send(1)
-        connection.send(wire.MEMORY, memory)
-        connection.send(3, one)
-        connection.wait_taken()
-        connection.sock.shutdown(1)
-
-    status, process = lies(say, "peers")
-    assert status == FAILURE
-    assert "closed" in process.stderr and process.stdout == ""
+    process = lies(say, "--connect-timeout", "60" if ends else "0.5")
+    assert expected in process.stderr and process.stdout == ""
 
 
-def test_a_second_end_of_the_announcements_is_ignored(lies, fds):
-    memory = fds(wire.memory_fd())
-
-    def say(connection):
-        connection.send(VERSION)
-        connection.send(1)
-        connection.send(COMPLETE)
-        connection.send(COMPLETE)
-        connection.send(wire.MEMORY, memory)
-
-    status, process = lies(say)
-    assert status == OK, process.describe()
+def test_a_second_end_of_the_announcements_is_ignored(lies, greeting):
+    process = lies(lambda connection: connection.say(VERSION, 1, COMPLETE, COMPLETE, greeting[2]), status=OK)
     assert "a second time" in process.stderr

@@ -12,20 +12,7 @@ import time
 import pytest
 
 import ivshmem_wire as wire
-from ivshmem_cli import (  # noqa: F401
-    FAILURE,
-    OK,
-    TIMEOUT,
-    counts,
-    end,
-    group,
-    memory_of,
-    results,
-    run,
-    script,
-    shell,
-    terminal,
-)
+from ivshmem_cli import FAILURE, OK, TIMEOUT, counts, end, results, script
 
 # ---- the shell -----------------------------------------------------------------------------------------
 
@@ -35,18 +22,11 @@ def test_114_dump_and_int(server, shell):
     first, second = group.client(), group.client()
     process = shell()
     process.write("dump\n")
-    process.expect("own id 2: 2 vectors")
-    process.expect("peer 0: 2 vectors")
-    process.expect("peer 1: 2 vectors")
-    process.write("int 0 1\nsay one\n")
-    process.expect("one")
-    assert counts(*first.peers[0], *second.peers[1]) == [0, 1, 0, 0]
-    process.write("int 1 all\nsay two\n")
-    process.expect("two")
-    assert counts(*first.peers[0], *second.peers[1]) == [0, 0, 1, 1]
-    process.write("int all\nsay three\n")
-    process.expect("three")
-    assert counts(*first.peers[0], *second.peers[1]) == [1, 1, 1, 1]
+    for line in ("own id 2: 2 vectors", "peer 0: 2 vectors", "peer 1: 2 vectors"):
+        process.expect(line)
+    for command, rung in (("int 0 1", [0, 1, 0, 0]), ("int 1 all", [0, 0, 1, 1]), ("int all", [1, 1, 1, 1])):
+        process.do(command)
+        assert counts(*first.peers[0], *second.peers[1]) == rung
     # Not our own for "int all", but if we ask for it.
     process.write("counts\n")
     process.expect("vector 0 received 0")
@@ -154,36 +134,29 @@ def test_117_end_of_input_ends(server, run, shell):
     end(shell())
 
 
+def idle(process):
+    """The processor time that it takes in a second."""
+    before = process.cpu_seconds()
+    time.sleep(1)  # what is measured, nothing waits for it
+    return process.cpu_seconds() - before
+
+
 def test_117_idle_without_cpu_use(server, shell):
     """With an open but silent input, with the server lost, and with events: asleep all the time."""
     group = server()
     process = shell("--quiet")
-    process.write("say ready\n")
-    process.expect("ready")
-
-    def idle():
-        before = process.cpu_seconds()
-        time.sleep(1)  # what is measured, nothing waits for it
-        return process.cpu_seconds() - before
-
-    assert idle() <= 0.1
+    process.do("")
+    assert idle(process) <= 0.1
     group.finish()
     process.expect("server lost: .*")
-    assert idle() <= 0.2
+    assert idle(process) <= 0.2
     end(process)
 
 
-def test_117_idle_monitor_without_cpu_use(group, cli):
-    members = group()
-    process = cli("monitor", "--quiet")
-    members.accept()
-    process.expect("attached as .*")
-    members.fake.listener.close()
-    members.connection.close()
-    process.expect("server lost: .*")
-    before = process.cpu_seconds()
-    time.sleep(1)  # what is measured, nothing waits for it
-    assert process.cpu_seconds() - before <= 0.2
+def test_117_idle_monitor_without_cpu_use(attached):
+    a = attached("monitor", "--quiet")
+    a.alone()
+    assert idle(a.process) <= 0.2
 
 
 def test_separators_and_blanks(server, run):
@@ -197,26 +170,23 @@ def test_separators_and_blanks(server, run):
     assert results(process) == []
 
 
-def test_long_lines(memory_of, run, shell):
+def test_long_lines(memory_of, shell):
     memory = memory_of("4M")
     text = "x" * (1 << 20)
     longest = text[: (1 << 20) - len("write 0 ")]
     process = shell()
-    process.write(f"write 0 {longest}\nsay one\n")
-    process.expect("one")
+    process.do(f"write 0 {longest}")
     assert os.pread(memory, len(longest) + 1, 0) == longest.encode() + b"\0"
-    process.write(f"write 0 {text}\nsay two\n# {text};say no{text}\nsay three\nsay {text};say four\n")
+    process.write(f"write 0 {text}\nsay two\n# {text};say no{text}\nsay three\nsay {2 * text};say four\n")
     for word in ("two", "three", "four"):
         process.expect(word)
-    end(process)
-    assert process.stderr.count("left out") == 2
     # Cut anywhere by the reads.
-    process = shell()
     for byte in "say piecewise\nsay two\n":
         process.write(byte)
     process.expect("piecewise")
     process.expect("two")
     end(process)
+    assert process.stderr.count("left out") == 2
 
 
 def test_exit_on_error(server, run):
@@ -244,37 +214,31 @@ def test_write_text_and_read_in_shell(memory_of, run):
     ]
 
 
-def test_wait_in_shell_uses_what_came_before(group, cli):
-    members = group(vectors=3)
-    process = cli("shell", stdin=subprocess.PIPE)
-    members.accept()
-    process.expect("attached as .*")
-    os.write(members.vectors[1], (3).to_bytes(8, "little"))
-    process.expect("interrupt vector 1 count 3")
-    process.write("wait 1\n")
-    process.expect("vector 1 count 1")
-    process.write("wait\n")
-    process.expect("vector 1 count 1")
-    process.write("wait any 2\n")
-    wire.ring(members.vectors[2])
-    process.expect("vector 1 count 1")
-    process.expect("vector 2 count 1")
-    process.write("wait 1 1 0\n")
-    process.expect("ivshmem: timed out: 0 of 1 .*", "stderr")
+def test_wait_in_shell_uses_what_came_before(attached):
+    a = attached("shell", own=3)
+
+    def say(commands, *answers):
+        a.process.write(commands + "\n")
+        for answer in answers:
+            a.process.expect(answer)
+
+    a.interrupt(1, 3)
+    say("wait 1", "vector 1 count 1")
+    say("wait", "vector 1 count 1")
+    say("wait any 2")
+    wire.ring(a.own[2])
+    a.process.expect("vector 1 count 1")
+    a.process.expect("vector 2 count 1")
+    say("wait 1 1 0")
+    a.process.expect("ivshmem: timed out: 0 of 1 .*", "stderr")
     # What a wait for one vector leaves alone is reported.
-    process.write("say now\nwait 0 1\n")
-    process.expect("now")
-    wire.ring(members.vectors[1])
-    process.expect("interrupt vector 1 count 1")
-    os.write(members.vectors[0], (4).to_bytes(8, "little"))
-    process.expect("vector 0 count 1")
-    process.expect("interrupt vector 0 count 3")
-    process.write("wait 0 3; counts\n")
-    process.expect("vector 0 count 3")
-    process.expect("vector 0 received 4")
-    process.expect("vector 1 received 4")
-    process.expect("vector 2 received 1")
-    end(process)
+    say("say now\nwait 0 1", "now")
+    a.interrupt(1)
+    os.write(a.own[0], (4).to_bytes(8, "little"))
+    a.process.expect("vector 0 count 1")
+    a.process.expect("interrupt vector 0 count 3")
+    say("wait 0 3; counts", "vector 0 count 3", "vector 0 received 4", "vector 1 received 4", "vector 2 received 1")
+    end(a.process)
 
 
 def test_ping_and_echo_in_shells(server, shell):
@@ -292,16 +256,13 @@ def test_ping_and_echo_in_shells(server, shell):
         assert len([line for line in process.lines() if line.startswith("interrupt")]) <= at_most
 
 
-def test_shell_sleep_prints_events(group, cli):
-    members = group()
-    process = cli("shell", stdin=subprocess.PIPE)
-    members.accept()
-    process.write("say asleep\nsleep 1\nsay awake\n")
-    process.expect("asleep")
-    wire.ring(members.vectors[0])
-    process.expect("interrupt vector 0 count 1")
-    process.expect("awake")
-    end(process)
+def test_shell_sleep_prints_events(attached):
+    a = attached("shell")
+    a.process.write("say asleep\nsleep 1\nsay awake\n")
+    a.process.expect("asleep")
+    a.interrupt(0)
+    a.process.expect("awake")
+    end(a.process)
 
 
 def test_shell_script_between_two(server, shell):
@@ -321,20 +282,16 @@ def test_shell_script_between_two(server, shell):
 
 @pytest.mark.parametrize("command", ["wait", "echo 1", "ping 1", "sleep 1h", "ring 0 1000000000000", None])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_the_shell(group, cli, command, number):
+def test_signals_end_the_shell(attached, command, number):
     """At the prompt and in the middle of everything that lasts."""
-    members = group(own_id=0, vectors=1, peers={1: 1})
-    process = cli("shell", stdin=subprocess.PIPE)
-    members.accept()
-    process.expect("attached as .*")
-    process.write("say before\n" + (f"{command}\nsay never\n" if command else ""))
-    process.expect("before")
+    a = attached("shell", own=1, peers={1: 1})
+    a.process.write("say before\n" + (f"{command}\nsay never\n" if command else ""))
+    a.process.expect("before")
     if command and command.startswith("ping"):
-        wire.wait_rings(members.peers[1][0])
-    process.signal(number)
-    assert process.wait() == OK
-    assert "never" not in process.stdout
-    assert members.connection.closed_by_client()
+        wire.wait_rings(a.peers[1][0])
+    a.process.finish(number)
+    assert "never" not in a.process.stdout
+    assert a.connection.closed_by_client()
 
 
 def test_signal_ends_an_endless_script(server, cli):
@@ -344,23 +301,20 @@ def test_signal_ends_an_endless_script(server, cli):
     try:
         process.process.stdin.close()
         wire.wait_until(lambda: process.cpu_seconds() > 0.05, "the script runs")
-        process.signal(signal.SIGTERM)
-        assert process.wait() == OK
+        process.finish()
     finally:
         writer.kill()
         writer.wait()
 
 
-def test_shell_json(group, cli):
-    members = group(own_id=3, vectors=2, peers={1: 1})
-    process = cli("shell", "--json", stdin=subprocess.PIPE)
-    members.accept()
-    process.expect(r'.*"joined".*')
-    process.write('say a "quoted" word\ninfo\npeers\ncounts\nint all\nwrite 0 text\ntext 0\nread 0 2\nhelp\n')
-    process.write("wait 0 1 0\nping 3 1\n")
-    process.expect(r'.*"received".*"min_us".*')
-    end(process)
-    documents = [json.loads(line) for line in process.lines()]
+def test_shell_json(attached):
+    a = attached("shell", "--json", own_id=3, peers={1: 1})
+    a.process.expect(r'.*"joined".*')
+    a.process.write('say a "quoted" word\ninfo\npeers\ncounts\nint all\nwrite 0 text\ntext 0\nread 0 2\nhelp\n')
+    a.process.write("wait 0 1 0\nping 3 1\n")
+    a.process.expect(r'.*"received".*"min_us".*')
+    end(a.process)
+    documents = [json.loads(line) for line in a.process.lines()]
     say, info, peers, received, rung, written, text, dump, words, waited, ping = documents[2:]
     assert say == {"say": 'a "quoted" word'}
     assert info["id"] == 3 and info["vectors"] == 2
@@ -373,14 +327,13 @@ def test_shell_json(group, cli):
     assert {"help", "int", "wait"} <= {entry["command"] for entry in words["help"]}
     assert waited == {"vectors": [], "timed_out": True}
     assert ping["received"] == 1
-    assert len(process.stderr.splitlines()) == 1
+    assert len(a.process.stderr.splitlines()) == 1
 
 
 def test_shell_attaches_again(server, shell):
     first = server(vectors=1)
     process = shell("--reconnect-interval", "0.05")
-    process.write("write 0 old\nsay written\n")
-    process.expect("written")
+    process.do("write 0 old")
     first.finish()
     process.expect("server lost: .*")
     # The old group goes on working until there is a new one.
@@ -402,27 +355,22 @@ def test_shell_attaches_again(server, shell):
 
 
 @pytest.fixture
-def terminal_shell(cli, terminal):
-    """A shell whose controlling terminal is ours."""
+def on_terminal(terminal):
+    """Options for a process whose controlling terminal is ours."""
 
-    def terminal_shell():
-        def setup():
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    def setup():
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-        process = cli("shell", stdin=terminal.process_end, stdout=terminal.process_end, setup=setup)
-        terminal.close_process_end()
-        return process
-
-    return terminal_shell
+    return {"stdin": terminal.process_end, "stdout": terminal.process_end, "setup": setup}
 
 
 PROMPT = b"ivshmem> "
 
 
-def test_prompt(server, terminal, terminal_shell):
+def test_prompt(server, cli, terminal, on_terminal):
     group = server()
-    process = terminal_shell()
+    process = cli("shell", **on_terminal)
     terminal.expect(b"attached as peer 0")
     terminal.expect(PROMPT)
     terminal.type("say hello\n")
@@ -440,41 +388,36 @@ def test_no_prompt_without_terminal(server, run):
     assert "ivshmem>" not in script(run, "say a\nsay b\n").stdout
 
 
-def test_interrupt_key(group, terminal, terminal_shell):
+def test_interrupt_key(attached, terminal, on_terminal):
     """It ends the command that runs, and at the prompt the shell."""
-    members = group(vectors=1, peers={1: 1})
-    process = terminal_shell()
-    members.accept()
+    a = attached("shell", own=1, peers={1: 1}, **on_terminal)
     terminal.expect(b"peer 1 joined (1 vector)\r\n" + PROMPT)
     for command in ("ping 1", "echo 1"):
         terminal.type(f"{command}\n")
         if command == "echo 1":
-            wire.ring(members.vectors[0])
-        wire.wait_rings(members.peers[1][0])  # so it runs
+            wire.ring(a.own[0])
+        wire.wait_rings(a.peers[1][0])  # so it runs
         terminal.type("\x03")
         terminal.expect(PROMPT)
-        assert process.running()
+        assert a.process.running()
     terminal.type("say alive\n")
     terminal.expect(b"\nalive\r\n" + PROMPT)
     terminal.type("\x03")
-    assert process.wait() == OK
+    assert a.process.wait() == OK
 
 
-def test_terminate_in_a_command_on_a_terminal(group, terminal, terminal_shell):
-    members = group(vectors=1, peers={1: 1})
-    process = terminal_shell()
-    members.accept()
+def test_terminate_in_a_command_on_a_terminal(attached, terminal, on_terminal):
+    a = attached("shell", own=1, peers={1: 1}, **on_terminal)
     terminal.expect(b"peer 1 joined (1 vector)\r\n" + PROMPT)
     terminal.type("ping 1\n")
-    wire.wait_rings(members.peers[1][0])
-    process.signal(signal.SIGTERM)
-    assert process.wait() == OK
+    wire.wait_rings(a.peers[1][0])
+    a.process.finish()
 
 
-def test_hang_up(server, terminal, terminal_shell):
+def test_hang_up(server, cli, terminal, on_terminal):
     """The terminal goes away."""
     server()
-    process = terminal_shell()
+    process = cli("shell", **on_terminal)
     terminal.expect(PROMPT)
     os.close(terminal.master)
     terminal.master = os.open("/dev/null", os.O_RDWR)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ivshmem-device of revision 0: servers that are late, and servers of 2010, which say no version."""
 
-import mmap
 import os
 import re
 import time
@@ -11,19 +10,12 @@ import pytest
 import ivshmem_wire as wire
 import vfio_user as vu
 from ivshmem_wire import MEMORY
-from vfio_user import BAR2, INTX, MSIX
-from vfio_user_fixtures import MIB, SIZE, ring_until_known
+from vfio_user import BAR2, INTX
+from vfio_user_fixtures import MIB, expect_ring, ring_until_known
 
 REVISION_0 = ("--revision", "0", "--size", "1", "--timeout", "60")
 # Ready before the server has said anything, as a device of 2010 was.
 IMPATIENT = (*REVISION_0[:-1], "0.001")
-
-
-@pytest.fixture
-def memory():
-    fd = wire.memory_fd(SIZE)
-    yield fd
-    os.close(fd)
 
 
 @pytest.fixture
@@ -36,12 +28,14 @@ def large_memory():
 
 @pytest.mark.parametrize("own_id", [0, 1, 5, 65535])
 @pytest.mark.parametrize("msi", ["on", "off"])
-def test_113_server_of_2010(device_at_fake, large_memory, eventfds, own_id, msi):
-    """No version: the first number is the id, which may be 0 and look like one."""
+@pytest.mark.parametrize("version", [[], [wire.VERSION]], ids=["2010", "today"])
+def test_113_server_of_2010(device_at_fake, large_memory, eventfds, arm, own_id, msi, version):
+    """No version: the first number is the id, which may be 0 and look like one. A server of today says it."""
     process, connection = device_at_fake(*REVISION_0, "--msi", msi)
-    fds, peers, triggers = eventfds(2), eventfds(2), eventfds(2)
+    fds, peers = eventfds(2), eventfds(2)
     other = 3
-    connection.send(own_id)
+    for number in (*version, own_id):
+        connection.send(number)
     connection.send(MEMORY, large_memory)
     for fd in peers:
         connection.send(other, fd)
@@ -49,20 +43,16 @@ def test_113_server_of_2010(device_at_fake, large_memory, eventfds, own_id, msi)
         connection.send(own_id, fd)
     vmm = process.expect_ready().vmm()
     wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == own_id, "the id")
-    with mmap.mmap(large_memory, MIB) as view:
-        vmm.write(BAR2, 0, b"2010")
-        assert view[:4] == b"2010"
+    vmm.write(BAR2, 0, b"2010")
+    assert os.pread(large_memory, 4, 0) == b"2010"
     ring_until_known(vmm, other, 1, peers[1])
     if msi == "on":
-        vmm.assign(MSIX, 0, *triggers)
-        for ring, trigger in zip(fds, triggers):
-            wire.ring(ring)
-            wire.wait_rings(trigger)
+        for ring, trigger in zip(fds, arm(vmm, 2)):
+            expect_ring(ring, trigger)
     else:
-        vmm.assign(INTX, 0, triggers[0])
+        [trigger] = arm(vmm, 1, INTX)
         vmm.set_register(vu.INTR_MASK, 1)
-        wire.ring(fds[1])
-        wire.wait_rings(triggers[0])
+        expect_ring(fds[1], trigger)
         assert vmm.register(vu.INTR_STATUS) == 1
     # A peer leaves, another one comes.
     connection.send(other)
@@ -75,32 +65,17 @@ def test_113_server_of_2010(device_at_fake, large_memory, eventfds, own_id, msi)
     process.finish()
 
 
-@pytest.mark.parametrize("own_id", [0, 5])
-def test_revision_0_with_a_server_of_today(device_at_fake, large_memory, eventfds, own_id):
-    process, connection = device_at_fake(*REVISION_0)
-    fds, triggers = eventfds(2), eventfds(2)
-    connection.greeting(own_id, large_memory, vectors=fds)
-    vmm = process.expect_ready().vmm()
-    wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == own_id, "the id")
-    vmm.assign(MSIX, 0, *triggers)
-    wire.ring(fds[1])
-    wire.wait_rings(triggers[1])
-    process.finish()
-
-
-def test_022_revision_0_waits_for_ever(device_at_fake, large_memory, eventfds):
+def test_022_revision_0_waits_for_ever(device_at_fake, large_memory, eventfds, arm):
     """A guest starts, and its server takes its time: --timeout ends only the waiting before `ready`."""
     process, connection = device_at_fake(*IMPATIENT)
     vmm = process.expect_ready().vmm()
-    [trigger] = eventfds(1)
-    vmm.assign(MSIX, 0, trigger)
+    [trigger] = arm(vmm, 1)
     time.sleep(0.5)
     assert vmm.register(vu.IV_POSITION) == 0xFFFFFFFF
     vmm.ring(0, 0)
     fds = eventfds(2)
     connection.greeting(4, large_memory, vectors=fds)
-    wire.ring(fds[0])
-    wire.wait_rings(trigger)
+    expect_ring(fds[0], trigger)
     assert vmm.register(vu.IV_POSITION) == 4
     process.finish()
 
@@ -143,12 +118,11 @@ def test_ready_waits_for_the_memory(device_at_fake, large_memory, eventfds):
     assert process.stderr == ""
     with process.vmm().region_info(BAR2).map() as view:
         view[:4] = b"here"
-    with mmap.mmap(large_memory, MIB) as view:
-        assert view[:4] == b"here"
+    assert os.pread(large_memory, 4, 0) == b"here"
     process.finish()
 
 
-def test_memory_after_the_vmm(device_at_fake, large_memory):
+def test_022_memory_after_the_vmm(device_at_fake, large_memory):
     """This VMM reaches it by messages, the next one maps it; the log said so."""
     process, connection = device_at_fake(*IMPATIENT)
     vmm = process.expect_ready().vmm()
@@ -156,60 +130,62 @@ def test_memory_after_the_vmm(device_at_fake, large_memory):
     assert re.search("has not sent the memory yet.*slow", process.stderr)
     info = vmm.region_info(BAR2)
     assert (info.size, info.fd) == (MIB, None)
-    connection.greeting(4, large_memory)
+    assert vmm.read(BAR2, 0, 4) == b"\xff" * 4
+    vmm.write(BAR2, 0, b"lost")
+    connection.send(wire.VERSION)
+    connection.send(4)
+    connection.wait_taken()
+    assert vmm.register(vu.IV_POSITION) == 0xFFFFFFFF, "the memory is missing"
+    connection.send(MEMORY, large_memory)
     wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == 4, "the id")
+    assert vmm.read(BAR2, 0, 4) == bytes(4)
     vmm.write(BAR2, 0, b"slow")
-    with mmap.mmap(large_memory, MIB) as view:
-        assert view[:4] == b"slow"
+    assert os.pread(large_memory, 4, 0) == b"slow"
     process.forget_vmms()
     with process.vmm().region_info(BAR2).map() as view:
         assert view[:4] == b"slow"
     process.finish()
 
 
-def hopeless(process, connection, say, late, words):
-    """What the device needs can never come: it says why and ends, also with a VMM."""
-    if late:
-        process.expect_ready().vmm()
-    try:
-        say(connection)
-    except BrokenPipeError:
-        pass  # it has gone already
-    assert process.wait() == 1, process.describe()
-    lines = process.stderr.splitlines()
-    assert re.search(words, lines[-1]), process.stderr
-    assert "goes on" not in process.stderr
-    assert ("ready" in process.stdout) == late
-    assert not os.path.lexists(process.path), "the socket is still there"
+@pytest.fixture(params=[False, True], ids=["start", "late"])
+def hopeless(request, device_at_fake):
+    """hopeless(say, words): what the device needs can never come. It says why and ends, also with a VMM."""
+
+    def hopeless(say, words):
+        process, connection = device_at_fake(*(IMPATIENT if request.param else REVISION_0))
+        if request.param:
+            process.expect_ready().vmm()
+        try:
+            say(connection)
+        except BrokenPipeError:
+            pass  # it has gone already
+        assert process.wait() == 1, process.describe()
+        assert re.search(words, process.stderr.splitlines()[-1]), process.stderr
+        assert "goes on" not in process.stderr
+        assert ("ready" in process.stdout) == request.param
+        assert not os.path.lexists(process.path), "the socket is still there"
+
+    return hopeless
 
 
-LATE = pytest.mark.parametrize("late", [False, True], ids=["start", "late"])
+def test_revision_0_and_a_memory_that_is_too_small(hopeless, memory):
+    hopeless(lambda connection: connection.greeting(4, memory), r"65536 bytes.*1048576: give")
 
 
-@LATE
-def test_revision_0_and_a_memory_that_is_too_small(device_at_fake, memory, late):
-    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
-    hopeless(process, connection, lambda to: to.greeting(4, memory), late, r"65536 bytes.*1048576: give")
-
-
-@LATE
 @pytest.mark.parametrize("numbers", [[-28], [-5], [65536], [0, 70000], [3, -7], [0, 3, -1]], ids=str)
-def test_revision_0_and_a_server_that_lies(device_at_fake, numbers, late):
+def test_revision_0_and_a_server_that_lies(hopeless, numbers):
     """Or refuses: -28."""
-    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
 
     def say(connection):
         for number in numbers:
             connection.send(number)
 
-    hopeless(process, connection, say, late, "server refused us: no peer id" if numbers == [-28] else "server")
+    hopeless(say, "server refused us: no peer id" if numbers == [-28] else "server")
 
 
-@LATE
 @pytest.mark.parametrize("before", ["nothing", "id", "memory"])
-def test_revision_0_and_a_server_that_goes(device_at_fake, large_memory, before, late):
+def test_revision_0_and_a_server_that_goes(hopeless, large_memory, before):
     """Without both there is no membership."""
-    process, connection = device_at_fake(*(IMPATIENT if late else REVISION_0))
 
     def say(connection):
         if before == "id":
@@ -218,7 +194,7 @@ def test_revision_0_and_a_server_that_goes(device_at_fake, large_memory, before,
             connection.send(MEMORY, large_memory)
         connection.close()
 
-    hopeless(process, connection, say, late, "the server closed the connection")
+    hopeless(say, "the server closed the connection")
 
 
 def test_revision_1_and_a_server_of_2010(device_at_fake, memory):

@@ -29,6 +29,22 @@ def check_memory(process, path, size):
     assert vmm.read(BAR2, size, 1) == b"\xff"
 
 
+def make(path, size, begin=b""):
+    with open(path, "wb") as file:
+        file.write(begin)
+        file.truncate(size)
+    return path
+
+
+@pytest.fixture(params=["shm", "file"])
+def an_object(request, room):
+    """(option, name, path) of an object that is not there yet."""
+    if request.param == "file":
+        return "--file", room.file("object"), room.file("object")
+    name = room.shm_name()
+    return "--shm", name, f"/dev/shm/{name}"
+
+
 @pytest.fixture
 def refused(room, processes):
     """start(*arguments): a device that must refuse to start; its process."""
@@ -38,6 +54,7 @@ def refused(room, processes):
         processes.append(process)
         assert process.wait() == 1, process.describe()
         assert process.stdout == ""
+        assert process.stderr.startswith("ivshmem-device: ")
         assert not os.path.exists(room.socket)
         return process
 
@@ -45,97 +62,65 @@ def refused(room, processes):
 
 
 @pytest.mark.parametrize("revision", ["0", "1"])
-def test_035_a_missing_object_is_made(device, room, revision):
-    """With the size that was given, and zero; only we may use it."""
-    name = room.shm_name()
-    process = device("--shm", name, "--size", "1M", "--revision", revision)
-    status = os.stat(f"/dev/shm/{name}")
-    assert status.st_size == MIB
-    assert status.st_mode & 0o077 == 0
-    assert process.vmm().read(BAR2, 0, MIB) == bytes(MIB)
-    process.forget_vmms()
-    check_memory(process, f"/dev/shm/{name}", MIB)
-
-
-@pytest.mark.parametrize("revision", ["0", "1"])
-def test_035_a_missing_file_is_made(device, room, revision):
-    process = device("--file", room.file("new"), "--size", "2M", "--revision", revision)
-    assert os.stat(room.file("new")).st_size == 2 * MIB
-    check_memory(process, room.file("new"), 2 * MIB)
-
-
-def test_it_outlives_the_device(device, room):
-    """It has a name because somebody wants to find it again."""
-    name = room.shm_name()
-    process = device("--shm", name, "--size", "1M")
-    process.vmm().write(BAR2, 0, b"kept")
-    process.finish()
-    assert device("--shm", name, "--size", "1M").vmm().read(BAR2, 0, 4) == b"kept"
-
-
-@pytest.mark.parametrize("how", ["shm", "file"])
-def test_036_a_larger_one_is_taken_as_it_is(device, room, how):
-    """Revision 0: only the first part of it is BAR2."""
-    if how == "shm":
-        name = room.shm_name()
-        path = f"/dev/shm/{name}"
-    else:
-        name = path = room.file("large")
-    with open(path, "wb") as file:
-        file.write(b"before")
-        file.truncate(3 * MIB)
-    process = device(f"--{how}", name, "--size", "1", "--revision", "0")
-    assert os.stat(path).st_size == 3 * MIB
+def test_035_a_missing_object_is_made(device, an_object, revision):
+    """With the size that was given, and zero; only we may use it. It outlives the device: it has a name."""
+    option, name, path = an_object
+    arguments = (option, name, "--size", "1M", "--revision", revision)
+    process = device(*arguments)
+    assert os.stat(path).st_size == MIB
+    assert os.stat(path).st_mode & 0o077 == 0
     vmm = process.vmm()
+    assert vmm.read(BAR2, 0, MIB) == bytes(MIB)
+    vmm.write(BAR2, 100, b"kept")
+    process.forget_vmms()
+    check_memory(process, path, MIB)
+    process.finish()
+    assert device(*arguments).vmm().read(BAR2, 100, 4) == b"kept"
+
+
+def test_036_a_larger_one_is_taken_as_it_is(device, an_object):
+    """Revision 0: only the first part of it is BAR2."""
+    option, name, path = an_object
+    make(path, 3 * MIB, b"before")
+    vmm = device(option, name, "--size", "1", "--revision", "0").vmm()
+    assert os.stat(path).st_size == 3 * MIB
     assert vmm.read(BAR2, 0, 6) == b"before"
     assert vmm.region_info(BAR2).size == MIB
     assert vmm.read(BAR2, MIB, 1) == b"\xff"
 
 
-@pytest.mark.parametrize("how", ["shm", "file"])
-@pytest.mark.parametrize("revision", ["0", "1"])
-def test_036_a_smaller_one_is_an_error_that_names_both_sizes(refused, room, how, revision):
-    if how == "shm":
-        name = room.shm_name()
-        path = f"/dev/shm/{name}"
-    else:
-        name = path = room.file("small")
-    with open(path, "wb") as file:
-        file.truncate(64 * KIB)
-    process = refused(f"--{how}", name, "--size", "1M", "--revision", revision)
-    assert re.search(r"\b(64 KiB|65536)\b", process.stderr), process.stderr
-    assert re.search(r"\b(1 MiB|1048576)\b", process.stderr), process.stderr
-    assert os.stat(path).st_size == 64 * KIB
-
-
-def test_036_by_default_revision_0_wants_4_mib(refused, room):
-    with open(room.file("small"), "wb") as file:
-        file.truncate(MIB)
-    process = refused("--file", room.file("small"), "--revision", "0")
-    assert re.search(r"\b(4 MiB|4194304)\b", process.stderr), process.stderr
-
-
-def test_revision_1_wants_exactly_the_size(refused, room):
-    with open(room.file("large"), "wb") as file:
-        file.truncate(2 * MIB)
-    process = refused("--file", room.file("large"), "--size", "1M")
-    assert "2 MiB" in process.stderr and "1 MiB" in process.stderr
+@pytest.mark.parametrize(
+    "there, arguments, words",
+    [
+        (64 * KIB, ("--size", "1M", "--revision", "0"), ("65536|64 KiB", "1048576|1 MiB")),
+        (64 * KIB, ("--size", "1M", "--revision", "1"), ("65536|64 KiB", "1048576|1 MiB")),
+        (MIB, ("--revision", "0"), ["4194304|4 MiB"]),
+        (2 * MIB, ("--size", "1M"), ("2 MiB", "1 MiB")),
+    ],
+    ids=["smaller in revision 0", "smaller", "smaller than by default in revision 0", "larger"],
+)
+def test_036_another_size_is_an_error_that_names_both(refused, an_object, there, arguments, words):
+    """In revision 1, a larger one, too."""
+    option, name, path = an_object
+    make(path, there)
+    process = refused(option, name, *arguments)
+    for each in words:
+        assert re.search(rf"\b({each})\b", process.stderr), process.stderr
+    assert os.stat(path).st_size == there
 
 
 @pytest.mark.parametrize("size", [4096, SIZE, MIB])
 def test_010_revision_1_takes_the_size_of_what_is_there(device, room, size):
-    with open(room.file("memory"), "wb") as file:
-        file.truncate(size)
-    check_memory(device("--file", room.file("memory")), room.file("memory"), size)
+    path = make(room.file("memory"), size)
+    check_memory(device("--file", path), path, size)
 
 
 @pytest.mark.parametrize("size", [0, 100, 2048, 3 * MIB])
 def test_010_no_size_for_a_bar(refused, room, size):
-    with open(room.file("memory"), "wb") as file:
-        file.truncate(size)
-    process = refused("--file", room.file("memory"))
-    assert room.file("memory") in process.stderr or f"{size} bytes" in process.stderr
-    assert os.stat(room.file("memory")).st_size == size
+    path = make(room.file("memory"), size)
+    process = refused("--file", path)
+    assert path in process.stderr or f"{size} bytes" in process.stderr
+    assert os.stat(path).st_size == size
 
 
 def test_a_missing_one_needs_a_size(refused, room):
@@ -148,36 +133,30 @@ def test_a_missing_one_needs_a_size(refused, room):
 
 
 @pytest.mark.parametrize(
-    "text, size",
-    [("1", MIB), ("1M", MIB), ("1m", MIB), ("1G", GIB), ("1g", GIB), ("64M", 64 * MIB), ("2G", 2 * GIB)],
+    "revision, text, size",
+    [
+        *(("0", text, MIB) for text in ("1", "1M", "1m")),
+        *(("0", text, GIB) for text in ("1G", "1g")),
+        ("0", "64M", 64 * MIB),
+        ("0", "2G", 2 * GIB),
+        ("0", None, 4 * MIB),
+        *(("1", text, 64 * KIB) for text in ("65536", "0x10000", "64K")),
+        ("1", "0.5G", GIB // 2),
+        ("1", "8G", 8 * GIB),
+    ],
 )
-def test_037_sizes(device, room, text, size):
-    """The file has holes, and nobody fills them."""
-    process = device("--file", room.file("memory"), "--size", text, "--revision", "0")
-    assert os.stat(room.file("memory")).st_size == size
-    check_memory(process, room.file("memory"), size)
+def test_037_104_sizes(device, room, revision, text, size):
+    """As 2010 wrote them, or as the other programs write them. The file has holes, and nobody fills them."""
+    path = room.file("memory")
+    process = device("--file", path, "--revision", revision, *(("--size", text) if text else ()))
+    assert os.stat(path).st_size == size
+    check_memory(process, path, size)
+    assert process.vmms[0].bar_size(0x18, bits=64 if revision == "1" else 32) == size
 
 
-@pytest.mark.parametrize(
-    "text, size", [("65536", 64 * KIB), ("0x10000", 64 * KIB), ("64K", 64 * KIB), ("0.5G", GIB // 2), ("1T", 1 << 40)]
-)
-def test_sizes_of_revision_1(device, room, text, size):
-    """As the other programs write them."""
-    process = device("--file", room.file("memory"), "--size", text)
-    assert os.stat(room.file("memory")).st_size == size
-    process.finish()
-
-
-def test_037_no_size_is_4_mib(device, room):
-    process = device("--file", room.file("memory"), "--revision", "0")
-    check_memory(process, room.file("memory"), 4 * MIB)
-
-
-def test_104_more_than_32_bits(device, room):
-    """Revision 1, 8 GiB, of which three pages exist."""
-    process = device("--file", room.file("memory"), "--size", "8G")
-    check_memory(process, room.file("memory"), 8 * GIB)
-    assert process.vmms[0].bar_size(0x18, bits=64) == 8 * GIB
+def test_104_the_largest_size(device, room):
+    device("--file", room.file("memory"), "--size", "1T").finish()
+    assert os.stat(room.file("memory")).st_size == 1 << 40
 
 
 def test_039_server_and_shm(device, server, room):
@@ -215,20 +194,12 @@ def test_names_that_are_no_objects(refused, name):
     assert len(refused("--shm", name, "--size", "1M").stderr.split()) >= 5
 
 
-def test_without_server_no_interrupts(plain):
-    vmm = plain().vmm()
-    assert vmm.irq_info(vu.MSIX)[1] == 0
-    for value in (0, 1, 0xFFFFFFFF):
-        vmm.set_register(vu.DOORBELL, value)
-
-
-def test_revision_0_without_server_has_a_pin_and_status(device, room, eventfds):
+def test_revision_0_without_server_has_a_pin_and_status(device, room, arm):
     """Software may set IntrStatus itself; 2010 had the pin in shm mode, too."""
     vmm = device("--file", room.file("memory"), "--revision", "0", "--size", "1M").vmm()
     assert vmm.config(0x3D, 1) == 1
     assert vmm.config(0x34, 1) == 0
-    [pin] = eventfds(1)
-    vmm.assign(vu.INTX, 0, pin)
+    [pin] = arm(vmm, 1, vu.INTX)
     vmm.set_register(vu.INTR_MASK, 1)
     vmm.set_register(vu.INTR_STATUS, 1)
     wire.wait_rings(pin)

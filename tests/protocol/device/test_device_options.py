@@ -50,7 +50,6 @@ HERE = ["--socket", "{room}/s"]
 PLAIN = [*HERE, "--file", "{room}/m", "--size", "1M"]
 SERVED = [*HERE, "--server", "{room}/nobody"]
 OLD = [*SERVED, "--revision", "0"]
-OLD_PLAIN = [*PLAIN, "--revision", "0"]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +130,8 @@ def test_wrong_usage(room, arguments, words):
 
 # 37 and 38
 NO_SIZES = ["abc", "3M", "3", "", "0", "0M", "4Mx", "4MB", "-1", "1.5G", "0x10", "4 M", "M"]
-NO_SIZES_OF_2010 = ["4K", "1T", "17592186044416"]
+# The last one has more than the 32 bits of BAR2.
+NO_SIZES_OF_2010 = ["4K", "1T", "17592186044416", "4G"]
 
 
 @pytest.mark.parametrize(
@@ -144,32 +144,6 @@ def test_010_037_038_sizes_that_are_none(room, revision, size):
     result = run("--socket", room.file("s"), "--file", room.file("m"), "--revision", revision, "--size", size)
     assert result.returncode == 2
     assert "size" in result.stderr and len(result.stderr.split()) >= 8
-    assert os.listdir(room.path) == []
-
-
-def test_size_beyond_bar2_of_revision_0(room):
-    """32 bits."""
-    result = run("--socket", room.file("s"), "--file", room.file("m"), "--revision", "0", "--size", "4G")
-    assert result.returncode == 2
-    assert "2" in result.stderr
-    assert os.listdir(room.path) == []
-
-
-@pytest.mark.parametrize(
-    "arguments, words",
-    [
-        (["--server", "{room}/nobody"], "nobody"),
-        (["--file", "{room}/missing"], "missing"),
-        (["--file", "/dev/null"], "/dev/null"),
-    ],
-    ids=str,
-)
-def test_cannot_start(room, arguments, words):
-    """Exit status 1 and the sentence; the socket is not left behind."""
-    result = run("--socket", room.socket, *(argument.format(room=room.path) for argument in arguments))
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.startswith("ivshmem-device: ") and words in result.stderr
     assert os.listdir(room.path) == []
 
 

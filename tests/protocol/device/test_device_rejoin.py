@@ -11,7 +11,7 @@ import ivshmem_wire as wire
 import vfio_user as vu
 from ivshmem_wire import VERSION
 from vfio_user import BAR2
-from vfio_user_fixtures import SIZE, VECTORS, ring_until_known
+from vfio_user_fixtures import SIZE, VECTORS, expect_ring, ring_until_known
 
 
 @pytest.fixture
@@ -50,10 +50,9 @@ def assert_joined(group, peer):
     assert os.pread(peer.memory, 4, 2 * SIZE - 4) == b"here"
     ring_until_known(vmm, peer.id, 0, peer.peers[peer.id][0])
     peer.follow_until_knows([peer.id, own])
-    [eventfd] = fds = [wire.eventfd()]
-    vmm.assign(vu.MSIX, 0, *fds)
-    wire.ring(peer.peers[own][0])
-    wire.wait_rings(eventfd)
+    eventfd = wire.eventfd()
+    vmm.assign(vu.MSIX, 0, eventfd)
+    expect_ring(peer.peers[own][0], eventfd)
     os.close(eventfd)
 
 
@@ -82,6 +81,7 @@ def test_when_the_vmm_has_ended(own_group, successor):
     peer.drain()
     assert list(peer.peers) == [peer.id], "it has not joined while the VMM is there"
     group.device.forget_vmms()
+    group.device.expect(r"ready: .* peer 1, memory 128 KiB")
     assert_joined(group, peer)
 
 
@@ -94,12 +94,22 @@ def test_a_vmm_that_comes_as_soon_as_the_server(own_group, successor):
         assert_joined(group, peer)
 
 
-def test_a_vmm_waits_while_the_device_joins(device_at_fake, fake, memories):
-    process, connection = device_at_fake()
-    connection.greeting(3, memories[0])
-    process.expect_ready()
-    connection.close()
-    connection = fake.accept()
+@pytest.fixture
+def lost(device_at_fake, fake):
+    """lost(id, memory, ...): a device whose server was there and is gone, and its connection to the next one."""
+
+    def lost(own, memory, *arguments):
+        process, connection = device_at_fake(*arguments)
+        connection.greeting(own, memory)
+        process.expect_ready()
+        connection.close()
+        return process, fake.accept()
+
+    return lost
+
+
+def test_a_vmm_waits_while_the_device_joins(lost, memories):
+    process, connection = lost(3, memories[0])
     vmm = process.connect()
     number = vmm.send(vu.VERSION, vu.QEMU_VERSION)
     connection.send(VERSION)
@@ -123,13 +133,9 @@ def test_nobody_listens(own_group):
 
 
 @pytest.mark.parametrize("how", ["hangs up", "says nothing", "another version", "odd memory"])
-def test_server_that_is_of_no_use(device_at_fake, fake, memories, how):
+def test_server_that_is_of_no_use(lost, fake, memories, how):
     """What there was stays; the server is not asked again and again, and the log is not filled."""
-    process, connection = device_at_fake("--timeout", "0.5")
-    connection.greeting(3, memories[0])
-    process.expect_ready()
-    connection.close()
-    connection = fake.accept()
+    process, connection = lost(3, memories[0], "--timeout", "0.5")
     if how == "another version":
         connection.send(7)
     elif how == "odd memory":
@@ -145,7 +151,11 @@ def test_server_that_is_of_no_use(device_at_fake, fake, memories, how):
     with pytest.raises(TimeoutError):
         fake.accept(0.3)
     process.forget_vmms()
+    if how == "hangs up":
+        for _ in range(2):
+            fake.accept().close()
     process.finish()
+    assert process.stderr.count("cannot be joined again") == 1
     assert len(process.stderr.splitlines()) <= 4, process.stderr
 
 
@@ -166,14 +176,10 @@ def test_server_that_never_keeps_us(device_at_fake, fake, memories):
     process.finish()
 
 
-def test_revision_0(device_at_fake, fake, memories):
+def test_revision_0(lost):
     """The device of 2010: its size is its own, and the dialect is found out again."""
-    process, connection = device_at_fake("--revision", "0", "--size", "1M")
     big = wire.memory_fd(1 << 20)
-    connection.greeting(3, big)
-    process.expect_ready()
-    connection.close()
-    connection = fake.accept()
+    process, connection = lost(3, big, "--revision", "0", "--size", "1M")
     connection.greeting(5, big)
     process.expect(r"ready: .* peer 5, memory 1 MiB")
     vmm = process.vmm()

@@ -50,8 +50,7 @@ def test_migration_fails(plain, room):
     vmm = device.vmm()
     os.truncate(room.file("memory"), SIZE // 2)
     vmm.set_state(STOP_COPY)
-    request = (8 + (1 << 20)).to_bytes(4, "little") + (1 << 20).to_bytes(4, "little")
-    assert vmm.refused(vu.MIG_READ, request) == errno.EFAULT
+    assert vmm.refused(*vu.mig_read(1 << 20)) == errno.EFAULT
     vmm.set_state(STOP)
     # A stream of a device whose memory is there.
     os.truncate(room.file("memory"), SIZE)
@@ -60,14 +59,14 @@ def test_migration_fails(plain, room):
     vmm.set_state(STOP)
     os.truncate(room.file("memory"), SIZE // 2)
     vmm.set_state(RESUMING)
-    assert vmm.mig_write_refused(stream) == errno.EFAULT
+    assert vmm.refused(*vu.mig_write(stream)) == errno.EFAULT
     vmm.reset()
     assert vmm.state() == RUNNING
     assert vmm.read(BAR2, 0, 4) == bytes(4)
     device.finish()
 
 
-def test_warning_before_it_happens(device_at_fake, device, room, processes):
+def test_warning_before_it_happens(device_at_fake, device, server, room):
     """A server's memory that is not sealed is told of; one that is sealed is not."""
     process, connection = device_at_fake()
     fd = wire.memory_fd(SIZE, seals=False)
@@ -76,8 +75,7 @@ def test_warning_before_it_happens(device_at_fake, device, room, processes):
     process.expect_ready()
     process.expect(r"ivshmem-device: .*the server's memory is not sealed.*", stream="stderr")
     process.finish()
-    server = wire.Server(room.file("real"), "-l", str(SIZE), vectors=VECTORS)
-    processes.append(server)
-    quiet = device("--server", server.path, "--vectors", str(VECTORS), path=room.file("quiet"))
+    srv = server("-l", str(SIZE), path=room.file("real"), vectors=VECTORS)
+    quiet = device("--server", srv.path, "--vectors", str(VECTORS), path=room.file("quiet"))
     quiet.finish()
     assert quiet.stderr == ""

@@ -7,10 +7,8 @@ import os
 import pytest
 
 import ivshmem_wire as wire
-from ivshmem_fixtures import root_only
-from vfio_user_fixtures import Device
-
-MIB = 1 << 20
+from ivshmem_fixtures import expect_refusal, root_only
+from vfio_user_fixtures import MIB
 
 
 @pytest.fixture
@@ -39,21 +37,17 @@ def test_all_of_it_is_there_at_the_start(server, room, kind, preallocate):
     assert srv.stderr == ""
 
 
-def assert_says_what_is_missing(line, what):
-    """The object, its size, what is free, and what helps."""
-    for words in (what, "2 MiB", "1 MiB free", "ask for less", "remount,size"):
-        assert words in line, line
+def expect_missing(process, what):
+    """The object, its size, what is free, and what helps, in one line."""
+    expect_refusal(process, what, "2 MiB", "1 MiB free", "ask for less", "remount,size")
+    assert len(process.stderr.splitlines()) == 1, process.describe()
 
 
 @root_only
 @pytest.mark.parametrize("kind", ["-M", "-m"])
-def test_a_file_system_that_is_too_small(processes, room, small, kind):
+def test_a_file_system_that_is_too_small(start, room, small, kind):
     name = "group" if kind == "-M" else small.path
-    srv = wire.Server(room.socket, kind, name, "-l", "2M", "--preallocate", ready=False, setup=small)
-    processes.append(srv)
-    assert srv.wait() == 1, srv.describe()
-    (line,) = srv.stderr.splitlines()
-    assert_says_what_is_missing(line, name)
+    expect_missing(start(kind, name, "-l", "2M", "--preallocate", setup=small), name)
     assert os.listdir(room.path) == ["small"]
 
 
@@ -61,40 +55,6 @@ def test_a_file_system_that_is_too_small(processes, room, small, kind):
 def test_what_fits_exactly(server, small):
     srv = server("-m", small.path, "-l", "1M", "--preallocate", setup=small)
     assert allocated(srv.client().memory) == MIB
-
-
-@root_only
-def test_an_object_that_cannot_grow_stays_as_it_is(processes, room, small):
-    """It is somebody's memory, and is never shrunk."""
-    script = 'truncate -s 512K "$0"; "$@"; status=$?; stat -c "%s %b" "$0"; exit $status'
-    process = wire.Process(
-        ["/bin/sh", "-c", script, "/dev/shm/group", wire.program("ivshmem-server"), "-F", "-S", room.socket]
-        + ["-M", "group", "-l", "2M", "--preallocate"],
-        setup=small,
-    )
-    processes.append(process)
-    assert process.wait() == 1, process.describe()
-    (line,) = process.stderr.splitlines()
-    assert_says_what_is_missing(line, "group")
-    assert process.stdout.splitlines() == [f"{MIB // 2} 0"]
-
-
-@root_only
-def test_an_object_grows_and_is_allocated(processes, room, small):
-    script = 'truncate -s 512K "$0" && exec "$@"'
-    process = wire.Process(
-        ["/bin/sh", "-c", script, "/dev/shm/group", wire.program("ivshmem-server"), "-F", "-S", room.socket]
-        + ["-M", "group", "-l", "1M", "--preallocate"],
-        setup=small,
-    )
-    processes.append(process)
-    process.expect("ivshmem-server: listening on .*")
-    memory = wire.RawClient(room.socket).greet().memory
-    assert allocated(memory) == os.fstat(memory).st_size == MIB
-
-
-def name_and_path(kind, small):
-    return ("table", "/dev/shm/table") if kind == "--shm" else (small.path + "/table", small.path + "/table")
 
 
 def make_first(small, path, size):
@@ -109,36 +69,60 @@ def make_first(small, path, size):
     return setup
 
 
+@pytest.fixture
+def run_and_look(processes):
+    """run_and_look(path, setup, *argv): what it does, and the size and the blocks of a file that goes with its mounts."""
+
+    def run_and_look(path, setup, name, *arguments):
+        script = '"$@"; status=$?; stat -c "%s %b" "$0" 2>/dev/null || echo none; exit $status'
+        process = wire.Process(["/bin/sh", "-c", script, path, wire.program(name), *arguments], setup=setup)
+        processes.append(process)
+        return process
+
+    return run_and_look
+
+
+@root_only
+def test_an_object_that_cannot_grow_stays_as_it_is(run_and_look, room, small):
+    """It is somebody's memory, and is never shrunk."""
+    path = "/dev/shm/group"
+    arguments = ["-F", "-S", room.socket, "-M", "group", "-l", "2M", "--preallocate"]
+    process = run_and_look(path, make_first(small, path, MIB // 2), "ivshmem-server", *arguments)
+    expect_missing(process, "group")
+    assert process.stdout.splitlines() == [f"{MIB // 2} 0"]
+
+
+@root_only
+def test_an_object_grows_and_is_allocated(server, small):
+    setup = make_first(small, "/dev/shm/group", MIB // 2)
+    memory = server("-M", "group", "-l", "1M", "--preallocate", setup=setup).client().memory
+    assert allocated(memory) == os.fstat(memory).st_size == MIB
+
+
+def name_and_path(kind, small):
+    return ("table", "/dev/shm/table") if kind == "--shm" else (small.path + "/table", small.path + "/table")
+
+
 @root_only
 @pytest.mark.parametrize("kind", ["--shm", "--file"])
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_device_without_room(processes, room, small, kind, exists):
+def test_a_device_without_room(run_and_look, room, small, kind, exists):
     """An object that does not fit does not come to be; one that is there, with holes, stays as it is."""
     name, path = name_and_path(kind, small)
-    # The shell looks at what is left in the file systems that go with the process.
-    script = '"$@"; status=$?; stat -c "%s %b" "$0" 2>/dev/null || echo none; exit $status'
-    process = wire.Process(
-        ["/bin/sh", "-c", script, path, wire.program("ivshmem-device"), "--socket", room.socket]
-        + [kind, name, "--size", "2M", "--preallocate"],
-        setup=make_first(small, path, 2 * MIB if exists else 0),
-    )
-    processes.append(process)
-    assert process.wait() == 1, process.describe()
-    (line,) = process.stderr.splitlines()
-    assert_says_what_is_missing(line, name)
+    setup = make_first(small, path, 2 * MIB if exists else 0)
+    arguments = ["--socket", room.socket, kind, name, "--size", "2M", "--preallocate"]
+    process = run_and_look(path, setup, "ivshmem-device", *arguments)
+    expect_missing(process, name)
     assert process.stdout.splitlines() == [f"{2 * MIB} 0" if exists else "none"]
 
 
 @root_only
 @pytest.mark.parametrize("kind", ["--shm", "--file"])
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_device_has_all_of_it(processes, room, small, kind, exists):
+def test_a_device_has_all_of_it(device, small, kind, exists):
     name, path = name_and_path(kind, small)
-    setup = make_first(small, path, MIB if exists else 0)
-    device = Device(room.socket, kind, name, "--size", "1M", "--preallocate", setup=setup)
-    processes.append(device)
-    assert os.stat(f"/proc/{device.pid}/root{path}").st_blocks * 512 == MIB
-    device.finish()
+    made = device(kind, name, "--size", "1M", "--preallocate", setup=make_first(small, path, MIB if exists else 0))
+    assert os.stat(f"/proc/{made.pid}/root{path}").st_blocks * 512 == MIB
 
 
 HUGE_PAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB"
@@ -172,52 +156,59 @@ def huge(room):
         os.close(lock)
 
 
+def pages_in(where, huge):
+    """Options of the server for memory in huge pages."""
+    return {"memfd": ["--hugetlb", "2M"], "-m": ["-m", huge.path]}[where]
+
+
 @root_only
+@pytest.mark.parametrize("where", ["memfd", "-m"])
 @pytest.mark.parametrize("preallocate", [[], ["--preallocate"]])
-def test_huge_pages_are_taken_at_the_start(server, huge, preallocate):
+def test_huge_pages_are_taken_at_the_start(server, huge, where, preallocate):
     """With or without the option: a page that is missing later would kill whoever uses it."""
-    srv = server("-m", huge.path, "-l", "4M", *preallocate, setup=huge)
+    srv = server(*pages_in(where, huge), "-l", "3M", *preallocate, setup=huge)
     assert huge_pages("free_hugepages") == 0
     client = srv.client()
-    assert allocated(client.memory) == 4 * MIB
+    assert allocated(client.memory) == os.fstat(client.memory).st_size == 4 * MIB
+    if where == "memfd":
+        assert fcntl.fcntl(client.memory, wire.F_GET_SEALS) & 7 == 7
     client.close()
     srv.finish()
     assert huge_pages("free_hugepages") == 2
 
 
 @root_only
-@pytest.mark.parametrize("preallocate", [[], ["--preallocate"]])
-def test_huge_pages_of_a_device(processes, room, huge, preallocate):
-    device = Device(
-        room.socket, "--file", f"{huge.path}/table", "--size", "4M", *preallocate, setup=huge
-    )
-    processes.append(device)
-    assert huge_pages("free_hugepages") == 0
-    device.finish()
+@pytest.mark.parametrize("where", ["memfd", "-m"])
+def test_the_size_is_rounded_up_to_a_huge_page(server, huge, where):
+    srv = server(*pages_in(where, huge), "-l", "4096", setup=huge)
+    assert os.fstat(srv.client().memory).st_size == 2 * MIB
+    assert "round" in srv.stdout
 
 
 @root_only
+@pytest.mark.parametrize("preallocate", [[], ["--preallocate"]])
+def test_huge_pages_of_a_device(device, huge, preallocate):
+    device("--file", f"{huge.path}/table", "--size", "4M", *preallocate, setup=huge)
+    assert huge_pages("free_hugepages") == 0
+
+
+@root_only
+@pytest.mark.parametrize("preallocate", [[], ["--preallocate"]])
 @pytest.mark.parametrize("where", ["memfd", "-m", "--file"])
-def test_huge_pages_that_are_missing(processes, room, huge, where):
+def test_huge_pages_that_are_missing(launch, room, huge, where, preallocate):
     """How many it needs, how many there are, and where to reserve them."""
     if where == "--file":
         words = ["ivshmem-device", "--socket", room.socket, "--file", f"{huge.path}/table", "--size", "8M"]
     else:
-        memory = ["-m", huge.path] if where == "-m" else ["--hugetlb", "2M"]
-        words = ["ivshmem-server", "-F", "-S", room.socket, *memory, "-l", "8M"]
-    process = wire.Process([wire.program(words[0]), *words[1:], "--preallocate"], setup=huge)
-    processes.append(process)
-    assert process.wait() == 1, process.describe()
-    (line,) = process.stderr.splitlines()
-    for part in ("8 MiB in huge pages of 2 MiB", "4 pages needed, 2 free", "hugepages-2048kB/nr_hugepages"):
-        assert part in line, line
+        words = ["ivshmem-server", "-F", "-S", room.socket, *pages_in(where, huge), "-l", "8M"]
+    process = launch(*words, *preallocate, setup=huge)
+    needs = ("8 MiB in huge pages of 2 MiB", "4 pages needed, 2 free", "hugepages-2048kB/nr_hugepages")
+    expect_refusal(process, *needs)
+    assert len(process.stderr.splitlines()) == 1, process.describe()
     assert huge_pages("free_hugepages") == 2
 
 
-def test_more_memory_than_the_machine_has(processes, room):
+def test_more_memory_than_the_machine_has(refused):
     """It says so, and does not have somebody killed to find out."""
-    srv = wire.Server(room.socket, "-l", "1P", "--preallocate", ready=False)
-    processes.append(srv)
-    assert srv.wait() == 1, srv.describe()
-    (line,) = srv.stderr.splitlines()
-    assert "1 PiB" in line and "of memory left" in line and "add swap" in line, line
+    process = refused("-l", "1P", "--preallocate", words=["1 PiB", "of memory left", "add swap"])
+    assert len(process.stderr.splitlines()) == 1, process.describe()

@@ -8,23 +8,12 @@ import signal
 import pytest
 
 import ivshmem_wire as wire
-
-MIB = 1 << 20
+from vfio_user_fixtures import MIB
 
 
 def file_limit(size):
     """For `setup`: no file of the process can become larger. Python itself ignores SIGXFSZ; its children do not."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-
-
-@pytest.fixture
-def run(processes):
-    def run(*argv, **options):
-        process = wire.Process([wire.program(argv[0]), *argv[1:]], **options)
-        processes.append(process)
-        return process
-
-    return run
 
 
 # ---- RLIMIT_FSIZE --------------------------------------------------------------------------------------
@@ -41,24 +30,24 @@ def expect_no_room(process, room, *words):
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_server_under_a_limit_of_file_size(run, room, named):
+def test_server_under_a_limit_of_file_size(launch, room, named):
     memory = ["-M", room.shm_name()] if named else []
-    process = run("ivshmem-server", "-F", "-S", room.socket, *memory, "-l", "2M", setup=file_limit(MIB))
+    process = launch("ivshmem-server", "-F", "-S", room.socket, *memory, "-l", "2M", setup=file_limit(MIB))
     expect_no_room(process, room, "2 MiB")
 
 
 @pytest.mark.parametrize("kind", ["shm", "file"])
-def test_device_under_a_limit_of_file_size(run, room, kind):
+def test_device_under_a_limit_of_file_size(launch, room, kind):
     name = room.shm_name() if kind == "shm" else room.file("memory")
-    process = run(
+    process = launch(
         "ivshmem-device", "--socket", room.socket, f"--{kind}", name, "--size", "2M", setup=file_limit(MIB)
     )
     expect_no_room(process, room, name)
 
 
-def test_daemon_without_room_for_its_pid_file(run, room):
+def test_daemon_without_room_for_its_pid_file(launch, room):
     pid_file = room.file("pid")
-    process = run("ivshmem-server", "-S", room.socket, "-p", pid_file, setup=file_limit(0))
+    process = launch("ivshmem-server", "-S", room.socket, "-p", pid_file, setup=file_limit(0))
     assert process.wait() == 1
     assert f"cannot write pid file '{pid_file}': File too large" in process.stderr
     assert os.listdir(room.path) == []
@@ -75,18 +64,17 @@ def test_server_whose_log_is_full(server, room):
     """What it cannot say is lost, and it goes on."""
     with full_file(room) as log:
         srv = server("-v", ready=False, stdout=log, stderr=log, setup=file_limit(8 * MIB))
-    wire.wait_until(lambda: os.path.exists(room.socket), "it listens")
-    wire.wait_until(lambda: can_connect(srv), "it serves")
+    wire.wait_until(lambda: can_connect(srv.client), "it serves")
     for _ in range(3):
         srv.client().close()
     assert os.path.getsize(room.file("log")) == 8 * MIB
 
 
-def can_connect(srv):
+def can_connect(connect):
     try:
-        srv.client().close()
+        connect().close()
         return True
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, FileNotFoundError):
         return False
 
 
@@ -96,24 +84,15 @@ def test_device_whose_log_is_full(device, room):
             "--shm", room.shm_name(), "--size", "1M", "-v", ready=False, stdout=log, stderr=log,
             setup=file_limit(8 * MIB),
         )
-    wire.wait_until(lambda: made.running() and os.path.exists(made.path), "it listens")
-    wire.wait_until(lambda: can_attach(made), "it serves")
+    wire.wait_until(lambda: can_connect(made.vmm), "it serves")
 
 
-def can_attach(made):
-    try:
-        made.vmm().close()
-        return True
-    except ConnectionRefusedError:
-        return False
-
-
-def test_results_that_exceed_the_limit(server, run, room):
+def test_results_that_exceed_the_limit(server, launch, room):
     """`ivshmem read > FILE`: an error like a full disk, and told."""
     server("-l", "1M")
     path = room.file("result")
     with open(path, "wb") as result:
-        process = run(
+        process = launch(
             "ivshmem", "-t", room.socket, "read", "0", "1M", "--raw", stdout=result, setup=file_limit(65536)
         )
         assert process.wait() == 1, process.describe()
@@ -141,14 +120,9 @@ def test_hangup_does_not_end_a_device(plain):
     device.vmm().info()
 
 
-def test_hangup_does_not_end_a_daemon(run, room):
-    process = run("ivshmem-server", "-S", room.socket, "-p", room.file("pid"))
-    assert process.wait() == 0, process.describe()
-    with open(room.file("pid"), encoding="ascii") as file:
-        pid = int(file.read())
-    try:
-        os.kill(pid, signal.SIGHUP)
-        wire.RawClient(room.socket).greet().close()
-    finally:
-        os.kill(pid, signal.SIGTERM)
-    wire.wait_until(lambda: os.listdir(room.path) == [], "it ends in good order")
+def test_hangup_does_not_end_a_daemon(daemon, room):
+    started = daemon()
+    os.kill(started.daemon, signal.SIGHUP)
+    wire.RawClient(room.socket).greet().close()
+    started.finish()
+    assert os.listdir(room.path) == []

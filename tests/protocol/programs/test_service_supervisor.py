@@ -7,17 +7,15 @@ import socket
 import pytest
 
 import ivshmem_wire as wire
+from ivshmem_fixtures import expect_refusal
 from vfio_user import Client
-from vfio_user_fixtures import Device
 
 
 @pytest.fixture
 def notify(room, closing):
     """What a supervisor listens to."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock = wire.bound(room.file("notify"), socket.SOCK_DGRAM)
     closing.append(sock)
-    sock.bind(room.file("notify"))
-    sock.settimeout(wire.TIMEOUT)
     return sock
 
 
@@ -25,12 +23,9 @@ def notify(room, closing):
 def listener(room, closing):
     """listener(name): a socket that a supervisor has made."""
 
-    def make(name, kind=socket.SOCK_STREAM, listening=True):
-        sock = socket.socket(socket.AF_UNIX, kind)
+    def make(name, kind=socket.SOCK_STREAM, backlog=16):
+        sock = wire.bound(room.file(name), kind, backlog)
         closing.append(sock)
-        sock.bind(room.file(name))
-        if listening:
-            sock.listen()
         return sock
 
     return make
@@ -53,25 +48,19 @@ def activation(*sockets, names=None):
     return {"env": environment, "setup": setup, "pass_fds": [*range(3, 3 + len(sockets)), *high]}, high
 
 
-class Activated:
+@pytest.fixture
+def activated(processes):
     """Runs a program by a shell that knows its own process id, as LISTEN_PID must be."""
 
-    def __init__(self, processes):
-        self.processes = processes
-
-    def __call__(self, argv, *sockets, names=None, env=None):
+    def activated(argv, *sockets, names=None):
         options, high = activation(*sockets, names=names)
-        options["env"].update(env or {})
         process = wire.Process(["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *argv], **options)
         for fd in high:
             os.close(fd)
-        self.processes.append(process)
+        processes.append(process)
         return process
 
-
-@pytest.fixture
-def activated(processes):
-    return Activated(processes)
+    return activated
 
 
 def server_argv(*arguments):
@@ -83,10 +72,14 @@ def device_argv(room, *arguments):
     return [wire.program("ivshmem-device"), "--shm", name, "--size", "1M", *arguments]
 
 
-def ends_with(process, status, *words):
-    assert process.wait() == status, process.describe()
-    for word in words:
-        assert word in process.stderr, process.describe()
+@pytest.fixture
+def unfit(activated):
+    """unfit(argv, *sockets, words=...): what it is activated with makes no sense, and this is said."""
+
+    def unfit(argv, *sockets, words, **options):
+        expect_refusal(activated(argv, *sockets, **options), *words)
+
+    return unfit
 
 
 # ---- NOTIFY_SOCKET -------------------------------------------------------------------------------------
@@ -104,19 +97,11 @@ def test_server_tells_when_it_is_ready_and_when_it_ends(server, room, notify):
     assert notify.recv(4096) == b"STOPPING=1"
 
 
-def test_daemon_tells_its_own_pid(processes, room, notify):
-    process = wire.Process(
-        [wire.program("ivshmem-server"), "-S", room.socket, "-p", room.file("pid")],
-        env={"NOTIFY_SOCKET": notify.getsockname()},
-    )
-    processes.append(process)
-    assert process.wait() == 0, process.describe()
-    with open(room.file("pid"), encoding="ascii") as file:
-        pid = int(file.read())
-    assert f"MAINPID={pid}" in notify.recv(4096).decode().split("\n")
-    os.kill(pid, 15)
+def test_daemon_tells_its_own_pid(daemon, notify):
+    started = daemon(env={"NOTIFY_SOCKET": notify.getsockname()})
+    assert f"MAINPID={started.daemon}" in notify.recv(4096).decode().split("\n")
+    started.finish()
     assert notify.recv(4096) == b"STOPPING=1"
-    wire.wait_until(lambda: not os.path.exists(room.file("pid")), "it ends")
 
 
 def test_device_tells_when_it_is_ready_and_when_it_ends(plain, notify):
@@ -145,16 +130,14 @@ def test_server_takes_the_sockets_that_are_passed(activated, room, listener):
     process.expect(rf"ivshmem-server: observers look in on {room.file('watch')}")
     process.expect(rf"ivshmem-server: listening on {room.file('clients')}")
     client.close()
-    process.signal(15)
-    assert process.wait() == 0
+    process.finish()
     assert os.path.exists(room.file("clients")) and os.path.exists(room.file("watch")), "they are not its own"
 
 
 def test_server_and_the_same_path(activated, room, listener):
     process = activated(server_argv("-S", room.socket), listener("socket"))
     wire.RawClient(room.socket).greet().close()
-    process.signal(15)
-    assert process.wait() == 0
+    process.finish()
     assert sorted(os.listdir(room.path)) == ["socket"]
 
 
@@ -173,111 +156,106 @@ def test_server_and_sockets_of_members(activated, room, listener):
     client = wire.RawClient(room.file("clients")).greet()
     assert client.id not in (0, 4, 9)
     client.close()
-    process.signal(15)
-    assert process.wait() == 0
+    process.finish()
     assert sorted(os.listdir(room.path)) == ["clients", "nine", "zero"], "what it made itself is gone"
 
 
-def test_server_and_sockets_of_members_that_do_not_fit(activated, room, listener):
-    first, second, third = listener("first"), listener("second"), listener("third")
+def test_server_and_sockets_of_members_that_do_not_fit(unfit, room, listener):
+    one, two, three = listener("one"), listener("two"), listener("three")
     for name in ("member-", "member-x", "member-65536", "member-1.socket"):
-        ends_with(activated(server_argv(), first, second, names=f"clients:{name}"), 1, f"'{name}' is the name of no")
-    twice = activated(server_argv(), first, second, third, names="clients:member-1:member-1")
-    ends_with(twice, 1, "more than one socket for member 1")
-    elsewhere = activated(server_argv(f"--member=1={room.file('x')}"), first, second, names="clients:member-1")
-    ends_with(elsewhere, 1, "for member 1, but --member says", "leave --member out")
-    few = activated(server_argv("--max-peers=1"), first, second, third, names="clients:member-1:member-2")
-    ends_with(few, 1, "--max-peers 1 is less than there are members with a fixed id, 2")
-    elsewhere = activated(server_argv(f"--observer-socket={room.file('x')}"), first, second, names="clients:observers")
-    ends_with(elsewhere, 1, "leave --observer-socket out")
+        unfit(server_argv(), one, two, names=f"clients:{name}", words=[f"'{name}' is the name of no"])
+    unfit(server_argv(), one, two, three, names="clients:member-1:member-1", words=["more than one socket for member 1"])
+    elsewhere = room.file("x")
+    words = ["for member 1, but --member says", "leave --member out"]
+    unfit(server_argv(f"--member=1={elsewhere}"), one, two, names="clients:member-1", words=words)
+    words = ["--max-peers 1 is less than there are members with a fixed id, 2"]
+    unfit(server_argv("--max-peers=1"), one, two, three, names="clients:member-1:member-2", words=words)
+    words = ["leave --observer-socket out"]
+    unfit(server_argv(f"--observer-socket={elsewhere}"), one, two, names="clients:observers", words=words)
 
 
-def test_server_and_sockets_that_do_not_fit(activated, room, listener):
-    first, second = listener("first"), listener("second")
-    ends_with(activated(server_argv("-S", room.socket), first), 1, "leave -S out")
-    ends_with(activated(server_argv(), first, second), 1, "more than one socket for clients")
-    ends_with(activated(server_argv(), first, names="observers"), 1, "no socket for clients")
-    ends_with(activated(server_argv(), listener("datagram", socket.SOCK_DGRAM, False)), 1, "not a UNIX stream")
-    ends_with(activated(server_argv(), listener("deaf", listening=False)), 1, "that listens")
+def test_server_and_sockets_that_do_not_fit(unfit, room, listener):
+    one, two = listener("one"), listener("two")
+    unfit(server_argv("-S", room.socket), one, words=["leave -S out"])
+    unfit(server_argv(), one, two, words=["more than one socket for clients"])
+    unfit(server_argv(), one, names="observers", words=["no socket for clients"])
+    unfit(server_argv(), listener("datagram", socket.SOCK_DGRAM, None), words=["not a UNIX stream"])
+    unfit(server_argv(), listener("deaf", backlog=None), words=["that listens"])
     assert not os.path.exists(room.socket)
+
+
+def expect_two_vmms(path):
+    """It serves one after the other there."""
+    for _ in range(2):
+        vmm = Client(path)
+        vmm.attach()
+        vmm.close()
 
 
 def test_device_takes_the_socket_that_is_passed(activated, room, listener):
     process = activated(device_argv(room), listener("vmm"))
-    for _ in range(2):
-        vmm = Client(room.file("vmm"))
-        vmm.attach()
-        vmm.close()
+    expect_two_vmms(room.file("vmm"))
     process.expect(rf"ready: {room.file('vmm')}, .*")
-    process.signal(15)
-    assert process.wait() == 0
+    process.finish()
     assert os.path.exists(room.file("vmm"))
 
 
-def test_device_and_sockets_that_do_not_fit(activated, room, listener):
-    first, second = listener("first"), listener("second")
-    ends_with(activated(device_argv(room, "--socket", room.socket), first), 1, "leave --socket out")
-    ends_with(activated(device_argv(room), first, second), 1, "one is needed")
-    ends_with(activated(device_argv(room)), 1, "give --socket")
+def test_device_and_sockets_that_do_not_fit(unfit, room, listener):
+    one, two = listener("one"), listener("two")
+    unfit(device_argv(room, "--socket", room.socket), one, words=["leave --socket out"])
+    unfit(device_argv(room), one, two, words=["one is needed"])
+    unfit(device_argv(room), words=["give --socket"])
 
 
-@pytest.mark.parametrize("argv", [server_argv, device_argv], ids=["server", "device"])
-def test_the_next_one_gets_the_same_socket(activated, room, listener, argv):
+@pytest.mark.parametrize("program", ["server", "device"])
+def test_the_next_one_gets_the_same_socket(activated, room, listener, program):
     """A supervisor keeps its socket when the program ends; who connects in between waits."""
     sock = listener("kept")
-    name = room.shm_name()
-    words = argv() if argv is server_argv else [wire.program("ivshmem-device"), "--shm", name, "--size", "1M"]
-    for _ in range(2):
-        process = activated(words, sock)
+    argv = server_argv() if program == "server" else device_argv(room)
+    for turn in range(3):
+        if turn == 2:
+            waiting = wire.connect(room.file("kept"))
+        process = activated(argv, sock)
         process.expect(r"(ready: .*|ivshmem-server: listening on .*)")
-        process.signal(15)
-        assert process.wait() == 0, process.describe()
-    waiting = socket.socket(socket.AF_UNIX)
-    waiting.connect(room.file("kept"))
-    process = activated(words, sock)
-    process.expect(r"(ready: .*|ivshmem-server: listening on .*)")
-    if argv is server_argv:
-        assert waiting.recv(8) == bytes(8), "the version"
-    else:
-        Client(room.file("kept")).attach()
+        if turn == 2 and program == "server":
+            assert waiting.recv(8) == bytes(8), "the version"
+        elif turn == 2:
+            Client(room.file("kept")).attach()
+        process.finish()
     waiting.close()
-    process.signal(15)
-    assert process.wait() == 0, process.describe()
 
 
 # ---- --socket-path and --fd ----------------------------------------------------------------------------
 
 
-def test_device_with_the_options_of_the_convention(processes, room):
-    process = wire.Process(device_argv(room, f"--socket-path={room.socket}"))
-    processes.append(process)
+@pytest.fixture
+def device_with(launch, room):
+    """device_with(option): the device on some memory."""
+    return lambda *options, **more: launch("ivshmem-device", *device_argv(room)[1:], *options, **more)
+
+
+def test_device_with_the_options_of_the_convention(device_with, room):
+    process = device_with(f"--socket-path={room.socket}")
     process.expect(rf"ready: {room.socket}, .*")
     Client(room.socket).close()
-    process.signal(15)
-    assert process.wait() == 0
+    process.finish()
     assert not os.path.exists(room.socket)
 
 
-def test_device_with_a_descriptor_that_listens(processes, room, listener):
+def test_device_with_a_descriptor_that_listens(device_with, room, listener):
     sock = listener("vmm")
-    process = wire.Process(device_argv(room, f"--fd={sock.fileno()}"), pass_fds=[sock.fileno()])
-    processes.append(process)
-    for _ in range(2):
-        vmm = Client(room.file("vmm"))
-        vmm.attach()
-        vmm.close()
-    process.signal(15)
-    assert process.wait() == 0
+    process = device_with(f"--fd={sock.fileno()}", pass_fds=[sock.fileno()])
+    expect_two_vmms(room.file("vmm"))
+    process.finish()
     assert os.path.exists(room.file("vmm"))
 
 
-def test_device_with_a_descriptor_that_is_connected(processes, room, listener):
+def test_device_with_a_descriptor_that_is_connected(device_with, room, listener):
     """It serves this VMM, which may take its time, and ends with it."""
     meeting = listener("meeting")
     vmm = Client(room.file("meeting"))
     theirs = meeting.accept()[0]
-    process = wire.Process(device_argv(room, f"--fd={theirs.fileno()}"), pass_fds=[theirs.fileno()])
-    processes.append(process)
+    process = device_with(f"--fd={theirs.fileno()}", pass_fds=[theirs.fileno()])
     theirs.close()
     process.expect(r"ready: descriptor \d+, .*")
     vmm.attach()
@@ -286,11 +264,10 @@ def test_device_with_a_descriptor_that_is_connected(processes, room, listener):
     assert process.wait() == 0, process.describe()
 
 
-def test_device_with_a_descriptor_that_is_no_socket(processes, room):
+def test_device_with_a_descriptor_that_is_no_socket(device_with, room):
     with open(room.file("file"), "wb") as file:
-        process = wire.Process(device_argv(room, f"--fd={file.fileno()}"), pass_fds=[file.fileno()])
-        processes.append(process)
-        ends_with(process, 1, "--fd: ", "Socket operation on non-socket")
-    process = Device(room.socket, "--fd", "99", "--shm", room.shm_name(), ready=False)
-    processes.append(process)
-    ends_with(process, 2, "give --socket or --fd")
+        process = device_with(f"--fd={file.fileno()}", pass_fds=[file.fileno()])
+        expect_refusal(process, "--fd: ", "Socket operation on non-socket")
+    process = device_with("--socket", room.socket, "--fd", "99")
+    assert process.wait() == 2
+    assert "give --socket or --fd" in process.stderr

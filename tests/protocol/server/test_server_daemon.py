@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The server as a daemon."""
 
+import contextlib
 import errno
 import os
 import random
@@ -19,78 +20,25 @@ import stepper
 from ivshmem_fixtures import can_step, root_only
 
 
-class Daemon:
-    """The server as a daemon, known by its pid file."""
-
-    def __init__(self, room, *arguments, path=None, pid_file=None, vectors=1):
-        self.path = path or room.socket
-        self.pid_file = pid_file or room.file("pid")
-        self.result = subprocess.run(
-            [wire.program("ivshmem-server"), "-S", self.path, "-p", self.pid_file, "-n", str(vectors)]
-            + list(arguments),
-            capture_output=True,
-            text=True,
-            timeout=wire.TIMEOUT,
-            stdin=subprocess.DEVNULL,
-        )
-        self.vectors = vectors
-        self.pid = None
-        if self.result.returncode == 0:
-            # No waiting here: this is what the parent's exit status promises.
-            with open(self.pid_file) as file:
-                self.pid = int(file.read())
-            guardian.guard_process(self.pid)
-
-    def alive(self):
-        try:
-            return wire.process_state(self.pid) != "Z"
-        except (FileNotFoundError, ProcessLookupError):
-            return False
-
-    def end(self, number=signal.SIGTERM):
-        os.kill(self.pid, number)
-        wire.wait_until(lambda: not self.alive(), "the daemon ends")
-
-    def close(self):
-        if self.pid is not None:
-            if self.alive():
-                os.kill(self.pid, signal.SIGKILL)
-            guardian.release("process", str(self.pid))
-
-
-@pytest.fixture
-def daemon(room, closing):
-    def start(*arguments, **options):
-        daemon = Daemon(room, *arguments, **options)
-        closing.append(daemon)
-        return daemon
-
-    return start
-
-
-def connect(path, closing, vectors=1):
-    client = wire.RawClient(path, vectors)
+def connect(path, closing):
+    client = wire.RawClient(path)
     closing.append(client)
     return client.greet()
 
 
-def test_110_parent_returns_when_all_is_ready(daemon, room, closing):
+def test_110_parent_returns_when_all_is_ready(daemon, closing):
     """Socket and pid file are there at that moment, and the daemon is detached."""
     started = daemon()
-    assert started.result.returncode == 0, started.result
-    assert os.path.exists(started.pid_file)
-    client = connect(started.path, closing)
-    assert client.id == 0
-    with open(f"/proc/{started.pid}/stat") as file:
+    assert connect(started.path, closing).id == 0
+    with open(f"/proc/{started.daemon}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     parent, _group, session, terminal = (int(field) for field in fields[1:5])
     assert parent != os.getpid()
     assert session != os.getsid(0)
     assert terminal == 0, "it must not get a terminal's signals"
-    assert os.readlink(f"/proc/{started.pid}/exe") == os.path.realpath(wire.program("ivshmem-server"))
-    # subprocess.run() has read the output to its end, so the daemon does not hold it open.
+    assert os.readlink(f"/proc/{started.daemon}/exe") == os.path.realpath(wire.program("ivshmem-server"))
     with open(started.pid_file) as file:
-        assert file.read() == f"{started.pid}\n"
+        assert file.read() == f"{started.daemon}\n"
     assert stat.S_IMODE(os.stat(started.pid_file).st_mode) & 0o022 == 0
 
 
@@ -98,29 +46,25 @@ def test_110_parent_returns_when_all_is_ready(daemon, room, closing):
 def test_107_daemon_removes_all_it_made(daemon, room, number):
     name = room.shm_name()
     started = daemon("-M", name)
-    assert started.result.returncode == 0, started.result
     assert os.path.exists(f"/dev/shm/{name}")
-    started.end(number)
+    started.finish(number)
     assert os.listdir(room.path) == []
     assert not os.path.exists(f"/dev/shm/{name}")
 
 
 def test_110_second_instance_on_a_pid_file_is_refused(daemon, room, closing):
     first = daemon()
-    second = daemon(path=room.file("another"))
-    assert second.result.returncode == 1
-    assert first.pid_file in second.result.stderr
+    second = daemon(path=room.file("another"), status=1)
+    assert first.pid_file in second.stderr
     assert not os.path.exists(room.file("another"))
     with open(first.pid_file) as file:
-        assert int(file.read()) == first.pid
+        assert int(file.read()) == first.daemon
     assert connect(first.path, closing).id == 0
 
 
 def test_110_second_instance_on_a_socket_is_refused(daemon, room, closing):
     first = daemon()
-    second = daemon(pid_file=room.file("another"))
-    assert second.result.returncode == 1
-    assert second.result.stderr
+    assert first.path in daemon(pid_file=room.file("another"), status=1).stderr
     assert not os.path.exists(room.file("another"))
     assert os.path.exists(first.pid_file)
     connect(first.path, closing)
@@ -130,43 +74,38 @@ def test_110_stale_pid_file_is_replaced(daemon, room):
     """A file that nobody holds is no obstacle, also when its number is some process of today."""
     with open(room.file("pid"), "w") as file:
         file.write(f"{os.getpid()}\n")
-    started = daemon()
-    assert started.result.returncode == 0, started.result
-    assert started.pid != os.getpid()
+    assert daemon().daemon != os.getpid()
 
 
 @pytest.mark.parametrize("pid_file", ["no/such/place", "directory"])
 def test_110_pid_file_that_cannot_be_written(room, daemon, pid_file):
     """The caller hears of it, and nothing is left running or lying about."""
     os.mkdir(room.file("directory"))
-    started = daemon(pid_file=room.file(pid_file))
-    assert started.result.returncode == 1
-    assert pid_file in started.result.stderr
+    assert pid_file in daemon(pid_file=room.file(pid_file), status=1).stderr
     assert os.listdir(room.path) == ["directory"]
 
 
 def test_110_pid_file_that_is_not_ours_to_empty(room, daemon):
     """Another name of something, something that is no file, or a stranger's file."""
 
-    def refused(pid_file, words):
-        started = daemon(pid_file=pid_file)
-        assert started.result.returncode == 1, started.result
-        assert pid_file in started.result.stderr and words in started.result.stderr, started.result
+    def refused(name, words):
+        started = daemon(pid_file=room.file(name), status=1)
+        assert room.file(name) in started.stderr and words in started.stderr, started.describe()
         assert not os.path.lexists(room.socket)
-        assert os.path.lexists(pid_file)
+        assert os.path.lexists(room.file(name))
 
     os.mkfifo(room.file("fifo"))
-    refused(room.file("fifo"), "not a regular file")
+    refused("fifo", "not a regular file")
     with open(room.file("precious"), "w") as file:
         file.write("precious")
     os.link(room.file("precious"), room.file("hard"))
-    refused(room.file("hard"), "hard link")
+    refused("hard", "hard link")
     os.symlink(room.file("precious"), room.file("soft"))
-    refused(room.file("soft"), os.strerror(errno.ELOOP))
+    refused("soft", os.strerror(errno.ELOOP))
     if os.geteuid() == 0:
         os.unlink(room.file("hard"))
         os.chown(room.file("precious"), 64079, 64079)
-        refused(room.file("precious"), "64079")
+        refused("precious", "64079")
     with open(room.file("precious")) as file:
         assert file.read() == "precious"
 
@@ -174,45 +113,45 @@ def test_110_pid_file_that_is_not_ours_to_empty(room, daemon):
 FLOCK = {"x86_64": 73, "aarch64": 32}.get(os.uname().machine)
 
 
+@pytest.fixture
+def held(launch, room, closing):
+    """A daemon that is held at its first instant, and the process that waits for it."""
+    process = launch("ivshmem-server", "-S", room.socket, "-p", room.file("pid"), setup=stepper.trace_me)
+    daemon = stepper.Stepper(process.pid).into_child()
+    closing.append(daemon)
+    return process, daemon
+
+
+def end_daemon(room, pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    wire.wait_until(lambda: os.listdir(room.path) == [], "everything is removed")
+
+
 @can_step
-def test_110_pid_file_removed_by_a_predecessor_that_is_just_ending(processes, room, closing):
+def test_110_pid_file_removed_by_a_predecessor_that_is_just_ending(held, room, closing):
     """
     It is removed between our opening and our locking it: the lock on a file without a name would keep nobody
     out, and nobody would find the daemon.
     """
-    pid_file = room.file("pid")
-    with open(pid_file, "w") as file:
-        file.write("1\n")
-    process = wire.Process(
-        [wire.program("ivshmem-server"), "-S", room.socket, "-p", pid_file], setup=stepper.trace_me
-    )
-    processes.append(process)
-    daemon = stepper.Stepper(process.pid).into_child()
-    closing.append(daemon)
+    process, daemon = held
     while daemon.system_call() != FLOCK:
         assert daemon.step(), process.describe()
-    os.unlink(pid_file)
+    os.unlink(room.file("pid"))
     guardian.guard_process(daemon.pid)
     daemon.release()
     assert process.wait() == 0, process.describe()
-    with open(pid_file) as file:
+    with open(room.file("pid")) as file:
         assert int(file.read()) == daemon.pid
     connect(room.socket, closing)
-    os.kill(daemon.pid, signal.SIGTERM)
-    wire.wait_until(lambda: os.listdir(room.path) == [], "everything is removed")
+    end_daemon(room, daemon.pid)
     guardian.release("process", str(daemon.pid))
 
 
 @can_step
-def test_110_caller_can_end_the_wait_for_a_daemon(processes, room, closing):
+def test_110_caller_can_end_the_wait_for_a_daemon(held, room):
     """While the daemon starts, however long that takes, SIGTERM ends the process that waits for it."""
-    process = wire.Process(
-        [wire.program("ivshmem-server"), "-S", room.socket, "-p", room.file("pid")],
-        setup=stepper.trace_me,
-    )
-    processes.append(process)
-    daemon = stepper.Stepper(process.pid).into_child()  # and there it is held
-    closing.append(daemon)
+    process, daemon = held
     process.signal(signal.SIGTERM)
     # Not process.wait(): the daemon has its output, and is still there.
     assert process.process.wait(wire.TIMEOUT) == -signal.SIGTERM
@@ -223,9 +162,8 @@ def test_110_caller_can_end_the_wait_for_a_daemon(processes, room, closing):
 def test_110_failed_start_is_reported_by_the_parent(room, daemon):
     with open(room.socket, "w"):
         pass
-    started = daemon()
-    assert started.result.returncode == 1
-    assert room.socket in started.result.stderr
+    started = daemon(status=1)
+    assert room.socket in started.stderr
     assert not os.path.exists(started.pid_file)
 
 
@@ -235,23 +173,13 @@ def test_110_pid_file_is_not_used_in_the_foreground(server, room):
     assert not os.path.exists(pid_file)
 
 
-def test_110_relative_paths(room, closing):
+def test_110_relative_paths(launch, room, closing):
     """The daemon finds its files again at the end, wherever it was started."""
-    result = subprocess.run(
-        [wire.program("ivshmem-server"), "-S", "socket", "-p", "pid"],
-        cwd=room.path,
-        capture_output=True,
-        text=True,
-        timeout=wire.TIMEOUT,
-    )
-    assert result.returncode == 0, result
-    with open(room.file("pid")) as file:
-        pid = int(file.read())
-    guardian.guard_process(pid)
+    process = launch("ivshmem-server", "-S", "socket", "-p", "pid", cwd=room.path)
+    assert process.wait() == 0, process.describe()
     connect(room.socket, closing)
-    os.kill(pid, signal.SIGTERM)
-    wire.wait_until(lambda: os.listdir(room.path) == [], "everything is removed")
-    guardian.release("process", str(pid))
+    with open(room.file("pid")) as file:
+        end_daemon(room, int(file.read()))
 
 
 def test_110_signal_during_the_start_of_a_daemon(room, closing):
@@ -276,16 +204,7 @@ def test_110_signal_during_the_start_of_a_daemon(room, closing):
         except (OSError, AssertionError, ValueError):
             return None
 
-    def end_daemon(pid):
-        guardian.guard_process(pid)
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
-        wire.wait_until(lambda: os.listdir(room.path) == [], "the daemon removes its files")
-        guardian.release("process", str(pid))
-
-    end_daemon(settled())
+    end_daemon(room, settled())
     ended = 0
     for _ in range(wire.sized(20, 300)):
         process = subprocess.Popen(
@@ -302,7 +221,7 @@ def test_110_signal_during_the_start_of_a_daemon(room, closing):
         if state == "nothing":
             ended += 1
         else:
-            end_daemon(state)
+            end_daemon(room, state)
     assert ended, "the signal always came too late"
 
 
@@ -354,20 +273,24 @@ class Sandbox(wire.Process):
             return [int(word) for word in file.read().split()]
 
 
-def can_sandbox():
-    return os.geteuid() == 0 and subprocess.run(
-        ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "/bin/true"],
-        capture_output=True,
-    ).returncode == 0
+@pytest.fixture
+def sandbox(processes):
+    try_it = ["/usr/bin/unshare", "--mount", "--pid", "--fork", "--mount-proc", "/bin/true"]
+    if subprocess.run(try_it, capture_output=True).returncode != 0:
+        pytest.skip("no namespaces here")
+
+    def sandbox(*arguments, **options):
+        process = Sandbox(*arguments, **options)
+        processes.append(process)
+        return process
+
+    return sandbox
 
 
 @root_only
-def test_108_default_paths(processes, closing):
+def test_108_default_paths(sandbox, closing):
     """Without options: QEMU's socket and pid file, the daemon, one vector, 4 MiB."""
-    if not can_sandbox():
-        pytest.skip("no namespaces here")
-    sandbox = Sandbox(places="/tmp /run")
-    processes.append(sandbox)
+    sandbox = sandbox(places="/tmp /run")
     client = connect(sandbox.inside("/tmp/ivshmem_socket"), closing)
     assert len(client.peers[0]) == 1
     assert os.fstat(client.memory).st_size == 4 << 20
@@ -376,19 +299,12 @@ def test_108_default_paths(processes, closing):
 
 
 @root_only
-def test_110_daemon_reports_to_syslog(processes, room, closing):
+def test_110_daemon_reports_to_syslog(sandbox, room, closing):
     """What went to stderr in the foreground goes to the system's log."""
-    if not can_sandbox():
-        pytest.skip("no namespaces here")
-    log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    log = wire.bound(room.file("log"), socket.SOCK_DGRAM)
     closing.append(log)
-    log.bind(room.file("log"))
-    log.settimeout(wire.TIMEOUT)
-    sandbox = Sandbox("-S", room.socket, "-p", room.file("pid"), log=room.file("log"))
-    processes.append(sandbox)
-    offender = connect(room.socket, closing)
-    offender.sock.send(b"?")
-    offender.assert_cut()
+    sandbox("-S", room.socket, "-p", room.file("pid"), log=room.file("log"))
+    connect(room.socket, closing).offend()
     text = ""
     for words in (r"peer 0 joined \(process unknown, user 0\)", r"peer 0 .*is disconnected: "):
         while not re.search(rf"ivshmem-server\[\d+\]: {words}", text):

@@ -2,10 +2,7 @@
 """How the server ends, at any instant, and what is left then: nothing."""
 
 import os
-import random
 import signal
-import socket
-import time
 
 import pytest
 
@@ -37,51 +34,15 @@ def test_107_signal_while_clients_are_stalled(server):
     srv.finish()
 
 
-def test_107_signals_blocked_by_the_parent(processes, room):
+def test_107_signals_blocked_by_the_parent(server):
     """A mask inherited from a careless parent does not make it immortal."""
-    srv = wire.Server(
-        room.socket,
-        setup=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT]),
-    )
-    processes.append(srv)
+    srv = server(setup=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT]))
     srv.client()
     srv.finish()
 
 
-def test_107_signal_at_any_instant_of_the_start(processes, room):
-    """
-    SIGTERM after a random part of the time that a start takes: exit status 0 and nothing is left.
-    Before the program has told the kernel that it handles the signal, the kernel's own way is the only
-    one possible.
-    """
-    name = room.shm_name()
-
-    def start():
-        srv = wire.Server(room.socket, "-M", name, ready=False)
-        processes.append(srv)
-        return srv
-
-    began = time.monotonic()
-    srv = start()
-    srv.expect("ivshmem-server: listening on .*")
-    duration = time.monotonic() - began
-    srv.finish()
-    choice = random.Random(107)
-    handled = 0
-    for _ in range(wire.sized(60, 1000)):
-        srv = start()
-        time.sleep(choice.random() * duration * 1.3)  # the instant is the subject
-        srv.signal(signal.SIGTERM)
-        status = srv.wait()
-        handled += status == 0
-        assert status in (0, -signal.SIGTERM), srv.describe()
-        assert not os.path.lexists(room.socket), f"the socket is left, status {status}\n{srv.describe()}"
-        assert not os.path.exists(f"/dev/shm/{name}"), f"the memory is left, status {status}"
-    assert handled, "the signal never came after the program's first steps"
-
-
 @can_step
-def test_107_signal_at_every_system_call_of_the_start(processes, room):
+def test_107_signal_at_every_system_call_of_the_start(start, room):
     """
     SIGTERM before and after each single system call, from the first to the one that waits for clients:
     exit status 0, or the kernel's own way before the signal is handled, and in any case nothing is
@@ -89,12 +50,11 @@ def test_107_signal_at_every_system_call_of_the_start(processes, room):
     """
     name = room.shm_name()
 
-    def start():
-        srv = wire.Server(room.socket, "-M", name, ready=False, setup=stepper.trace_me)
-        processes.append(srv)
+    def stepped():
+        srv = start("-M", name, setup=stepper.trace_me)
         return srv, stepper.Stepper(srv.pid)
 
-    srv, step = start()
+    srv, step = stepped()
     total = step.run_to("wait")
     step.release(signal.SIGTERM)
     assert srv.wait() == 0, srv.describe()
@@ -102,7 +62,7 @@ def test_107_signal_at_every_system_call_of_the_start(processes, room):
     # are the last ones.
     handled = 0
     for count in range(max(0, total - 150), total + 1):
-        srv, step = start()
+        srv, step = stepped()
         for _ in range(count):
             assert step.step(), srv.describe()
         # Once the program has blocked the signal, it must handle it.
@@ -118,18 +78,15 @@ def test_107_signal_at_every_system_call_of_the_start(processes, room):
     assert handled > 30, "hardly any stop was after the program's first steps"
 
 
-def test_107_signal_pending_from_the_first_instant(processes, room):
+def test_107_signal_pending_from_the_first_instant(start, room):
     """With the signal blocked when the program begins it cannot be killed, so it must end with 0."""
+
+    def setup():
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        os.kill(os.getpid(), signal.SIGTERM)
+
     for _ in range(10):
-        srv = wire.Server(
-            room.socket,
-            ready=False,
-            setup=lambda: (
-                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]),
-                os.kill(os.getpid(), signal.SIGTERM),
-            ),
-        )
-        processes.append(srv)
+        srv = start(setup=setup)
         assert srv.wait() == 0, srv.describe()
         assert os.listdir(room.path) == []
 
@@ -137,11 +94,8 @@ def test_107_signal_pending_from_the_first_instant(processes, room):
 @root_only
 def test_107_signal_while_names_are_looked_up(start, room, closing):
     """A service of names that does not answer must not make the program immune to signals."""
-    service = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    service = wire.bound(room.file("nscd"), backlog=1)
     closing.append(service)
-    service.bind(room.file("nscd"))
-    service.listen()
-    service.settimeout(wire.TIMEOUT)
     private_run = wire.private_mounts(("/run", "tmpfs", ""))
 
     def slow_names():
@@ -167,18 +121,6 @@ def test_107_second_signal(server, room):
             break
     assert srv.wait() == 0, srv.describe()
     assert os.listdir(room.path) == []
-
-
-def test_107_socket_replaced_meanwhile_is_not_removed(server, room):
-    """Somebody removed our socket and put his own there: it stays."""
-    srv = server()
-    os.unlink(room.socket)
-    other = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    other.bind(room.socket)
-    srv.signal(signal.SIGTERM)
-    assert srv.wait() == 0
-    assert os.path.exists(room.socket)
-    other.close()
 
 
 def test_107_clients_keep_their_memory_and_vectors(server):

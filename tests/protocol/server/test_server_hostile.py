@@ -7,7 +7,6 @@ import random
 import select
 import signal
 import socket
-import struct
 import time
 
 import pytest
@@ -23,9 +22,7 @@ def test_099_connect_and_close_storm(server):
     witness = srv.client(keep_fds=False)
     choice = random.Random(99)
     for index in range(10000):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(wire.TIMEOUT)
-        sock.connect(srv.path)
+        sock = wire.connect(srv.path)
         kind = choice.randrange(8)
         if kind == 0:
             sock.shutdown(socket.SHUT_RDWR)
@@ -51,23 +48,27 @@ def test_099_storm_without_anybody_else(server):
     """As above with nobody there, which ended QEMU's server at the first."""
     srv = server()
     for _ in range(wire.sized(1000, 10000)):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.connect(srv.path)
-        sock.close()
+        wire.connect(srv.path).close()
     client = srv.client()
     client.close()
     srv.assert_idle()
+
+
+def test_099_who_is_gone_before_it_was_accepted_leaves_no_trace(server):
+    srv = server()
+    srv.signal(signal.SIGSTOP)
+    wire.wait_until(lambda: wire.process_state(srv.pid) == "T", "the server is stopped")
+    for _ in range(10):
+        wire.connect(srv.path).close()
+    srv.signal(signal.SIGCONT)
+    assert srv.client().id == 0
 
 
 def test_099_many_that_never_read(server):
     """Clients that connect, never read, and go: their unread greetings go with them."""
     srv = server(vectors=4)
     for _ in range(5):
-        sockets = []
-        for _ in range(100):
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.connect(srv.path)
-            sockets.append(sock)
+        sockets = [wire.connect(srv.path) for _ in range(100)]
         wire.wait_until(lambda: len(srv.fds()) == srv.idle_fds + 500, "100 clients are in")
         for sock in sockets:
             sock.close()
@@ -131,32 +132,20 @@ def test_100_out_of_descriptors_does_not_spin(server):
     """Connections that cannot be accepted must not keep the server busy, and are served in the end."""
     srv = server(vectors=4, limit_files=64)
     clients, _ = fill_descriptors(srv)
-    waiting = []
-    for _ in range(30):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(wire.TIMEOUT)
-        sock.connect(srv.path)
-        waiting.append(sock)
+    waiting = [srv.connect() for _ in range(30)]
     used = srv.cpu_seconds()
     time.sleep(1)  # a measurement, not a wait
     assert srv.cpu_seconds() - used < 0.5
-    for sock in waiting:
-        number = struct.unpack("<q", sock.recv(8, socket.MSG_WAITALL))[0]
-        assert number == -errno.EMFILE
-        assert sock.recv(1) == b""
-        sock.close()
+    for client in waiting:
+        client.expect(-errno.EMFILE, False)
+        assert client.receive() is None
 
 
 @pytest.mark.parametrize("limit", range(8, 24))
-def test_100_hardly_any_descriptors(processes, room, limit):
+def test_100_hardly_any_descriptors(start, limit):
     """Either the server says at start that this is too little, or it lives and refuses."""
-    srv = wire.Server(room.socket, vectors=2, limit_files=limit, ready=False)
-    processes.append(srv)
-    wire.wait_until(
-        lambda: not srv.running() or "listening" in srv.stdout, "started, or failed with a sentence"
-    )
-    if not srv.running():
-        assert srv.wait() == 1 and srv.stderr, srv.describe()
+    srv = start(vectors=2, limit_files=limit)
+    if not srv.started():
         return
     for _ in range(5):
         with srv.connect() as client:
@@ -261,14 +250,14 @@ def test_100_in_flight_limit_ends_when_the_stalled_leave(server, room):
 @root_only
 def test_100_in_flight_limit_and_the_stall_timeout(server, room):
     """
-    Clients that use up the limit and do not read are cut like others that stall. The kernel takes back
-    what is in flight only when they close their end, so this is when the rest is served.
+    Clients that use up the limit and do not read are cut like others that stall, also if their own sockets have room: who
+    holds most goes first. The kernel takes back what is in flight only when they close their end, so this is when the
+    rest is served.
     """
-    srv = start_unprivileged(server, room, vectors=8, limit_files=256, arguments=["--stall-timeout", "1"])
-    stalled = [srv.connect() for _ in range(10)]
-    wire.wait_until(lambda: len(srv.fds()) == srv.idle_fds + 90, "all are in")
-    wire.wait_until(lambda: len(srv.lines("stderr")) > 1, "somebody is cut")
-    assert len(srv.fds()) < srv.idle_fds + 90
+    srv = start_unprivileged(server, room, limit_files=256, arguments=["--stall-timeout", "1"])
+    stalled = [srv.connect() for _ in range(20)]
+    wire.wait_until(lambda: len(srv.fds()) == srv.idle_fds + 40, "all are in")
+    srv.expect(".* is disconnected: it read nothing .* while the others waited for it", "stderr")
     late = srv.connect()
     for client in stalled:
         client.close()
@@ -301,6 +290,19 @@ def churn(srv, watchers, rounds, count):
             watcher.log.clear()
 
 
+def assert_flat(srv, churn, rounds):
+    """Its memory does not grow."""
+    churn(2)
+    before = srv.resident()
+    churn(rounds)
+    grown = srv.resident() - before
+    assert grown <= (4096 if wire.sanitized() else 512), f"{grown} KiB more"
+
+
+# The sanitizer keeps what is freed, for a while.
+LITTLE_QUARANTINE = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"}
+
+
 @many_in_flight
 @pytest.mark.long
 def test_101_client_that_never_reads(server):
@@ -308,16 +310,12 @@ def test_101_client_that_never_reads(server):
     300 others come and go, again and again: the memory of the server stays flat, nobody else misses
     anything, and the one that did not read is told a short and true story when it does.
     """
-    srv = server(env={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"})
+    srv = server(env=LITTLE_QUARANTINE)
     never = srv.connect(keep_fds=False)
     watchers = [srv.client(keep_fds=False) for _ in range(2)]
     for watcher in watchers:
         watcher.follow_until_knows([0, 1, 2])
-    churn(srv, watchers, 2, 300)
-    before = srv.resident()
-    churn(srv, watchers, wire.sized(4, 100), 300)
-    grown = srv.resident() - before
-    assert grown <= (4096 if wire.sanitized() else 512), f"{grown} KiB more"
+    assert_flat(srv, lambda rounds: churn(srv, watchers, rounds, 300), wire.sized(4, 100))
     assert never.queued() <= 212992, "the story is told by the server, not piled up in the socket"
 
     last = srv.client()
@@ -328,15 +326,11 @@ def test_101_client_that_never_reads(server):
 @many_in_flight
 def test_101_stalled_clients_cost_no_memory(server):
     """As many events as there are cost the same with one client behind as with a hundred."""
-    srv = server(env={"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":quarantine_size_mb=1"})
+    srv = server(env=LITTLE_QUARANTINE)
     watcher = srv.client(keep_fds=False)
     stalled = [srv.connect(keep_fds=False) for _ in range(100)]
     watcher.follow_until_knows(range(101))
-    churn(srv, [watcher], 2, 200)
-    before = srv.resident()
-    churn(srv, [watcher], wire.sized(3, 30), 200)
-    grown = srv.resident() - before
-    assert grown <= (4096 if wire.sanitized() else 512), f"{grown} KiB more"
+    assert_flat(srv, lambda rounds: churn(srv, [watcher], rounds, 200), wire.sized(3, 30))
     for client in stalled:
         client.greet()
         client.follow_until_knows(range(101))
@@ -392,16 +386,35 @@ def test_101_slow_but_moving_client_is_not_cut(server):
     visitors = [srv.client(keep_fds=False) for _ in range(25)]
     for visitor in visitors:
         visitor.follow_until_knows(range(26))
-    started = time.monotonic()
-    while not slow.knows(range(26)):
-        # The pace is the subject here: seven seconds for all 1500, more than twice the limit.
-        time.sleep(0.5)
-        for _ in range(110):
-            slow.update()
-            if slow.knows(range(26)):
-                break
-    assert time.monotonic() - started > 5, "too quick to show anything"
+    # The pace is the subject here. First so few that a full socket never becomes writable, then some rounds of all of
+    # it: each twice the limit.
+    for count, pause, rounds in ((1, 0.2, 30), (110, 0.5, 12)):
+        for _ in range(rounds):
+            for _ in range(count):
+                slow.update()
+            time.sleep(pause)
+    slow.follow_until_knows(range(26))
     assert srv.stderr == ""
+
+
+@root_only
+def test_101_steady_readers_wait_for_each_other(server, room):
+    """More is in flight than an unprivileged server may have, and all read a little: nobody is to blame."""
+    srv = start_unprivileged(
+        server, room, vectors=2, limit_files=200, arguments=["--stall-timeout", "4"]
+    )
+    clients = [srv.connect(keep_fds=False) for _ in range(40)]
+    started = time.monotonic()
+    while time.monotonic() - started < 7:
+        for client in clients:
+            message = client.receive() if client.queued() else None
+            if message and message.fd is not None:
+                client.close_fd(message.fd)
+        time.sleep(0.1)
+    assert "disconnected" not in srv.stderr, srv.stderr
+    for client in clients:
+        client.close()
+    srv.clients.clear()
 
 
 @many_in_flight
@@ -443,16 +456,6 @@ def test_101_stopped_client_knows_everybody_after_it_continues(server, cli):
     wire.wait_until(follow, "the stopped client knows all who are there")
 
 
-def test_101_reader_of_a_message_at_a_time(server):
-    """A client that reads a byte at a time gets the same story."""
-    srv = server(vectors=2)
-    others = [srv.client(keep_fds=False) for _ in range(10)]
-    client = srv.connect()
-    for expected in [0, 10, -1] + [peer for peer in range(11) for _ in range(2)]:
-        assert client.receive(step=1).number == expected
-    assert len(others) == 10
-
-
 def test_103_more_than_1024_descriptors(server):
     """Clients whose sockets have numbers beyond 1024 join, hear, are heard of, and leave."""
     srv = server(vectors=64)
@@ -466,8 +469,7 @@ def test_103_more_than_1024_descriptors(server):
     alive = [client for client in low + high if client not in (high[1], low[3])]
     for client in alive:
         client.follow_until_knows({c.id for c in alive})
-    high[0].sock.send(b"?")
-    high[0].assert_cut()
+    high[0].offend()
     alive.remove(high[0])
     newcomer = srv.client(keep_fds=False)
     assert newcomer.knows({c.id for c in alive} | {newcomer.id})
@@ -481,8 +483,7 @@ def test_103_more_than_1024_clients(server):
         assert client.id == expected
         os.close(client.memory)
         client.owned.clear()
-    clients[-1].sock.send(b"?")
-    clients[-1].assert_cut()
+    clients[-1].offend()
     for client in clients:
         client.close()
     srv.assert_idle()
@@ -519,11 +520,8 @@ def test_server_random_life(server, seed):
             pool = choice.choice([pool for pool in (clients, fresh) if pool])
             client = pool.pop(choice.randrange(len(pool)))
             if choice.random() < 0.3:
-                try:
-                    client.sock.setblocking(False)
-                    client.sock.send(b"offence")
-                except (BrokenPipeError, BlockingIOError):
-                    pass
+                with wire.until_gone:
+                    client.sock.send(b"offence", socket.MSG_DONTWAIT)
             client.close()
             srv.clients.remove(client)
     for client in fresh:

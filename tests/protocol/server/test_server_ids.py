@@ -19,35 +19,29 @@ def connect_and_read_id(path):
         return client.numbers_without_fds(2)[1]
 
 
-class Churner:
-    """Lets clients join and leave that a witness is told about, many at a time."""
-
-    def __init__(self, server, witness):
-        self.server = server
-        self.witness = witness
-
-    def cycle(self, count):
-        """`count` clients that are connected at the same time. Returns their ids in order of joining."""
-        clients = []
-        try:
-            for _ in range(count):
-                client = self.server.connect(keep_fds=False)
-                clients.append(client)
-                version, own = client.numbers_without_fds(2)
-                if version != 0:
-                    raise wire.Refused(version)
-                client.id = own
-            return [client.id for client in clients]
-        finally:
-            ids = [client.id for client in clients if client.id is not None]
-            self.witness.follow(
-                lambda: all(own in self.witness.peers for own in ids), "the witness hears of all"
-            )
-            for client in clients:
-                client.close()
-                self.server.clients.remove(client)
-            self.witness.follow_until_knows([self.witness.id])
-            self.witness.log.clear()
+def visit(srv, witness, count):
+    """
+    So many clients come, and go when the witness has heard of all of them. Returns their ids, in the order in which they
+    joined, and the number with which the one after them was refused, if there are fewer.
+    """
+    clients, refusal = [], None
+    while len(clients) < count and refusal is None:
+        client = srv.connect(keep_fds=False)
+        (version,) = client.numbers_without_fds(1)
+        if version == 0:
+            (client.id,) = client.numbers_without_fds(1)
+            clients.append(client)
+        else:
+            refusal = version
+            client.assert_cut()
+    ids = [client.id for client in clients]
+    witness.follow_until_knows([witness.id, *ids])
+    for client in clients:
+        client.close()
+        srv.clients.remove(client)
+    witness.follow_until_knows([witness.id])
+    witness.log.clear()
+    return ids, refusal
 
 
 def test_095_first_client_gets_0_and_ids_increase(server):
@@ -60,7 +54,7 @@ def test_095_an_id_is_not_reused_at_once(server):
     witness = srv.client()
     seen = {witness.id}
     for _ in range(300):
-        (own,) = Churner(srv, witness).cycle(1)
+        (own,), _ = visit(srv, witness, 1)
         assert own not in seen
         seen.add(own)
     assert max(seen) == 300
@@ -85,11 +79,10 @@ def test_095_ids_wrap_around_a_client_that_stays(server):
         assert own == expected
     witness = srv.client(keep_fds=False)
     assert witness.id == before
-    churner = Churner(srv, witness)
     expected = list(range(before + 1, 65536)) + list(range(3000))
     got = []
     while len(got) < len(expected):
-        got += churner.cycle(min(16, len(expected) - len(got)))
+        got += visit(srv, witness, min(16, len(expected) - len(got)))[0]
     assert got == expected
 
 
@@ -105,28 +98,9 @@ def test_096_ids_run_out_and_come_back(server):
     seen = set()
     refusal = None
     while refusal is None:
-        clients = []
-        for _ in range(32):
-            client = srv.connect(keep_fds=False)
-            (version,) = client.numbers_without_fds(1)
-            if version != 0:
-                refusal = version
-                client.assert_cut()
-                break
-            (client.id,) = client.numbers_without_fds(1)
-            assert client.id not in seen
-            seen.add(client.id)
-            clients.append(client)
-        for _ in clients:
-            witness.update()
-        assert witness.knows([0] + [client.id for client in clients])
-        for client in clients:
-            client.close()
-            srv.clients.remove(client)
-        for _ in clients:
-            witness.update()
-        assert witness.knows([0])
-        witness.log.clear()
+        ids, refusal = visit(srv, witness, 32)
+        assert not seen & set(ids)
+        seen.update(ids)
     assert refusal == -errno.ENOSPC
     assert seen == set(range(1, 65536))
     # The administrator was warned in time, once, with the remedy, and again when it was too late.

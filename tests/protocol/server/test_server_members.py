@@ -45,12 +45,7 @@ def test_the_id_is_who_comes_and_nobody_elses(seats):
 def test_the_greeting_to_the_byte(seats):
     srv = seats([7], vectors=2)
     other = srv.client()
-    member = srv.come(7)
-    member.expect(0, False)
-    member.expect(7, False)
-    member.expect(wire.MEMORY, True)
-    for number in (0, 0, 7, 7):
-        assert wire.is_eventfd(member.expect(number, True))
+    srv.come(7).expect_greeting(7, 0)
     other.follow_until_knows([0, 7])
     assert other.log == [7, 7]
 
@@ -180,9 +175,7 @@ def test_only_places(seats):
 def test_what_one_does_wrong_ends_that_one_only(seats):
     srv = seats([1])
     other = srv.client()
-    member = srv.come(1).greet()
-    member.sock.send(b"x")
-    member.assert_cut()
+    srv.come(1).greet().offend()
     assert srv.come(1).greet().id == 1
     other.follow_until_knows([0, 1])
 
@@ -205,9 +198,6 @@ def test_its_sockets_go_with_the_server(seats):
         (["--observer-socket", ""], "--no-observer-socket"),
     ],
 )
-def test_wrong_options(room, processes, arguments, expected):
-    srv = wire.Server(room.socket, *arguments, ready=False)
-    processes.append(srv)
-    assert srv.wait() == 1
-    assert expected in srv.stderr
+def test_wrong_options(room, refused, arguments, expected):
+    refused(*arguments, words=[expected])
     assert os.listdir(os.path.dirname(room.socket)) == []

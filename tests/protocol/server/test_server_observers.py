@@ -4,9 +4,7 @@
 import errno
 import os
 import re
-import socket
 import stat
-import struct
 
 import pytest
 
@@ -28,19 +26,17 @@ def test_the_stream_to_the_byte(server, look):
     srv = server(vectors=2)
     first, second = srv.client(), srv.client()
     observer = look(srv)
+    observer.vectors = 2
     observer.expect(VERSION, False)
     observer.expect(2, False)
     memory = observer.expect(wire.MEMORY, True)
     assert os.fstat(memory).st_ino == os.fstat(first.memory).st_ino
-    for number in (0, 0, 1, 1):
-        assert wire.is_eventfd(observer.expect(number, True))
+    observer.expect_vectors(0, 1)
     observer.expect(COMPLETE, False)
     second.close()
     observer.expect(1, False)
-    third = srv.client()
-    assert third.id == 2
-    observer.expect(2, True)
-    observer.expect(2, True)
+    assert srv.client().id == 2
+    observer.expect_vectors(2)
 
 
 @pytest.mark.parametrize("vectors", [0, 1, 2048])
@@ -88,16 +84,8 @@ def test_a_day_of_health_checks(server):
     stays = srv.client()
     path = srv.path + SUFFIX
     for _ in range(wire.sized(70000, 1000000)):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-            sock.settimeout(wire.TIMEOUT)
-            sock.connect(path)
-            data = b""
-            # The descriptors are dropped: version, number of vectors, memory, peer 0, and that this is all.
-            while len(data) < 40:
-                part = sock.recv(40 - len(data))
-                assert part
-                data += part
-            assert struct.unpack("<5q", data) == (VERSION, 1, wire.MEMORY, 0, COMPLETE)
+        with wire.RawClient(path) as observer:
+            assert observer.numbers_without_fds(5) == [VERSION, 1, wire.MEMORY, 0, COMPLETE]
     assert srv.client().id == 1
     stays.follow_until_knows([0, 1])
 
@@ -119,9 +107,7 @@ def test_who_lags_hears_in_order(server, look):
 def test_what_it_sends_ends_it_alone(server, look):
     srv = server()
     client = srv.client()
-    observer = look(srv).greet()
-    observer.sock.send(b"x")
-    observer.assert_cut()
+    look(srv).greet().offend()
     srv.expect(r"ivshmem-server: an observer \(process \d+, user \d+, program .*\) is disconnected: .*", "stderr")
     other = srv.client()
     client.follow_until_knows([0, other.id])
@@ -157,13 +143,16 @@ def test_those_who_do_not_read_cost_only_themselves(server, look):
         other.close()
         client.follow_until_knows([0])
     stays = [srv.client(keep_fds=False) for _ in range(10)]
-    client.follow_until_knows([0] + [other.id for other in stays])
+    # These read all that there is.
+    ids = [0] + [other.id for other in stays]
+    for reader in [client, *stays]:
+        reader.follow_until_knows(ids)
     srv.expect(r"ivshmem-server: an observer .* is disconnected: it read nothing .*", "stderr")
     left = srv.idle_fds + 11 * 65
     wire.wait_until(lambda: len(srv.fds()) == left, "none of those who do not read is left")
     for observer in deaf:
         observer.assert_cut()
-    assert look(srv).greet().knows([0] + [other.id for other in stays])
+    assert look(srv).greet().knows(ids)
 
 
 def test_a_crowd_at_the_limit_leaves_the_promised_room(server, look):
@@ -183,7 +172,7 @@ def test_a_crowd_at_the_limit_leaves_the_promised_room(server, look):
     clients[0].follow_until_knows(range(room))
 
 
-def test_the_socket_has_the_rights_of_the_other_and_goes_with_it(server, room):
+def test_the_socket_has_the_rights_of_the_other_and_goes_with_it(server):
     srv = server("--socket-mode", "0640")
     status = os.stat(srv.path + SUFFIX)
     assert stat.S_IMODE(status.st_mode) == 0o640
@@ -212,13 +201,10 @@ def test_a_path_that_leaves_no_room_for_the_suffix(server, room):
     assert srv.client().id == 0
 
 
-def test_what_is_in_the_way_ends_the_start(room, processes):
+def test_what_is_in_the_way_ends_the_start(room, refused):
     with open(room.socket + SUFFIX, "w"):
         pass
-    srv = wire.Server(room.socket, ready=False)
-    processes.append(srv)
-    assert srv.wait() == 1
-    assert SUFFIX in srv.stderr and "is not a socket" in srv.stderr
+    refused(words=[SUFFIX, "is not a socket"])
     assert os.listdir(os.path.dirname(room.socket)) == [os.path.basename(room.socket) + SUFFIX]
 
 

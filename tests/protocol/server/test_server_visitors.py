@@ -30,9 +30,7 @@ def test_who_joins_and_leaves_is_told(server):
 
 def test_who_is_cut_is_told_with_its_program(server):
     srv = server()
-    client = srv.client()
-    client.sock.send(b"?")
-    client.assert_cut()
+    srv.client().offend()
     srv.expect(rf"ivshmem-server: peer 0 \(.*, program {re.escape(our_program())}\) is disconnected: .*", "stderr")
 
 

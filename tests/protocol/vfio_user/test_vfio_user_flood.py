@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A VMM that floods the device with what is dear, wants no reply, and never stops."""
 
-import subprocess
-import sys
 import time
 
 import pytest
 
 import ivshmem_wire as wire
+from vfio_user_fixtures import vmm_process
 
 MANY = 2048
 
 FLOOD = """
-import socket, sys; sys.path[:0] = sys.argv[2:]
-import vfio_user as vu
-vmm = vu.Client(sys.argv[1]).attach()
+import socket
 try:
     vmm.sock.setsockopt(socket.SOL_SOCKET, 32, 8 << 20)  # SO_SNDBUFFORCE, with the rights to it
 except OSError:
     pass
 data = vu.message(vu.RESET, flags=vu.NO_REPLY) * 4000
-print(flush=True)
 try:
     while True:
         vmm.sock.send(data)
@@ -33,15 +29,10 @@ except OSError:
 def flooded(own_group):
     """A group whose device has as many vectors as there can be, and a VMM that resets it without end."""
     group = own_group("--vectors", str(MANY), vectors=MANY)
-    arguments = [sys.executable, "-c", FLOOD, group.device.path, *sys.path]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout.readline() == b"\n"
-            # Until the socket has taken all that it can take.
-            time.sleep(0.3)
-            yield group
-        finally:
-            process.kill()
+    with vmm_process(group.device.path, FLOOD):
+        # Until the socket has taken all that it can take.
+        time.sleep(0.3)
+        yield group
 
 
 def test_sigterm(flooded):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """vfio-user: a device's state and memory carried to another device, and streams that are wrong."""
 
+import itertools
 import os
 import random
 import struct
@@ -9,7 +10,7 @@ import pytest
 
 import ivshmem_wire as wire
 import vfio_user as vu
-from vfio_user import BAR2, INTR_MASK, INTR_STATUS, MSIX
+from vfio_user import BAR2, INTR_MASK, INTR_STATUS
 from vfio_user_fixtures import KIB, MIB, SIZE
 from vfio_user_migration import (
     RESUMING,
@@ -20,19 +21,14 @@ from vfio_user_migration import (
     check_configured,
     configure,
     load,
+    migrate,
     save,
 )
 
 
 @pytest.fixture
-def master(shared):
-    """A group whose device has id 0 and is the master."""
-    return shared("--master", "on", device_first=True)
-
-
-@pytest.fixture
-def vmm(master):
-    return master.vmm()
+def group(master):
+    return master
 
 
 # ---- from one device to another ------------------------------------------------------------------------
@@ -47,14 +43,13 @@ def destination(shared):
 @pytest.mark.parametrize("read_size", [1 << 20, 4096, 1000, 77])
 @pytest.mark.parametrize("write_size", [1 << 20, 4096, 999])
 @pytest.mark.parametrize("precopy", [False, True], ids=["stop", "precopy"])
-def test_087_whole_migration(master, vmm, destination, eventfds, read_size, write_size, precopy):
+def test_087_whole_migration(group, vmm, destination, arm, read_size, write_size, precopy):
     contents = random.Random(read_size).randbytes(SIZE)
-    master.memory[:] = contents
-    configure(vmm, master)
+    group.memory[:] = contents
+    configure(vmm, group)
     stream = save(vmm, read_size, precopy)
     target = destination.vmm()
-    fds = eventfds(4)
-    target.assign(MSIX, 0, *fds)
+    fds = arm(target)
     load(target, stream, write_size)
     target.set_state(RUNNING)
     check_configured(target, destination)
@@ -62,16 +57,14 @@ def test_087_whole_migration(master, vmm, destination, eventfds, read_size, writ
     assert target.read(BAR2, SIZE - 16, 16) == contents[-16:]
     # The id and the peers are those of the new group.
     assert target.register(vu.IV_POSITION) == destination.id
-    target.ring(destination.peer_id, 2)
-    assert wire.rings(destination.at_peer[2]) == 1
-    wire.ring(destination.at_device[3])
-    wire.wait_rings(fds[3])
+    destination.expect_doorbells(target)
+    destination.expect_interrupts(fds)
     # And the source may go on if its VMM decides so.
     vmm.set_state(RUNNING)
-    check_configured(vmm, master)
+    check_configured(vmm, group)
 
 
-def test_087_byte_by_byte(master, vmm, destination):
+def test_087_byte_by_byte(vmm, destination):
     """Both ends; not the memory, which would take long."""
     stream = save(vmm)
     target = destination.vmm()
@@ -83,39 +76,37 @@ def test_087_byte_by_byte(master, vmm, destination):
     assert target.state() == RUNNING
 
 
-def test_087_rings_that_were_kept_come_along(master, vmm, destination, eventfds):
+def test_087_rings_that_were_kept_come_along(group, vmm, destination, arm):
     """There was no eventfd for it at the source, so nobody has seen it."""
-    wire.ring(master.at_device[2])
-    wire.wait_until(lambda: not wire.readable(master.at_device[2], 0), "the device takes the ring")
-    stream = save(vmm)
+    group.ring_and_wait(2)
     target = destination.vmm()
-    fds = eventfds(4)
-    target.assign(MSIX, 0, *fds)
-    load(target, stream)
-    target.set_state(RUNNING)
+    fds = arm(target)
+    migrate(vmm, target)
     wire.wait_rings(fds[2])
     target.info()
-    assert [wire.rings(fd) for fd in fds] == [0] * 4
+    assert fds.rings() == [0] * 4
 
 
-def test_rings_while_the_source_is_stopped_are_not_lost(master, vmm, destination, eventfds):
-    """They are in the state that is saved, or in the device that was stopped and goes on."""
-    fds = eventfds(4)
-    vmm.assign(MSIX, 0, *fds)
+def test_rings_while_the_source_is_stopped_are_not_lost(group, vmm, destination, arm):
+    """
+    They are in the state that is saved, or in the device that was stopped and goes on. So are those of a vector
+    whose eventfd the device leaves to the VMM, which has not read it.
+    """
+    fds = arm(vmm)
+    vmm.assign(vu.MSIX, 2, group.at_device[2])
     vmm.set_state(STOP)
-    wire.ring(master.at_device[1])
-    stream = save(vmm)
+    for vector in (1, 2):
+        wire.ring(group.at_device[vector])
     target = destination.vmm()
-    others = eventfds(4)
-    target.assign(MSIX, 0, *others)
-    load(target, stream)
-    target.set_state(RUNNING)
+    others = arm(target)
+    migrate(vmm, target)
     wire.wait_rings(others[1])
+    wire.wait_rings(others[2])
     vmm.set_state(RUNNING)
     wire.wait_rings(fds[1])
 
 
-def test_087_intx(shared, eventfds):
+def test_087_intx(shared, arm):
     """The level is part of what the registers say: it fires at the destination."""
     arguments = ("--revision", "0", "--msi", "off", "--size", "1")
     source, destination = shared(*arguments, size=MIB), shared(*arguments, "--role", "master", size=MIB)
@@ -124,8 +115,7 @@ def test_087_intx(shared, eventfds):
     wire.ring(source.at_device[0])
     wire.wait_until(lambda: vmm.config(6, 2) & 8, "the level is high")
     stream = save(vmm)
-    [pin] = eventfds(1)
-    target.assign(vu.INTX, 0, pin)
+    [pin] = arm(target, 1, vu.INTX)
     load(target, stream)
     assert wire.rings(pin) == 0, "it does not run yet"
     target.set_state(RUNNING)
@@ -139,48 +129,44 @@ def test_a_larger_memory(own_group):
     destination = own_group("--master", "on", device_first=True, size=8 * MIB)
     contents = random.Random(8).randbytes(8 * MIB)
     source.memory[:] = contents
-    vmm, target = source.vmm(), destination.vmm()
-    load(target, save(vmm))
-    target.set_state(RUNNING)
+    migrate(source.vmm(), destination.vmm())
     assert destination.memory[:] == contents
 
 
-def test_plain_device(plain, device, room, closing):
+def test_plain_device(plain, device, room):
     """Without server; master by option."""
     source = plain("--master", "on")
     with open(room.file("memory"), "r+b") as file:
         file.write(b"plain memory")
     vmm = source.vmm()
     vmm.set_register(INTR_MASK, 3)
-    stream = save(vmm)
     with open(room.file("other"), "wb") as file:
         file.truncate(SIZE)
     target = device("--file", room.file("other"), "--master", "on", path=room.file("device2")).vmm()
-    load(target, stream)
-    target.set_state(RUNNING)
+    migrate(vmm, target)
     assert target.register(INTR_MASK) == 3
     with open(room.file("other"), "rb") as file:
         assert file.read(12) == b"plain memory"
 
 
-def test_086_what_is_in_the_stream(master, vmm):
+def test_086_what_is_in_the_stream(group, vmm):
     """In this order, numbers big-endian, config space and table as on the bus."""
-    configure(vmm, master)
-    master.memory[:4] = b"mine"
+    configure(vmm, group)
+    group.memory[:4] = b"mine"
     stream = save(vmm)
     magic, version, state_length, memory_length = struct.unpack_from(">8sIIQ", stream)
     assert (magic, version, memory_length) == (b"ivshmig\0", 1, SIZE)
     assert len(stream) == 24 + state_length + SIZE
-    assert stream[24 + state_length :] == master.memory[:]
+    assert stream[24 + state_length :] == group.memory[:]
     state = stream[24 : 24 + state_length]
     assert state[:8] == b"ivshmem\0"
     header = struct.unpack_from(">IIIIIIQ", state, 8)
     # version, length, revision, kind (server and MSI-X), vectors, nothing, size of the memory
-    assert header == (0, state_length, 1, 3, master.vectors, 0, SIZE)
+    assert header == (0, state_length, 1, 3, group.vectors, 0, SIZE)
     config, at = state[40 : 40 + 256], 40 + 256
     assert config[:4] == bytes.fromhex("f41a1011")
     assert struct.unpack_from("<H", config, 4)[0] == 0x406
-    for vector in range(master.vectors):
+    for vector in range(group.vectors):
         assert struct.unpack_from("<QII", state, at) == (0xFEE00000 | vector << 12, 0x4000 + vector, 0)
         at += 16
     assert state[at : at + 1] == b"\0", "pending bits"
@@ -189,6 +175,14 @@ def test_086_what_is_in_the_stream(master, vmm):
 
 
 # ---- streams that are wrong ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stream(group, vmm):
+    """That of the device itself, which is as before."""
+    stream = save(vmm)
+    vmm.reset()
+    return stream
 
 
 def refuse_stream(group, vmm, stream):
@@ -202,9 +196,9 @@ def refuse_stream(group, vmm, stream):
             vmm.mig_write(stream[at : at + 4096])
         except vu.Refused:
             written = False
-            assert vmm.mig_write_refused(b"x"), "after that, no more is taken"
+            assert vmm.refused(*vu.mig_write(b"x")), "after that, no more is taken"
             break
-    assert vmm.set_state_refused(RUNNING)
+    assert vmm.refused(*vu.set_state(RUNNING))
     assert vmm.state() == STATE_ERROR
     check_configured(vmm, group)
     vmm.reset()
@@ -213,46 +207,35 @@ def refuse_stream(group, vmm, stream):
 
 
 @pytest.mark.parametrize("length", [1, 7, 8, 23, 24, 25, 100, 500, 4096, -4096, -1])
-def test_088_truncated(master, vmm, length):
-    stream = save(vmm)
-    vmm.reset()
-    assert refuse_stream(master, vmm, stream[:length]), "what came was right"
+def test_088_truncated(group, vmm, stream, length):
+    assert refuse_stream(group, vmm, stream[:length]), "what came was right"
 
 
-def test_088_longer(master, vmm):
-    stream = save(vmm)
-    vmm.reset()
-    assert not refuse_stream(master, vmm, stream + b"x")
-    assert not refuse_stream(master, vmm, stream + stream)
-
-
-def test_088_longer_after_it_was_complete(master, vmm):
-    """One byte too many is no stream of this device, also if the rest of it was."""
-    stream = save(vmm)
-    vmm.reset()
+def test_088_longer(group, vmm, stream):
+    """One byte too many is no stream of this device, also if the rest of it was and came before."""
+    assert not refuse_stream(group, vmm, stream + b"x")
+    assert not refuse_stream(group, vmm, stream + stream)
     load(vmm, stream)
-    assert vmm.mig_write_refused(b"x")
-    assert vmm.set_state_refused(RUNNING)
+    assert vmm.refused(*vu.mig_write(b"x"))
+    assert vmm.refused(*vu.set_state(RUNNING))
     assert vmm.state() == STATE_ERROR
 
 
-def test_088_garbage(master, vmm):
+def test_088_garbage(group, vmm):
     generator = random.Random(88)
     for length in (8, 24, 1000, 100000):
-        refuse_stream(master, vmm, generator.randbytes(length))
-        refuse_stream(master, vmm, bytes(length))
-        refuse_stream(master, vmm, b"\xff" * length)
+        refuse_stream(group, vmm, generator.randbytes(length))
+        refuse_stream(group, vmm, bytes(length))
+        refuse_stream(group, vmm, b"\xff" * length)
 
 
-def test_088_each_byte_of_what_must_fit(master, vmm):
+def test_088_each_byte_of_what_must_fit(group, vmm, stream):
     """Of the stream's header and of the header of the state in it: every bit of them says something."""
-    stream = save(vmm)
-    vmm.reset()
-    for at in range(24 + 40):
+    for at, bit in itertools.product(range(24 + 40), (0, 5)):
         wrong = bytearray(stream)
-        wrong[at] ^= 1 << at % 8
-        assert not refuse_stream(master, vmm, bytes(wrong)), f"byte {at}"
-        assert master.memory[:] == bytes(SIZE), "no byte of the memory of another device"
+        wrong[at] ^= 1 << bit
+        assert not refuse_stream(group, vmm, bytes(wrong)), f"bit {bit} of byte {at}"
+        assert group.memory[:] == bytes(SIZE), "no byte of the memory of another device"
 
 
 @pytest.mark.parametrize(
@@ -265,10 +248,10 @@ def test_088_each_byte_of_what_must_fit(master, vmm):
     ],
     ids=["vectors", "larger", "smaller", "revision"],
 )
-def test_088_from_another_kind_of_device(shared, master, vmm, arguments, options):
+def test_088_from_another_kind_of_device(shared, group, vmm, arguments, options):
     stream = save(shared(*arguments, device_first=True, **options).vmm())
-    assert not refuse_stream(master, vmm, stream)
-    assert master.memory[:] == bytes(SIZE)
+    assert not refuse_stream(group, vmm, stream)
+    assert group.memory[:] == bytes(SIZE)
 
 
 def test_refusals_are_told(own_group):
@@ -283,33 +266,28 @@ def test_refusals_are_told(own_group):
     assert str(128 * KIB) in group.device.stderr and str(SIZE) in group.device.stderr
 
 
-def test_migration_before_the_memory_came(device, fake, room, closing):
+def test_migration_before_the_memory_came(device_at_fake):
     """Revision 0: there is nothing to migrate yet."""
-    process = device("--server", fake.path, "--revision", "0", "--size", "1", ready=False)
-    connection = fake.accept()
-    process.expect_ready()
-    vmm = process.vmm()
-    assert vmm.set_state_refused(STOP_COPY)
-    assert vmm.set_state_refused(RESUMING)
+    process, connection = device_at_fake("--revision", "0", "--size", "1")
+    vmm = process.expect_ready().vmm()
+    assert vmm.refused(*vu.set_state(STOP_COPY))
+    assert vmm.refused(*vu.set_state(RESUMING))
     memory = wire.memory_fd(MIB)
-    connection.send(wire.VERSION)
-    connection.send(3)
-    connection.send(wire.MEMORY, memory)
+    connection.greeting(3, memory)
     wire.wait_until(lambda: vmm.register(vu.IV_POSITION) == 3, "the memory came")
     os.close(memory)
     assert len(save(vmm)) > MIB
-    vmm.close()
-    process.vmms.clear()
+    process.finish()
 
 
-def test_a_client_that_goes_in_the_middle(master):
+def test_a_client_that_goes_in_the_middle(group):
     """Nothing of the stream stays behind."""
     for state in (STOP_COPY, RESUMING):
         for _ in range(20):
-            vmm = master.vmm()
+            vmm = group.vmm()
             vmm.set_state(state)
             if state == STOP_COPY:
                 vmm.mig_read(100)
             else:
                 vmm.mig_write(b"ivshmig\0")
-            master.device.forget_vmms()
+            group.device.forget_vmms()

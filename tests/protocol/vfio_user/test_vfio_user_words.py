@@ -7,7 +7,7 @@ import pytest
 
 import ivshmem_wire as wire
 import vfio_user as vu
-from vfio_user import BAR0, BAR1, BAR2, CONFIG, MSIX, READABLE, WRITABLE, version_payload
+from vfio_user import BAR0, BAR1, BAR2, CONFIG, READABLE, WRITABLE, version_payload
 from vfio_user_fixtures import MIB, VECTORS
 
 BAR4, BAR5 = 4, 5
@@ -21,10 +21,6 @@ def words(shared):
 
 def word(peer, vector, stride=VECTORS):
     return 4 * (peer * stride + vector)
-
-
-def rung(group):
-    return [wire.rings(fd) for fd in group.at_peer]
 
 
 @pytest.mark.parametrize("vectors, stride", [(1, 1), (2, 2), (3, 4), (2048, 2048)])
@@ -60,15 +56,14 @@ def test_nothing_else_is_new(words, group):
 def test_each_word_rings_its_vector(words):
     vmm = words.vmm()
     for vector in range(VECTORS):
-        vmm.write_number(BAR4, word(words.peer_id, vector), 4, 0x12345678 * vector)
-        assert rung(words) == [int(at == vector) for at in range(VECTORS)]
+        at, value = word(words.peer_id, vector), 0x12345678 * vector
+        words.expect_rung(vector, lambda at=at, value=value: vmm.write_number(BAR4, at, 4, value))
 
 
-def test_own_word(words, eventfds):
+def test_own_word(words, arm):
     """A guest may ring itself."""
     vmm = words.vmm()
-    own = eventfds(VECTORS)
-    vmm.assign(MSIX, 0, *own)
+    own = arm(vmm)
     vmm.write_number(BAR4, word(words.id, 2), 4, 1)
     wire.wait_rings(own[2])
 
@@ -77,7 +72,7 @@ def test_register_and_words_meet(words):
     vmm = words.vmm()
     vmm.ring(words.peer_id, 1)
     vmm.write_number(BAR4, word(words.peer_id, 1), 4, 1)
-    assert rung(words) == [0, 2, 0, 0]
+    assert words.rung() == [0, 2, 0, 0]
 
 
 def test_what_does_not_ring(words):
@@ -96,7 +91,7 @@ def test_what_does_not_ring(words):
         assert vmm.read_number(BAR4, at, size) == 0
     assert vmm.read_number(BAR4, MIB - 4, 4) == 0
     assert vmm.read_number(BAR4, MIB, 4) == 0xFFFFFFFF
-    assert rung(words) == [0] * VECTORS
+    assert words.rung() == [0] * VECTORS
 
 
 def test_a_vector_that_a_peer_has_not(shared):
@@ -105,18 +100,20 @@ def test_a_vector_that_a_peer_has_not(shared):
     vmm = group.vmm()
     for vector in range(VECTORS, 8):
         vmm.write_number(BAR4, word(group.peer_id, vector, 8), 4, 1)
-    assert rung(group) == [0] * VECTORS
+    assert group.rung() == [0] * VECTORS
     vmm.write_number(BAR4, word(group.peer_id, 3, 8), 4, 1)
-    assert rung(group) == [0, 0, 0, 1]
+    assert group.rung() == [0, 0, 0, 1]
 
 
 def test_many_writes_at_once(words):
     words.vmm().write_multi(*((BAR4, word(words.peer_id, vector), b"ring") for vector in (3, 1, 3)))
-    assert rung(words) == [0, 1, 0, 2]
+    assert words.rung() == [0, 1, 0, 2]
 
 
-def test_io_fds(words):
+@pytest.mark.parametrize("stride", [VECTORS, 2 * VECTORS])
+def test_io_fds(shared, stride):
     """Each has a place of its own and takes any value; the register's are still there."""
+    words = shared("--doorbell-bar", "on", device_vectors=stride)
     vmm = words.vmm(MANY)
     need, count, entries = vmm.io_fds(BAR4)
     assert (need, count, len(entries)) == (16 + 2 * VECTORS * 40, 2 * VECTORS, 2 * VECTORS)
@@ -124,10 +121,9 @@ def test_io_fds(words):
     for entry, fd in entries:
         assert (entry.size, entry.kind, entry.flags, entry.padding, entry.datamatch) == (4, 0, 0, 0, 0)
         places[entry.offset] = fd
-    assert places.keys() == {word(peer, vector) for peer in (0, 1) for vector in range(VECTORS)}
+    assert places.keys() == {word(peer, vector, stride) for peer in (0, 1) for vector in range(VECTORS)}
     for vector in range(VECTORS):
-        wire.ring(places[word(words.peer_id, vector)])
-        assert rung(words) == [int(at == vector) for at in range(VECTORS)]
+        words.expect_rung(vector, lambda fd=places[word(words.peer_id, vector, stride)]: wire.ring(fd))
     entries = vmm.io_fds(BAR0)[2]
     assert len(entries) == 2 * VECTORS
     assert {(entry.offset, entry.flags) for entry, _ in entries} == {(vu.DOORBELL, 1)}
@@ -148,4 +144,4 @@ def test_io_fds_switched_off(shared):
     vmm = group.vmm(MANY)
     assert vmm.io_fds(BAR4)[1:] == (0, [])
     vmm.write_number(BAR4, word(group.peer_id, 0), 4, 1)
-    assert rung(group) == [1, 0, 0, 0]
+    assert group.rung() == [1, 0, 0, 0]
