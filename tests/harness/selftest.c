@@ -387,62 +387,39 @@ run_self(char output[OUTPUT_SIZE], const char *first, const char *second)
 	return status;
 }
 
-static void
-check_run(const char *name, int exit_status, const char *output_start, const char *output_part)
+TEST(status_and_output)
 {
-	char output[OUTPUT_SIZE];
-	int status = run_self(output, name, NULL);
+	static const struct {
+		const char *name;
+		int status;
+		const char *start, *part;
+	} runs[] = {
+		{"inner_pass", 0, "TAP version 13\n1..1\nok 1 - inner_pass\n", ""},
+		{"inner_fail", 1, "TAP version 13\n1..1\nnot ok 1 - inner_fail\n",
+			"what was tried failed"},
+		{"inner_skip", 0, "TAP version 13\n1..1\nok 1 - inner_skip # SKIP no reason\n", ""},
+		{"inner_expected_failure_passes", 1,
+			"TAP version 13\n1..1\nnot ok 1 - inner_expected_failure_passes\n",
+			"had to fail"},
+		{"inner_expected_failure_has_other_reason", 1, "TAP version 13\n1..1\nnot ok 1 - ",
+			"not for the reason \"this reason\""},
+		/* The end of much output is shown. */
+		{"inner_writes_very_much", 1, "TAP version 13\n1..1\nnot ok 1 - ",
+			"all that failed"},
+		{"inner_unknown", 2, "", "no such test"},
+		{"--unknown", 2, "usage:", "--list"},
+	};
 
-	printf("%s", output);
-	CHECK(WIFEXITED(status));
-	CHECK_EQ(WEXITSTATUS(status), exit_status);
-	CHECK(strncmp(output, output_start, strlen(output_start)) == 0);
-	CHECK(strstr(output, output_part));
-}
+	for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
+		char output[OUTPUT_SIZE];
+		int status = run_self(output, runs[i].name, NULL);
 
-TEST(status_and_output_of_a_pass)
-{
-	check_run("inner_pass", 0, "TAP version 13\n1..1\nok 1 - inner_pass\n", "");
-}
-
-TEST(status_and_output_of_a_failure)
-{
-	check_run("inner_fail", 1, "TAP version 13\n1..1\nnot ok 1 - inner_fail\n",
-		"what was tried failed");
-}
-
-TEST(status_and_output_of_a_skip)
-{
-	check_run(
-		"inner_skip", 0, "TAP version 13\n1..1\nok 1 - inner_skip # SKIP no reason\n", "");
-}
-
-TEST(expected_failure_that_passes)
-{
-	check_run("inner_expected_failure_passes", 1,
-		"TAP version 13\n1..1\nnot ok 1 - inner_expected_failure_passes\n", "had to fail");
-}
-
-TEST(expected_failure_for_another_reason)
-{
-	check_run("inner_expected_failure_has_other_reason", 1, "TAP version 13\n1..1\nnot ok 1 - ",
-		"not for the reason \"this reason\"");
-}
-
-TEST(end_of_much_output_is_shown)
-{
-	check_run("inner_writes_very_much", 1, "TAP version 13\n1..1\nnot ok 1 - ",
-		"all that failed");
-}
-
-TEST(unknown_test)
-{
-	check_run("inner_unknown", 2, "", "no such test");
-}
-
-TEST(unknown_option)
-{
-	check_run("--unknown", 2, "usage:", "--list");
+		printf("%s\n%s", runs[i].name, output);
+		CHECK(WIFEXITED(status));
+		CHECK_EQ(WEXITSTATUS(status), runs[i].status);
+		CHECK(strncmp(output, runs[i].start, strlen(runs[i].start)) == 0);
+		CHECK_HAS(output, runs[i].part);
+	}
 }
 
 TEST(patterns_choose)
@@ -467,7 +444,7 @@ TEST(verbose_shows_what_a_passing_test_wrote)
 	char output[OUTPUT_SIZE];
 
 	CHECK_EQ(run_self(output, "--verbose", "inner_pass"), 0);
-	CHECK(strstr(output, "#   a passing test's words\n"));
+	CHECK_HAS(output, "#   a passing test's words\n");
 	CHECK_EQ(run_self(output, "inner_pass", NULL), 0);
 	CHECK(!strstr(output, "words"));
 }

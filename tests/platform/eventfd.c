@@ -42,45 +42,35 @@ read_now(int fd, uint64_t *ret_count)
 	return preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
 }
 
-TEST(full_eventfd_refuses_with_eagain)
+TEST(full_eventfd_refuses_with_eagain_and_the_largest_value_is_invalid)
 {
-	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
-	uint64_t one = 1, count;
+	_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
+	uint64_t one = 1, largest = UINT64_MAX, count;
 
+	CHECK_ERRNO(write(fd, &largest, sizeof(largest)), EINVAL);
 	add(fd, FULL);
-	CHECK_EQ(write(fd, &one, sizeof(one)), -1);
-	CHECK_EQ(errno, EAGAIN);
+	CHECK_ERRNO(write(fd, &one, sizeof(one)), EAGAIN);
 	CHECK_EQ(CHECK_SYS(read(fd, &count, sizeof(count))), sizeof(count));
 	CHECK_EQ(count, FULL);
-	close(fd);
-}
-
-TEST(largest_value_is_invalid)
-{
-	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
-	uint64_t value = UINT64_MAX;
-
-	CHECK_EQ(write(fd, &value, sizeof(value)), -1);
-	CHECK_EQ(errno, EINVAL);
-	close(fd);
 }
 
 TEST(poll_tells_whether_a_write_would_block)
 {
-	int fd = CHECK_SYS(eventfd(0, 0));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, 0));
 
 	CHECK_EQ(poll_now(fd), POLLOUT);
 	add(fd, 1);
 	CHECK_EQ(poll_now(fd), POLLIN | POLLOUT);
 	add(fd, FULL - 1);
 	CHECK_EQ(poll_now(fd), POLLIN);
-	close(fd);
 }
 
 TEST(blocking_mode_belongs_to_all_holders)
 {
 	uint8_t byte = 0;
-	int pair[2], ours = CHECK_SYS(eventfd(0, EFD_NONBLOCK)), theirs[1];
+	_test_close_pair_ int pair[2];
+	_test_close_ int ours = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
+	int theirs[1];
 	size_t n_fds;
 
 	fdpass_pair(pair, 0);
@@ -90,9 +80,6 @@ TEST(blocking_mode_belongs_to_all_holders)
 	CHECK_SYS(fcntl(theirs[0], F_SETFL, 0));
 	CHECK(!(fcntl(ours, F_GETFL) & O_NONBLOCK));
 	close(theirs[0]);
-	close(ours);
-	close(pair[0]);
-	close(pair[1]);
 }
 
 /* Whether `pid` sleeps inside write(). */
@@ -116,7 +103,7 @@ is_in_write(pid_t pid)
 
 TEST(hostile_holder_makes_a_plain_write_hang)
 {
-	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
 	uint64_t count;
 	pid_t victim;
 
@@ -136,63 +123,55 @@ TEST(hostile_holder_makes_a_plain_write_hang)
 	test_join(victim);
 	CHECK_EQ(CHECK_SYS(read(fd, &count, sizeof(count))), sizeof(count));
 	CHECK_EQ(count, 1);
-	close(fd);
 }
 
 TEST(write_cannot_be_asked_not_to_wait)
 {
-	int fd = CHECK_SYS(eventfd(0, 0));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, 0));
 	uint64_t one = 1;
 	struct iovec iov = {.iov_base = &one, .iov_len = sizeof(one)};
 
 	/* Therefore writers poll first. If this ever works, it is the better way: see client_ring.
 	 */
-	CHECK_EQ(pwritev2(fd, &iov, 1, -1, RWF_NOWAIT), -1);
-	CHECK_EQ(errno, EOPNOTSUPP);
-	close(fd);
+	CHECK_ERRNO(pwritev2(fd, &iov, 1, -1, RWF_NOWAIT), EOPNOTSUPP);
 }
 
 TEST(read_with_nowait_does_not_wait_whatever_the_mode)
 {
-	int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_NONBLOCK));
 	uint64_t count = 0;
 
 	for (int blocking = 0; blocking < 2; blocking++) {
 		CHECK_SYS(fcntl(fd, F_SETFL, blocking ? 0 : O_NONBLOCK));
-		CHECK_EQ(read_now(fd, &count), -1);
-		CHECK_EQ(errno, EAGAIN);
+		CHECK_ERRNO(read_now(fd, &count), EAGAIN);
 		add(fd, 3);
 		add(fd, 4);
 		CHECK_EQ(read_now(fd, &count), 8);
 		CHECK_EQ(count, 7);
-		CHECK_EQ(read_now(fd, &count), -1);
-		CHECK_EQ(errno, EAGAIN);
+		CHECK_ERRNO(read_now(fd, &count), EAGAIN);
 		/* And it leaves the mode alone. */
 		CHECK_EQ(!(fcntl(fd, F_GETFL) & O_NONBLOCK), blocking);
 	}
-	close(fd);
 }
 
 TEST(rings_add_up)
 {
-	int fd = CHECK_SYS(eventfd(0, 0));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, 0));
 	uint64_t count;
 
 	for (int i = 0; i < 1000; i++)
 		add(fd, 1);
 	CHECK_EQ(read_now(fd, &count), 8);
 	CHECK_EQ(count, 1000);
-	close(fd);
 }
 
 TEST(eventfd_has_no_position_and_no_type)
 {
-	int fd = CHECK_SYS(eventfd(0, 0));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, 0));
 	char path[64], target[64] = "";
 
 	/* How a received descriptor is told to be one: there is no system call for it. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	CHECK(readlink(path, target, sizeof(target) - 1) > 0);
 	CHECK_STR(target, "anon_inode:[eventfd]");
-	close(fd);
 }

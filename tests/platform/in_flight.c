@@ -35,26 +35,38 @@ has_capability(unsigned number)
 	return effective >> number & 1;
 }
 
-static void
-become_unprivileged(void)
-{
-	struct rlimit limit = {LIMIT, LIMIT};
+/* Two pairs of sockets, and what is sent through them. */
+static int one[2], other[2], mark;
 
+void
+test_before(void)
+{
+	mark = mark_new(1);
+	fdpass_pair(one, SOCK_NONBLOCK);
+	fdpass_pair(other, SOCK_NONBLOCK);
 	test_drop_root();
 	if (has_capability(CAP_SYS_ADMIN) || has_capability(CAP_SYS_RESOURCE))
 		SKIP("cannot give up CAP_SYS_ADMIN and CAP_SYS_RESOURCE");
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &(struct rlimit){LIMIT, LIMIT}));
 }
 
-/* Send the descriptor until the kernel refuses; returns how often it went out. */
+void
+test_after(void)
+{
+	test_close(&mark);
+	test_close_pair(&one);
+	test_close_pair(&other);
+}
+
+/* Send the mark until the kernel refuses; returns how often it went out. */
 static int
-send_until_refused(int socket, int fd)
+send_until_refused(int socket)
 {
 	int64_t number = 0;
 	int n = 0;
 
 	while (n < 4 * LIMIT &&
-		fdpass_send(socket, &number, sizeof(number), &fd, 1) == sizeof(number))
+		fdpass_send(socket, &number, sizeof(number), &mark, 1) == sizeof(number))
 		n++;
 	return n;
 }
@@ -76,114 +88,82 @@ receive_all(int socket, int n)
 
 TEST(descriptors_in_flight_are_limited)
 {
-	int pair[2], mark = mark_new(1), n;
+	int n = send_until_refused(one[0]);
 
-	become_unprivileged();
-	fdpass_pair(pair, SOCK_NONBLOCK);
-	n = send_until_refused(pair[0], mark);
 	CHECK_EQ(errno, ETOOMANYREFS);
 	/* The kernel looks before it counts the new one. */
 	CHECK_EQ(n, LIMIT + 1);
-	receive_all(pair[1], n);
-	CHECK_EQ(send_until_refused(pair[0], mark), n);
-	receive_all(pair[1], n);
-	close(mark);
-	close(pair[0]);
-	close(pair[1]);
+	receive_all(one[1], n);
+	CHECK_EQ(send_until_refused(one[0]), n);
 }
 
 TEST(one_stopped_receiver_uses_up_the_limit_of_all)
 {
-	int stopped[2], other[2], mark = mark_new(1), n;
+	int n = send_until_refused(one[0]);
 
-	become_unprivileged();
-	fdpass_pair(stopped, SOCK_NONBLOCK);
-	fdpass_pair(other, SOCK_NONBLOCK);
-	n = send_until_refused(stopped[0], mark);
-	CHECK_EQ(send_until_refused(other[0], mark), 0);
+	CHECK_EQ(send_until_refused(other[0]), 0);
 	CHECK_EQ(errno, ETOOMANYREFS);
 	/* A closed receiver's descriptors are not in flight any more. */
-	close(stopped[1]);
-	CHECK_EQ(send_until_refused(other[0], mark), n);
-	receive_all(other[1], n);
-	close(mark);
-	close(stopped[0]);
-	close(other[0]);
-	close(other[1]);
+	test_close(&one[1]);
+	CHECK_EQ(send_until_refused(other[0]), n);
 }
 
 TEST(numbers_without_descriptors_still_go_out)
 {
-	int pair[2], mark = mark_new(1), n;
 	int64_t number = 5;
 
-	become_unprivileged();
-	fdpass_pair(pair, SOCK_NONBLOCK);
-	n = send_until_refused(pair[0], mark);
-	CHECK_EQ(fdpass_send(pair[0], &number, sizeof(number), NULL, 0), sizeof(number));
-	receive_all(pair[1], n);
-	close(mark);
-	close(pair[0]);
-	close(pair[1]);
+	send_until_refused(one[0]);
+	CHECK_EQ(fdpass_send(one[0], &number, sizeof(number), NULL, 0), sizeof(number));
+}
+
+static int
+epoll_new(int fd, uint32_t events)
+{
+	int epoll = CHECK_SYS(epoll_create1(EPOLL_CLOEXEC));
+
+	CHECK_SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = events}));
+	return epoll;
+}
+
+static int
+count_events(int epoll)
+{
+	struct epoll_event event;
+
+	return CHECK_SYS(epoll_wait(epoll, &event, 1, 0));
 }
 
 TEST(no_event_tells_when_descriptors_can_be_sent_again)
 {
-	int stopped[2], other[2], mark = mark_new(1), epoll, n;
-	struct epoll_event event = {.events = EPOLLOUT | EPOLLET};
+	int n = send_until_refused(one[0]);
+	_test_close_ int epoll = epoll_new(other[0], EPOLLOUT | EPOLLET);
 
-	become_unprivileged();
-	fdpass_pair(stopped, SOCK_NONBLOCK);
-	fdpass_pair(other, SOCK_NONBLOCK);
-	n = send_until_refused(stopped[0], mark);
-	epoll = CHECK_SYS(epoll_create1(EPOLL_CLOEXEC));
-	CHECK_SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, other[0], &event));
-	CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 1);
+	CHECK_EQ(count_events(epoll), 1);
 	/*
 	 * The refused attempt itself is an event, because it takes and returns buffer space: who
 	 * tries again on EPOLLOUT spins, edge-triggered too.
 	 */
 	for (int i = 0; i < 10; i++) {
-		CHECK_EQ(send_until_refused(other[0], mark), 0);
+		CHECK_EQ(send_until_refused(other[0]), 0);
 		CHECK_EQ(errno, ETOOMANYREFS);
-		CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 1);
-		CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 0);
+		CHECK_EQ(count_events(epoll), 1);
+		CHECK_EQ(count_events(epoll), 0);
 	}
 	/* The obstacle goes away, and the socket that was refused does not hear of it. */
-	receive_all(stopped[1], n);
-	CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 0);
-	CHECK_EQ(send_until_refused(other[0], mark), n);
-	receive_all(other[1], n);
-	close(epoll);
-	close(mark);
-	close(stopped[0]);
-	close(stopped[1]);
-	close(other[0]);
-	close(other[1]);
+	receive_all(one[1], n);
+	CHECK_EQ(count_events(epoll), 0);
+	CHECK_EQ(send_until_refused(other[0]), n);
 }
 
 TEST(level_triggered_polling_would_spin)
 {
-	int stopped[2], other[2], mark = mark_new(1), epoll, n;
-	struct epoll_event event = {.events = EPOLLOUT};
+	_test_close_ int epoll = epoll_new(other[0], EPOLLOUT);
 
 	/* All the while the refused socket counts as writable: waiting for EPOLLOUT would be a busy
 	 * loop. */
-	become_unprivileged();
-	fdpass_pair(stopped, SOCK_NONBLOCK);
-	fdpass_pair(other, SOCK_NONBLOCK);
-	n = send_until_refused(stopped[0], mark);
-	epoll = CHECK_SYS(epoll_create1(EPOLL_CLOEXEC));
-	CHECK_SYS(epoll_ctl(epoll, EPOLL_CTL_ADD, other[0], &event));
+	send_until_refused(one[0]);
 	for (int i = 0; i < 10; i++) {
-		CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 1);
-		CHECK_EQ(send_until_refused(other[0], mark), 0);
+		CHECK_EQ(count_events(epoll), 1);
+		CHECK_EQ(send_until_refused(other[0]), 0);
 	}
-	receive_all(stopped[1], n);
-	close(epoll);
-	close(mark);
-	close(stopped[0]);
-	close(stopped[1]);
-	close(other[0]);
-	close(other[1]);
 }

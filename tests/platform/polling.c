@@ -33,48 +33,43 @@ epoll_new(int fd, uint32_t events)
 TEST(epoll_reports_a_closed_descriptor_while_a_duplicate_lives)
 {
 	struct epoll_event event;
-	int fd = CHECK_SYS(eventfd(1, 0)), duplicate = CHECK_SYS(dup(fd)),
-	    epoll = epoll_new(fd, EPOLLIN);
+	int fd = CHECK_SYS(eventfd(1, 0)), duplicate = CHECK_SYS(dup(fd));
+	_test_close_ int epoll = epoll_new(fd, EPOLLIN);
 
 	close(fd);
 	CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 1);
 	CHECK_EQ(event.data.fd, fd);
 	/* And it cannot be removed any more by its number. */
-	CHECK_EQ(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL), -1);
-	CHECK_EQ(errno, EBADF);
+	CHECK_ERRNO(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL), EBADF);
 	close(duplicate);
 	CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 0);
-	close(epoll);
 }
 
 TEST(removed_before_close_is_quiet)
 {
 	struct epoll_event event;
-	int fd = CHECK_SYS(eventfd(1, 0)), duplicate = CHECK_SYS(dup(fd)),
-	    epoll = epoll_new(fd, EPOLLIN);
+	int fd = CHECK_SYS(eventfd(1, 0));
+	_test_close_ int duplicate = CHECK_SYS(dup(fd)), epoll = epoll_new(fd, EPOLLIN);
 
 	CHECK_SYS(epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL));
 	close(fd);
 	CHECK_EQ(CHECK_SYS(epoll_wait(epoll, &event, 1, 0)), 0);
-	close(duplicate);
-	close(epoll);
 }
 
 TEST(epoll_refuses_files)
 {
-	int fd = CHECK_SYS(open("/proc/self/exe", O_RDONLY)), epoll = CHECK_SYS(epoll_create1(0));
+	_test_close_ int fd = CHECK_SYS(open("/proc/self/exe", O_RDONLY)),
+			 epoll = CHECK_SYS(epoll_create1(0));
 
-	CHECK_EQ(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN}), -1);
-	CHECK_EQ(errno, EPERM);
-	close(fd);
-	close(epoll);
+	CHECK_ERRNO(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN}),
+		EPERM);
 }
 
 TEST(epoll_with_a_due_timer_is_readable_itself)
 {
-	int timer = CHECK_SYS(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)),
-	    inner = epoll_new(timer, EPOLLIN);
-	int outer = epoll_new(inner, EPOLLIN);
+	_test_close_ int timer = CHECK_SYS(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)),
+			 inner = epoll_new(timer, EPOLLIN);
+	_test_close_ int outer = epoll_new(inner, EPOLLIN);
 	struct itimerspec spec = {.it_value.tv_nsec = 1};
 	struct pollfd poll_fd = {.fd = inner, .events = POLLIN};
 	struct epoll_event event;
@@ -93,14 +88,11 @@ TEST(epoll_with_a_due_timer_is_readable_itself)
 	CHECK_EQ(CHECK_SYS(read(timer, &expirations, 8)), 8);
 	CHECK_EQ(CHECK_SYS(poll(&poll_fd, 1, 0)), 0);
 	CHECK_EQ(CHECK_SYS(epoll_wait(outer, &event, 1, 0)), 0);
-	close(timer);
-	close(inner);
-	close(outer);
 }
 
 TEST(setting_a_timer_anew_takes_back_that_it_was_due)
 {
-	int timer = CHECK_SYS(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
+	_test_close_ int timer = CHECK_SYS(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK));
 	struct itimerspec past = {.it_value.tv_nsec = 1}, never = {.it_value.tv_sec = 1 << 30};
 	struct pollfd poll_fd = {.fd = timer, .events = POLLIN};
 	uint64_t expirations;
@@ -109,38 +101,35 @@ TEST(setting_a_timer_anew_takes_back_that_it_was_due)
 	CHECK_EQ(CHECK_SYS(poll(&poll_fd, 1, 30000)), 1);
 	CHECK_SYS(timerfd_settime(timer, TFD_TIMER_ABSTIME, &never, NULL));
 	CHECK_EQ(CHECK_SYS(poll(&poll_fd, 1, 0)), 0);
-	CHECK_EQ(read(timer, &expirations, 8), -1);
-	CHECK_EQ(errno, EAGAIN);
-	close(timer);
+	CHECK_ERRNO(read(timer, &expirations, 8), EAGAIN);
 }
 
 /* ---- listening ------------------------------------------------------------------------------ */
 
-static struct sockaddr_un
-socket_address(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+static struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+void
+test_before(void)
+{
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/socket", test_directory());
-	return address;
 }
 
 static int
-listen_at(const struct sockaddr_un *address, int backlog)
+new_listener(int backlog)
 {
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
-	CHECK_SYS(bind(fd, (const struct sockaddr *)address, sizeof(*address)));
+	CHECK_SYS(bind(fd, (const struct sockaddr *)&address, sizeof(address)));
 	CHECK_SYS(listen(fd, backlog));
 	return fd;
 }
 
 static int
-connect_to(const struct sockaddr_un *address, int flags)
+new_client(int flags)
 {
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0));
 
-	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0) {
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		int code = errno;
 
 		close(fd);
@@ -152,11 +141,11 @@ connect_to(const struct sockaddr_un *address, int flags)
 
 /* Connect until the backlog is full; returns how many connections that took. */
 static int
-backlog_fill(const struct sockaddr_un *address, int *fds, int max)
+backlog_fill(int *fds, int max)
 {
 	int n = 0;
 
-	while (n < max && (fds[n] = connect_to(address, SOCK_NONBLOCK)) >= 0)
+	while (n < max && (fds[n] = new_client(SOCK_NONBLOCK)) >= 0)
 		n++;
 	CHECK(n > 0 && n < max);
 	CHECK_EQ(errno, EAGAIN);
@@ -165,8 +154,7 @@ backlog_fill(const struct sockaddr_un *address, int *fds, int max)
 
 TEST(connect_to_a_full_backlog_waits_no_longer_than_the_send_timeout)
 {
-	struct sockaddr_un address = socket_address();
-	int listener = listen_at(&address, 1), fds[64], n = backlog_fill(&address, fds, 64);
+	int listener = new_listener(1), fds[64], n = backlog_fill(fds, 64);
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
 	struct timeval timeout = {.tv_usec = 300000};
 	struct timespec before, after;
@@ -174,8 +162,7 @@ TEST(connect_to_a_full_backlog_waits_no_longer_than_the_send_timeout)
 
 	CHECK_SYS(setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)));
 	clock_gettime(CLOCK_MONOTONIC, &before);
-	CHECK_EQ(connect(fd, (const struct sockaddr *)&address, sizeof(address)), -1);
-	CHECK_EQ(errno, EAGAIN);
+	CHECK_ERRNO(connect(fd, (const struct sockaddr *)&address, sizeof(address)), EAGAIN);
 	clock_gettime(CLOCK_MONOTONIC, &after);
 	elapsed_ms =
 		(after.tv_sec - before.tv_sec) * 1000 + (after.tv_nsec - before.tv_nsec) / 1000000;
@@ -190,9 +177,8 @@ TEST(connect_to_a_full_backlog_waits_no_longer_than_the_send_timeout)
 
 TEST(connections_in_the_backlog_work_before_they_are_accepted)
 {
-	struct sockaddr_un address = socket_address();
-	int listener = listen_at(&address, 8), client = CHECK_SYS(connect_to(&address, 0)),
-	    accepted;
+	_test_close_ int listener = new_listener(8);
+	int client = CHECK_SYS(new_client(0)), accepted;
 	char byte = 'x';
 
 	CHECK_EQ(write(client, &byte, 1), 1);
@@ -201,57 +187,49 @@ TEST(connections_in_the_backlog_work_before_they_are_accepted)
 	CHECK_EQ(CHECK_SYS(read(accepted, &byte, 1)), 1);
 	CHECK_EQ(CHECK_SYS(read(accepted, &byte, 1)), 0);
 	close(accepted);
-	close(listener);
 }
 
 TEST(socket_file_without_listener_refuses)
 {
-	struct sockaddr_un address = socket_address();
-
-	close(listen_at(&address, 8));
-	CHECK_EQ(connect_to(&address, 0), -1);
-	CHECK_EQ(errno, ECONNREFUSED);
+	close(new_listener(8));
+	CHECK_ERRNO(new_client(0), ECONNREFUSED);
 	/* The name stays; nobody can bind to it until it is removed. */
 	{
-		int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
+		_test_close_ int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
 
-		CHECK_EQ(bind(fd, (const struct sockaddr *)&address, sizeof(address)), -1);
-		CHECK_EQ(errno, EADDRINUSE);
-		close(fd);
+		CHECK_ERRNO(
+			bind(fd, (const struct sockaddr *)&address, sizeof(address)), EADDRINUSE);
 	}
 }
 
 TEST(bound_socket_refuses_until_it_listens)
 {
-	struct sockaddr_un address = socket_address();
-	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
+	_test_close_ int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM, 0));
 
 	/* A starting server looks dead for a moment: why servers take a lock before they look. */
 	CHECK_SYS(bind(fd, (const struct sockaddr *)&address, sizeof(address)));
-	CHECK_EQ(connect_to(&address, 0), -1);
-	CHECK_EQ(errno, ECONNREFUSED);
+	CHECK_ERRNO(new_client(0), ECONNREFUSED);
 	CHECK_SYS(listen(fd, 1));
-	close(CHECK_SYS(connect_to(&address, 0)));
-	close(fd);
+	close(CHECK_SYS(new_client(0)));
 }
 
 TEST(directories_can_be_locked)
 {
 	int one = CHECK_SYS(open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-	int two = CHECK_SYS(open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	_test_close_ int two =
+		CHECK_SYS(open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 
 	CHECK_SYS(flock(one, LOCK_EX | LOCK_NB));
-	CHECK_EQ(flock(two, LOCK_EX | LOCK_NB), -1);
-	CHECK_EQ(errno, EWOULDBLOCK);
+	CHECK_ERRNO(flock(two, LOCK_EX | LOCK_NB), EWOULDBLOCK);
 	/* Closing releases it, so a process that dies does. */
 	close(one);
 	CHECK_SYS(flock(two, LOCK_EX | LOCK_NB));
-	close(two);
 }
 
 TEST(locks_of_a_dead_process_are_gone)
 {
-	int ready[2], fd = CHECK_SYS(open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+	_test_close_pair_ int ready[2];
+	_test_close_ int fd = CHECK_SYS(open(test_directory(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 	char byte;
 	pid_t pid;
 
@@ -267,7 +245,4 @@ TEST(locks_of_a_dead_process_are_gone)
 	CHECK_EQ(CHECK_SYS(read(ready[0], &byte, 1)), 1);
 	test_join(pid);
 	CHECK_SYS(flock(fd, LOCK_EX | LOCK_NB));
-	close(fd);
-	close(ready[0]);
-	close(ready[1]);
 }

@@ -39,43 +39,42 @@ TEST(error_set_cuts_off_what_is_too_long)
 
 /* ---- log ------------------------------------------------------------------------------------ */
 
-struct record {
+static struct {
 	unsigned n;
 	enum log_level level;
 	char message[2048];
-};
+} record;
 
 static void
 record_write(void *data, enum log_level level, const char *message)
 {
-	struct record *record = data;
-
-	record->n++;
-	record->level = level;
-	snprintf(record->message, sizeof(record->message), "%s", message);
+	CHECK(data == &record);
+	record.n++;
+	record.level = level;
+	snprintf(record.message, sizeof(record.message), "%s", message);
 	errno = ENOTTY;
 }
 
+static struct log journal = {.level = LOG_LEVEL_DEBUG, .write = record_write, .data = &record};
+
 TEST(log_passes_on_what_its_level_allows)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_WARNING, .write = record_write, .data = &record};
-
-	log_error(&log, "one %d", 1);
+	journal.level = LOG_LEVEL_WARNING;
+	log_error(&journal, "one %d", 1);
 	CHECK_EQ(record.n, 1);
 	CHECK_EQ(record.level, LOG_LEVEL_ERROR);
 	CHECK_STR(record.message, "one 1");
-	log_warning(&log, "two");
+	log_warning(&journal, "two");
 	CHECK_EQ(record.n, 2);
 	CHECK_EQ(record.level, LOG_LEVEL_WARNING);
-	log_info(&log, "three");
-	log_debug(&log, "four");
+	log_info(&journal, "three");
+	log_debug(&journal, "four");
 	CHECK_EQ(record.n, 2);
-	CHECK(log_enabled(&log, LOG_LEVEL_ERROR));
-	CHECK(log_enabled(&log, LOG_LEVEL_WARNING));
-	CHECK(!log_enabled(&log, LOG_LEVEL_INFO));
-	log.level = LOG_LEVEL_DEBUG;
-	log_debug(&log, "five");
+	CHECK(log_enabled(&journal, LOG_LEVEL_ERROR));
+	CHECK(log_enabled(&journal, LOG_LEVEL_WARNING));
+	CHECK(!log_enabled(&journal, LOG_LEVEL_INFO));
+	journal.level = LOG_LEVEL_DEBUG;
+	log_debug(&journal, "five");
 	CHECK_STR(record.message, "five");
 }
 
@@ -91,23 +90,18 @@ TEST(log_into_nothing)
 
 TEST(log_preserves_errno)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_DEBUG, .write = record_write, .data = &record};
-
 	errno = EAGAIN;
-	log_error(&log, "x");
+	log_error(&journal, "x");
 	CHECK_EQ(errno, EAGAIN);
 }
 
 TEST(log_cuts_off_what_is_too_long)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_DEBUG, .write = record_write, .data = &record};
 	char text[4096];
 
 	memset(text, 'x', sizeof(text));
 	text[sizeof(text) - 1] = 0;
-	log_error(&log, "%s", text);
+	log_error(&journal, "%s", text);
 	CHECK(strlen(record.message) > 500);
 	CHECK(strspn(record.message, "x") == strlen(record.message));
 }
@@ -116,9 +110,7 @@ TEST(log_cuts_off_what_is_too_long)
 
 TEST(pace_lets_few_lines_through_and_counts_the_others)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
-	struct pace pace = {.log = &log, .level = LOG_LEVEL_WARNING};
+	struct pace pace = {.log = &journal, .level = LOG_LEVEL_WARNING};
 
 	pace_printf(&pace, "line %d", 1);
 	CHECK_STR(record.message, "line 1");
@@ -142,9 +134,7 @@ TEST(pace_lets_few_lines_through_and_counts_the_others)
 
 TEST(pace_tells_at_the_end_how_many_were_left_out)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
-	struct pace pace = {.log = &log, .level = LOG_LEVEL_INFO, .since = clock_now()};
+	struct pace pace = {.log = &journal, .level = LOG_LEVEL_INFO, .since = clock_now()};
 
 	pace_end(&pace);
 	CHECK_EQ(record.n, 0);
@@ -158,11 +148,10 @@ TEST(pace_tells_at_the_end_how_many_were_left_out)
 
 TEST(pace_makes_what_comes_from_others_harmless_and_preserves_errno)
 {
-	struct record record = {0};
-	struct log log = {.level = LOG_LEVEL_INFO, .write = record_write, .data = &record};
-	struct pace pace = {.log = &log, .level = LOG_LEVEL_INFO, .since = clock_now()};
-	struct pace quiet = {.log = &log, .level = LOG_LEVEL_DEBUG};
+	struct pace pace = {.log = &journal, .level = LOG_LEVEL_INFO, .since = clock_now()};
+	struct pace quiet = {.log = &journal, .level = LOG_LEVEL_DEBUG};
 
+	journal.level = LOG_LEVEL_INFO;
 	errno = EDOM;
 	pace_printf(&pace, "a\nb\033[1mc\177");
 	CHECK_EQ(errno, EDOM);

@@ -14,14 +14,24 @@
 #define FULL (UINT64_MAX - 1)
 
 static const int modes[] = {0, EFD_NONBLOCK};
+static struct ringer ringer;
+
+void
+test_before(void)
+{
+	ringer_init(&ringer);
+}
+
+void
+test_after(void)
+{
+	ringer_done(&ringer);
+}
 
 TEST(ring_adds_one)
 {
-	struct ringer ringer;
-
-	ringer_init(&ringer);
 	for (size_t i = 0; i < 2; i++) {
-		int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
+		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
 		uint64_t count;
 
 		/* More often than there is room for completions. */
@@ -29,19 +39,14 @@ TEST(ring_adds_one)
 			CHECK_EQ(ringer_ring(&ringer, fd), 0);
 		CHECK_SYS(eventfd_read(fd, &count));
 		CHECK_EQ(count, 10000);
-		close(fd);
 	}
-	ringer_done(&ringer);
 	ringer_done(&ringer);
 }
 
 TEST(a_full_one_goes_on_ringing)
 {
-	struct ringer ringer;
-
-	ringer_init(&ringer);
 	for (size_t i = 0; i < 2; i++) {
-		int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
+		_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | modes[i]));
 		uint64_t count;
 
 		CHECK_SYS(eventfd_write(fd, FULL));
@@ -49,9 +54,7 @@ TEST(a_full_one_goes_on_ringing)
 			CHECK_EQ(ringer_ring(&ringer, fd), 0);
 		CHECK_SYS(eventfd_read(fd, &count));
 		CHECK(count >= FULL);
-		close(fd);
 	}
-	ringer_done(&ringer);
 }
 
 /* Fills the eventfd whenever it was emptied, with O_NONBLOCK off. */
@@ -78,11 +81,9 @@ attacker(void *data)
 /* It would be stuck within seconds if it looked first and wrote then. */
 TEST(nobody_can_make_it_block)
 {
-	struct ringer ringer;
 	pthread_t thread;
-	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
 
-	ringer_init(&ringer);
 	if (!ringer.context)
 		test_skip("the kernel has no asynchronous requests");
 	CHECK_EQ(pthread_create(&thread, NULL, attacker, &fd), 0);
@@ -90,19 +91,15 @@ TEST(nobody_can_make_it_block)
 		CHECK_EQ(ringer_ring(&ringer, fd), 0);
 	atomic_store(&end, true);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
-	close(fd);
-	ringer_done(&ringer);
 }
 
 /* The child has no asynchronous requests of its own, and rings the other way. */
 TEST(after_a_fork)
 {
-	struct ringer ringer;
 	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC)), status;
 	uint64_t count;
 	pid_t child;
 
-	ringer_init(&ringer);
 	child = CHECK_SYS(fork());
 	if (child == 0) {
 		int r = ringer_ring(&ringer, fd);
@@ -116,16 +113,11 @@ TEST(after_a_fork)
 	CHECK_SYS(eventfd_read(fd, &count));
 	CHECK_EQ(count, 2);
 	close(fd);
-	ringer_done(&ringer);
 }
 
 TEST(what_is_no_eventfd)
 {
-	struct ringer ringer;
-	int fd = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(open("/dev/null", O_RDONLY | O_CLOEXEC));
 
-	ringer_init(&ringer);
 	CHECK_EQ(ringer_ring(&ringer, fd), -EBADF);
-	close(fd);
-	ringer_done(&ringer);
 }

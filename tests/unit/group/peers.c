@@ -15,6 +15,12 @@
 
 static struct peers peers;
 
+void
+test_after(void)
+{
+	peers_done(&peers);
+}
+
 static struct remote *
 get(uint16_t id)
 {
@@ -47,7 +53,6 @@ TEST(empty_table)
 	CHECK_EQ(peers_list(&peers, NULL, ids, 4), 0);
 	CHECK_EQ(peers_list(&peers, NULL, NULL, 0), 0);
 	peers_done(&peers);
-	peers_done(&peers);
 }
 
 TEST(truncate_closes_from_the_end)
@@ -71,7 +76,6 @@ TEST(truncate_closes_from_the_end)
 	remote_truncate(remote, 0);
 	CHECK_EQ(remote->n_vectors, 0);
 	CHECK(peers_find(&peers, 7) == remote);
-	peers_done(&peers);
 }
 
 TEST(get_makes_one_only_once)
@@ -96,7 +100,6 @@ TEST(vectors_are_kept_in_order)
 		add_vector(remote, i);
 	for (uint64_t i = 1; i <= 100; i++)
 		CHECK_EQ(mark_of(remote->vectors[i - 1]), i);
-	peers_done(&peers);
 }
 
 TEST(vector_that_cannot_be_rung_is_a_place_all_the_same)
@@ -110,7 +113,6 @@ TEST(vector_that_cannot_be_rung_is_a_place_all_the_same)
 	CHECK_EQ(remote->n_vectors, 3);
 	CHECK_EQ(remote->vectors[1], -1);
 	CHECK_EQ(mark_of(remote->vectors[2]), 3);
-	peers_done(&peers);
 }
 
 TEST(more_vectors_than_there_can_be)
@@ -124,7 +126,6 @@ TEST(more_vectors_than_there_can_be)
 	/* Not taken. */
 	mark_check(mark, 1);
 	CHECK_EQ(remote->n_vectors, IVSHMEM_MAX_VECTORS);
-	peers_done(&peers);
 }
 
 TEST(remove_closes_and_forgets)
@@ -142,7 +143,6 @@ TEST(remove_closes_and_forgets)
 	CHECK_EQ(peers.n, 1);
 	/* The same id as a new peer. */
 	CHECK_EQ(get(7)->n_vectors, 0);
-	peers_done(&peers);
 }
 
 TEST(remove_takes_it_off_its_users_list)
@@ -174,7 +174,6 @@ TEST(list_is_in_ascending_order_and_cut_at_its_room)
 		CHECK_MEM(ids, sorted, room * sizeof(ids[0]));
 		CHECK_EQ(ids[room], 0x5555);
 	}
-	peers_done(&peers);
 }
 
 TEST(all_ids_at_once)
@@ -192,7 +191,6 @@ TEST(all_ids_at_once)
 	CHECK_EQ(peers_list(&peers, NULL, ids, 65536), 32768);
 	for (unsigned i = 0; i < 32768; i++)
 		CHECK_EQ(ids[i], 2 * i + 1);
-	peers_done(&peers);
 }
 
 /* The sanitizer has an allocator of its own, and this function to ask it. */
@@ -219,5 +217,4 @@ TEST(sparse_ids_cost_little)
 	CHECK(peers_find(&peers, 65535));
 	CHECK(allocated() > before);
 	CHECK(allocated() - before < 15 * 4096);
-	peers_done(&peers);
 }

@@ -28,19 +28,23 @@ load_vfio(const char *mode)
 	char path[PATH_MAX];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/module", test_directory());
-	make_folder(path);
-	snprintf(path, sizeof(path), "%s/module/vfio", test_directory());
-	make_folder(path);
+	make_folder("module");
+	make_folder("module/vfio");
 	if (!mode)
 		return;
-	snprintf(path, sizeof(path), "%s/module/vfio/parameters", test_directory());
-	make_folder(path);
+	make_folder("module/vfio/parameters");
 	snprintf(path, sizeof(path), "%s/module/vfio/parameters/enable_unsafe_noiommu_mode",
 		test_directory());
 	fd = CHECK_SYS(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
 	CHECK_EQ(write(fd, mode, strlen(mode)), strlen(mode));
 	close(fd);
+}
+
+void
+test_before(void)
+{
+	make_tree();
+	make_ivshmem(ADDRESS);
 }
 
 /* Try to have the device; returns the sentence. */
@@ -62,45 +66,27 @@ refused(int code)
 	return error.message;
 }
 
-static void
-check_has(const char *message, const char *text)
-{
-	if (!strstr(message, text))
-		FAIL("'%s' is not in: %s", text, message);
-}
-
-static void
-check_has_not(const char *message, const char *text)
-{
-	if (strstr(message, text))
-		FAIL("'%s' is in: %s", text, message);
-}
-
 /* Whoever can have the mode is told how, to the last letter. */
 TEST(without_iommu_the_mode_is_named)
 {
 	const char *message;
 
-	make_tree();
-	make_ivshmem(ADDRESS);
 	message = refused(-ENODEV);
-	check_has(message, "is in no IOMMU group: start the VM with");
-	check_has(message, "as root: modprobe vfio; echo 1 > " SWITCH "; modprobe vfio-pci; ");
-	check_has(message, "echo " ADDRESS " > /sys/bus/pci/drivers_probe");
+	CHECK_HAS(message, "is in no IOMMU group: start the VM with");
+	CHECK_HAS(message, "as root: modprobe vfio; echo 1 > " SWITCH "; modprobe vfio-pci; ");
+	CHECK_HAS(message, "echo " ADDRESS " > /sys/bus/pci/drivers_probe");
 	load_vfio("N\n");
-	check_has(refused(-ENODEV), "echo 1 > " SWITCH);
+	CHECK_HAS(refused(-ENODEV), "echo 1 > " SWITCH);
 }
 
 TEST(without_iommu_and_mode)
 {
 	const char *message;
 
-	make_tree();
-	make_ivshmem(ADDRESS);
 	load_vfio(NULL);
 	message = refused(-ENODEV);
-	check_has(message, "this kernel's vfio cannot do without: start the VM with");
-	check_has_not(message, SWITCH);
+	CHECK_HAS(message, "this kernel's vfio cannot do without: start the VM with");
+	CHECK(!strstr(message, SWITCH));
 }
 
 /* The mode is on: what is missing is the driver. */
@@ -108,12 +94,10 @@ TEST(without_iommu_in_the_mode)
 {
 	const char *message;
 
-	make_tree();
-	make_ivshmem(ADDRESS);
 	load_vfio("Y\n");
 	message = refused(-ENODEV);
-	check_has(message, "not bound to vfio-pci; as root: modprobe vfio-pci; ");
-	check_has_not(message, "IOMMU");
+	CHECK_HAS(message, "not bound to vfio-pci; as root: modprobe vfio-pci; ");
+	CHECK(!strstr(message, "IOMMU"));
 }
 
 /* No such groups are here, so that the names of their files are seen. */
@@ -121,15 +105,13 @@ TEST(group_of_the_mode)
 {
 	static const char name[] = "vfio-noiommu\n";
 
-	make_tree();
-	make_ivshmem(ADDRESS);
 	make_link(ADDRESS, "driver", "../../../bus/pci/drivers/vfio-pci");
 	make_link(ADDRESS, "iommu_group", "../4000000");
-	check_has(refused(-ENODEV), "there is no /dev/vfio/4000000 for PCI device " ADDRESS);
+	CHECK_HAS(refused(-ENODEV), "there is no /dev/vfio/4000000 for PCI device " ADDRESS);
 	make_file("4000000", "name", name, strlen(name));
-	check_has(refused(-ENODEV), "there is no /dev/vfio/noiommu-4000000 for");
+	CHECK_HAS(refused(-ENODEV), "there is no /dev/vfio/noiommu-4000000 for");
 	make_file("4000000", "name", "vfio-noiommu2\n", 14);
-	check_has(refused(-ENODEV), "there is no /dev/vfio/4000000 for");
+	CHECK_HAS(refused(-ENODEV), "there is no /dev/vfio/4000000 for");
 	make_file("4000000", "name", "", 0);
-	check_has(refused(-ENODEV), "there is no /dev/vfio/4000000 for");
+	CHECK_HAS(refused(-ENODEV), "there is no /dev/vfio/4000000 for");
 }

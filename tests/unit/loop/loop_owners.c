@@ -11,6 +11,21 @@
 #include <sys/eventfd.h>
 
 char diary[1024];
+struct loop *loop;
+
+void
+test_before(void)
+{
+	CHECK_EQ(loop_new(&loop), 0);
+}
+
+void
+test_after(void)
+{
+	/* Nothing comes twice, or after it was removed. */
+	CHECK_EQ(loop_dispatch(loop, 0), 0);
+	CHECK(loop_free(loop) == NULL);
+}
 
 void
 note(char letter)
@@ -37,6 +52,13 @@ check_diary(const char *expected)
 }
 
 void
+check_round(const char *expected)
+{
+	CHECK_EQ(loop_dispatch(loop, expected[0] ? -1 : 0), strlen(expected));
+	check_diary(expected);
+}
+
+void
 check_diary_in_any_order(const char *expected)
 {
 	qsort(diary, strlen(diary), 1, compare_letters);
@@ -55,7 +77,7 @@ bell_rang(struct loop_source *source, uint32_t events)
 }
 
 struct bell *
-bell_new(struct loop *loop, char letter, unsigned count)
+bell_new(char letter, unsigned count)
 {
 	struct bell *bell = calloc(1, sizeof(*bell));
 	int fd = CHECK_SYS(eventfd(count, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -95,9 +117,8 @@ alarm_due(struct loop_timer *timer)
 }
 
 void
-alarm_set(struct loop *loop, struct alarm_clock *clock, char letter, uint64_t deadline)
+alarm_set(struct alarm_clock *clock, char letter, uint64_t deadline)
 {
-	clock->loop = loop;
 	clock->letter = letter;
 	loop_timer_set(loop, &clock->timer, deadline, alarm_due);
 }
@@ -113,25 +134,15 @@ chore_do(struct loop_work *work)
 }
 
 void
-chore_defer(struct loop *loop, struct chore *chore, char letter)
+chore_defer(struct chore *chore, char letter)
 {
-	chore->loop = loop;
 	chore->letter = letter;
 	loop_defer(loop, &chore->work, chore_do);
 }
 
-struct loop *
-new_loop(void)
-{
-	struct loop *loop;
-
-	CHECK_EQ(loop_new(&loop), 0);
-	return loop;
-}
-
 /* Rounds until nothing happens any more. */
 void
-drain(struct loop *loop)
+drain(void)
 {
 	int r;
 

@@ -9,7 +9,8 @@
 
 #include <loop/loop.h>
 
-extern char diary[1024]; /* a letter per callback */
+extern char diary[1024];  /* a letter per callback */
+extern struct loop *loop; /* each test has one */
 
 struct bell; /* a watched eventfd */
 typedef void (*bell_action)(struct bell *bell);
@@ -27,7 +28,6 @@ struct alarm_clock {
 	struct loop_timer timer;
 	void (*action)(struct alarm_clock *clock);
 	void *data;
-	struct loop *loop;
 };
 
 struct chore {
@@ -35,23 +35,23 @@ struct chore {
 	struct loop_work work;
 	void (*action)(struct chore *chore);
 	void *data;
-	struct loop *loop;
 };
 
 void note(char letter);
 /* Compare the diary, and begin a new one. */
 void check_diary(const char *expected);
-/* The same for descriptors of one round, which come in no promised order. */
+/* Dispatch once: these are called, as many as it says. */
+void check_round(const char *expected);
+/* Compare descriptors of one round, which come in no promised order. */
 void check_diary_in_any_order(const char *expected);
 
 void bell_rang(struct loop_source *source, uint32_t events);
-struct bell *bell_new(struct loop *loop, char letter, unsigned count);
+struct bell *bell_new(char letter, unsigned count);
 void bell_free(struct bell *bell);
 void bell_quiet(struct bell *bell);
-void alarm_set(struct loop *loop, struct alarm_clock *clock, char letter, uint64_t deadline);
-void chore_defer(struct loop *loop, struct chore *chore, char letter);
-struct loop *new_loop(void);
+void alarm_set(struct alarm_clock *clock, char letter, uint64_t deadline);
+void chore_defer(struct chore *chore, char letter);
 /* Rounds until nothing happens any more. */
-void drain(struct loop *loop);
+void drain(void);
 
 #endif

@@ -5,9 +5,8 @@
 #include <member_stage.h>
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #define UNKNOWN UINT32_MAX
 
@@ -24,13 +23,38 @@ join(void)
 	CHECK_EQ(member_memory_size(stage.member), 0);
 }
 
+/* With a device. */
+static void
+join_with_device(void)
+{
+	join();
+	stage_attach(0, 1);
+}
+
+/* What a server of today says with its memory, of this size. */
+static void
+say_greeting(uint64_t size)
+{
+	stage_say(0, -1);
+	stage_say(3, -1);
+	stage_say_and_dispatch(-1, stage_memory(size));
+}
+
+void
+test_before(void)
+{
+	stage_open();
+}
+
+void
+test_after(void)
+{
+	stage_close();
+}
+
 TEST(behaviour_22_id_and_memory_come_late)
 {
-	int ours;
-
-	stage_open();
-	join();
-	stage_attach(0, 2);
+	join_with_device();
 	stage_place_bars();
 	stage_dispatch();
 	CHECK_EQ(stage_position(), UNKNOWN);
@@ -44,183 +68,141 @@ TEST(behaviour_22_id_and_memory_come_late)
 	CHECK_EQ(stage_position(), 3);
 	CHECK_EQ(stage.n_mapped, 1);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY);
-	ours = stage_give_vector(3);
+	stage_give_vector(3);
 	stage_doorbell(0x30000);
 	stage_dispatch();
 	CHECK_EQ(stage.interrupts[0], 1);
 	CHECK_EQ(stage.n_warnings, 0);
-	close(ours);
-	stage_close();
 }
 
-TEST(everything_before_the_device)
-{
-	int ours, theirs;
-
-	stage_open();
-	join();
-	stage_say(0, -1);
-	stage_say(3, -1);
-	theirs = stage_give_vector(9);
-	ours = stage_give_vector(3);
-	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
-	CHECK_EQ(member_id(stage.member), 3);
-	stage_attach(0, 1);
-	CHECK_EQ(stage_position(), 3);
-	CHECK_SYS(eventfd_write(ours, 1));
-	stage_dispatch();
-	CHECK_EQ(stage.interrupts[0], 1);
-	stage_doorbell(0x90000);
-	CHECK_EQ(stage_count(theirs), 1);
-	close(ours);
-	close(theirs);
-	stage_close();
-}
-
-/* The device comes after `n` of these messages: the result is the same. */
+/* Say it: negative is the memory; from 1000 on a vector. */
 static void
-check_sequence(const int64_t *numbers, unsigned length, unsigned n, int32_t id, bool is_2010)
+say(int64_t number)
 {
-	stage_open();
-	join();
-	for (unsigned i = 0; i <= length; i++) {
-		if (i == n)
-			stage_attach(0, 1);
-		if (i == length)
-			break;
-		/* Negative: the memory; from 1000 on: a vector. */
-		if (numbers[i] < 0)
-			stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
-		else if (numbers[i] >= 1000)
-			stage_say_and_dispatch(numbers[i] - 1000, mark_new(1));
-		else
-			stage_say_and_dispatch(numbers[i], -1);
-		if (strstr(stage.info, "our id"))
-			CHECK_EQ(strstr(stage.info, "2010") != NULL, is_2010);
+	if (number < 0)
+		stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
+	else if (number >= 1000)
+		stage_say_and_dispatch(number - 1000, mark_new(1));
+	else
+		stage_say_and_dispatch(number, -1);
+}
+
+/* Whichever of the messages the device comes after, the result is the same. */
+TEST(every_greeting_with_the_device_at_any_time)
+{
+	static const struct {
+		const char *name;
+		int32_t id;
+		bool is_2010;
+		unsigned length;
+		int64_t numbers[6];
+	} greetings[] = {
+		{"of today, with id 0", 0, false, 5, {0, 0, -1, 1000, 1008}},
+		{"of today", 7, false, 5, {0, 7, 1008, -1, 1007}},
+		{"of 2010", 7, true, 6, {7, -1, 1000, 1007, 1008, 0}},
+		{"of 2010 with id 0, then memory", 0, true, 4, {0, -1, 1000, 1008}},
+		{"of 2010 with id 0, then vector", 0, true, 4, {0, 1000, 1008, -1}},
+		/* Either order was legal in 2010. */
+		{"of 2010, memory before id 0", 0, true, 4, {-1, 0, 1000, 1008}},
+		{"of 2010, memory before the id", 7, true, 4, {-1, 7, 1008, 1007}},
+	};
+
+	for (size_t i = 0; i < sizeof(greetings) / sizeof(greetings[0]); i++) {
+		int32_t id = greetings[i].id;
+
+		for (unsigned before = 0; before <= greetings[i].length; before++) {
+			fprintf(stderr, "%s: %u messages before the device\n", greetings[i].name,
+				before);
+			join();
+			for (unsigned n = 0; n < greetings[i].length; n++) {
+				if (n == before)
+					stage_attach(0, 1);
+				say(greetings[i].numbers[n]);
+				if (strstr(stage.info, "our id"))
+					CHECK_EQ(strstr(stage.info, "2010") != NULL,
+						greetings[i].is_2010);
+			}
+			if (before == greetings[i].length)
+				stage_attach(0, 1);
+			CHECK_EQ(member_id(stage.member), id);
+			CHECK_EQ(stage_position(), (uint32_t)id);
+			CHECK_EQ(ivshmem_device_peer_vectors(stage.device, (uint16_t)id), 1);
+			CHECK_EQ(ivshmem_device_peer_vectors(stage.device, 8), 1);
+			stage_dispatch();
+			CHECK_EQ(stage.interrupts[0], 1);
+			stage_doorbell(0x80000);
+			CHECK_EQ(mark_of(member_eventfd(stage.member, 8, 0)), 2);
+			CHECK_EQ(stage.n_lost, 0);
+			stage_close();
+			stage_open();
+		}
 	}
-	CHECK_EQ(member_id(stage.member), id);
-	CHECK_EQ(stage_position(), (uint32_t)id);
-	CHECK_EQ(ivshmem_device_peer_vectors(stage.device, (uint16_t)id), 1);
-	CHECK_EQ(ivshmem_device_peer_vectors(stage.device, 8), 1);
-	stage_dispatch();
-	CHECK_EQ(stage.interrupts[0], 1);
-	CHECK_EQ(stage.n_lost, 0);
-	stage_close();
 }
 
-static void
-check_sequences(const int64_t *numbers, unsigned length, int32_t id, bool is_2010)
+/* ---- how long member_open() waits ------------------------------------------------------------ */
+
+static int
+join_patiently(unsigned late_ms, const struct wire_message *messages, unsigned n,
+	struct ivshmem_error *reterr)
 {
-	for (unsigned n = 0; n <= length; n++)
-		check_sequence(numbers, length, n, id, is_2010);
+	struct member_config config = stage_config(true);
+
+	config.late_ms = late_ms;
+	config.vectors = 1;
+	return stage_join(&config, messages, n, reterr);
 }
 
-TEST(greeting_of_today)
-{
-	static const int64_t zero[] = {0, 0, -1, 1000, 1008}, seven[] = {0, 7, 1008, -1, 1007};
-
-	check_sequences(zero, 5, 0, false);
-	check_sequences(seven, 5, 7, false);
-}
-
-TEST(greeting_of_2010)
-{
-	static const int64_t seven[] = {7, -1, 1000, 1007, 1008, 0};
-
-	check_sequences(seven, 6, 7, true);
-}
-
-TEST(greeting_of_2010_with_id_0)
-{
-	static const int64_t memory[] = {0, -1, 1000, 1008}, vector[] = {0, 1000, 1008, -1};
-
-	check_sequences(memory, 4, 0, true);
-	check_sequences(vector, 4, 0, true);
-}
-
-/* Either order was legal in 2010. */
-TEST(memory_before_the_id)
-{
-	static const int64_t zero[] = {-1, 0, 1000, 1008}, seven[] = {-1, 7, 1008, 1007};
-
-	check_sequences(zero, 4, 0, true);
-	check_sequences(seven, 4, 7, true);
-}
-
-/* member_open() waits for a while: what is there then is there before the device is. */
+/* What is there then is there before the device is. */
 TEST(waits_for_id_memory_and_vectors)
 {
-	struct member_config config;
 	const struct wire_message messages[] = {
 		{0, -1}, {3, -1}, {-1, stage_memory(STAGE_MEMORY)}, {3, mark_new(1)}};
-	struct ivshmem_error error = {0};
 
-	stage_open();
-	config = stage_config(true);
-	config.late_ms = config.timeout_ms;
-	config.vectors = 1;
-	if (stage_join(&config, messages, 4, &error) < 0)
-		FAIL("%s", error.message);
+	CHECK_EQ(join_patiently(20000, messages, 4, NULL), 0);
 	CHECK_EQ(member_id(stage.member), 3);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY);
 	CHECK(member_eventfd(stage.member, 3, 0) >= 0);
 	CHECK_EQ(stage.n_warnings, 0);
-	stage_close();
 }
 
 TEST(goes_on_without_memory)
 {
-	struct member_config config;
 	const struct wire_message messages[] = {{0, -1}, {3, -1}};
-	struct ivshmem_error error = {0};
 
-	stage_open();
-	config = stage_config(true);
-	config.late_ms = 1;
-	config.vectors = 1;
-	if (stage_join(&config, messages, 2, &error) < 0)
-		FAIL("%s", error.message);
+	CHECK_EQ(join_patiently(1, messages, 2, NULL), 0);
 	CHECK_EQ(stage.n_warnings, 1);
-	stage_check_words(stage.warning, "not sent the memory yet");
+	CHECK_HAS(stage.warning, "not sent the memory yet");
 	stage_dispatch();
 	stage_attach(0, 1);
 	CHECK_EQ(stage_position(), UNKNOWN);
 	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
 	CHECK_EQ(stage_position(), 3);
 	CHECK_EQ(stage.n_lost, 0);
-	stage_close();
 }
 
 /* What can never come is not waited for. */
 TEST(refusal_while_it_waits)
 {
-	struct member_config config;
 	const struct wire_message messages[] = {{-ENOSPC, -1}};
 	struct ivshmem_error error = {0};
 
-	stage_open();
-	config = stage_config(true);
-	config.late_ms = config.timeout_ms;
-	CHECK_EQ(stage_join(&config, messages, 1, &error), -EPROTONOSUPPORT);
-	stage_check_words(error.message, "refused");
-	stage_close();
+	CHECK_EQ(join_patiently(20000, messages, 1, &error), -EPROTONOSUPPORT);
+	CHECK_HAS(error.message, "refused");
 }
+
+/* ---- what may still go wrong ----------------------------------------------------------------- */
 
 TEST(memory_that_is_too_small_is_not_given_to_anybody)
 {
 	unsigned before;
 
-	stage_open();
-	join();
-	stage_attach(0, 1);
+	join_with_device();
 	stage_place_bars();
 	before = test_open_fds();
-	stage_say(0, -1);
-	stage_say(3, -1);
-	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY / 2));
+	say_greeting(STAGE_MEMORY / 2);
 	CHECK_EQ(stage.n_lost, 1);
 	CHECK_EQ(stage.lost.code, -EINVAL);
-	stage_check_words(stage.lost.message, "too small");
+	CHECK_HAS(stage.lost.message, "too small");
 	CHECK_EQ(member_memory_fd(stage.member), -1);
 	CHECK(!member_memory(stage.member));
 	CHECK_EQ(member_memory_size(stage.member), 0);
@@ -228,45 +210,31 @@ TEST(memory_that_is_too_small_is_not_given_to_anybody)
 	CHECK_EQ(stage_position(), UNKNOWN);
 	/* Without the connection. */
 	CHECK_EQ(test_open_fds(), before - 1);
-	stage_close();
 }
 
 TEST(memory_that_is_larger)
 {
-	stage_open();
-	join();
-	stage_attach(0, 1);
-	stage_say(0, -1);
-	stage_say(3, -1);
-	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY * 4));
+	join_with_device();
+	say_greeting(STAGE_MEMORY * 4);
 	CHECK_EQ(stage_position(), 3);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY * 4);
-	stage_close();
 }
 
 TEST(server_that_goes_before_it_said_anything)
 {
-	stage_open();
-	join();
-	stage_attach(0, 1);
-	close(stage.server);
-	stage.server = -1;
-	stage_dispatch();
+	join_with_device();
+	stage_end_server();
 	CHECK_EQ(stage.n_lost, 1);
 	CHECK_EQ(stage.lost.code, -ECONNRESET);
 	CHECK_EQ(stage_position(), UNKNOWN);
 	stage_doorbell(0x30000);
-	stage_close();
 }
 
 TEST(server_that_refuses)
 {
-	stage_open();
-	join();
-	stage_attach(0, 1);
+	join_with_device();
 	stage_say_and_dispatch(-ENOSPC, -1);
 	CHECK_EQ(stage.n_lost, 1);
 	CHECK_EQ(stage.lost.code, -EPROTONOSUPPORT);
-	stage_check_words(stage.lost.message, "refused");
-	stage_close();
+	CHECK_HAS(stage.lost.message, "refused");
 }

@@ -7,11 +7,31 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static char path[4096];
+
+void
+test_before(void)
+{
+	snprintf(path, sizeof(path), "%s/memory", test_directory());
+	stage_open();
+}
+
+void
+test_after(void)
+{
+	stage_close();
+}
+
+static void
+leave(void)
+{
+	stage_drop_device();
+	stage.member = member_close(stage.member);
+}
 
 static void
 open_ok(const struct member_config *config)
@@ -33,8 +53,8 @@ open_fails(const struct member_config *config, int code, const char *words, cons
 
 	CHECK_EQ(member_open(&stage.member, stage.loop, config, &stage.log, &error), code);
 	CHECK_EQ(error.code, code);
-	stage_check_words(error.message, words);
-	stage_check_words(error.message, more);
+	CHECK_HAS(error.message, words);
+	CHECK_HAS(error.message, more);
 	CHECK_EQ(test_open_fds(), before);
 	CHECK(!stage.member);
 }
@@ -55,7 +75,6 @@ TEST(behaviour_35_missing_object_is_created_and_stays)
 	struct stat st;
 	int fd;
 
-	stage_open();
 	open_ok(&config);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY);
 	for (size_t i = 0; i < STAGE_MEMORY; i++)
@@ -63,7 +82,7 @@ TEST(behaviour_35_missing_object_is_created_and_stays)
 	stage_attach(0, 1);
 	CHECK_EQ(stage_position(), 0);
 	*(char *)member_memory(stage.member) = 'x';
-	stage_close();
+	leave();
 	CHECK_EQ(stage.n_warnings, 0);
 	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	CHECK_SYS(fstat(fd, &st));
@@ -76,9 +95,8 @@ TEST(behaviour_36_larger_and_smaller_objects)
 {
 	struct member_config config = {.shm = test_object(), .size = STAGE_MEMORY};
 	struct stat st;
-	int fd = object_open(STAGE_MEMORY * 4);
+	_test_close_ int fd = object_open(STAGE_MEMORY * 4);
 
-	stage_open();
 	CHECK_EQ(pwrite(fd, "x", 1, 100), 1);
 	open_ok(&config);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY * 4);
@@ -91,17 +109,13 @@ TEST(behaviour_36_larger_and_smaller_objects)
 	config.size = 0;
 	open_ok(&config);
 	CHECK_EQ(member_memory_size(stage.member), STAGE_MEMORY * 4);
-	close(fd);
-	stage_close();
 }
 
 TEST(missing_object_without_size)
 {
 	const struct member_config config = {.shm = test_object()};
 
-	stage_open();
 	open_fails(&config, -ENOENT, test_object(), "size");
-	stage_close();
 }
 
 TEST(behaviour_33_two_devices_on_one_object)
@@ -110,7 +124,6 @@ TEST(behaviour_33_two_devices_on_one_object)
 	struct member *other = NULL;
 	char *a, *b;
 
-	stage_open();
 	open_ok(&config);
 	CHECK_EQ(member_open(&other, stage.loop, &config, NULL, NULL), 0);
 	a = member_memory(stage.member);
@@ -121,17 +134,13 @@ TEST(behaviour_33_two_devices_on_one_object)
 	CHECK_EQ(b[0], 'x');
 	CHECK_EQ(a[STAGE_MEMORY - 1], 'y');
 	member_close(other);
-	stage_close();
 }
 
 TEST(file_of_the_host)
 {
-	char path[4096];
 	const struct member_config config = {.file = path, .size = STAGE_MEMORY};
 	char byte;
 
-	snprintf(path, sizeof(path), "%s/memory", test_directory());
-	stage_open();
 	open_ok(&config);
 	stage_attach(1, 1);
 	stage_place_bars();
@@ -142,63 +151,50 @@ TEST(file_of_the_host)
 	/* There is nobody to be rung. */
 	stage_doorbell(0);
 	CHECK(!member_take_ring(stage.member, 0));
-	stage_close();
+	leave();
 	CHECK_SYS(access(path, F_OK));
 }
 
 TEST(file_that_others_may_write_is_warned_of)
 {
-	char path[4096];
 	const struct member_config config = {.file = path};
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/memory", test_directory());
 	fd = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
 	CHECK_SYS(ftruncate(fd, (off_t)STAGE_MEMORY));
-	stage_open();
 	open_ok(&config);
 	CHECK_EQ(stage.n_warnings, 0);
 	stage.member = member_close(stage.member);
 	CHECK_SYS(fchmod(fd, 0606));
 	open_ok(&config);
 	CHECK_EQ(stage.n_warnings, 1);
-	stage_check_words(stage.warning, path);
-	stage_check_words(stage.warning, "0606");
+	CHECK_HAS(stage.warning, path);
+	CHECK_HAS(stage.warning, "0606");
 	close(fd);
-	stage_close();
 }
 
 TEST(file_without_room_is_warned_of)
 {
-	char path[4096];
 	const struct member_config config = {.file = path, .size = UINT64_C(1) << 42};
 
 	snprintf(path, sizeof(path), "/dev/shm/%s", test_object());
-	stage_open();
 	open_ok(&config);
 	CHECK_EQ(stage.n_warnings, 1);
-	stage_check_words(stage.warning, "SIGBUS");
-	stage_close();
+	CHECK_HAS(stage.warning, "SIGBUS");
 }
 
 TEST(sealing_is_told)
 {
-	const struct wire_message messages[] = {{0, -1}, {5, -1}, {-1, stage_memory(STAGE_MEMORY)}};
-	const struct wire_message not_sealed[] = {
-		{0, -1}, {5, -1}, {-1, object_open(STAGE_MEMORY)}};
-	struct member_config config;
+	const struct member_config config = stage_config(false);
 
-	stage_open();
-	config = stage_config(false);
-	CHECK_EQ(stage_join(&config, messages, 3, NULL), 0);
-	stage_check_words(stage.info, "1 MiB");
-	CHECK_EQ(stage.n_warnings, 0);
-	stage_close();
+	for (int sealed = 1; sealed >= 0; sealed--) {
+		const struct wire_message messages[] = {{0, -1}, {5, -1},
+			{-1, sealed ? stage_memory(STAGE_MEMORY) : object_open(STAGE_MEMORY)}};
 
-	stage_open();
-	config = stage_config(false);
-	CHECK_EQ(stage_join(&config, not_sealed, 3, NULL), 0);
-	CHECK_EQ(stage.n_warnings, 1);
-	stage_check_words(stage.warning, "not sealed");
-	stage_close();
+		CHECK_EQ(stage_join(&config, messages, 3, NULL), 0);
+		CHECK_EQ(stage.n_warnings, !sealed);
+		CHECK_HAS(sealed ? stage.info : stage.warning, sealed ? "1 MiB" : "not sealed");
+		stage.member = member_close(stage.member);
+		test_close(&stage.server);
+	}
 }

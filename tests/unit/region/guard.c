@@ -20,10 +20,10 @@
 
 static volatile uint8_t *memory;
 
-static void
-make_memory(void)
+void
+test_before(void)
 {
-	int fd = CHECK_SYS(memfd_create("guard", MFD_CLOEXEC));
+	_test_close_ int fd = CHECK_SYS(memfd_create("guard", MFD_CLOEXEC));
 	void *address;
 
 	CHECK_SYS(ftruncate(fd, SIZE));
@@ -32,7 +32,6 @@ make_memory(void)
 	memory = address;
 	memory[1] = 7;
 	CHECK_SYS(ftruncate(fd, SIZE / 2));
-	close(fd);
 }
 
 struct access {
@@ -60,7 +59,6 @@ TEST(what_is_gone_fails)
 {
 	struct access there = {1, 0}, gone = {SIZE / 2, 99};
 
-	make_memory();
 	CHECK_EQ(guard_acquire(), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		CHECK_EQ(guard_run(load, &there), 0);
@@ -78,7 +76,6 @@ TEST(while_it_is_blocked)
 	struct access gone = {SIZE - 1, 0};
 	sigset_t all, now;
 
-	make_memory();
 	CHECK_EQ(guard_acquire(), 0);
 	sigfillset(&all);
 	CHECK_SYS(sigprocmask(SIG_SETMASK, &all, NULL));
@@ -105,28 +102,6 @@ theirs(int number)
 	siglongjmp(resume, 1);
 }
 
-/* A program's own handler gets what is not ours, and is put back. */
-TEST(another_handler)
-{
-	struct sigaction action = {.sa_handler = theirs}, now;
-	struct access gone = {SIZE / 2, 0};
-
-	make_memory();
-	CHECK_SYS(sigaction(SIGBUS, &action, NULL));
-	CHECK_EQ(guard_acquire(), 0);
-	CHECK_EQ(guard_acquire(), 0);
-	CHECK_EQ(guard_run(load, &gone), -EFAULT);
-	CHECK_EQ(n_caught, 0);
-	if (sigsetjmp(resume, 1) == 0)
-		load(&gone);
-	CHECK_EQ(n_caught, 1);
-	guard_release();
-	CHECK_EQ(guard_run(load, &gone), -EFAULT);
-	guard_release();
-	CHECK_SYS(sigaction(SIGBUS, NULL, &now));
-	CHECK(now.sa_handler == theirs);
-}
-
 static void
 late(int number)
 {
@@ -134,24 +109,58 @@ late(int number)
 	theirs(number);
 }
 
-/* One that came later has to ask us first; it stays when we go. */
-TEST(a_handler_over_ours)
+static void
+set_handler(void (*handler)(int number))
 {
-	struct sigaction action = {.sa_handler = late}, now;
+	CHECK_SYS(sigaction(SIGBUS, &(struct sigaction){.sa_handler = handler}, NULL));
+}
+
+/* What we guard does not reach the handler, and what we do not guard does. */
+static void
+check_handler(void)
+{
 	struct access gone = {SIZE / 2, 0};
 
-	make_memory();
-	CHECK_EQ(guard_acquire(), 0);
-	CHECK_SYS(sigaction(SIGBUS, &action, NULL));
 	CHECK_EQ(guard_run(load, &gone), -EFAULT);
 	CHECK_EQ(guard_run(load, &gone), -EFAULT);
 	CHECK_EQ(n_caught, 0);
 	if (sigsetjmp(resume, 1) == 0)
 		load(&gone);
 	CHECK_EQ(n_caught, 1);
-	guard_release();
+}
+
+static void
+check_handler_is(void (*handler)(int number))
+{
+	struct sigaction now;
+
 	CHECK_SYS(sigaction(SIGBUS, NULL, &now));
-	CHECK(now.sa_handler == late);
+	CHECK(now.sa_handler == handler);
+}
+
+/* A program's own handler gets what is not ours, and is put back. */
+TEST(another_handler)
+{
+	struct access gone = {SIZE / 2, 0};
+
+	set_handler(theirs);
+	CHECK_EQ(guard_acquire(), 0);
+	CHECK_EQ(guard_acquire(), 0);
+	check_handler();
+	guard_release();
+	CHECK_EQ(guard_run(load, &gone), -EFAULT);
+	guard_release();
+	check_handler_is(theirs);
+}
+
+/* One that came later has to ask us first; it stays when we go. */
+TEST(a_handler_over_ours)
+{
+	CHECK_EQ(guard_acquire(), 0);
+	set_handler(late);
+	check_handler();
+	guard_release();
+	check_handler_is(late);
 }
 
 /* Without a handler, what is not ours ends the process as ever, be it a fault or a signal. */
@@ -177,7 +186,6 @@ check_death(bool by_fault)
 
 TEST(what_is_not_ours_ends_the_process)
 {
-	make_memory();
 	check_death(true);
 	check_death(false);
 }
@@ -198,7 +206,6 @@ TEST(threads)
 {
 	pthread_t threads[4];
 
-	make_memory();
 	CHECK_EQ(guard_acquire(), 0);
 	for (unsigned i = 0; i < 4; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, fail_often, NULL), 0);

@@ -32,16 +32,8 @@ TEST(round_size_table)
 		{100, 4 * KIB},
 		{4095, 4 * KIB},
 		{4096, 4 * KIB},
-		{4097, 8 * KIB},
-		{MIB, MIB},
-		{MIB + 1, 2 * MIB},
 		{3 * MIB, 4 * MIB},
-		{GIB - 1, GIB},
-		{UINT32_MAX, 4 * GIB},
-		{4 * GIB, 4 * GIB},
 		{5 * GIB, 8 * GIB},
-		{(UINT64_C(1) << 61) + 1, UINT64_C(1) << 62},
-		{UINT64_C(1) << 62, UINT64_C(1) << 62},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -78,34 +70,40 @@ TEST(round_size_of_every_power_and_its_neighbours)
 
 /* ---- memfd ---------------------------------------------------------------------------------- */
 
+static struct region region = {.fd = -1};
+
+void
+test_after(void)
+{
+	region_close(&region);
+}
+
 static void
-open_ok(struct region *region, const struct region_config *config)
+open_ok(struct region_config config)
 {
 	struct ivshmem_error error = {0};
-	int r = region_open(region, config, &error);
+	int r = region_open(&region, &config, &error);
 
 	if (r < 0)
 		FAIL("region_open() = %d, \"%s\"", r, error.message);
-	CHECK(fcntl(region->fd, F_GETFD) & FD_CLOEXEC);
+	CHECK(fcntl(region.fd, F_GETFD) & FD_CLOEXEC);
 	CHECK_EQ(error.code, 0);
 }
 
 /* Demand this error and a sentence, and that nothing stays behind. */
 static void
-open_fails(const struct region_config *config, int code, const char *words)
+open_fails(struct region_config config, int code, const char *words)
 {
-	struct region region = {.fd = 4711};
 	struct ivshmem_error error = {0};
 	unsigned open_fds = test_open_fds();
 
-	CHECK_EQ(region_open(&region, config, &error), code);
+	CHECK_EQ(region_open(&region, &config, &error), code);
 	CHECK_EQ(error.code, code);
-	if (!strstr(error.message, words))
-		FAIL("finding \"%s\" in \"%s\"", words, error.message);
+	CHECK_HAS(error.message, words);
 	CHECK(error.message[strlen(error.message) - 1] != '.');
-	CHECK_EQ(region.fd, 4711);
+	CHECK_EQ(region.fd, -1);
 	CHECK_EQ(test_open_fds(), open_fds);
-	CHECK_EQ(region_open(&region, config, NULL), code);
+	CHECK_EQ(region_open(&region, &config, NULL), code);
 }
 
 static uint64_t
@@ -119,44 +117,38 @@ size_of(int fd)
 
 TEST(memfd_is_sealed_and_zero)
 {
-	struct region region;
 	void *address;
 	uint64_t size;
 
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 3 * MIB});
 	CHECK_EQ(region.size, 4 * MIB);
 	CHECK(region.sealed);
 	CHECK(!region.created);
 	CHECK_EQ(size_of(region.fd), 4 * MIB);
 	CHECK_EQ(CHECK_SYS(fcntl(region.fd, F_GET_SEALS)),
 		F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-	CHECK_EQ(ftruncate(region.fd, 0), -1);
-	CHECK_EQ(errno, EPERM);
+	CHECK_ERRNO(ftruncate(region.fd, 0), EPERM);
 	CHECK_EQ(region_map(region.fd, &address, &size, NULL), 0);
 	for (uint64_t i = 0; i < size; i += 4096)
 		CHECK_EQ(((const char *)address)[i], 0);
 	region_unmap(address, size);
 	region_close(&region);
 	CHECK_EQ(region.fd, -1);
-	region_close(&region);
 }
 
 TEST(memfd_of_five_gib)
 {
-	struct region region;
-
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 5 * GIB});
 	CHECK_EQ(region.size, 8 * GIB);
 	CHECK_EQ(size_of(region.fd), 8 * GIB);
-	region_close(&region);
 }
 
 TEST(memfd_refusals)
 {
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 0}, -EINVAL, "0 bytes");
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = UINT64_MAX}, -ERANGE,
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = 0}, -EINVAL, "0 bytes");
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = UINT64_MAX}, -ERANGE,
 		"possible");
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = MIB, .huge_page = 4096},
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = MIB, .huge_page = 4096},
 		-EINVAL, "2 MiB or 1 GiB");
 }
 
@@ -171,7 +163,7 @@ limit_file_size(uint64_t size)
 TEST(memfd_that_cannot_have_its_size)
 {
 	limit_file_size(MIB);
-	open_fails(&(struct region_config){.kind = REGION_MEMFD, .size = 2 * MIB}, -EFBIG, "2 MiB");
+	open_fails((struct region_config){.kind = REGION_MEMFD, .size = 2 * MIB}, -EFBIG, "2 MiB");
 }
 
 #define HUGE_PAGES "/sys/kernel/mm/hugepages/hugepages-2048kB/"
@@ -208,7 +200,6 @@ TEST(memfd_in_huge_pages)
 {
 	struct region_config config = {.kind = REGION_MEMFD, .size = MIB, .huge_page = 2 * MIB};
 	unsigned before, free_before;
-	struct region region;
 	struct ivshmem_error error;
 	int lock, r;
 
@@ -228,8 +219,7 @@ TEST(memfd_in_huge_pages)
 		CHECK_EQ(region.size, 2 * MIB);
 		CHECK(region.sealed);
 		CHECK_EQ(huge_pages("free_hugepages"), free_before - 1);
-		CHECK_EQ(ftruncate(region.fd, 0), -1);
-		CHECK_EQ(errno, EPERM);
+		CHECK_ERRNO(ftruncate(region.fd, 0), EPERM);
 		region_close(&region);
 	}
 	set_huge_pages(before);
@@ -244,7 +234,7 @@ TEST(memfd_in_huge_pages_that_are_not_there)
 
 	if (access("/sys/kernel/mm/hugepages/hugepages-2048kB", F_OK) < 0)
 		SKIP("this kernel has no huge pages of 2 MiB");
-	open_fails(&config, -ENOSPC, "nr_hugepages");
+	open_fails(config, -ENOSPC, "nr_hugepages");
 }
 
 /* ---- named objects -------------------------------------------------------------------------- */
@@ -270,12 +260,11 @@ shm_exists(void)
 static void
 shm_make(uint64_t size, char content)
 {
-	int fd = CHECK_SYS(shm_open(test_object(), O_RDWR | O_CREAT | O_EXCL, 0600));
+	_test_close_ int fd = CHECK_SYS(shm_open(test_object(), O_RDWR | O_CREAT | O_EXCL, 0600));
 
 	CHECK_SYS(ftruncate(fd, (off_t)size));
 	if (size > 0)
 		CHECK_EQ(pwrite(fd, &content, 1, 0), 1);
-	close(fd);
 }
 
 static char
@@ -290,138 +279,90 @@ first_byte(int fd)
 TEST(shm_is_created_with_its_mode_and_removed)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
-	struct stat status;
-
-	umask(0077); /* must not matter */
-	open_ok(&region, &config);
-	CHECK(region.created);
-	CHECK(!region.sealed);
-	CHECK_EQ(region.size, MIB);
-	CHECK_SYS(fstat(region.fd, &status));
-	CHECK_EQ(status.st_mode & 07777, 0640);
-	CHECK_EQ(status.st_size, MIB);
-	CHECK(shm_exists());
-	region_close(&region);
-	CHECK(!shm_exists());
-}
-
-TEST(shm_name_may_have_the_leading_slash)
-{
-	struct region_config config = shm_config(MIB);
-	struct region region;
 	char name[80];
 
+	umask(0077); /* must not matter */
 	snprintf(name, sizeof(name), "/%s", test_object());
-	config.name = name;
-	open_ok(&region, &config);
-	CHECK(shm_exists());
-	region_close(&region);
-	CHECK(!shm_exists());
+	/* The name may have the leading slash. */
+	for (int slash = 1; slash >= 0; slash--) {
+		struct stat status;
+
+		config.name = name + !slash;
+		open_ok(config);
+		CHECK(region.created);
+		CHECK(!region.sealed);
+		CHECK_EQ(region.size, MIB);
+		CHECK_SYS(fstat(region.fd, &status));
+		CHECK_EQ(status.st_mode & 07777, 0640);
+		CHECK_EQ(status.st_size, MIB);
+		CHECK(shm_exists());
+		region_close(&region);
+		CHECK(!shm_exists());
+	}
 }
 
-TEST(shm_that_exists_is_kept_with_its_content)
+TEST(shm_that_exists_is_kept_or_grows_and_is_never_shrunk)
 {
-	struct region_config config = shm_config(MIB);
-	struct region region;
+	static const struct {
+		const char *name;
+		uint64_t before, wanted, after;
+		char content;
+	} objects[] = {
+		{"just as large", MIB, MIB, MIB, 'k'},
+		{"larger", 8 * MIB, 4 * MIB, 8 * MIB, 'l'},
+		{"too small", MIB, 4 * MIB, 4 * MIB, 's'},
+		{"empty", 0, MIB, MIB, 0},
+	};
 
-	shm_make(MIB, 'k');
-	open_ok(&region, &config);
-	CHECK(!region.created);
-	CHECK_EQ(region.size, MIB);
-	CHECK_EQ(first_byte(region.fd), 'k');
-	region_close(&region);
-	CHECK(shm_exists());
-}
+	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++) {
+		struct region_config config = shm_config(objects[i].wanted);
 
-TEST(shm_that_exists_is_never_shrunk)
-{
-	struct region_config config = shm_config(4 * MIB);
-	struct region region;
-
-	shm_make(8 * MIB, 'l');
-	open_ok(&region, &config);
-	CHECK_EQ(region.size, 8 * MIB);
-	CHECK_EQ(size_of(region.fd), 8 * MIB);
-	CHECK_EQ(first_byte(region.fd), 'l');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_that_is_too_small_grows)
-{
-	struct region_config config = shm_config(4 * MIB);
-	struct region region;
-
-	shm_make(MIB, 's');
-	open_ok(&region, &config);
-	CHECK(!region.created);
-	CHECK_EQ(region.size, 4 * MIB);
-	CHECK_EQ(size_of(region.fd), 4 * MIB);
-	CHECK_EQ(first_byte(region.fd), 's');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_that_is_empty_grows)
-{
-	struct region_config config = shm_config(MIB);
-	struct region region;
-
-	shm_make(0, 0);
-	open_ok(&region, &config);
-	CHECK_EQ(region.size, MIB);
-	CHECK_EQ(first_byte(region.fd), 0);
-	region_close(&region);
+		fprintf(stderr, "%s\n", objects[i].name);
+		shm_make(objects[i].before, objects[i].content);
+		open_ok(config);
+		CHECK(!region.created);
+		CHECK_EQ(region.size, objects[i].after);
+		CHECK_EQ(size_of(region.fd), objects[i].after);
+		CHECK_EQ(first_byte(region.fd), objects[i].content);
+		region_close(&region);
+		CHECK(shm_exists());
+		CHECK_SYS(shm_unlink(test_object()));
+	}
 }
 
 TEST(shm_that_is_larger_and_no_power_of_two_is_refused_untouched)
 {
-	struct region_config config = shm_config(MIB);
-	int fd;
+	_test_close_ int fd = -1;
 
 	shm_make(3 * MIB, 'o');
-	open_fails(&config, -EINVAL, "power of two");
+	open_fails(shm_config(MIB), -EINVAL, "power of two");
 	fd = CHECK_SYS(shm_open(test_object(), O_RDONLY, 0));
 	CHECK_EQ(size_of(fd), 3 * MIB);
 	CHECK_EQ(first_byte(fd), 'o');
-	close(fd);
 }
 
 TEST(shm_close_leaves_an_object_of_the_same_name_that_is_another)
 {
-	struct region_config config = shm_config(MIB);
-	struct region region;
-
-	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(test_object()));
-	shm_make(MIB, 'n');
-	region_close(&region);
-	CHECK(shm_exists());
-}
-
-TEST(shm_close_after_somebody_removed_it)
-{
-	struct region_config config = shm_config(MIB);
-	struct region region;
-
-	open_ok(&region, &config);
-	CHECK_SYS(shm_unlink(test_object()));
-	region_close(&region);
-	CHECK(!shm_exists());
+	for (int another = 0; another <= 1; another++) {
+		open_ok(shm_config(MIB));
+		CHECK_SYS(shm_unlink(test_object()));
+		if (another)
+			shm_make(MIB, 'n');
+		region_close(&region);
+		CHECK_EQ(shm_exists(), another);
+	}
 }
 
 TEST(shm_close_removes_what_may_not_be_opened)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	char where[100];
 
 	snprintf(where, sizeof(where), "/dev/shm/%s", test_object());
 	config.mode = 0;
 	if (geteuid() == 0)
 		CHECK_SYS(seteuid(64079));
-	open_ok(&region, &config);
+	open_ok(config);
 	CHECK_EQ(access(where, F_OK), 0);
 	region_close(&region);
 	if (getuid() == 0)
@@ -431,26 +372,21 @@ TEST(shm_close_removes_what_may_not_be_opened)
 
 TEST(shm_tells_whose_it_is)
 {
-	struct region_config config = shm_config(MIB);
-	struct region region;
-	int fd;
+	_test_close_ int fd = -1;
 
 	shm_make(MIB, 'w');
 	fd = CHECK_SYS(shm_open(test_object(), O_RDWR, 0));
 	CHECK_SYS(fchmod(fd, 0626));
 	if (geteuid() == 0)
 		CHECK_SYS(fchown(fd, 64079, 64080));
-	close(fd);
-	open_ok(&region, &config);
+	open_ok(shm_config(MIB));
 	CHECK_EQ(region.mode, 0626);
 	CHECK_EQ(region.owner, geteuid() == 0 ? 64079 : geteuid());
-	region_close(&region);
 }
 
 TEST(room_is_what_it_has_and_what_is_free)
 {
 	struct region_config config = shm_config(MIB);
-	struct region region;
 	struct statvfs fs;
 	uint64_t all;
 
@@ -458,18 +394,17 @@ TEST(room_is_what_it_has_and_what_is_free)
 	all = (uint64_t)fs.f_blocks * fs.f_frsize;
 	if (all == 0 || all > UINT64_C(1) << 60)
 		SKIP("/dev/shm has no limit that counts");
-	open_ok(&region, &config);
+	open_ok(config);
 	CHECK(region.room <= all);
 	region_close(&region);
 	/* Sparse, so it can be had; more than there can ever be. */
 	config.size = 2 * all;
-	open_ok(&region, &config);
+	open_ok(config);
 	CHECK(region.room < region.size);
 	region_close(&region);
 	/* A memfd is nobody's file system. */
-	open_ok(&region, &(struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
+	open_ok((struct region_config){.kind = REGION_MEMFD, .size = 2 * all});
 	CHECK_EQ(region.room, UINT64_MAX);
-	region_close(&region);
 }
 
 TEST(shm_names_that_are_none)
@@ -480,42 +415,27 @@ TEST(shm_names_that_are_none)
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		config.name = names[i];
-		open_fails(&config, -EINVAL, "not a name");
+		open_fails(config, -EINVAL, "not a name");
 	}
 	memset(long_name, 'n', sizeof(long_name));
 	long_name[sizeof(long_name) - 1] = 0;
 	config.name = long_name;
-	open_fails(&config, -EINVAL, "not a name");
-}
-
-TEST(shm_dot_names_are_refused)
-{
-	struct region_config config = {.kind = REGION_SHM, .size = MIB, .mode = 0600};
-	struct region region;
-
+	open_fails(config, -EINVAL, "not a name");
 	config.name = ".";
 	CHECK(region_open(&region, &config, NULL) < 0);
 	config.name = "..";
 	CHECK(region_open(&region, &config, NULL) < 0);
 }
 
-TEST(shm_failure_removes_what_was_created)
+TEST(shm_failure_removes_what_was_created_and_leaves_what_was_there)
 {
-	struct region_config config = shm_config(2 * MIB);
-
 	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
-	CHECK(!shm_exists());
-}
-
-TEST(shm_failure_leaves_what_was_there)
-{
-	struct region_config config = shm_config(2 * MIB);
-
-	shm_make(MIB, 't');
-	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
-	CHECK(shm_exists());
+	for (int was_there = 0; was_there <= 1; was_there++) {
+		if (was_there)
+			shm_make(MIB, 't');
+		open_fails(shm_config(2 * MIB), -EFBIG, "2 MiB");
+		CHECK_EQ(shm_exists(), was_there);
+	}
 }
 
 /* ---- files in a directory ------------------------------------------------------------------- */
@@ -524,10 +444,9 @@ TEST(directory_gets_a_file_without_name)
 {
 	struct region_config config = {
 		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 5 * MIB};
-	struct region region;
 	struct stat status;
 
-	open_ok(&region, &config);
+	open_ok(config);
 	CHECK_EQ(region.size, 8 * MIB);
 	CHECK(!region.created);
 	CHECK_SYS(fstat(region.fd, &status));
@@ -546,17 +465,17 @@ TEST(directory_refusals)
 
 	snprintf(path, sizeof(path), "%s/missing", test_directory());
 	config.name = path;
-	open_fails(&config, -ENOENT, path);
+	open_fails(config, -ENOENT, path);
 	fd = CHECK_SYS(open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
 	close(fd);
-	open_fails(&config, -ENOTDIR, path);
+	open_fails(config, -ENOTDIR, path);
 	memset(long_path, 'd', sizeof(long_path));
 	long_path[sizeof(long_path) - 1] = 0;
 	config.name = long_path;
-	open_fails(&config, -ENAMETOOLONG, "too long");
+	open_fails(config, -ENAMETOOLONG, "too long");
 	/* Not too long as a path, but as a name in one: the reason is not cut off. */
 	long_path[2000] = 0;
-	open_fails(&config, -ENAMETOOLONG, strerror(ENAMETOOLONG));
+	open_fails(config, -ENAMETOOLONG, strerror(ENAMETOOLONG));
 }
 
 TEST(directory_failure_leaves_no_file)
@@ -565,7 +484,7 @@ TEST(directory_failure_leaves_no_file)
 		.kind = REGION_DIRECTORY, .name = test_directory(), .size = 2 * MIB};
 
 	limit_file_size(MIB);
-	open_fails(&config, -EFBIG, "2 MiB");
+	open_fails(config, -EFBIG, "2 MiB");
 	/* Fails if it is not empty. */
 	CHECK_SYS(rmdir(test_directory()));
 	CHECK_SYS(mkdir(test_directory(), 0700));
@@ -591,8 +510,7 @@ map_fails(int fd, int code, const char *words)
 
 	CHECK_EQ(region_map(fd, &address, &size, &error), code);
 	CHECK_EQ(error.code, code);
-	if (!strstr(error.message, words))
-		FAIL("finding \"%s\" in \"%s\"", words, error.message);
+	CHECK_HAS(error.message, words);
 	CHECK(address == &code);
 	CHECK_EQ(size, 77);
 	CHECK_EQ(region_map(fd, &address, &size, NULL), code);
@@ -622,18 +540,27 @@ TEST(map_and_unmap)
 	region_unmap(NULL, 0);
 }
 
-TEST(map_refuses_wrong_sizes)
+/* Opened, with `size` bytes, for reading only. */
+static int
+read_only_file(off_t size)
 {
+	char path[200];
+	_test_close_ int fd = -1;
+
+	snprintf(path, sizeof(path), "%s/file", test_directory());
+	fd = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
+	CHECK_SYS(ftruncate(fd, size));
+	return CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC));
+}
+
+TEST(map_refuses_what_is_not_memory_that_can_be_written)
+{
+	int ends[2], sealed = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+
 	map_fails(memfd_of(0), -EINVAL, "0 bytes");
 	map_fails(memfd_of(1), -EINVAL, "1 bytes");
 	map_fails(memfd_of(4095), -EINVAL, "4095 bytes");
 	map_fails(memfd_of(4097), -EINVAL, "4097 bytes");
-}
-
-TEST(map_refuses_what_is_not_memory)
-{
-	int ends[2];
-
 	CHECK_SYS(pipe2(ends, O_CLOEXEC));
 	map_fails(ends[0], -EINVAL, "not a memory object");
 	map_fails(ends[1], -EINVAL, "not a memory object");
@@ -641,25 +568,8 @@ TEST(map_refuses_what_is_not_memory)
 	map_fails(CHECK_SYS(open("/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), -EINVAL,
 		"not a memory object");
 	map_fails(-1, -EBADF, "examine");
-}
-
-TEST(map_refuses_read_only)
-{
-	char path[200];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/file", test_directory());
-	fd = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-	CHECK_SYS(ftruncate(fd, 8192));
-	close(fd);
-	map_fails(CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC)), -EACCES, "read-only");
-}
-
-TEST(map_refuses_memory_sealed_against_writing)
-{
-	int fd = CHECK_SYS(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-
-	CHECK_SYS(ftruncate(fd, 8192));
-	CHECK_SYS(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE));
-	map_fails(fd, -EPERM, "read-only");
+	map_fails(read_only_file(8192), -EACCES, "read-only");
+	CHECK_SYS(ftruncate(sealed, 8192));
+	CHECK_SYS(fcntl(sealed, F_ADD_SEALS, F_SEAL_WRITE));
+	map_fails(sealed, -EPERM, "read-only");
 }

@@ -4,228 +4,127 @@
 #include <test.h>
 
 #include <errno.h>
-#include <stdlib.h>
 
 #define NOBODY UINT64_MAX
 
-static struct ids *
-new_ids(void)
-{
-	struct ids *ids = calloc(1, sizeof(*ids));
+static struct ids ids;
 
-	CHECK(ids);
-	ids_init(ids);
-	return ids;
+void
+test_before(void)
+{
+	ids_init(&ids);
 }
 
 static void
-check_take(struct ids *ids, uint64_t oldest, uint16_t expected)
+check_take(uint64_t oldest, uint16_t expected)
 {
 	uint16_t id = 4711;
 
-	CHECK_EQ(ids_take(ids, oldest, &id), 0);
+	CHECK_EQ(ids_take(&ids, oldest, &id), 0);
 	CHECK_EQ(id, expected);
 }
 
+/* Each of these is taken and released again. */
 static void
-check_no_id(struct ids *ids, uint64_t oldest)
+check_take_in_turn(uint64_t oldest, unsigned first, unsigned last, bool announced)
+{
+	for (unsigned id = first; id <= last; id++) {
+		check_take(oldest, (uint16_t)id);
+		ids_release(&ids, (uint16_t)id, announced);
+	}
+}
+
+static void
+check_no_id(uint64_t oldest)
 {
 	uint16_t id = 4711;
 
-	CHECK_EQ(ids_take(ids, oldest, &id), -ENOSPC);
+	CHECK_EQ(ids_take(&ids, oldest, &id), -ENOSPC);
 	CHECK_EQ(id, 4711);
 }
 
 TEST(first_is_0_and_then_they_count)
 {
-	struct ids *ids = new_ids();
-
 	for (unsigned i = 0; i < 1000; i++) {
-		check_take(ids, NOBODY, (uint16_t)i);
-		CHECK_EQ(ids->n_used, i + 1);
+		check_take(NOBODY, (uint16_t)i);
+		CHECK_EQ(ids.n_used, i + 1);
 	}
-	free(ids);
 }
 
 TEST(stamps_grow)
 {
-	struct ids *ids = new_ids();
-	uint64_t last = ids_stamp(ids);
+	uint64_t last = ids_stamp(&ids);
 
 	for (int i = 0; i < 100; i++) {
-		uint64_t stamp = ids_stamp(ids);
+		uint64_t stamp = ids_stamp(&ids);
 
 		CHECK(stamp > last);
 		last = stamp;
 	}
-	free(ids);
-}
-
-TEST(announced_id_waits_for_the_round)
-{
-	struct ids *ids = new_ids();
-
-	/* Safe again at once, because nobody is there, but the others come first: 65535 of them. */
-	check_take(ids, NOBODY, 0);
-	ids_release(ids, 0, true);
-	for (unsigned i = 1; i < 65536; i++) {
-		check_take(ids, NOBODY, (uint16_t)i);
-		ids_release(ids, (uint16_t)i, true);
-	}
-	check_take(ids, NOBODY, 0);
-	check_take(ids, NOBODY, 1);
-	free(ids);
 }
 
 TEST(id_of_a_holder_that_a_present_client_saw_is_not_used_again)
 {
-	struct ids *ids = new_ids();
 	uint64_t witness;
 
 	/* Somebody was there while 1 lived ... */
-	check_take(ids, NOBODY, 0);
-	witness = ids_stamp(ids);
-	for (unsigned i = 1; i < 65536; i++) {
-		check_take(ids, witness, (uint16_t)i);
-		ids_release(ids, (uint16_t)i, true);
-	}
+	check_take(NOBODY, 0);
+	witness = ids_stamp(&ids);
+	check_take_in_turn(witness, 1, 65535, true);
 	/* ... and so for each of them: there is no safe id left. */
-	check_no_id(ids, witness);
+	check_no_id(witness);
 	/* Somebody who came later saw none of them. */
-	check_take(ids, ids_stamp(ids), 1);
-	free(ids);
-}
-
-TEST(id_that_nobody_was_told_of_is_as_good_as_new)
-{
-	struct ids *ids = new_ids();
-	uint64_t witness;
-
-	check_take(ids, NOBODY, 0);
-	witness = ids_stamp(ids);
-	for (int round = 0; round < 3; round++) {
-		for (unsigned i = 1; i < 65536; i++) {
-			check_take(ids, witness, (uint16_t)i);
-			ids_release(ids, (uint16_t)i, false);
-		}
-	}
-	free(ids);
-}
-
-TEST(unannounced_holder_does_not_whitewash_an_announced_one)
-{
-	struct ids *ids = new_ids();
-	uint64_t witness = ids_stamp(ids);
-
-	for (unsigned i = 0; i < 65536; i++) {
-		check_take(ids, witness, (uint16_t)i);
-		ids_release(ids, (uint16_t)i, i == 7);
-	}
-	/* 7 was announced; all others come round again. */
-	for (unsigned i = 0; i < 65536; i++) {
-		if (i == 7)
-			continue;
-		check_take(ids, witness, (uint16_t)i);
-		ids_release(ids, (uint16_t)i, false);
-	}
-	check_take(ids, witness, 0);
-	/* 7 is held by somebody for whom it is safe, unannounced, and stays spoilt for the witness.
-	 */
-	for (unsigned i = 1; i < 7; i++)
-		check_take(ids, NOBODY, (uint16_t)i);
-	check_take(ids, NOBODY, 7);
-	ids_release(ids, 7, false);
-	for (unsigned i = 8; i < 65536; i++)
-		check_take(ids, witness, (uint16_t)i);
-	check_no_id(ids, witness);
-	check_take(ids, NOBODY, 7);
-	free(ids);
+	check_take(ids_stamp(&ids), 1);
 }
 
 TEST(all_65536_can_be_used_at_once_and_the_next_is_refused)
 {
-	struct ids *ids = new_ids();
-
 	for (unsigned i = 0; i < 65536; i++)
-		check_take(ids, NOBODY, (uint16_t)i);
-	CHECK_EQ(ids->n_used, IDS_COUNT);
-	check_no_id(ids, NOBODY);
-	check_no_id(ids, 1);
+		check_take(NOBODY, (uint16_t)i);
+	CHECK_EQ(ids.n_used, IDS_COUNT);
+	check_no_id(NOBODY);
+	check_no_id(1);
 	/* One leaves, and its id is the only one. */
-	ids_release(ids, 40000, true);
-	CHECK_EQ(ids->n_used, IDS_COUNT - 1);
-	check_no_id(ids, 1);
-	check_take(ids, NOBODY, 40000);
-	check_no_id(ids, NOBODY);
+	ids_release(&ids, 40000, true);
+	CHECK_EQ(ids.n_used, IDS_COUNT - 1);
+	check_no_id(1);
+	check_take(NOBODY, 40000);
+	check_no_id(NOBODY);
 	/* The one just before the place where the search starts: the last candidate of all. */
-	ids_release(ids, 40000, true);
-	check_take(ids, NOBODY, 40000);
-	check_no_id(ids, NOBODY);
-	free(ids);
-}
-
-TEST(used_ids_are_skipped)
-{
-	struct ids *ids = new_ids();
-
-	for (unsigned i = 0; i < 65536; i++)
-		check_take(ids, NOBODY, (uint16_t)i);
-	for (unsigned i = 0; i < 65536; i += 1000)
-		ids_release(ids, (uint16_t)i, true);
-	for (unsigned i = 0; i < 65536; i += 1000)
-		check_take(ids, NOBODY, (uint16_t)i);
-	check_no_id(ids, NOBODY);
-	free(ids);
-}
-
-TEST(leaving_before_anybody_came_is_no_obstacle)
-{
-	struct ids *ids = new_ids();
-	uint64_t later;
-
-	check_take(ids, NOBODY, 0);
-	ids_release(ids, 0, true);
-	later = ids_stamp(ids);
-	for (unsigned i = 1; i < 65536; i++)
-		check_take(ids, later, (uint16_t)i);
-	check_take(ids, later, 0);
-	free(ids);
+	ids_release(&ids, 40000, true);
+	check_take(NOBODY, 40000);
+	check_no_id(NOBODY);
 }
 
 TEST(reserved_ids_are_handed_to_nobody)
 {
-	struct ids *ids = new_ids();
-
-	CHECK_EQ(ids_reserve(ids, 0), 0);
-	CHECK_EQ(ids_reserve(ids, 2), 0);
-	CHECK_EQ(ids_reserve(ids, 2), -EINVAL);
-	check_take(ids, NOBODY, 1);
-	check_take(ids, NOBODY, 3);
-	CHECK_EQ(ids_spent(ids, NOBODY), 4);
-	free(ids);
+	CHECK_EQ(ids_reserve(&ids, 0), 0);
+	CHECK_EQ(ids_reserve(&ids, 2), 0);
+	CHECK_EQ(ids_reserve(&ids, 2), -EINVAL);
+	check_take(NOBODY, 1);
+	check_take(NOBODY, 3);
+	CHECK_EQ(ids_spent(&ids, NOBODY), 4);
 }
 
 TEST(spent_are_those_in_use_and_those_that_somebody_remembers)
 {
-	struct ids *ids = new_ids();
 	uint64_t first, second;
 
-	CHECK_EQ(ids_spent(ids, NOBODY), 0);
-	check_take(ids, NOBODY, 0);
-	first = ids_stamp(ids);
+	CHECK_EQ(ids_spent(&ids, NOBODY), 0);
+	check_take(NOBODY, 0);
+	first = ids_stamp(&ids);
 	for (uint16_t i = 1; i <= 10; i++) {
-		check_take(ids, first, i);
-		ids_release(ids, i, true);
+		check_take(first, i);
+		ids_release(&ids, i, true);
 	}
-	second = ids_stamp(ids);
+	second = ids_stamp(&ids);
 	/* Who was never announced is no loss. */
-	check_take(ids, first, 11);
-	ids_release(ids, 11, false);
-	CHECK_EQ(ids_spent(ids, first), 11);
-	CHECK_EQ(ids_spent(ids, second), 1);
-	check_take(ids, second, 12);
-	ids_release(ids, 12, true);
-	CHECK_EQ(ids_spent(ids, second), 2);
-	CHECK_EQ(ids_spent(ids, NOBODY), 1);
-	free(ids);
+	check_take(first, 11);
+	ids_release(&ids, 11, false);
+	CHECK_EQ(ids_spent(&ids, first), 11);
+	CHECK_EQ(ids_spent(&ids, second), 1);
+	check_take(second, 12);
+	ids_release(&ids, 12, true);
+	CHECK_EQ(ids_spent(&ids, second), 2);
+	CHECK_EQ(ids_spent(&ids, NOBODY), 1);
 }

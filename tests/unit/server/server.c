@@ -26,52 +26,58 @@
 
 #define CLIENTS_MAX 250
 
-struct stage {
+static struct stage {
 	struct loop *loop;
 	struct server *server;
 	struct sockaddr_un address;
 	int listener, memory;
-};
+} stage;
 
-static struct server_config
-stage_open(struct stage *stage, unsigned n_vectors)
+void
+test_before(void)
 {
-	static unsigned n_stages;
-
-	*stage = (struct stage){.address.sun_family = AF_UNIX};
-	CHECK_EQ(loop_new(&stage->loop), 0);
-	stage->memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
-	stage->listener = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-	snprintf(stage->address.sun_path, sizeof(stage->address.sun_path), "%s/socket%u",
-		test_directory(), n_stages++);
+	stage = (struct stage){.address.sun_family = AF_UNIX};
+	CHECK_EQ(loop_new(&stage.loop), 0);
+	stage.memory = CHECK_SYS(memfd_create("test", MFD_CLOEXEC));
+	stage.listener = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+	snprintf(stage.address.sun_path, sizeof(stage.address.sun_path), "%s/socket",
+		test_directory());
 	CHECK_SYS(bind(
-		stage->listener, (const struct sockaddr *)&stage->address, sizeof(stage->address)));
-	CHECK_SYS(listen(stage->listener, SOMAXCONN));
-	return (struct server_config){
-		.loop = stage->loop,
-		.listen_fd = stage->listener,
-		.memory_fd = stage->memory,
-		.n_vectors = n_vectors,
-	};
-}
-
-static void
-stage_close(struct stage *stage)
-{
-	CHECK(server_free(stage->server) == NULL);
-	/* Nothing of it is left in the loop. */
-	CHECK_EQ(loop_dispatch(stage->loop, 0), 0);
-	loop_free(stage->loop);
-	close(stage->listener);
-	close(stage->memory);
+		stage.listener, (const struct sockaddr *)&stage.address, sizeof(stage.address)));
+	CHECK_SYS(listen(stage.listener, SOMAXCONN));
 }
 
 static int
-client_connect(const struct stage *stage)
+stage_serve(unsigned n_vectors)
+{
+	const struct server_config config = {
+		.loop = stage.loop,
+		.listen_fd = stage.listener,
+		.memory_fd = stage.memory,
+		.n_vectors = n_vectors,
+	};
+
+	return server_new(&stage.server, &config);
+}
+
+void
+test_after(void)
+{
+	CHECK(server_free(stage.server) == NULL);
+	/* Nothing of it is left in the loop. */
+	CHECK_EQ(loop_dispatch(stage.loop, 0), 0);
+	loop_free(stage.loop);
+	close(stage.listener);
+	close(stage.memory);
+	CHECK_SYS(unlink(stage.address.sun_path));
+}
+
+static int
+client_connect(void)
 {
 	int fd = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
-	CHECK_SYS(connect(fd, (const struct sockaddr *)&stage->address, sizeof(stage->address)));
+	CHECK_SYS(connect(fd, (const struct sockaddr *)&stage.address, sizeof(stage.address)));
 	return fd;
 }
 
@@ -90,12 +96,12 @@ client_version(int fd)
 
 /* Let the server work until the process of its clients has ended well. */
 static void
-serve_until_exit(struct stage *stage, pid_t pid)
+serve_until_exit(pid_t pid)
 {
 	int status;
 
 	while (CHECK_SYS(waitpid(pid, &status, WNOHANG)) == 0)
-		CHECK(loop_dispatch(stage->loop, 20) >= 0);
+		CHECK(loop_dispatch(stage.loop, 20) >= 0);
 	CHECK(WIFEXITED(status));
 	CHECK_EQ(WEXITSTATUS(status), 0);
 }
@@ -123,12 +129,12 @@ TEST(capacity_table)
 
 /* Connect one client after the other until one is refused; they must be `capacity`. */
 static _Noreturn void
-use_up_capacity(const struct stage *stage, unsigned capacity)
+use_up_capacity(unsigned capacity)
 {
 	unsigned n = 0;
 	int64_t version;
 
-	while ((version = client_version(client_connect(stage))) == 0 && n < CLIENTS_MAX)
+	while ((version = client_version(client_connect())) == 0 && n < CLIENTS_MAX)
 		n++;
 	CHECK_EQ(version, -EMFILE);
 	CHECK_EQ(n, capacity);
@@ -141,13 +147,11 @@ TEST_WITH(capacity_is_what_really_fits, .timeout_s = 120)
 
 	for (size_t i = 0; i < 4; i++) {
 		for (unsigned room = 60; room < 68; room++) {
-			struct stage stage;
-			struct server_config config = stage_open(&stage, n_vectors[i]);
 			unsigned capacity, used;
 			struct rlimit before, limit;
 			pid_t pid;
 
-			CHECK_EQ(server_new(&stage.server, &config), 0);
+			CHECK_EQ(stage_serve(n_vectors[i]), 0);
 			/* As the program reckons: the prepared peer is not among the used ones. */
 			used = test_open_fds() - n_vectors[i];
 			CHECK_SYS(getrlimit(RLIMIT_NOFILE, &before));
@@ -156,11 +160,12 @@ TEST_WITH(capacity_is_what_really_fits, .timeout_s = 120)
 			CHECK(capacity > 0);
 			pid = test_fork();
 			if (pid == 0)
-				use_up_capacity(&stage, capacity);
+				use_up_capacity(capacity);
 			CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
-			serve_until_exit(&stage, pid);
+			serve_until_exit(pid);
 			CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
-			stage_close(&stage);
+			test_after();
+			test_before();
 		}
 	}
 }
@@ -170,8 +175,6 @@ TEST_WITH(capacity_is_what_really_fits, .timeout_s = 120)
 TEST(new_without_descriptors_left)
 {
 	struct server *untouched = (struct server *)&errno;
-	struct stage stage;
-	struct server_config config = stage_open(&stage, 5);
 	unsigned open_fds = test_open_fds();
 	struct rlimit before;
 
@@ -180,25 +183,22 @@ TEST(new_without_descriptors_left)
 	for (unsigned room = 0; room < 5; room++) {
 		CHECK_SYS(setrlimit(
 			RLIMIT_NOFILE, &(struct rlimit){open_fds + room, before.rlim_max}));
-		CHECK_EQ(server_new(&stage.server, &config), -EMFILE);
+		CHECK_EQ(stage_serve(5), -EMFILE);
 		CHECK(stage.server == untouched);
 		CHECK_SYS(setrlimit(RLIMIT_NOFILE, &before));
 		CHECK_EQ(test_open_fds(), open_fds);
 	}
-	CHECK_EQ(server_new(&stage.server, &config), 0);
+	CHECK_EQ(stage_serve(5), 0);
 	CHECK_EQ(server_n_peers(stage.server), 0);
-	stage_close(&stage);
 }
 
 TEST(free_with_clients_in_every_state)
 {
-	struct stage stage;
-	struct server_config config = stage_open(&stage, 2);
 	int clients[40];
 
-	CHECK_EQ(server_new(&stage.server, &config), 0);
+	CHECK_EQ(stage_serve(2), 0);
 	for (int i = 0; i < 40; i++) {
-		clients[i] = client_connect(&stage);
+		clients[i] = client_connect();
 		/* Some have read all that there is, some nothing, some left, some sent a byte. */
 		if (i % 4 == 0)
 			CHECK_EQ(write(clients[i], "x", 1), 1);
@@ -215,7 +215,6 @@ TEST(free_with_clients_in_every_state)
 			}
 	}
 	CHECK(server_n_peers(stage.server) <= 40);
-	stage_close(&stage);
 	for (int i = 0; i < 40; i++)
 		if (clients[i] >= 0)
 			close(clients[i]);
@@ -223,18 +222,15 @@ TEST(free_with_clients_in_every_state)
 
 TEST(number_of_peers_follows_them)
 {
-	struct stage stage;
-	struct server_config config = stage_open(&stage, 1);
 	int clients[20];
 
-	CHECK_EQ(server_new(&stage.server, &config), 0);
+	CHECK_EQ(stage_serve(1), 0);
 	for (int i = 0; i < 20; i++)
-		clients[i] = client_connect(&stage);
+		clients[i] = client_connect();
 	while (server_n_peers(stage.server) < 20)
 		CHECK(loop_dispatch(stage.loop, 20) >= 0);
 	for (int i = 0; i < 20; i++)
 		close(clients[i]);
 	while (server_n_peers(stage.server) > 0)
 		CHECK(loop_dispatch(stage.loop, 20) >= 0);
-	stage_close(&stage);
 }

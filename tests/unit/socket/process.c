@@ -20,14 +20,10 @@ describe(struct process process)
 static struct process
 behind_a_pair(void)
 {
-	int pair[2];
-	struct process process;
+	_test_close_pair_ int pair[2];
 
 	CHECK_SYS(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
-	process = process_behind(pair[0]);
-	close(pair[0]);
-	close(pair[1]);
-	return process;
+	return process_behind(pair[0]);
 }
 
 TEST(process_user_and_program)
@@ -68,7 +64,7 @@ TEST(hostile_names)
 
 TEST(what_is_not_known)
 {
-	int pipes[2];
+	_test_close_pair_ int pipes[2];
 	struct process process;
 
 	CHECK_SYS(pipe(pipes));
@@ -77,8 +73,6 @@ TEST(what_is_not_known)
 	CHECK_STR(process.program, "");
 	CHECK_STR(describe(process), "process unknown");
 	CHECK_STR(describe((struct process){.pid = 5, .uid = 7}), "process 5, user 7");
-	close(pipes[0]);
-	close(pipes[1]);
 }
 
 /* The longest there can be. */

@@ -211,13 +211,29 @@ stage_say_and_dispatch(int64_t number, int fd)
 	stage_dispatch();
 }
 
+void
+stage_end_server(void)
+{
+	test_close(&stage.server);
+	stage_dispatch();
+}
+
 int
 stage_give_vector(int64_t peer)
 {
 	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 
+	CHECK(stage.n_given < STAGE_GIVEN_MAX);
+	stage.given[stage.n_given++] = fd;
 	stage_say_and_dispatch(peer, CHECK_SYS(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
 	return fd;
+}
+
+void
+stage_ring(int fd)
+{
+	CHECK_SYS(eventfd_write(fd, 1));
+	stage_dispatch();
 }
 
 uint64_t
@@ -243,10 +259,8 @@ greet(void *data)
 	stage.server = CHECK_SYS(accept4(stage.listener, NULL, NULL, SOCK_CLOEXEC));
 	for (unsigned i = 0; i < greeting->n; i++)
 		stage_say(greeting->messages[i].number, greeting->messages[i].fd);
-	if (stage.hang_up) {
-		close(stage.server);
-		stage.server = -1;
-	}
+	if (stage.hang_up)
+		test_close(&stage.server);
 	return NULL;
 }
 
@@ -273,6 +287,20 @@ stage_join_simple(void)
 
 	if (stage_join(&config, messages, 3, &error) < 0)
 		FAIL("%s", error.message);
+}
+
+void
+stage_begin(unsigned vectors)
+{
+	stage_join_simple();
+	stage_attach(1, vectors);
+}
+
+int
+stage_begin_with(unsigned vectors, int64_t peer)
+{
+	stage_begin(vectors);
+	return stage_give_vector(peer);
 }
 
 /* ---- all of it ------------------------------------------------------------------------------ */
@@ -341,13 +369,7 @@ stage_close(void)
 	stage.loop = loop_free(stage.loop);
 	close(stage.listener);
 	unlink(stage.path);
-	if (stage.server >= 0)
-		close(stage.server);
-}
-
-void
-stage_check_words(const char *sentence, const char *words)
-{
-	if (!strstr(sentence, words))
-		FAIL("finding \"%s\" in \"%s\"", words, sentence);
+	test_close(&stage.server);
+	while (stage.n_given > 0)
+		close(stage.given[--stage.n_given]);
 }

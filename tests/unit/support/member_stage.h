@@ -18,7 +18,8 @@
 #include <fdpass.h>
 #include <test.h>
 
-#define STAGE_MEMORY (UINT64_C(1) << 20)
+#define STAGE_MEMORY    (UINT64_C(1) << 20)
+#define STAGE_GIVEN_MAX 1000
 
 struct stage {
 	struct loop *loop;
@@ -33,6 +34,9 @@ struct stage {
 	unsigned interrupts[IVSHMEM_MAX_VECTORS]; /* messages to the guest, by vector */
 	unsigned n_mapped, n_triggers;
 	bool refuse_triggers;
+
+	int given[STAGE_GIVEN_MAX]; /* our copies of the vectors that the server gave away */
+	unsigned n_given;
 
 	unsigned n_lost;
 	struct ivshmem_error lost;
@@ -63,6 +67,9 @@ int stage_join(const struct member_config *config, const struct wire_message *me
 
 /* The ordinary beginning: version, id 5, memory. */
 void stage_join_simple(void);
+/* And a device of revision 1 with so many vectors; and a vector of a peer, which it returns. */
+void stage_begin(unsigned vectors);
+int stage_begin_with(unsigned vectors, int64_t peer);
 
 /* A device of `revision` with `vectors`, attached; its MSI-X is emulated by the host, so that every
  * ring becomes a message. The second one only makes it. */
@@ -79,20 +86,22 @@ void stage_say(int64_t number, int fd);
 /* What is to be said, until nothing is left of it. */
 void stage_dispatch(void);
 void stage_say_and_dispatch(int64_t number, int fd);
+/* The server goes away, and the member is told. */
+void stage_end_server(void);
 
 /* Memory as the server hands it out. */
 int stage_memory(uint64_t size);
 
-/* An eventfd that the server gives away as a vector of `peer`, of which we keep a copy. */
+/* An eventfd that the server gives away as a vector of `peer`; a copy, until stage_close(). */
 int stage_give_vector(int64_t peer);
+
+/* Write to an eventfd, and let the member see it. */
+void stage_ring(int fd);
 
 /* Read an eventfd: 0 if it was not rung. */
 uint64_t stage_count(int fd);
 
 uint32_t stage_position(void);
 void stage_doorbell(uint32_t value);
-
-/* The sentence contains these words. */
-void stage_check_words(const char *sentence, const char *words);
 
 #endif

@@ -21,35 +21,42 @@ static char root[PATH_MAX];
 void
 make_folder(const char *path)
 {
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		test_fail_errno(__FILE__, __LINE__, path);
+	char folder[PATH_MAX];
+
+	snprintf(folder, sizeof(folder), "%s/%s", test_directory(), path);
+	if (mkdir(folder, 0755) < 0 && errno != EEXIST)
+		test_fail_errno(__FILE__, __LINE__, folder);
 }
 
 void
 make_tree(void)
 {
-	char path[PATH_MAX];
-
+	make_folder("bus");
+	make_folder("bus/pci");
+	make_folder("bus/pci/devices");
 	snprintf(root, sizeof(root), "%s", test_directory());
-	snprintf(path, sizeof(path), "%s/bus", test_directory());
-	make_folder(path);
-	snprintf(path, sizeof(path), "%s/bus/pci", test_directory());
-	make_folder(path);
-	snprintf(path, sizeof(path), "%s/bus/pci/devices", test_directory());
-	make_folder(path);
 	pci_sysfs_root = root;
+}
+
+const char *
+device_file(const char *address, const char *name)
+{
+	static char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/%s", test_directory(), address, name);
+	return path;
 }
 
 void
 make_file(const char *address, const char *name, const void *content, size_t length)
 {
-	char path[PATH_MAX];
+	char folder[PATH_MAX];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s", test_directory(), address);
-	make_folder(path);
-	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/%s", test_directory(), address, name);
-	fd = CHECK_SYS(open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+	snprintf(folder, sizeof(folder), "bus/pci/devices/%s", address);
+	make_folder(folder);
+	fd = CHECK_SYS(
+		open(device_file(address, name), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
 	CHECK_EQ(write(fd, content, length), length);
 	close(fd);
 }
@@ -57,10 +64,7 @@ make_file(const char *address, const char *name, const void *content, size_t len
 void
 make_link(const char *address, const char *name, const char *target)
 {
-	char path[PATH_MAX];
-
-	snprintf(path, sizeof(path), "%s/bus/pci/devices/%s/%s", test_directory(), address, name);
-	CHECK_SYS(symlink(target, path));
+	CHECK_SYS(symlink(target, device_file(address, name)));
 }
 
 void
@@ -95,11 +99,4 @@ make_resources(const char *address, uint32_t id, bool combining)
 	make_file(address, "resource2", memory, sizeof(memory));
 	if (combining)
 		make_file(address, "resource2_wc", memory, sizeof(memory));
-}
-
-void
-check_contains(const struct ivshmem_error *error, const char *text)
-{
-	if (!strstr(error->message, text))
-		FAIL("'%s' is not in: %s", text, error->message);
 }

@@ -4,8 +4,6 @@
 
 /* Folders that look like sysfs, in the test's own folder, and pci_sysfs_root that points there. */
 
-#include <ivshmem/common.h>
-
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,9 +15,11 @@
 extern const char bars[];
 
 void make_tree(void);
+/* By its path below the root. */
 void make_folder(const char *path);
 
-/* In the folder of the device `address`. */
+/* The path of a file of the device `address`, until the next call. */
+const char *device_file(const char *address, const char *name);
 void make_file(const char *address, const char *name, const void *content, size_t length);
 void make_link(const char *address, const char *name, const char *target);
 
@@ -28,7 +28,5 @@ void make_ivshmem(const char *address);
 
 /* An ivshmem device with files that the sysfs back end can map; BAR0 is at 0x100 of resource0. */
 void make_resources(const char *address, uint32_t id, bool combining);
-
-void check_contains(const struct ivshmem_error *error, const char *text);
 
 #endif

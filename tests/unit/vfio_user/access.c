@@ -207,7 +207,6 @@ TEST(doorbell)
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 9 << 16 | 1);
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 8 << 16);
 	CHECK_EQ(stage_count(vector), 0);
-	close(vector);
 	room_close();
 }
 
@@ -247,8 +246,6 @@ TEST(doorbell_words)
 	CHECK(all_ones(read_bytes(4, 0, 128), 128));
 	CHECK(all_ones(read_bytes(4, 65536 * 8, 4), 4));
 	CHECK(all_ones(read_bytes(5, 0, 4), 4));
-	close(first);
-	close(second);
 	room_close();
 }
 
@@ -302,7 +299,6 @@ TEST(many_writes_at_once)
 	for (size_t i = 0; i < 300; i++)
 		CHECK_EQ(memory[i], 0);
 	CHECK_EQ(stage_count(vector), 0);
-	close(vector);
 	room_close();
 }
 
