@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -352,6 +353,17 @@ test_open_fds(void)
 	return fds_list(NULL);
 }
 
+/* Those of test_eventfd(). */
+static int eventfds[1024];
+static size_t n_eventfds;
+
+int
+test_eventfd(void)
+{
+	CHECK(n_eventfds < sizeof(eventfds) / sizeof(eventfds[0]));
+	return eventfds[n_eventfds++] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
 /* Print what changed between the two lists; false if something did. */
 static bool
 fds_compare(const bool *before, const bool *after)
@@ -385,9 +397,16 @@ test_call(const struct test *test)
 {
 	if (test_before)
 		test_before();
+	if (test->begin)
+		test->begin();
 	test->run();
+	if (test->end)
+		test->end();
 	if (test_after)
 		test_after();
+	/* One that somebody else closed is missed here. */
+	while (n_eventfds > 0)
+		CHECK_SYS(close(eventfds[--n_eventfds]));
 }
 
 static _Noreturn void

@@ -37,6 +37,8 @@ struct test {
 	int line;
 	void (*run)(void);
 	unsigned timeout_s;    /* 0: TEST_TIMEOUT_S */
+	void (*begin)(void);   /* called before `run`; NULL: nothing */
+	void (*end)(void);     /* called after it, unless a check failed; NULL: nothing */
 	bool manual;           /* runs only if named exactly */
 	const char *must_fail; /* NULL, or: it has to fail, and its report has to contain this */
 };
@@ -123,6 +125,9 @@ const char *test_directory(void);
 /* The name of a shared memory object that nobody else has; the object, if there is one, is removed
  * however the test ends. */
 const char *test_object(void);
+
+/* An eventfd that reading does not wait for. It is closed when the test ends, and not before. */
+int test_eventfd(void);
 
 /* fork(), and the child dies with its parent. */
 pid_t test_fork(void);
