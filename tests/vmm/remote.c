@@ -17,6 +17,8 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#define CAPABILITIES "{\"capabilities\":{\"max_msg_fds\":128,\"max_data_xfer_size\":1048576}}"
+
 #define CONFIG_SIZE 256
 
 #define CONFIG_COMMAND      0x04
@@ -132,7 +134,8 @@ assign(void *data, unsigned vector, int eventfd)
 {
 	struct remote *remote = data;
 
-	vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, vector, &eventfd, 1);
+	vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+		VFIO_PCI_MSIX_IRQ_INDEX, vector, eventfd);
 }
 
 /* Reading the pending bits makes the device look at all its eventfds first. */
@@ -440,8 +443,8 @@ set_up_msix(struct remote *remote)
 	remote->msix.flush = flush;
 	remote->msix.data = remote;
 	for (uint32_t i = 0; i < remote->msix.n && r == 0; i++)
-		r = vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, i,
-			&remote->msix.vectors[i].eventfd, 1);
+		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+			VFIO_PCI_MSIX_IRQ_INDEX, i, remote->msix.vectors[i].eventfd);
 	return r;
 }
 
@@ -461,10 +464,30 @@ set_up_intx(struct remote *remote)
 		return -errno;
 	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample);
 	if (r == 0)
-		r = vfio_client_set_irqs(
-			&remote->client, VFIO_PCI_INTX_IRQ_INDEX, 0, &remote->intx, 1);
+		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+			VFIO_PCI_INTX_IRQ_INDEX, 0, remote->intx);
 	if (r == 0)
-		r = vfio_client_set_resample(&remote->client, remote->resample);
+		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_UNMASK,
+			VFIO_PCI_INTX_IRQ_INDEX, 0, remote->resample);
+	return r;
+}
+
+static int
+set_up(struct remote *remote, const char *path)
+{
+	char text[4096];
+	int r = vfio_client_connect(&remote->client, path);
+
+	if (r == 0)
+		r = vfio_client_version(&remote->client, CAPABILITIES, text, sizeof(text));
+	if (r == 0)
+		r = find_regions(remote);
+	if (r == 0)
+		r = set_up_msix(remote);
+	if (r == 0)
+		r = set_up_intx(remote);
+	if (r == 0 && remote->io_fds)
+		r = fetch_doorbells(remote);
 	return r;
 }
 
@@ -518,21 +541,11 @@ remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
 	remote->intx = remote->resample = -1;
 	pthread_mutex_init(&remote->lock, NULL);
 
-	r = vfio_client_connect(&remote->client, config->path, reterr);
-	if (r == 0) {
-		r = find_regions(remote);
-		if (r == 0)
-			r = set_up_msix(remote);
-		if (r == 0)
-			r = set_up_intx(remote);
-		if (r == 0 && remote->io_fds)
-			r = fetch_doorbells(remote);
-		if (r < 0)
-			error_set(reterr, r, "the device cannot be set up: %s", strerror(-r));
-	}
+	r = set_up(remote, config->path);
 	if (r < 0) {
 		remote_free(&remote->attachment);
-		return r;
+		return error_set(
+			reterr, r, "%s cannot be attached: %s", config->path, strerror(-r));
 	}
 	vm->pci.functions[slot] = &remote->attachment;
 	return 0;

@@ -9,6 +9,7 @@
 #include <vfio_user/channel.h>
 
 #include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>
