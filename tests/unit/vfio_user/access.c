@@ -9,8 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
 static uint8_t body[MESSAGE_MAX_BODY];
 
 /* The data of a read of any size, which must succeed. */
@@ -52,9 +50,8 @@ is_access(uint32_t count)
 	return count == 1 || count == 2 || count == 4 || count == 8;
 }
 
-TEST(registers)
+ROOM_TEST(registers)
 {
-	room_open_simple(1, 2);
 	CHECK_EQ(room_read(0, IVSHMEM_REG_IV_POSITION, 4), 5);
 	room_write(0, IVSHMEM_REG_INTR_MASK, 4, 0x12345678);
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_MASK, 4), 0x12345678);
@@ -69,16 +66,14 @@ TEST(registers)
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_MASK, 8), 0);
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_MASK, 3), 0xffffff);
 	CHECK(all_ones(read_bytes(0, 0, 256), 256));
-	room_close();
 }
 
 /* All of config space in one go, as QEMU reads it, and what is beyond it. */
-TEST(config_space)
+ROOM_TEST(config_space)
 {
 	const uint8_t *config;
 	uint8_t ones[4] = {0xff, 0xff, 0xff, 0xff};
 
-	room_open_simple(1, 2);
 	config = read_bytes(7, 0, 256);
 	CHECK_MEM(config, ((const uint8_t[]){0xf4, 0x1a, 0x10, 0x11}), 4);
 	CHECK_EQ(config[0x08], 1);
@@ -98,17 +93,15 @@ TEST(config_space)
 	write_bytes(7, 0x18, 4, ones);
 	write_bytes(7, 0x1c, 4, ones);
 	CHECK_EQ(room_read(7, 0x18, 8), (UINT64_MAX & ~(STAGE_MEMORY - 1)) | 0xc);
-	room_close();
 }
 
-TEST(regions_that_are_not_there)
+ROOM_TEST(regions_that_are_not_there)
 {
 	const uint32_t regions[] = {3, 4, 5, 6, 8, 9, 100, 0x80000002, UINT32_MAX};
 	const uint32_t counts[] = {0, 1, 4, 8, 77, VFIO_USER_MAX_TRANSFER};
 	uint8_t *data = calloc(1, VFIO_USER_MAX_TRANSFER);
 
 	CHECK(data);
-	room_open_simple(1, 2);
 	for (size_t i = 0; i < LENGTH(regions); i++)
 		for (size_t k = 0; k < LENGTH(counts); k++) {
 			CHECK(all_ones(read_bytes(regions[i], 0, counts[k]), counts[k]));
@@ -116,17 +109,15 @@ TEST(regions_that_are_not_there)
 		}
 	CHECK_EQ(stage.n_warnings, 0);
 	free(data);
-	room_close();
 }
 
 /* Any piece of the memory, against the memory itself. */
-TEST(memory_in_bulk)
+ROOM_TEST(memory_in_bulk)
 {
 	const uint32_t counts[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 100, 4095, 65537};
 	uint8_t *memory, *data = malloc(VFIO_USER_MAX_TRANSFER);
 
 	CHECK(data);
-	room_open_simple(1, 2);
 	memory = member_memory(stage.member);
 	for (size_t i = 0; i < STAGE_MEMORY; i++)
 		memory[i] = (uint8_t)(i * 31 + (i >> 8));
@@ -146,17 +137,15 @@ TEST(memory_in_bulk)
 	for (size_t i = 0; i < 3000; i++)
 		CHECK_EQ(memory[i], i >= 501 && i < 1500 ? 0xaa : 0);
 	free(data);
-	room_close();
 }
 
 /* What reaches beyond the end is not there; and no offset is so large that it begins anew. */
-TEST(memory_beyond_its_end)
+ROOM_TEST(memory_beyond_its_end)
 {
 	const uint64_t end = STAGE_MEMORY;
 	uint8_t zeros[64] = {0};
 	uint8_t *memory;
 
-	room_open_simple(1, 2);
 	memory = member_memory(stage.member);
 	memset(memory, 0x11, end);
 	CHECK(all_ones(read_bytes(2, end - 4, 8), 8));
@@ -172,14 +161,12 @@ TEST(memory_beyond_its_end)
 	write_bytes(2, end, 64, zeros);
 	for (size_t i = 0; i < end; i++)
 		CHECK_EQ(memory[i], 0x11);
-	room_close();
 }
 
-TEST(counts_that_do_not_fit)
+ROOM_TEST(counts_that_do_not_fit)
 {
 	struct vfio_user_region_access access = {0, 2, VFIO_USER_MAX_TRANSFER + 1};
 
-	room_open_simple(1, 2);
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, &access, sizeof(access), NULL, 0), EINVAL);
 	access.count = UINT32_MAX;
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, &access, sizeof(access), NULL, 0), EINVAL);
@@ -192,23 +179,19 @@ TEST(counts_that_do_not_fit)
 					 NULL, 0),
 				count == length ? 0 : EINVAL);
 		}
-	room_close();
 }
 
 /* The peer's eventfd is written when the reply is made. */
-TEST(doorbell)
+ROOM_TEST(doorbell)
 {
 	int vector;
 
-	room_open_simple(1, 2);
-	vector = stage_give_vector(9);
+	vector = room_vector(9);
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 9 << 16);
 	CHECK_EQ(stage_count(vector), 1);
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 9 << 16 | 1);
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 8 << 16);
 	CHECK_EQ(stage_count(vector), 0);
-	close(vector);
-	room_close();
 }
 
 /* The doorbell words, each of them by itself; a read changes nothing. */
@@ -220,9 +203,8 @@ TEST(doorbell_words)
 
 	config.doorbell_bar = true;
 	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	first = stage_give_vector(9);
-	second = stage_give_vector(9);
+	first = room_vector(9);
+	second = room_vector(9);
 	room_write(4, 9 * 8, 4, 0);
 	CHECK_EQ(stage_count(first), 1);
 	CHECK_EQ(stage_count(second), 0);
@@ -247,8 +229,6 @@ TEST(doorbell_words)
 	CHECK(all_ones(read_bytes(4, 0, 128), 128));
 	CHECK(all_ones(read_bytes(4, 65536 * 8, 4), 4));
 	CHECK(all_ones(read_bytes(5, 0, 4), 4));
-	close(first);
-	close(second);
 	room_close();
 }
 
@@ -262,7 +242,7 @@ write_multi(uint64_t count, const struct vfio_user_one_write *writes, size_t len
 	return room_request(VFIO_USER_REGION_WRITE_MULTI, body, sizeof(count) + length, NULL, 0);
 }
 
-TEST(many_writes_at_once)
+ROOM_TEST(many_writes_at_once)
 {
 	struct vfio_user_one_write writes[5] = {
 		{0, 2, 8, {1, 2, 3, 4, 5, 6, 7, 8}},
@@ -274,9 +254,8 @@ TEST(many_writes_at_once)
 	uint8_t *memory;
 	int vector;
 
-	room_open_simple(1, 2);
 	memory = member_memory(stage.member);
-	vector = stage_give_vector(9);
+	vector = room_vector(9);
 	CHECK_EQ(write_multi(5, writes, sizeof(writes)), 0);
 	CHECK_EQ(room.reply.length, 8);
 	CHECK_EQ(room.reply.body[0], 5);
@@ -302,15 +281,12 @@ TEST(many_writes_at_once)
 	for (size_t i = 0; i < 300; i++)
 		CHECK_EQ(memory[i], 0);
 	CHECK_EQ(stage_count(vector), 0);
-	close(vector);
-	room_close();
 }
 
 /* ---- reset ----------------------------------------------------------------------------------------- */
 
-TEST(reset)
+ROOM_TEST(reset)
 {
-	room_open_simple(1, 2);
 	room_write(0, IVSHMEM_REG_INTR_MASK, 4, 1);
 	room_write(7, 4, 2, 6);
 	room_write(2, 0, 4, 77);
@@ -320,13 +296,11 @@ TEST(reset)
 	CHECK_EQ(room_read(7, 4, 2), 0);
 	CHECK_EQ(room_read(0, IVSHMEM_REG_IV_POSITION, 4), 5);
 	CHECK_EQ(room_read(2, 0, 4), 77);
-	room_close();
 }
 
 /* Another VMM finds a device as after power-on, with the memory as it was left. */
-TEST(another_vmm)
+ROOM_TEST(another_vmm)
 {
-	room_open_simple(1, 2);
 	room_write(0, IVSHMEM_REG_INTR_MASK, 4, 1);
 	room_write(7, 4, 2, 6);
 	room_write(2, 0, 4, 77);
@@ -335,5 +309,4 @@ TEST(another_vmm)
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_MASK, 4), 0);
 	CHECK_EQ(room_read(7, 4, 2), 0);
 	CHECK_EQ(room_read(2, 0, 4), 77);
-	room_close();
 }

@@ -2,6 +2,7 @@
 #include <vfio_user_room.h>
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,21 +25,20 @@ room_config(unsigned revision, unsigned vectors)
 void
 room_open(const struct ivshmem_device_config *config)
 {
+	bool late = config->revision == 0;
+	const struct member_config member = stage_config(late);
+	const struct wire_message greeting[] = {
+		{0, -1}, {config->id, -1}, {-1, late ? -1 : stage_memory(config->memory_size)}};
 	struct ivshmem_error error = {0};
 
 	stage_open();
-	if (config->revision == 0) {
-		struct member_config member = stage_config(true);
-
-		CHECK_EQ(stage_join(&member, NULL, 0, &error), 0);
-	} else {
-		stage_join_simple();
-	}
+	CHECK_EQ(stage_join(&member, greeting, late ? 0 : 3, &error), 0);
 	room = (struct room){.complaints = {.log = &stage.log, .level = LOG_LEVEL_WARNING}};
 	CHECK_EQ(reply_init(&room.reply), 0);
 	if (function_init(&room.function, stage.loop, stage.member, config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);
 	session_init(&room.session, &room.function, &room.complaints);
+	CHECK_EQ(room_version("{}"), 0);
 }
 
 void
@@ -47,7 +47,29 @@ room_open_simple(unsigned revision, unsigned vectors)
 	struct ivshmem_device_config config = room_config(revision, vectors);
 
 	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
+}
+
+void
+room_open_usual(void)
+{
+	room_open_simple(1, 2);
+}
+
+void
+room_greet(int64_t id, uint64_t memory)
+{
+	stage_say(0, -1);
+	stage_say(id, -1);
+	stage_say_and_dispatch(-1, stage_memory(memory));
+}
+
+int
+room_vector(int64_t peer)
+{
+	int fd = test_eventfd();
+
+	stage_say_and_dispatch(peer, CHECK_SYS(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
+	return fd;
 }
 
 void
@@ -69,15 +91,20 @@ uint32_t
 room_request(uint16_t command, const void *body, size_t length, const int *fds, unsigned n_fds)
 {
 	static uint16_t id;
+	/* Of this very length, for the sanitizer to see what is read beyond it. */
+	uint8_t *exact = malloc(length + (length == 0));
 	int copies[VFIO_USER_MAX_REPLY_FDS];
 	struct request request = {
 		.header = {.id = ++id, .command = command},
-		.body = body,
+		.body = exact,
 		.length = length,
 		.fds = copies,
 		.n_fds = n_fds,
 	};
 
+	CHECK(exact);
+	if (length > 0)
+		memcpy(exact, body, length);
 	request.header.size = (uint32_t)(sizeof(request.header) + length);
 	for (unsigned i = 0; i < n_fds; i++)
 		copies[i] = CHECK_SYS(fcntl(fds[i], F_DUPFD_CLOEXEC, 0));
@@ -87,6 +114,7 @@ room_request(uint16_t command, const void *body, size_t length, const int *fds, 
 	for (unsigned i = 0; i < n_fds; i++)
 		if (copies[i] >= 0)
 			close(copies[i]);
+	free(exact);
 
 	CHECK_EQ(room.header.id, id);
 	CHECK_EQ(room.header.command, command);
