@@ -163,7 +163,7 @@ static uint8_t *
 host_address(const struct bench *bench, uint32_t address)
 {
 	return address >= GUEST_BAR2_AT ? bench->shared + (address - GUEST_BAR2_AT)
-					: bench->copier->vm->memory + address;
+					: bench->copier->vm->machine.ram + address;
 }
 
 static double
@@ -425,7 +425,7 @@ main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct bench bench = {.cpus = {-1, -1}};
-	const char *impossible = vm_impossible();
+	const char *impossible = machine_impossible();
 	int option;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

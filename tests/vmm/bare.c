@@ -6,13 +6,13 @@
 int
 bare_memory(struct vm *vm, void *memory, uint64_t size)
 {
-	return vm_map(vm, VM_SLOT_DEVICE, GUEST_BAR2_AT, size, memory);
+	return machine_map(&vm->machine, VM_SLOT_DEVICE, GUEST_BAR2_AT, size, memory);
 }
 
 int
 bare_doorbell(struct vm *vm, uint32_t value, int eventfd)
 {
-	return vm_ioeventfd(vm, GUEST_BAR0_AT + IVSHMEM_REG_DOORBELL, value, eventfd);
+	return vm_ioeventfd(vm, GUEST_BAR0_AT + IVSHMEM_REG_DOORBELL, &value, eventfd, true);
 }
 
 int

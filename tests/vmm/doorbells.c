@@ -6,28 +6,15 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* One that the kernel refuses is rung by a message. */
 static void
-add_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell)
+set_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell, bool on)
 {
-	uint64_t address = at + doorbell->entry.offset;
+	uint32_t value = (uint32_t)doorbell->entry.datamatch;
+	bool matches = doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH;
 
-	/* One that the kernel refuses is rung by a message. */
-	if (doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH)
-		vm_ioeventfd(vm, address, (uint32_t)doorbell->entry.datamatch, doorbell->eventfd);
-	else
-		vm_ioeventfd_any(vm, address, doorbell->eventfd);
-}
-
-static void
-remove_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell)
-{
-	uint64_t address = at + doorbell->entry.offset;
-
-	if (doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH)
-		vm_ioeventfd_remove(
-			vm, address, (uint32_t)doorbell->entry.datamatch, doorbell->eventfd);
-	else
-		vm_ioeventfd_any_remove(vm, address, doorbell->eventfd);
+	vm_ioeventfd(
+		vm, at + doorbell->entry.offset, matches ? &value : NULL, doorbell->eventfd, on);
 }
 
 void
@@ -37,9 +24,9 @@ doorbells_place(struct doorbells *doorbells, uint64_t at)
 		return;
 	for (size_t i = 0; i < doorbells->n; i++) {
 		if (doorbells->at)
-			remove_ioeventfd(doorbells->vm, doorbells->at, &doorbells->list[i]);
+			set_ioeventfd(doorbells->vm, doorbells->at, &doorbells->list[i], false);
 		if (at)
-			add_ioeventfd(doorbells->vm, at, &doorbells->list[i]);
+			set_ioeventfd(doorbells->vm, at, &doorbells->list[i], true);
 	}
 	doorbells->at = at;
 }

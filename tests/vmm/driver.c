@@ -19,7 +19,7 @@ struct vm *
 guest_new(unsigned number)
 {
 	struct vm_config config = {.image = VMM_GUEST_IMAGE, .cpu = -1};
-	const char *impossible = vm_impossible();
+	const char *impossible = machine_impossible();
 	struct ivshmem_error error;
 	struct vm *vm;
 	cpu_set_t cpus;

@@ -196,7 +196,7 @@ embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *conf
 
 	ivshmem_kvm_config_init(&kvm, sizeof(kvm));
 	kvm.device = config->device;
-	kvm.vm_fd = vm->fd;
+	kvm.vm_fd = vm->machine.fd;
 	kvm.server = config->server;
 	kvm.memory_slot = VM_SLOT_DEVICE + slot;
 	kvm.first_gsi = VM_GSI_MSI + slot * GUEST_MSIX_VECTORS;

@@ -272,7 +272,7 @@ group_start(struct group *group, unsigned vectors)
 void
 group_start_named(struct group *group, unsigned vectors, const char *name)
 {
-	const char *impossible = vm_impossible();
+	const char *impossible = machine_impossible();
 
 	if (impossible)
 		SKIP("%s", impossible);

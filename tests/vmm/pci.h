@@ -22,7 +22,7 @@ struct pci_bus {
 /* Whether the port is one of the bus. */
 bool pci_port(struct pci_bus *bus, uint16_t port, void *data, unsigned length, bool is_write);
 
-/* Memory that is no RAM: unclaimed addresses read as ones. */
-void pci_memory(struct pci_bus *bus, uint64_t address, void *data, unsigned length, bool is_write);
+/* Memory that is no RAM. False: nobody's. */
+bool pci_memory(struct pci_bus *bus, uint64_t address, void *data, unsigned length, bool is_write);
 
 #endif

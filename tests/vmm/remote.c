@@ -84,10 +84,10 @@ sync_memory(struct remote *remote)
 	if (!remote->memory || remote->mapped_at == remote->bars[2])
 		return;
 	if (remote->mapped_at)
-		vm_map(vm, slot, remote->mapped_at, 0, remote->memory);
+		machine_map(&vm->machine, slot, remote->mapped_at, 0, remote->memory);
 	remote->mapped_at = 0;
-	if (remote->bars[2] &&
-		vm_map(vm, slot, remote->bars[2], remote->bar_sizes[2], remote->memory) == 0)
+	if (remote->bars[2] && machine_map(&vm->machine, slot, remote->bars[2],
+				       remote->bar_sizes[2], remote->memory) == 0)
 		remote->mapped_at = remote->bars[2];
 }
 

@@ -11,24 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-
-/* Intel's processors want some pages for KVM itself; nothing else is there. */
-#define KVM_PAGES_AT 0xfffbc000
 
 #define KICK_SIGNAL SIGUSR1
-
-const char *
-vm_impossible(void)
-{
-	_fd_cleanup_ int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-
-	if (fd < 0)
-		return errno == ENOENT ? "no /dev/kvm" : "/dev/kvm cannot be opened";
-	if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return "/dev/kvm is of another kind";
-	return NULL;
-}
 
 /* ---- making it -------------------------------------------------------------------------------- */
 
@@ -42,88 +26,35 @@ load_image(struct vm *vm, const char *path, struct ivshmem_error *reterr)
 	if (fd < 0)
 		return error_set(reterr, -errno, "cannot open the guest's image %s: %s", path,
 			strerror(errno));
-	n = read(fd, vm->memory + GUEST_IMAGE_AT, room);
+	n = read(fd, vm->machine.ram + GUEST_IMAGE_AT, room);
 	if (n <= 0 || (size_t)n == room)
 		return error_set(reterr, -ENOEXEC,
 			"the guest's image %s cannot be read, or is too large", path);
 	return 0;
 }
 
+static bool
+access_memory(struct machine *machine, uint64_t address, void *data, unsigned length, bool is_write)
+{
+	struct vm *vm = machine->device;
+
+	return pci_memory(&vm->pci, address, data, length, is_write);
+}
+
 static int
 make_machine(struct vm *vm, struct ivshmem_error *reterr)
 {
-	uint64_t identity_map = KVM_PAGES_AT;
-	int r;
-
-	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (vm->kvm_fd < 0)
-		return error_set(reterr, -errno, "cannot open /dev/kvm: %s", strerror(errno));
-	vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
-	if (vm->fd < 0)
-		return error_set(reterr, -errno, "cannot create a VM: %s", strerror(errno));
-	if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0 ||
-		ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_PAGES_AT + 0x1000ul) < 0 ||
-		ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		return error_set(reterr, -errno, "cannot set up a VM: %s", strerror(errno));
-
-	vm->memory = mmap(NULL, VM_MEMORY_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (vm->memory == MAP_FAILED) {
-		vm->memory = NULL;
-		return error_set(reterr, -errno, "no memory for a guest: %s", strerror(errno));
-	}
-	vm->mailbox = (void *)(vm->memory + GUEST_MAILBOX_AT);
-	r = vm_map(vm, VM_SLOT_MEMORY, 0, VM_MEMORY_SIZE, vm->memory);
-	if (r < 0)
-		return error_set(reterr, r, "cannot give the guest memory: %s", strerror(-r));
-	return 0;
-}
-
-/* Protected mode with flat segments. */
-static int
-set_registers(struct vm *vm)
-{
-	struct kvm_segment code = {.limit = 0xffffffff,
-		.selector = 8,
-		.type = 0xb,
-		.present = 1,
-		.db = 1,
-		.s = 1,
-		.g = 1};
-	struct kvm_segment data = code;
 	struct kvm_regs registers = {.rip = GUEST_IMAGE_AT, .rflags = 2};
-	struct kvm_sregs special;
+	const char *what;
+	int r = machine_make(&vm->machine, VM_MEMORY_SIZE, false, &what);
 
-	data.selector = 16;
-	data.type = 3;
-	if (ioctl(vm->cpu_fd, KVM_GET_SREGS, &special) < 0)
-		return -errno;
-	special.cs = code;
-	special.ds = special.es = special.fs = special.gs = special.ss = data;
-	special.cr0 |= 1;
-	if (ioctl(vm->cpu_fd, KVM_SET_SREGS, &special) < 0 ||
-		ioctl(vm->cpu_fd, KVM_SET_REGS, &registers) < 0)
-		return -errno;
-	return 0;
-}
-
-static int
-make_processor(struct vm *vm, struct ivshmem_error *reterr)
-{
-	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), r;
-
-	vm->cpu_fd = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
-	if (size < 0 || vm->cpu_fd < 0)
-		return error_set(reterr, -errno, "cannot create a processor: %s", strerror(errno));
-	vm->run_size = (size_t)size;
-	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd, 0);
-	if (vm->run == MAP_FAILED) {
-		vm->run = NULL;
-		return error_set(reterr, -errno, "cannot map a processor: %s", strerror(errno));
-	}
-	r = set_registers(vm);
 	if (r < 0)
-		return error_set(reterr, r, "cannot set up a processor: %s", strerror(-r));
+		return error_set(reterr, r, "%s: %s", what, strerror(-r));
+	vm->machine.access = access_memory;
+	vm->machine.device = vm;
+	vm->mailbox = (void *)(vm->machine.ram + GUEST_MAILBOX_AT);
+	if (ioctl(vm->machine.cpu_fd, KVM_SET_REGS, &registers) < 0)
+		return error_set(reterr, -errno, "cannot set up a processor: %s", strerror(errno));
 	return 0;
 }
 
@@ -136,7 +67,6 @@ vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error 
 
 	if (!vm)
 		return error_set(reterr, -ENOMEM, "no memory");
-	vm->kvm_fd = vm->fd = vm->cpu_fd = -1;
 	vm->cpu = config->cpu;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->routes_lock, NULL);
@@ -146,8 +76,6 @@ vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error 
 	pthread_condattr_destroy(&clock);
 
 	r = make_machine(vm, reterr);
-	if (r == 0)
-		r = make_processor(vm, reterr);
 	if (r == 0)
 		r = load_image(vm, config->image, reterr);
 	if (r < 0) {
@@ -176,7 +104,7 @@ wait_for_command(struct vm *vm)
 static void
 handle_port(struct vm *vm)
 {
-	struct kvm_run *run = vm->run;
+	struct kvm_run *run = vm->machine.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
 
@@ -195,34 +123,33 @@ fail(struct vm *vm, const char *what, unsigned detail)
 {
 	struct kvm_regs registers = {0};
 
-	ioctl(vm->cpu_fd, KVM_GET_REGS, &registers);
+	ioctl(vm->machine.cpu_fd, KVM_GET_REGS, &registers);
 	pthread_mutex_lock(&vm->lock);
 	error_set(&vm->failure, -EIO, "the processor stopped: %s %u, at 0x%llx", what, detail,
 		registers.rip);
 	pthread_mutex_unlock(&vm->lock);
 }
 
-/* Whether the processor can go on. */
+/* Whether the processor can go on after this exit. */
 static bool
-handle_exit(struct vm *vm)
+handle_exit(struct vm *vm, int reason)
 {
-	struct kvm_run *run = vm->run;
-
-	switch (run->exit_reason) {
+	switch (reason) {
 	case KVM_EXIT_IO:
 		handle_port(vm);
 		return true;
-	case KVM_EXIT_MMIO:
-		pci_memory(&vm->pci, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
-			run->mmio.is_write);
-		return true;
 	case KVM_EXIT_INTR:
+	case -EINTR:
+	case -EAGAIN:
 		return true;
 	case KVM_EXIT_INTERNAL_ERROR:
-		fail(vm, "internal error", run->internal.suberror);
+		fail(vm, "internal error", vm->machine.run->internal.suberror);
 		return false;
 	default:
-		fail(vm, "exit reason", run->exit_reason);
+		if (reason < 0)
+			fail(vm, "KVM_RUN failed with errno", (unsigned)-reason);
+		else
+			fail(vm, "exit reason", (unsigned)reason);
 		return false;
 	}
 }
@@ -243,16 +170,8 @@ run_processor(void *data)
 {
 	struct vm *vm = data;
 
-	while (!is_stopping(vm)) {
-		if (ioctl(vm->cpu_fd, KVM_RUN, 0) < 0) {
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			fail(vm, "KVM_RUN failed with errno", (unsigned)errno);
-			break;
-		}
-		if (!handle_exit(vm))
-			break;
-	}
+	while (!is_stopping(vm) && handle_exit(vm, machine_run(&vm->machine)))
+		;
 	pthread_mutex_lock(&vm->lock);
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
@@ -296,7 +215,7 @@ stop_processor(struct vm *vm)
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 	/* KVM_RUN that begins after this returns at once, and one that is running is interrupted. */
-	__atomic_store_n(&vm->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&vm->machine.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	pthread_kill(vm->thread, KICK_SIGNAL);
 	pthread_join(vm->thread, NULL);
 }
@@ -310,13 +229,7 @@ vm_free(struct vm *vm)
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
 		if (vm->pci.functions[i])
 			vm->pci.functions[i]->ops->free(vm->pci.functions[i]);
-	if (vm->run)
-		munmap(vm->run, vm->run_size);
-	fd_close(vm->cpu_fd);
-	fd_close(vm->fd);
-	fd_close(vm->kvm_fd);
-	if (vm->memory)
-		munmap(vm->memory, VM_MEMORY_SIZE);
+	machine_close(&vm->machine);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->routes_lock);
 	pthread_mutex_destroy(&vm->lock);
@@ -390,27 +303,19 @@ vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem
 	return r;
 }
 
-int
-vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4], uint32_t results[4],
-	struct ivshmem_error *reterr)
-{
-	vm_command(vm, command, arguments);
-	return vm_wait(vm, results, VM_PATIENCE_MS, reterr);
-}
-
 void
 vm_stop_command(struct vm *vm)
 {
 	struct kvm_msi wake = {.address_lo = GUEST_MSI_ADDRESS, .data = GUEST_WAKE_INTERRUPT};
 
 	vm->mailbox->stop = 1;
-	ioctl(vm->fd, KVM_SIGNAL_MSI, &wake);
+	ioctl(vm->machine.fd, KVM_SIGNAL_MSI, &wake);
 }
 
 unsigned
 vm_tsc_khz(struct vm *vm)
 {
-	int khz = ioctl(vm->cpu_fd, KVM_GET_TSC_KHZ, 0);
+	int khz = ioctl(vm->machine.cpu_fd, KVM_GET_TSC_KHZ, 0);
 
 	return khz > 0 ? (unsigned)khz : 0;
 }

@@ -8,6 +8,7 @@
  * besides the processor's.
  */
 
+#include <machine.h>
 #include <pci.h>
 
 #include <guest/mailbox.h>
@@ -45,10 +46,7 @@ struct vm_route {
 };
 
 struct vm {
-	int kvm_fd, fd, cpu_fd;
-	struct kvm_run *run;
-	size_t run_size;
-	uint8_t *memory;
+	struct machine machine;
 	struct guest_mailbox volatile *mailbox;
 	int cpu;
 
@@ -66,9 +64,6 @@ struct vm {
 	struct vm_route routes[VM_MAX_MSI];
 };
 
-/* Why there can be no VM here: "no /dev/kvm", ...; NULL if there can be. A static string. */
-const char *vm_impossible(void);
-
 /* A VM that does not run yet, so that devices can be attached. */
 int vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr);
 /* The guest runs, and waits for its first command when this returns. */
@@ -78,9 +73,6 @@ struct vm *vm_free(struct vm *vm);
 
 /* ---- what devices need ------------------------------------------------------------------------ */
 
-/* Memory of this process at an address of the guest; size 0: no longer. */
-int vm_map(struct vm *vm, unsigned slot, uint64_t address, uint64_t size, void *memory);
-
 /* Change where these interrupt lines go: all of them, or none. */
 int vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n);
 
@@ -89,12 +81,9 @@ int vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n);
 int vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample);
 int vm_irqfd_remove(struct vm *vm, unsigned gsi, int eventfd);
 
-/* A write of this 32-bit value to this address rings the eventfd, or does so no longer. */
-int vm_ioeventfd(struct vm *vm, uint64_t address, uint32_t value, int eventfd);
-int vm_ioeventfd_remove(struct vm *vm, uint64_t address, uint32_t value, int eventfd);
-/* The same for any value. */
-int vm_ioeventfd_any(struct vm *vm, uint64_t address, int eventfd);
-int vm_ioeventfd_any_remove(struct vm *vm, uint64_t address, int eventfd);
+/* A 32-bit write of this value, or, NULL, of any, to this address rings the eventfd, if `on`, or does
+ * so no longer. */
+int vm_ioeventfd(struct vm *vm, uint64_t address, const uint32_t *value, int eventfd, bool on);
 
 /* ---- the guest -------------------------------------------------------------------------------- */
 
@@ -102,9 +91,6 @@ int vm_ioeventfd_any_remove(struct vm *vm, uint64_t address, int eventfd);
 void vm_command(struct vm *vm, enum guest_command command, const uint32_t arguments[4]);
 /* Until it is done. `results` may be NULL. -ETIMEDOUT after so many milliseconds. */
 int vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr);
-/* Both. */
-int vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4],
-	uint32_t results[4], struct ivshmem_error *reterr);
 /* End a command that waits or goes on until it is told to stop. */
 void vm_stop_command(struct vm *vm);
 
