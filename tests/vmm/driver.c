@@ -114,27 +114,25 @@ guest_expect(struct vm *vm, unsigned vector, uint32_t count)
 	CHECK_EQ(guest_interrupts(vm, vector), count);
 }
 
+void
+guest_pause(unsigned looks, const char *what)
+{
+	if (looks == LOOKS)
+		FAIL("never true: %s", what);
+	usleep(PAUSE_US);
+}
+
 uint32_t
 guest_await_least(const struct vm *vm, unsigned vector, uint32_t count)
 {
-	uint32_t came = guest_interrupts(vm, vector);
-
-	for (unsigned i = 0; came < count; i++) {
-		if (i == LOOKS)
-			FAIL("vector %u came %u times and not %u", vector, came, count);
-		usleep(PAUSE_US);
-		came = guest_interrupts(vm, vector);
-	}
-	return came;
+	GUEST_UNTIL(guest_interrupts(vm, vector) >= count);
+	return guest_interrupts(vm, vector);
 }
 
 void
 guest_await(const struct vm *vm, unsigned vector, uint32_t count)
 {
-	uint32_t came = guest_await_least(vm, vector, count);
-
-	if (came > count)
-		FAIL("vector %u came %u times and not %u", vector, came, count);
+	CHECK_EQ(guest_await_least(vm, vector, count), count);
 }
 
 uint32_t
@@ -146,11 +144,5 @@ guest_pending(struct vm *vm)
 void
 guest_expect_pending(struct vm *vm, uint32_t bits)
 {
-	uint32_t pending = guest_pending(vm);
-
-	for (unsigned i = 0; pending != bits && i < LOOKS / 10; i++) {
-		usleep(PAUSE_US);
-		pending = guest_pending(vm);
-	}
-	CHECK_EQ(pending, bits);
+	GUEST_UNTIL(guest_pending(vm) == bits);
 }

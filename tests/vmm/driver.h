@@ -46,6 +46,14 @@ void guest_await(const struct vm *vm, unsigned vector, uint32_t count);
 /* The same for at least so many; returns how many. */
 uint32_t guest_await_least(const struct vm *vm, unsigned vector, uint32_t count);
 
+/* Look again and again until it is so; it has to become so. */
+#define GUEST_UNTIL(expression)                                                                    \
+	do {                                                                                       \
+		for (unsigned looks_ = 0; !(expression); looks_++)                                 \
+			guest_pause(looks_, #expression);                                          \
+	} while (0)
+void guest_pause(unsigned looks, const char *what);
+
 /* Where to look at, and mask, an MSI-X vector. */
 static inline uint32_t
 table_control(unsigned vector)

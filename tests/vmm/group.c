@@ -264,13 +264,7 @@ group_settle(struct group *group, unsigned others)
 }
 
 void
-group_start(struct group *group, unsigned vectors)
-{
-	group_start_named(group, vectors, "group");
-}
-
-void
-group_start_named(struct group *group, unsigned vectors, const char *name)
+group_start(struct group *group, unsigned vectors, const char *name)
 {
 	const char *impossible = machine_impossible();
 
@@ -290,13 +284,94 @@ group_stop(struct group *group)
 	group_stop_server(group);
 }
 
-void
-group_of(struct group *group, enum way way, unsigned n, unsigned vectors)
+struct member *
+group_add(struct group *group)
 {
-	group_start(group, vectors);
-	for (unsigned i = 0; i < n; i++)
-		group_join(group, &(struct member_options){.way = way, .revision = 1});
+	struct member *member = group_join(group, &group->options);
+
 	group_settle(group, 0);
-	for (unsigned i = 0; i < n; i++)
-		CHECK_EQ(guest_setup(group->members[i].vm, vectors), group->members[i].id);
+	CHECK_EQ(guest_setup(member->vm, group->vectors), member->id);
+	return member;
+}
+
+struct ivshmem_client *
+group_attach(const struct group *group)
+{
+	struct ivshmem_client *client;
+	struct ivshmem_error error;
+	char target[sizeof(group->server) + 8];
+
+	snprintf(target, sizeof(target), "unix:%s", group->server);
+	if (ivshmem_attach(&client, target, NULL, &error) < 0)
+		FAIL("%s", error.message);
+	return client;
+}
+
+void
+group_await(const struct group *group, struct ivshmem_client *client, uint16_t id)
+{
+	while (ivshmem_peer_vectors(client, id) != (int)group->vectors)
+		CHECK(ivshmem_dispatch(client, PATIENCE_MS) > 0);
+}
+
+/* ---- rings ------------------------------------------------------------------------------------ */
+
+uint64_t
+detours(const struct member *member)
+{
+	struct ivshmem_kvm_status status = {.struct_size = sizeof(status)};
+
+	if (member->options.way != WAY_EMBEDDED)
+		return remote_requests(member->vm, 0);
+	CHECK_EQ(ivshmem_kvm_get_status(embedded_device(member->vm, 0), &status), 0);
+	return status.rings + status.messages;
+}
+
+void
+ring(const struct member *from, const struct member *to, unsigned vector, uint32_t times)
+{
+	guest_call(from->vm, GUEST_RING, doorbell(to->id, vector), times);
+}
+
+void
+ring_and_expect(const struct member *from, const struct member *to, unsigned vector, uint32_t count)
+{
+	ring(from, to, vector, 1);
+	guest_expect(to->vm, vector, count);
+}
+
+void
+round_trips(const struct member *from, const struct member *to, unsigned vector, uint32_t times)
+{
+	uint32_t interrupt = GUEST_MSIX_INTERRUPT + vector;
+	uint32_t back = guest_interrupts(from->vm, vector);
+	uint32_t there = guest_interrupts(to->vm, vector), results[4];
+
+	guest_begin(to->vm, GUEST_PONG, doorbell(from->id, vector), interrupt, times, there);
+	guest_call_with(from->vm, GUEST_PING,
+		(uint32_t[4]){doorbell(to->id, vector), interrupt, times}, results);
+	CHECK_EQ(results[2], 0);
+	CHECK_EQ(guest_end(to->vm, NULL), 0);
+	guest_expect(from->vm, vector, back + times);
+	guest_expect(to->vm, vector, there + times);
+}
+
+/* ---- tests ------------------------------------------------------------------------------------ */
+
+struct group here;
+struct member *const a = &here.members[0], *const b = &here.members[1];
+
+void
+group_begin(enum way way, unsigned n, unsigned vectors)
+{
+	group_start(&here, vectors, "group");
+	here.options = (struct member_options){.way = way, .revision = 1};
+	while (n-- > 0)
+		group_add(&here);
+}
+
+void
+group_end(void)
+{
+	group_stop(&here);
 }
