@@ -212,33 +212,6 @@ TEST_WITH(any_stream, .timeout_s = 120)
 	}
 }
 
-/* Every place to cut two messages, the second one with descriptors. */
-TEST(every_cut)
-{
-	const uint64_t marks[] = {7, 8, 9};
-	uint8_t bytes[2 * HEADER + 5 + 9];
-	const size_t first = HEADER + 5, second = HEADER + 9;
-
-	fill(bytes, 1, first);
-	fill(bytes + first, 2, second);
-	for (size_t cut = 1; cut < sizeof(bytes); cut++) {
-		open_channel();
-		if (cut <= first) {
-			send_marked(bytes, cut, NULL, 0);
-			if (cut < first)
-				send_marked(bytes + cut, first - cut, NULL, 0);
-			send_marked(bytes + first, second, marks, 3);
-		} else {
-			send_marked(bytes, first, NULL, 0);
-			send_marked(bytes + first, cut - first, marks, 3);
-			send_marked(bytes + cut, sizeof(bytes) - cut, NULL, 0);
-		}
-		expect(1, first, NULL, 0);
-		expect(2, second, marks, 3);
-		close_channel();
-	}
-}
-
 /* Descriptors with the last byte of a message that was otherwise there, and with each of its bytes. */
 CHANNEL_TEST(descriptors_with_any_byte, .timeout_s = 30)
 {

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -170,155 +171,113 @@ open_pin(void)
 	assign(INTX, 0, pin);
 }
 
-static void
-ring_resample(void)
-{
-	ring(resample_fd);
-	dispatch();
-}
-
 #define PIN_TEST(name) TEST_WITH(name, .begin = open_pin, .end = close_irqs)
 
-PIN_TEST(level)
+/*
+ * The naive model: two eventfds that may be the pin's, two that may be the resample eventfd, of which
+ * `NOT` is none, and what has to be in them.
+ */
+enum { NOT = 2 };
+struct model {
+	bool level, masked, stopped;
+	unsigned fd, resample;
+	unsigned fired[NOT], rung[NOT]; /* not yet read */
+};
+
+static void
+model_fire(struct model *model)
 {
-	CHECK_EQ(stage_count(pin), 0);
-	/* Fires once, and masks itself. */
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-	irqs_set_intx(&irqs, true);
-	irqs_set_intx(&irqs, false);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 0);
-	/* Unmasked while high: again. */
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(pin), 1);
-	irqs_set_intx(&irqs, false);
-	irqs_unmask_intx(&irqs);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(pin), 0);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
+	if (model->level && !model->masked && !model->stopped && model->fd != NOT) {
+		model->fired[model->fd]++;
+		model->masked = true;
+	}
 }
 
-PIN_TEST(masked_by_the_vmm)
+/* Rung, however often, now or before it was given: it is the end of one mask. */
+static void
+model_resample(struct model *model)
 {
-	irqs_mask_intx(&irqs);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 0);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(pin), 1);
+	if (model->resample != NOT && model->rung[model->resample] > 0) {
+		model->rung[model->resample] = 0;
+		model->masked = false;
+	}
 }
 
-/* What was high before there was an eventfd fires when there is one, and did not mask itself. */
-PIN_TEST(high_before_the_eventfd)
+/* Something that the device or the VMM may do, to both. */
+static void
+step(struct model *model, const int fds[NOT + 1], const int resample_fds[NOT + 1])
 {
-	int b = test_eventfd();
+	unsigned which = (unsigned)random() % (NOT + 1);
 
-	assign(INTX, 0, -1);
-	irqs_set_intx(&irqs, true);
-	assign(INTX, 0, pin);
-	CHECK_EQ(stage_count(pin), 1);
-	/* Replaced while masked: fires no more until it is unmasked, then into the new one. */
-	assign(INTX, 0, b);
-	CHECK_EQ(stage_count(b), 0);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(pin), 0);
-	CHECK_EQ(stage_count(b), 1);
-	assign(INTX, 0, -1);
-	irqs_unmask_intx(&irqs);
-	assign(INTX, 0, pin);
-	CHECK_EQ(stage_count(pin), 1);
+	switch (random() % 8) {
+	case 0:
+		irqs_set_intx(&irqs, model->level = which > 0);
+		break;
+	case 1:
+		irqs_mask_intx(&irqs);
+		model->masked = true;
+		break;
+	case 2:
+		irqs_unmask_intx(&irqs);
+		model->masked = false;
+		break;
+	case 3:
+		irqs_set_stopped(&irqs, model->stopped = which == 0);
+		break;
+	case 4:
+		assign(INTX, 0, fds[model->fd = which]);
+		break;
+	case 5:
+		set_resample(resample_fds[model->resample = which]);
+		break;
+	case 6:
+		if (which == NOT)
+			break;
+		ring(resample_fds[which]);
+		model->rung[which]++;
+		break;
+	default:
+		/* Disabled means unmasked, too. */
+		irqs_disable(&irqs, INTX);
+		model->masked = false;
+		model->fd = model->resample = NOT;
+	}
+	model_fire(model);
+	model_resample(model);
+	model_fire(model);
 }
 
-/* Disabled means unmasked, too. */
-PIN_TEST(disabled)
+TEST(level_masks_and_resampling)
 {
-	set_resample(resample_fd);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-	irqs_disable(&irqs, INTX);
-	ring_resample();
-	CHECK_EQ(stage_count(resample_fd), 1);
-	CHECK_EQ(stage_count(pin), 0);
-	assign(INTX, 0, pin);
-	CHECK_EQ(stage_count(pin), 1);
-}
+	const int fds[NOT + 1] = {test_eventfd(), test_eventfd(), -1};
+	const int resample_fds[NOT + 1] = {test_eventfd(), test_eventfd(), -1};
+	struct model model = {.fd = NOT, .resample = NOT};
 
-PIN_TEST(stopped_while_high)
-{
-	irqs_set_stopped(&irqs, true);
-	irqs_set_intx(&irqs, true);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(pin), 0);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(pin), 1);
-	/* It masked itself, and that holds. */
-	irqs_set_stopped(&irqs, true);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(pin), 0);
-	/* What went low meanwhile does not fire. */
-	irqs_set_stopped(&irqs, true);
-	irqs_unmask_intx(&irqs);
-	irqs_set_intx(&irqs, false);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(pin), 0);
+	srandom(1);
+	open_irqs(true, 0);
+	for (unsigned i = 0; i < 100000; i++) {
+		step(&model, fds, resample_fds);
+		dispatch();
+		for (unsigned k = 0; k < NOT; k++) {
+			CHECK_EQ(stage_count(fds[k]), model.fired[k]);
+			model.fired[k] = 0;
+		}
+		/* What nobody listens to is looked at now and then. */
+		for (unsigned k = 0; k < NOT && i % 64 == 0; k++) {
+			CHECK_EQ(stage_count(resample_fds[k]), model.rung[k]);
+			model.rung[k] = 0;
+		}
+	}
+	close_irqs();
 }
 
 /* ---- the resample eventfd ---------------------------------------------------------------------------- */
 
-PIN_TEST(resample)
+/* The VMM closes its end of one that is watched. */
+PIN_TEST(resample_whose_other_end_is_closed)
 {
-	set_resample(resample_fd);
-	dispatch();
-	CHECK_EQ(stage_count(pin), 0);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-	for (unsigned i = 0; i < 3; i++) {
-		ring_resample();
-		CHECK_EQ(stage_count(resample_fd), 0);
-		CHECK_EQ(stage_count(pin), 1);
-	}
-	irqs_set_intx(&irqs, false);
-	ring_resample();
-	CHECK_EQ(stage_count(pin), 0);
-	/* Unmasked now, so the next one fires at once. */
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-}
+	int watched = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 
-/* Rung before it was given, several times: it counts, once. */
-PIN_TEST(resample_rung_before)
-{
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-	CHECK_SYS(eventfd_write(resample_fd, 1000));
-	set_resample(resample_fd);
-	dispatch();
-	CHECK_EQ(stage_count(pin), 1);
-	CHECK_EQ(stage_count(resample_fd), 0);
-}
-
-PIN_TEST(resample_replaced_and_removed)
-{
-	int b = test_eventfd(), watched = CHECK_SYS(fcntl(b, F_DUPFD_CLOEXEC, 0));
-
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(pin), 1);
-	set_resample(resample_fd);
-	set_resample(b);
-	ring_resample();
-	CHECK_EQ(stage_count(resample_fd), 1);
-	CHECK_EQ(stage_count(pin), 0);
-	ring(b);
-	dispatch();
-	CHECK_EQ(stage_count(pin), 1);
-	set_resample(-1);
-	ring(b);
-	dispatch();
-	CHECK_EQ(stage_count(b), 1);
-	CHECK_EQ(stage_count(pin), 0);
-	set_resample(-1);
-	/* The VMM closes its end of one that is watched. */
 	set_resample(watched);
 	close(watched);
 	dispatch();
@@ -331,7 +290,8 @@ PIN_TEST(resample_in_blocking_mode)
 	set_resample(resample_fd);
 	irqs_set_intx(&irqs, true);
 	CHECK_EQ(stage_count(pin), 1);
-	ring_resample();
+	ring(resample_fd);
+	dispatch();
 	CHECK_EQ(stage_count(pin), 1);
 	dispatch();
 }
@@ -348,7 +308,7 @@ PIN_TEST(resample_that_cannot_be_watched)
 	CHECK_EQ(irqs_set_resample(&irqs, &file), -EPERM);
 	CHECK_EQ(file, before);
 	set_resample(-1);
-	close(file);
+	CHECK_SYS(close(file));
 }
 
 /* ---- through the device ------------------------------------------------------------------------------ */
@@ -479,6 +439,16 @@ ROOM_TEST(rings_without_an_eventfd)
 	stage_dispatch();
 	CHECK_EQ(stage_count(fd), 0);
 	CHECK_EQ(stage_count(other), 0);
+}
+
+/* A VMM that gives the eventfd by which the peers ring has it to itself. */
+ROOM_TEST(rings_that_the_vmm_takes_itself)
+{
+	int own = room_vector(5);
+
+	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 1, &own, 1), 0);
+	ring_and_hear(own);
+	CHECK_EQ(stage_count(own), 1);
 }
 
 ROOM_TEST(ring_ourselves)

@@ -57,6 +57,8 @@ TEST(nobody_is_passed_over)
 	pthread_t thread, other;
 
 	turn_init(&turn);
+	/* Numbers that overflow. */
+	turn.next = turn.called = ~100U;
 	CHECK_EQ(pthread_create(&thread, NULL, hog, NULL), 0);
 	for (unsigned i = 0; i < 300; i++) {
 		unsigned before, after = 0;
@@ -95,8 +97,6 @@ TEST(many_threads)
 	pthread_t threads[4];
 
 	turn_init(&turn);
-	/* Numbers that overflow. */
-	turn.next = turn.called = ~100U;
 	shared = 0;
 	for (unsigned i = 0; i < 4; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, count, NULL), 0);
