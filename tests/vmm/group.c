@@ -142,8 +142,8 @@ start_device(
 
 /* ---- members ---------------------------------------------------------------------------------- */
 
-static int
-attach_embedded(struct group *group, struct member *member, struct ivshmem_error *reterr)
+static void
+attach_embedded(struct group *group, struct member *member)
 {
 	const struct member_options *options = &member->options;
 	struct ivshmem_device_config device;
@@ -163,26 +163,24 @@ attach_embedded(struct group *group, struct member *member, struct ivshmem_error
 		if (options->master)
 			device.master = IVSHMEM_DEVICE_MASTER_AUTO;
 	}
-	return embedded_attach(member->vm, 0, &config, reterr);
+	embedded_attach(member->vm, 0, &config);
 }
 
-static int
-attach_remote(struct group *group, struct member *member, struct ivshmem_error *reterr)
+static void
+attach_remote(struct group *group, struct member *member)
 {
 	char path[sizeof(group->server) + 32];
 	struct remote_config config = {.path = path, .io_fds = member->options.way == WAY_REMOTE};
 
 	snprintf(path, sizeof(path), "%s-%u", group->server, group->named++);
 	member->device = start_device(group, &member->options, path);
-	return remote_attach(member->vm, 0, &config, reterr);
+	remote_attach(member->vm, 0, &config);
 }
 
 struct member *
 group_join(struct group *group, const struct member_options *options)
 {
 	struct member *member = NULL;
-	struct ivshmem_error error;
-	int r;
 
 	for (unsigned i = 0; i < GROUP_MAX && !member; i++)
 		if (!group->members[i].vm) {
@@ -193,11 +191,9 @@ group_join(struct group *group, const struct member_options *options)
 	member->vm = guest_new(member->number);
 	group->n++;
 	if (options->way == WAY_EMBEDDED)
-		r = attach_embedded(group, member, &error);
+		attach_embedded(group, member);
 	else
-		r = attach_remote(group, member, &error);
-	if (r < 0)
-		FAIL("%s", error.message);
+		attach_remote(group, member);
 	guest_start(member->vm);
 	return member;
 }
@@ -233,12 +229,9 @@ known_to(const struct group *group, const struct member *member)
 static uint16_t
 id_of(const struct member *member)
 {
-	uint32_t id = 0;
-
 	if (member->options.way == WAY_EMBEDDED)
 		return (uint16_t)ivshmem_kvm_id(embedded_device(member->vm, 0));
-	id = remote_id(member->vm, 0);
-	return (uint16_t)id;
+	return (uint16_t)remote_id(member->vm, 0);
 }
 
 void

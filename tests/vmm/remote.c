@@ -522,15 +522,14 @@ static const struct attachment_ops ops = {
 	.free = remote_free,
 };
 
-int
-remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
-	struct ivshmem_error *reterr)
+void
+remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config)
 {
 	struct remote *remote = calloc(1, sizeof(*remote));
 	int r;
 
 	if (!remote)
-		return error_set(reterr, -ENOMEM, "no memory");
+		vm_die("no memory");
 	remote->attachment = (struct attachment){.ops = &ops, .vm = vm};
 	remote->slot = slot;
 	remote->registers = (struct doorbells){
@@ -540,13 +539,8 @@ remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
 	remote->io_fds = config->io_fds;
 	remote->intx = remote->resample = -1;
 	pthread_mutex_init(&remote->lock, NULL);
-
 	r = set_up(remote, config->path);
-	if (r < 0) {
-		remote_free(&remote->attachment);
-		return error_set(
-			reterr, r, "%s cannot be attached: %s", config->path, strerror(-r));
-	}
+	if (r < 0)
+		vm_die("%s cannot be attached: %s", config->path, strerror(-r));
 	vm->pci.functions[slot] = &remote->attachment;
-	return 0;
 }

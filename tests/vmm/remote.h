@@ -17,8 +17,7 @@ struct remote_config {
 };
 
 /* Attach a device to a VM that does not run yet. It is freed with the VM. */
-int remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
-	struct ivshmem_error *reterr);
+void remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config);
 
 /*
  * Ask for the ioeventfds again: peers have joined or left, which nobody tells a vfio-user client.

@@ -1,36 +1,50 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vm.h>
 
-#include <base/error.h>
-#include <base/fd.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 #define KICK_SIGNAL SIGUSR1
 
+/* How long a guest may take for a command. */
+#define PATIENCE_MS 100000
+
+void
+vm_die(const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "vmm: ");
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "\n");
+	_exit(1);
+}
+
 /* ---- making it -------------------------------------------------------------------------------- */
 
-static int
-load_image(struct vm *vm, const char *path, struct ivshmem_error *reterr)
+static void
+load_image(struct vm *vm, const char *path)
 {
-	_fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t room = GUEST_STACK_AT - GUEST_IMAGE_AT;
 	ssize_t n;
 
 	if (fd < 0)
-		return error_set(reterr, -errno, "cannot open the guest's image %s: %s", path,
-			strerror(errno));
+		vm_die("cannot open the guest's image %s: %s", path, strerror(errno));
 	n = read(fd, vm->machine.ram + GUEST_IMAGE_AT, room);
 	if (n <= 0 || (size_t)n == room)
-		return error_set(reterr, -ENOEXEC,
-			"the guest's image %s cannot be read, or is too large", path);
-	return 0;
+		vm_die("the guest's image %s cannot be read, or is too large", path);
+	close(fd);
 }
 
 static bool
@@ -41,49 +55,40 @@ access_memory(struct machine *machine, uint64_t address, void *data, unsigned le
 	return pci_memory(&vm->pci, address, data, length, is_write);
 }
 
-static int
-make_machine(struct vm *vm, struct ivshmem_error *reterr)
+static void
+make_machine(struct vm *vm)
 {
 	struct kvm_regs registers = {.rip = GUEST_IMAGE_AT, .rflags = 2};
 	const char *what;
 	int r = machine_make(&vm->machine, VM_MEMORY_SIZE, false, &what);
 
 	if (r < 0)
-		return error_set(reterr, r, "%s: %s", what, strerror(-r));
+		vm_die("%s: %s", what, strerror(-r));
 	vm->machine.access = access_memory;
 	vm->machine.device = vm;
 	vm->mailbox = (void *)(vm->machine.ram + GUEST_MAILBOX_AT);
 	if (ioctl(vm->machine.cpu_fd, KVM_SET_REGS, &registers) < 0)
-		return error_set(reterr, -errno, "cannot set up a processor: %s", strerror(errno));
-	return 0;
+		vm_die("cannot set up a processor: %s", strerror(errno));
 }
 
-int
-vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr)
+struct vm *
+vm_new(const char *image, int cpu)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 	pthread_condattr_t clock;
-	int r;
 
 	if (!vm)
-		return error_set(reterr, -ENOMEM, "no memory");
-	vm->cpu = config->cpu;
+		vm_die("no memory");
+	vm->cpu = cpu;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->routes_lock, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &clock);
 	pthread_condattr_destroy(&clock);
-
-	r = make_machine(vm, reterr);
-	if (r == 0)
-		r = load_image(vm, config->image, reterr);
-	if (r < 0) {
-		vm_free(vm);
-		return r;
-	}
-	*ret_vm = vm;
-	return 0;
+	make_machine(vm);
+	load_image(vm, image);
+	return vm;
 }
 
 /* ---- the processor ---------------------------------------------------------------------------- */
@@ -119,38 +124,16 @@ handle_port(struct vm *vm)
 }
 
 static void
-fail(struct vm *vm, const char *what, unsigned detail)
+handle_exit(struct vm *vm, int reason)
 {
 	struct kvm_regs registers = {0};
 
-	ioctl(vm->machine.cpu_fd, KVM_GET_REGS, &registers);
-	pthread_mutex_lock(&vm->lock);
-	error_set(&vm->failure, -EIO, "the processor stopped: %s %u, at 0x%llx", what, detail,
-		registers.rip);
-	pthread_mutex_unlock(&vm->lock);
-}
-
-/* Whether the processor can go on after this exit. */
-static bool
-handle_exit(struct vm *vm, int reason)
-{
-	switch (reason) {
-	case KVM_EXIT_IO:
+	if (reason == KVM_EXIT_IO) {
 		handle_port(vm);
-		return true;
-	case KVM_EXIT_INTR:
-	case -EINTR:
-	case -EAGAIN:
-		return true;
-	case KVM_EXIT_INTERNAL_ERROR:
-		fail(vm, "internal error", vm->machine.run->internal.suberror);
-		return false;
-	default:
-		if (reason < 0)
-			fail(vm, "KVM_RUN failed with errno", (unsigned)-reason);
-		else
-			fail(vm, "exit reason", (unsigned)reason);
-		return false;
+	} else if (reason != KVM_EXIT_INTR && reason != -EINTR && reason != -EAGAIN) {
+		ioctl(vm->machine.cpu_fd, KVM_GET_REGS, &registers);
+		vm_die("the processor stopped: exit reason or error %d, suberror %u, at 0x%llx",
+			reason, vm->machine.run->internal.suberror, registers.rip);
 	}
 }
 
@@ -170,11 +153,8 @@ run_processor(void *data)
 {
 	struct vm *vm = data;
 
-	while (!is_stopping(vm) && handle_exit(vm, machine_run(&vm->machine)))
-		;
-	pthread_mutex_lock(&vm->lock);
-	pthread_cond_broadcast(&vm->changed);
-	pthread_mutex_unlock(&vm->lock);
+	while (!is_stopping(vm))
+		handle_exit(vm, machine_run(&vm->machine));
 	return NULL;
 }
 
@@ -184,8 +164,8 @@ kicked(int number)
 	(void)number;
 }
 
-int
-vm_start(struct vm *vm, struct ivshmem_error *reterr)
+void
+vm_start(struct vm *vm)
 {
 	struct sigaction action = {.sa_handler = kicked};
 	int r;
@@ -193,7 +173,7 @@ vm_start(struct vm *vm, struct ivshmem_error *reterr)
 	sigaction(KICK_SIGNAL, &action, NULL);
 	r = pthread_create(&vm->thread, NULL, run_processor, vm);
 	if (r != 0)
-		return error_set(reterr, -r, "cannot start a thread: %s", strerror(r));
+		vm_die("cannot start a thread: %s", strerror(r));
 	vm->has_thread = true;
 	if (vm->cpu >= 0) {
 		cpu_set_t cpus;
@@ -202,7 +182,7 @@ vm_start(struct vm *vm, struct ivshmem_error *reterr)
 		CPU_SET((unsigned)vm->cpu, &cpus);
 		pthread_setaffinity_np(vm->thread, sizeof(cpus), &cpus);
 	}
-	return vm_wait(vm, NULL, VM_PATIENCE_MS, reterr);
+	vm_wait(vm, NULL);
 }
 
 static void
@@ -255,26 +235,16 @@ vm_command(struct vm *vm, enum guest_command command, const uint32_t arguments[4
 }
 
 static bool
-is_done(const struct vm *vm)
+is_idle(const struct vm *vm)
 {
 	return vm->idle && vm->mailbox->request == vm->mailbox->done;
 }
 
-static int
-why_not_done(struct vm *vm, struct ivshmem_error *reterr)
-{
-	if (vm->mailbox->trouble)
-		return error_set(reterr, -EFAULT, "the guest met interrupt or exception %u at 0x%x",
-			vm->mailbox->trouble - 1, vm->mailbox->trouble_at);
-	return error_set(reterr, -ETIMEDOUT, "the guest did not finish command %u (%x, %x, %x, %x)",
-		vm->mailbox->command, vm->mailbox->arguments[0], vm->mailbox->arguments[1],
-		vm->mailbox->arguments[2], vm->mailbox->arguments[3]);
-}
-
-int
-vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr)
+bool
+vm_is_done(struct vm *vm, unsigned patience_ms)
 {
 	struct timespec deadline;
+	bool done;
 	int r = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &deadline);
@@ -284,23 +254,28 @@ vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem
 		deadline.tv_nsec -= 1000000000;
 		deadline.tv_sec++;
 	}
-
 	pthread_mutex_lock(&vm->lock);
-	while (!is_done(vm) && vm->failure.code == 0 && r == 0)
+	while (!is_idle(vm) && r == 0)
 		r = pthread_cond_timedwait(&vm->changed, &vm->lock, &deadline);
-	if (vm->failure.code != 0) {
-		r = vm->failure.code;
-		if (reterr)
-			*reterr = vm->failure;
-	} else if (!is_done(vm)) {
-		r = why_not_done(vm, reterr);
-	} else {
-		r = 0;
-		for (int i = 0; i < 4 && results; i++)
-			results[i] = vm->mailbox->results[i];
-	}
+	done = is_idle(vm);
 	pthread_mutex_unlock(&vm->lock);
-	return r;
+	return done;
+}
+
+void
+vm_wait(struct vm *vm, uint32_t results[4])
+{
+	const volatile struct guest_mailbox *mailbox = vm->mailbox;
+
+	if (!vm_is_done(vm, PATIENCE_MS) && mailbox->trouble)
+		vm_die("the guest met interrupt or exception %u at 0x%x", mailbox->trouble - 1,
+			mailbox->trouble_at);
+	if (!vm_is_done(vm, 0))
+		vm_die("the guest did not finish command %u (%x, %x, %x, %x)", mailbox->command,
+			mailbox->arguments[0], mailbox->arguments[1], mailbox->arguments[2],
+			mailbox->arguments[3]);
+	for (int i = 0; i < 4 && results; i++)
+		results[i] = mailbox->results[i];
 }
 
 void
