@@ -5,10 +5,8 @@
 #include <migration_sides.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Including the one at 0. */
 PAIR_TEST(every_truncation)

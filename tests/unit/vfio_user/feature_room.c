@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <feature_room.h>
 
-#include <stdlib.h>
 #include <string.h>
 
 static int eventfds[VECTORS];
@@ -98,10 +97,9 @@ read_data(uint32_t argsz, uint32_t size)
 unsigned
 write_data(uint32_t argsz, uint32_t size, const void *data, size_t length)
 {
-	uint8_t *body = malloc(HEAD + length);
+	static uint8_t body[HEAD + VFIO_USER_MAX_TRANSFER + 1];
 	unsigned error;
 
-	CHECK(body);
 	memcpy(body, &argsz, 4);
 	memcpy(body + 4, &size, 4);
 	if (length > 0)
@@ -109,7 +107,6 @@ write_data(uint32_t argsz, uint32_t size, const void *data, size_t length)
 	error = room_request(VFIO_USER_MIG_DATA_WRITE, body, HEAD + length, NULL, 0);
 	if (!error)
 		CHECK_EQ(room.reply.length, 0);
-	free(body);
 	return error;
 }
 

@@ -317,18 +317,24 @@ ROOM_TEST(version_texts_that_are_no_strings)
 
 /* ---- what there is ----------------------------------------------------------------------------------- */
 
+/* A question whose answer has the same structure, and is put into it. */
+static uint32_t
+ask(uint16_t command, void *body, size_t size)
+{
+	uint32_t error = room_request(command, body, size, NULL, 0);
+
+	if (error == 0) {
+		CHECK_EQ(room.reply.length, size);
+		memcpy(body, room.reply.body, size);
+	}
+	return error;
+}
+
 static uint32_t
 device_info(uint32_t argsz, struct vfio_user_device_info *info)
 {
-	uint32_t error;
-
 	*info = (struct vfio_user_device_info){.argsz = argsz, .flags = 99};
-	error = room_request(VFIO_USER_DEVICE_GET_INFO, info, sizeof(*info), NULL, 0);
-	if (error == 0) {
-		CHECK_EQ(room.reply.length, sizeof(*info));
-		memcpy(info, room.reply.body, sizeof(*info));
-	}
-	return error;
+	return ask(VFIO_USER_DEVICE_GET_INFO, info, sizeof(*info));
 }
 
 ROOM_TEST(what_the_device_is)
@@ -358,10 +364,8 @@ region_info(uint32_t argsz, uint32_t index, struct vfio_user_region_info *info)
 		.cap_offset = 99,
 		.size = 99,
 		.offset = 99};
-	error = room_request(VFIO_USER_DEVICE_GET_REGION_INFO, info, sizeof(*info), NULL, 0);
+	error = ask(VFIO_USER_DEVICE_GET_REGION_INFO, info, sizeof(*info));
 	if (error == 0) {
-		CHECK_EQ(room.reply.length, sizeof(*info));
-		memcpy(info, room.reply.body, sizeof(*info));
 		CHECK_EQ(info->argsz, 32);
 		CHECK_EQ(info->index, index);
 		CHECK_EQ(info->cap_offset, 0);
@@ -404,13 +408,6 @@ ROOM_TEST(regions)
 	room_change_vmm();
 	CHECK_EQ(room_version(CAPABILITIES("\"max_msg_fds\":0")), 0);
 	check_regions((const uint64_t[9]){256, 4096, STAGE_MEMORY, 0, 0, 0, 0, 256, 0}, false);
-}
-
-TEST(regions_of_many_vectors)
-{
-	room_open_simple(1, 2048);
-	check_regions((const uint64_t[9]){256, 65536, STAGE_MEMORY, 0, 0, 0, 0, 256, 0}, true);
-	room_close();
 }
 
 /* Revision 0: BAR2 is there before the memory, and can be mapped when it has arrived. */
@@ -460,10 +457,8 @@ irq_info(uint32_t argsz, uint32_t index, struct vfio_user_irq_info *info)
 	uint32_t error;
 
 	*info = (struct vfio_user_irq_info){argsz, 99, index, 99};
-	error = room_request(VFIO_USER_DEVICE_GET_IRQ_INFO, info, sizeof(*info), NULL, 0);
+	error = ask(VFIO_USER_DEVICE_GET_IRQ_INFO, info, sizeof(*info));
 	if (error == 0) {
-		CHECK_EQ(room.reply.length, sizeof(*info));
-		memcpy(info, room.reply.body, sizeof(*info));
 		CHECK_EQ(info->argsz, 16);
 		CHECK_EQ(info->index, index);
 	}
@@ -486,23 +481,33 @@ check_irqs(const uint32_t counts[5])
 	CHECK_EQ(irq_info(16, UINT32_MAX, &info), EINVAL);
 }
 
-TEST(interrupts)
-{
-	struct ivshmem_device_config config = room_config(0, 1);
+static const struct {
+	unsigned revision, vectors;
+	bool msi;
+	uint64_t msix_size; /* of BAR1 */
+	uint32_t counts[5];
+} kinds[] = {
+	{1, 2, true, 4096, {0, 0, 2, 1, 0}},
+	{1, 2048, true, 65536, {0, 0, 2048, 1, 0}},
+	{0, 1, false, 0, {1, 0, 0, 1, 0}},
+	{0, 7, true, 4096, {1, 0, 7, 1, 0}},
+};
 
-	room_open_simple(1, 2);
-	check_irqs((const uint32_t[5]){0, 0, 2, 1, 0});
-	room_close();
-	room_open_simple(1, 2048);
-	check_irqs((const uint32_t[5]){0, 0, 2048, 1, 0});
-	room_close();
-	config.msi = false;
-	room_open(&config);
-	check_irqs((const uint32_t[5]){1, 0, 0, 1, 0});
-	room_close();
-	room_open_simple(0, 7);
-	check_irqs((const uint32_t[5]){1, 0, 7, 1, 0});
-	room_close();
+TEST(interrupts_of_each_kind)
+{
+	for (size_t i = 0; i < LENGTH(kinds); i++) {
+		struct ivshmem_device_config config =
+			room_config(kinds[i].revision, kinds[i].vectors);
+
+		config.msi = kinds[i].msi;
+		room_open(&config);
+		check_irqs(kinds[i].counts);
+		check_regions(
+			(const uint64_t[9]){
+				[0] = 256, [1] = kinds[i].msix_size, [2] = STAGE_MEMORY, [7] = 256},
+			kinds[i].revision == 1);
+		room_close();
+	}
 }
 
 /* ---- DMA ------------------------------------------------------------------------------------------- */

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -127,17 +126,15 @@ request(uint32_t argsz, size_t i)
 {
 	struct vfio_user_irq_set set = {
 		argsz, cases[i].flags, cases[i].index, cases[i].start, cases[i].count};
-	size_t length = sizeof(set) + cases[i].n_bytes;
-	uint8_t *body = malloc(length);
+	uint8_t body[sizeof(set) + 8];
 	uint32_t error;
 
-	CHECK(body);
 	memcpy(body, &set, sizeof(set));
-	memset(body + sizeof(set), 1, cases[i].n_bytes);
-	error = room_request(VFIO_USER_DEVICE_SET_IRQS, body, length, eventfds, cases[i].n_fds);
+	memset(body + sizeof(set), 1, 8);
+	error = room_request(VFIO_USER_DEVICE_SET_IRQS, body, sizeof(set) + cases[i].n_bytes,
+		eventfds, cases[i].n_fds);
 	CHECK_EQ(room.reply.length, 0);
 	CHECK(!room.ended);
-	free(body);
 	return error;
 }
 

@@ -144,32 +144,45 @@ room_version(const char *json)
 	return room_request(VFIO_USER_VERSION, body, 4 + length, NULL, 0);
 }
 
-uint64_t
-room_read(uint32_t region, uint64_t offset, uint32_t count)
+const uint8_t *
+room_read_bytes(uint32_t region, uint64_t offset, uint32_t count)
 {
 	struct vfio_user_region_access access = {offset, region, count};
-	uint64_t value = 0;
 
-	CHECK(count <= 8);
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, &access, sizeof(access), NULL, 0), 0);
 	CHECK_EQ(room.reply.length, sizeof(access) + count);
 	CHECK_MEM(room.reply.body, &access, sizeof(access));
-	memcpy(&value, room.reply.body + sizeof(access), count);
+	return room.reply.body + sizeof(access);
+}
+
+uint64_t
+room_read(uint32_t region, uint64_t offset, uint32_t count)
+{
+	uint64_t value = 0;
+
+	CHECK(count <= sizeof(value));
+	memcpy(&value, room_read_bytes(region, offset, count), count);
 	return value;
+}
+
+void
+room_write_bytes(uint32_t region, uint64_t offset, uint32_t count, const void *data)
+{
+	static uint8_t body[MESSAGE_MAX_BODY];
+	struct vfio_user_region_access access = {offset, region, count};
+
+	memcpy(body, &access, sizeof(access));
+	memcpy(body + sizeof(access), data, count);
+	CHECK_EQ(room_request(VFIO_USER_REGION_WRITE, body, sizeof(access) + count, NULL, 0), 0);
+	CHECK_EQ(room.reply.length, sizeof(access));
+	CHECK_MEM(room.reply.body, &access, sizeof(access));
 }
 
 void
 room_write(uint32_t region, uint64_t offset, uint32_t count, uint64_t value)
 {
-	struct vfio_user_region_access access = {offset, region, count};
-	uint8_t body[sizeof(access) + 8];
-
-	CHECK(count <= 8);
-	memcpy(body, &access, sizeof(access));
-	memcpy(body + sizeof(access), &value, 8);
-	CHECK_EQ(room_request(VFIO_USER_REGION_WRITE, body, sizeof(access) + count, NULL, 0), 0);
-	CHECK_EQ(room.reply.length, sizeof(access));
-	CHECK_MEM(room.reply.body, &access, sizeof(access));
+	CHECK(count <= sizeof(value));
+	room_write_bytes(region, offset, count, &value);
 }
 
 uint32_t

@@ -63,7 +63,9 @@ uint32_t room_request(
 /* VERSION with this text. */
 uint32_t room_version(const char *json);
 
-/* Accesses that must succeed. */
+/* Accesses that must succeed, of any size, and of up to 8 bytes. */
+const uint8_t *room_read_bytes(uint32_t region, uint64_t offset, uint32_t count);
+void room_write_bytes(uint32_t region, uint64_t offset, uint32_t count, const void *data);
 uint64_t room_read(uint32_t region, uint64_t offset, uint32_t count);
 void room_write(uint32_t region, uint64_t offset, uint32_t count, uint64_t value);
 
