@@ -12,9 +12,6 @@
 /* How long anything may take; nothing needs a hundredth of it. */
 #define PATIENCE_MS 30000
 
-/* Where a process has to be looked at again and again. */
-#define PAUSE_US 1000
-
 #define MAX_WORDS 24
 
 /* Of a socket, in /proc/net/unix. */
@@ -86,10 +83,7 @@ group_start_server(struct group *group)
 	snprintf(vectors, sizeof(vectors), "%u", group->vectors);
 	snprintf(size, sizeof(size), "%u", GROUP_MEMORY);
 	group->server_pid = spawn(words, NULL);
-	for (unsigned waited = 0; !listens(group->server); waited++) {
-		CHECK(waited < PATIENCE_MS * 1000 / PAUSE_US);
-		usleep(PAUSE_US);
-	}
+	GUEST_UNTIL(listens(group->server));
 }
 
 void
@@ -243,12 +237,7 @@ group_settle(struct group *group, unsigned others)
 
 		if (!member->vm)
 			continue;
-		for (unsigned waited = 0; known_to(group, member) != expected; waited++) {
-			if (waited == PATIENCE_MS * 1000 / PAUSE_US)
-				FAIL("member %u knows %u vectors and not %u", i,
-					known_to(group, member), expected);
-			usleep(PAUSE_US);
-		}
+		GUEST_UNTIL(known_to(group, member) == expected);
 		if (member->options.way == WAY_REMOTE)
 			CHECK_EQ(remote_refresh(member->vm, 0), expected);
 		member->id = id_of(member);
