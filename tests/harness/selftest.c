@@ -128,6 +128,19 @@ TEST_WITH(ends_badly, .begin = begin, .end = end, .must_fail = "own = ")
 {
 }
 
+TEST(descriptors_are_limited)
+{
+	int fd;
+
+	test_limit_fds(1);
+	fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	CHECK_EQ(eventfd(0, EFD_CLOEXEC), -1);
+	CHECK_EQ(errno, EMFILE);
+	test_unlimit_fds();
+	CHECK(test_eventfd() > fd);
+	close(fd);
+}
+
 TEST(forks_and_joins)
 {
 	pid_t pid = test_fork();

@@ -27,6 +27,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -362,6 +363,26 @@ test_eventfd(void)
 {
 	CHECK(n_eventfds < sizeof(eventfds) / sizeof(eventfds[0]));
 	return eventfds[n_eventfds++] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+static struct rlimit fd_limit;
+
+void
+test_limit_fds(unsigned more)
+{
+	int next = CHECK_SYS(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0));
+	struct rlimit less;
+
+	close(next);
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &fd_limit));
+	less = (struct rlimit){(rlim_t)next + more, fd_limit.rlim_max};
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &less));
+}
+
+void
+test_unlimit_fds(void)
+{
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &fd_limit));
 }
 
 /* Print what changed between the two lists; false if something did. */

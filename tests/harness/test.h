@@ -147,6 +147,10 @@ unsigned test_patience_ms(unsigned ms);
 /* How many descriptors this process has open. */
 unsigned test_open_fds(void);
 
+/* From now on, at most so many more descriptors can be opened; and again as before. */
+void test_limit_fds(unsigned more);
+void test_unlimit_fds(void);
+
 /*
  * Give up being root, as a user that nobody else is: what is counted per user then counts this test
  * only. Skips the test if that is impossible; does nothing if we are not root.

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 
 #define MAX_MESSAGES 64
 
@@ -334,19 +333,14 @@ CHANNEL_TEST(too_many_descriptors_bit_by_bit, .timeout_s = 30)
 
 CHANNEL_TEST(no_descriptors_left, .timeout_s = 30)
 {
-	struct rlimit limit, less;
 	struct request request;
 	unsigned fds;
 
 	send_with_fds(16);
 	fds = test_open_fds();
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	less = limit;
-	/* Whatever numbers are taken, at most so many are free. */
-	less.rlim_cur = (rlim_t)pair[1] + 8;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &less));
+	test_limit_fds(8);
 	CHECK_EQ(channel_receive(&channel, &request), -EMFILE);
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	channel_done(&channel);
 	CHECK_EQ(test_open_fds(), fds);
 }

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define HEAD  sizeof(struct vfio_user_io_fds)
@@ -284,23 +283,16 @@ TEST(other_regions)
 TEST(no_descriptors_left)
 {
 	struct vfio_user_io_fds head;
-	struct rlimit limit, few;
 	unsigned open_before;
-	int next;
 
 	room_open_simple(1, 16);
 	give_vectors(7, 16);
 	expect_vectors(7, 16);
 	negotiate(16);
 	open_before = test_open_fds();
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	few = limit;
-	next = CHECK_SYS(fcntl(0, F_DUPFD_CLOEXEC, 0));
-	close(next);
-	few.rlim_cur = (rlim_t)next + 5;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &few));
+	test_limit_fds(5);
 	CHECK_EQ(ask(UINT32_MAX, 0, 0, 0, &head), EMFILE);
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	CHECK_EQ(test_open_fds(), open_before);
 	stage.n_warnings = 0;
 	check_all(UINT32_MAX, 16);

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -434,17 +433,13 @@ TEST(regions_of_late_memory)
 ROOM_TEST(no_descriptor_left_for_the_memory)
 {
 	struct vfio_user_region_info info;
-	struct rlimit limit, none;
 
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	none = limit;
-	none.rlim_cur = 0;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &none));
+	test_limit_fds(0);
 	for (unsigned i = 0; i < 100; i++) {
 		CHECK_EQ(region_info(32, 2, &info), 0);
 		CHECK_EQ(info.flags, 3);
 	}
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	CHECK_EQ(stage.n_warnings, PACE_LINES);
 	stage_check_words(stage.warning, "no file descriptor is left");
 	CHECK_EQ(region_info(32, 2, &info), 0);

@@ -15,7 +15,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -397,22 +396,15 @@ TEST_WITH(no_descriptors_left, .timeout_s = 60)
 		.reply_head_length = sizeof(version),
 		.reply_data = text,
 		.reply_room = sizeof(text)};
-	struct rlimit limit, less;
-	int next;
 
 	open_device();
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	less = limit;
-	next = CHECK_SYS(fcntl(0, F_DUPFD_CLOEXEC, 0));
-	close(next);
 	/* One for the VMM, none for the device. */
-	less.rlim_cur = (rlim_t)next + 1;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &less));
+	test_limit_fds(1);
 	vmm_connect(&vmm);
 	vmm_send_version(&vmm);
 	/* Long enough for many a try, were there no pause. */
 	usleep(300000);
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	CHECK_EQ(vfio_client_receive(&vmm, &reply), 0);
 	end();
 	CHECK(stage.n_warnings >= 1 && stage.n_warnings <= 3);
