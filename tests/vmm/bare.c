@@ -23,5 +23,5 @@ bare_interrupt(struct vm *vm, unsigned vector, int eventfd)
 		.data = GUEST_MSIX_INTERRUPT + vector};
 	int r = vm_set_routes(vm, &route, 1);
 
-	return r < 0 ? r : vm_irqfd(vm, route.gsi, eventfd, -1);
+	return r < 0 ? r : vm_irqfd(vm, route.gsi, eventfd, -1, true);
 }

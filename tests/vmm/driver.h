@@ -11,6 +11,8 @@
 
 #include <test.h>
 
+#include <linux/pci_regs.h>
+
 /* A VM whose processor stays on the host's processor `number`, as far as there are so many. Skips
  * the test where there is no KVM. */
 struct vm *guest_new(unsigned number);
@@ -66,11 +68,8 @@ uint32_t guest_pending(struct vm *vm);
 /* Until they are this. */
 void guest_expect_pending(struct vm *vm, uint32_t bits);
 
-/* Registers of config space. */
-enum { CONFIG_COMMAND = 4, CONFIG_BAR0 = 0x10, CONFIG_BAR1 = 0x14, CONFIG_BAR2 = 0x18 };
-enum { COMMAND_MEMORY = 2, COMMAND_MASTER = 4 };
-/* The control word of the MSI-X capability, and its bits. */
-enum { CONFIG_MSIX_CONTROL = 0x42, MSIX_MASK_ALL = 0x4000, MSIX_ENABLE = 0x8000 };
+/* The control word of the MSI-X capability. */
+#define CONFIG_MSIX_CONTROL 0x42
 
 /* What goes into the doorbell. */
 static inline uint32_t

@@ -86,23 +86,15 @@ vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n)
 }
 
 int
-vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample)
+vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample, bool on)
 {
 	struct kvm_irqfd irqfd = {
 		.fd = (uint32_t)eventfd,
 		.gsi = gsi,
-		.flags = resample >= 0 ? KVM_IRQFD_FLAG_RESAMPLE : 0,
+		.flags = (resample >= 0 ? KVM_IRQFD_FLAG_RESAMPLE : 0) |
+			 (on ? 0 : KVM_IRQFD_FLAG_DEASSIGN),
 		.resamplefd = resample >= 0 ? (uint32_t)resample : 0,
 	};
-
-	return call(vm->machine.fd, KVM_IRQFD, &irqfd);
-}
-
-int
-vm_irqfd_remove(struct vm *vm, unsigned gsi, int eventfd)
-{
-	struct kvm_irqfd irqfd = {
-		.fd = (uint32_t)eventfd, .gsi = gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
 
 	return call(vm->machine.fd, KVM_IRQFD, &irqfd);
 }

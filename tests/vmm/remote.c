@@ -12,6 +12,7 @@
 #include <ivshmem/abi.h>
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -20,26 +21,6 @@
 #define CAPABILITIES "{\"capabilities\":{\"max_msg_fds\":128,\"max_data_xfer_size\":1048576}}"
 
 #define CONFIG_SIZE 256
-
-#define CONFIG_COMMAND      0x04
-#define CONFIG_BAR          0x10
-#define CONFIG_CAPABILITIES 0x34
-
-#define COMMAND_MEMORY 0x2
-#define COMMAND_MASTER 0x4
-
-#define BAR_IO      0x1
-#define BAR_64      0x4
-#define BAR_ADDRESS UINT64_C(0xfffffffffffffff0)
-
-#define CAPABILITY_MSIX       0x11
-#define MSIX_CONTROL_MASK_ALL 0x4000
-#define MSIX_CONTROL_ENABLE   0x8000
-#define MSIX_OFFSET           0xfffffff8
-
-#define MIGRATION_RUNNING   2
-#define MIGRATION_STOP_COPY 3
-#define MIGRATION_RESUMING  4
 
 /* Of a migration stream, in one message. */
 #define PIECE 65536
@@ -107,15 +88,16 @@ sync_config(struct remote *remote)
 
 	if (vfio_client_read(&remote->client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE) < 0)
 		return;
-	memcpy(&command, config + CONFIG_COMMAND, sizeof(command));
+	memcpy(&command, config + PCI_COMMAND, sizeof(command));
 	for (unsigned i = 0; i < N_BARS; i++) {
-		uint64_t low_mask = BAR_ADDRESS & ~(remote->bar_sizes[i] - 1), address = 0;
-		bool is_64 = config[CONFIG_BAR + 4 * i] & BAR_64;
+		uint64_t low_mask = PCI_BASE_ADDRESS_MEM_MASK & ~(remote->bar_sizes[i] - 1),
+			 address = 0;
+		bool is_64 = config[PCI_BASE_ADDRESS_0 + 4 * i] & PCI_BASE_ADDRESS_MEM_TYPE_64;
 
-		memcpy(&address, config + CONFIG_BAR + 4 * i, is_64 ? 8 : 4);
+		memcpy(&address, config + PCI_BASE_ADDRESS_0 + 4 * i, is_64 ? 8 : 4);
 		address &= low_mask;
 		/* All ones is what sizing leaves. */
-		if (!(command & COMMAND_MEMORY) || remote->bar_sizes[i] == 0 ||
+		if (!(command & PCI_COMMAND_MEMORY) || remote->bar_sizes[i] == 0 ||
 			address == (is_64 ? low_mask : (low_mask & UINT32_MAX)))
 			address = 0;
 		remote->bars[i] = address;
@@ -124,9 +106,9 @@ sync_config(struct remote *remote)
 		memcpy(&control, config + remote->msix_at + 2, sizeof(control));
 	sync_memory(remote);
 	sync_doorbells(remote);
-	msix_set_gate(&remote->msix, (control & MSIX_CONTROL_ENABLE) &&
-					     !(control & MSIX_CONTROL_MASK_ALL) &&
-					     (command & COMMAND_MASTER));
+	msix_set_gate(&remote->msix, (control & PCI_MSIX_FLAGS_ENABLE) &&
+					     !(control & PCI_MSIX_FLAGS_MASKALL) &&
+					     (command & PCI_COMMAND_MASTER));
 }
 
 static void
@@ -315,7 +297,7 @@ save_all(struct remote *remote, uint8_t **state, size_t *size)
 {
 	size_t table = GUEST_MSIX_VECTORS * sizeof(struct msix_state);
 	uint32_t n;
-	int r = vfio_client_set_state(&remote->client, MIGRATION_STOP_COPY);
+	int r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_STOP_COPY);
 
 	*size = table;
 	do {
@@ -330,7 +312,7 @@ save_all(struct remote *remote, uint8_t **state, size_t *size)
 		*size += n;
 	} while (r == 0 && n > 0);
 	if (r == 0)
-		r = vfio_client_set_state(&remote->client, MIGRATION_RUNNING);
+		r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RUNNING);
 	if (r == 0)
 		msix_save(&remote->msix, (struct msix_state *)(void *)*state);
 	return r;
@@ -359,14 +341,14 @@ static int
 load_all(struct remote *remote, const uint8_t *state, size_t size)
 {
 	size_t at = GUEST_MSIX_VECTORS * sizeof(struct msix_state);
-	int r = vfio_client_set_state(&remote->client, MIGRATION_RESUMING);
+	int r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RESUMING);
 
 	for (size_t piece; r == 0 && at < size; at += piece) {
 		piece = size - at < PIECE ? size - at : PIECE;
 		r = vfio_client_write_state(&remote->client, state + at, (uint32_t)piece);
 	}
 	if (r == 0)
-		r = vfio_client_set_state(&remote->client, MIGRATION_RUNNING);
+		r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RUNNING);
 	if (r < 0)
 		return r;
 	msix_load(&remote->msix, (const struct msix_state *)(const void *)state);
@@ -420,11 +402,11 @@ find_regions(struct remote *remote)
 	fd_close(fd);
 	if (r < 0)
 		return r;
-	for (unsigned at = config[CONFIG_CAPABILITIES]; at; at = config[at + 1])
-		if (config[at] == CAPABILITY_MSIX) {
+	for (unsigned at = config[PCI_CAPABILITY_LIST]; at; at = config[at + 1])
+		if (config[at] == PCI_CAP_ID_MSIX) {
 			remote->msix_at = at;
 			memcpy(&remote->pending_at, config + at + 8, sizeof(remote->pending_at));
-			remote->pending_at &= MSIX_OFFSET;
+			remote->pending_at &= PCI_MSIX_PBA_OFFSET;
 		}
 	return vfio_client_read(
 		&remote->client, 0, IVSHMEM_REG_IV_POSITION, &remote->id, sizeof(remote->id));
@@ -462,7 +444,7 @@ set_up_intx(struct remote *remote)
 	remote->resample = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (remote->intx < 0 || remote->resample < 0)
 		return -errno;
-	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample);
+	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample, true);
 	if (r == 0)
 		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
 			VFIO_PCI_INTX_IRQ_INDEX, 0, remote->intx);
@@ -504,7 +486,7 @@ remote_free(struct attachment *attachment)
 	if (remote->memory)
 		munmap(remote->memory, remote->bar_sizes[2]);
 	if (remote->intx >= 0)
-		vm_irqfd_remove(remote->attachment.vm, VM_GSI_INTX, remote->intx);
+		vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, -1, false);
 	fd_close(remote->intx);
 	fd_close(remote->resample);
 	vfio_client_close(&remote->client);

@@ -104,7 +104,7 @@ TEST(a_level_triggered_line_falls_once_per_interrupt)
 	eventfd_t ends;
 
 	CHECK_SYS(fcntl(resample, F_SETFL, 0));
-	CHECK_EQ(vm_irqfd(vm, VM_GSI_INTX, line, resample), 0);
+	CHECK_EQ(vm_irqfd(vm, VM_GSI_INTX, line, resample, true), 0);
 	guest_start(vm);
 	vm->mailbox->intx_ignore = UINT32_MAX;
 	guest_call(vm, GUEST_SETUP_INTX, VM_GSI_INTX);

@@ -16,10 +16,6 @@
 #define REGISTER_MASK   (GUEST_BAR0_AT + 0)
 #define REGISTER_STATUS (GUEST_BAR0_AT + 4)
 
-#define CONFIG_STATUS    6
-#define STATUS_INTERRUPT 8
-#define COMMAND_NO_INTX  0x400
-
 static struct ivshmem_client *host;
 
 static uint32_t
@@ -101,14 +97,14 @@ TEST_WAYS(without_the_mask_the_status_waits, 0, .timeout_s = 60)
 	/* There is a request as soon as there is a mask, and an interrupt as soon as they are not
 	 * disabled. Bit 3 of the status register tells of the request. */
 	guest_write(a->vm, REGISTER_STATUS, 1);
-	CHECK_EQ(guest_config(a->vm, CONFIG_STATUS, 2) & STATUS_INTERRUPT, 0);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY | COMMAND_NO_INTX);
+	CHECK_EQ(guest_config(a->vm, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_INTX_DISABLE);
 	guest_write(a->vm, REGISTER_MASK, 1);
-	CHECK_EQ(guest_config(a->vm, CONFIG_STATUS, 2) & STATUS_INTERRUPT, STATUS_INTERRUPT);
+	CHECK_EQ(guest_config(a->vm, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, PCI_STATUS_INTERRUPT);
 	CHECK_EQ(interrupts(), 0);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
 	expect(1, 0);
-	CHECK_EQ(guest_config(a->vm, CONFIG_STATUS, 2) & STATUS_INTERRUPT, 0);
+	CHECK_EQ(guest_config(a->vm, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT, 0);
 	ivshmem_detach(host);
 }
 

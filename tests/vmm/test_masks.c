@@ -17,9 +17,10 @@ struct lock {
 
 static const struct lock locks[] = {
 	{.in_table = true, .closed = 1, .open = 0},
-	{false, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL, MSIX_ENABLE},
-	{false, CONFIG_MSIX_CONTROL, 2, 0, MSIX_ENABLE},
-	{false, CONFIG_COMMAND, 2, COMMAND_MEMORY, COMMAND_MEMORY | COMMAND_MASTER},
+	{false, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL,
+		PCI_MSIX_FLAGS_ENABLE},
+	{false, CONFIG_MSIX_CONTROL, 2, 0, PCI_MSIX_FLAGS_ENABLE},
+	{false, PCI_COMMAND, 2, PCI_COMMAND_MEMORY, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER},
 };
 
 #define N_LOCKS (sizeof(locks) / sizeof(locks[0]))

@@ -17,7 +17,7 @@ TEST_WAYS(the_doorbell_moves, 2, .timeout_s = 60)
 
 		ring_and_expect(a, b, 0, n);
 		at = GUEST_BAR0_AT + n % 16 * MOVED;
-		guest_set_config(a->vm, CONFIG_BAR0, 4, at);
+		guest_set_config(a->vm, PCI_BASE_ADDRESS_0, 4, at);
 		guest_call(a->vm, GUEST_SETUP_FIXED, at);
 		if (at == old)
 			continue;
@@ -30,11 +30,11 @@ TEST_WAYS(the_doorbell_moves, 2, .timeout_s = 60)
 
 	/* With decoding off, nobody is anywhere. */
 	before = guest_interrupts(b->vm, 0);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MASTER);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	ring(a, b, 0, 5);
 	CHECK_EQ(guest_read(a->vm, at + 8), 0xffffffff);
 	CHECK_EQ(guest_read(a->vm, GUEST_BAR2_AT), 0xffffffff);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	CHECK_EQ(guest_read(a->vm, at + 8), a->id);
 	ring_and_expect(a, b, 0, before + 1);
 	CHECK_EQ(guest_interrupts(b->vm, 1), 0);
@@ -47,14 +47,14 @@ TEST_WAYS(the_memory_moves, 2, .timeout_s = 60)
 	for (uint32_t n = 1; n <= 20; n++) {
 		uint32_t at = GUEST_BAR2_AT + n * GROUP_MEMORY;
 
-		guest_set_config(a->vm, CONFIG_BAR2, 4, at);
+		guest_set_config(a->vm, PCI_BASE_ADDRESS_2, 4, at);
 		CHECK_EQ(guest_read(a->vm, old), 0xffffffff);
 		guest_write(a->vm, at, n);
 		CHECK_EQ(guest_read(b->vm, GUEST_BAR2_AT), n);
 		old = at;
 	}
 	guest_write(a->vm, old, 0);
-	guest_set_config(a->vm, CONFIG_BAR2, 4, GUEST_BAR2_AT);
+	guest_set_config(a->vm, PCI_BASE_ADDRESS_2, 4, GUEST_BAR2_AT);
 	guest_call(b->vm, GUEST_FILL, GUEST_BAR2_AT, FILLED, 2);
 	CHECK_EQ(guest_call(a->vm, GUEST_CHECK, GUEST_BAR2_AT, FILLED, 2), 0);
 }
@@ -66,11 +66,11 @@ TEST_WAYS(moving_while_rings_come, 2, .timeout_s = 120)
 		unsigned offset, size;
 		uint32_t value, other;
 	} moves[] = {
-		{CONFIG_COMMAND, 2, COMMAND_MASTER, COMMAND_MASTER | COMMAND_MEMORY},
-		{CONFIG_BAR0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT},
-		{CONFIG_BAR0, 4, 0xffffffff, GUEST_BAR0_AT},
-		{CONFIG_BAR1, 4, GUEST_BAR1_AT + MOVED, GUEST_BAR1_AT},
-		{CONFIG_BAR2, 4, GUEST_BAR2_AT + GROUP_MEMORY, GUEST_BAR2_AT},
+		{PCI_COMMAND, 2, PCI_COMMAND_MASTER, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY},
+		{PCI_BASE_ADDRESS_0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT},
+		{PCI_BASE_ADDRESS_0, 4, 0xffffffff, GUEST_BAR0_AT},
+		{PCI_BASE_ADDRESS_1, 4, GUEST_BAR1_AT + MOVED, GUEST_BAR1_AT},
+		{PCI_BASE_ADDRESS_2, 4, GUEST_BAR2_AT + GROUP_MEMORY, GUEST_BAR2_AT},
 	};
 	uint32_t rings = 0;
 
@@ -96,12 +96,12 @@ TEST_WAYS(moving_while_rings_come, 2, .timeout_s = 120)
  * written while it was there. */
 TEST_WAYS(both_move, 2, .timeout_s = 120)
 {
-	guest_begin(
-		b->vm, GUEST_TOGGLE_CONFIG, CONFIG_BAR0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT);
+	guest_begin(b->vm, GUEST_TOGGLE_CONFIG, PCI_BASE_ADDRESS_0, 4, GUEST_BAR0_AT + MOVED,
+		GUEST_BAR0_AT);
 	for (uint32_t n = 1; n <= RINGS; n++) {
-		guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MASTER);
+		guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 		ring(a, b, 0, 1);
-		guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
+		guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 		ring(a, b, 0, 1);
 		guest_await(b->vm, 0, n);
 	}

@@ -29,7 +29,7 @@ TEST_WAYS(reset_takes_everything_back, 2, .timeout_s = 60)
 	reset(b);
 
 	/* Nobody is anywhere. */
-	CHECK_EQ(guest_config(b->vm, CONFIG_COMMAND, 2), 0);
+	CHECK_EQ(guest_config(b->vm, PCI_COMMAND, 2), 0);
 	CHECK_EQ(guest_config(b->vm, CONFIG_MSIX_CONTROL, 2), VECTORS - 1);
 	CHECK_EQ(guest_read(b->vm, GUEST_BAR0_AT + 8), 0xffffffff);
 	CHECK_EQ(guest_read(b->vm, GUEST_BAR2_AT), 0xffffffff);
@@ -176,10 +176,11 @@ TEST_WAYS(what_was_pending_fires_after_loading, 0, .timeout_s = 60)
 
 	moved = move_away();
 	/* Loading brings the pending bit; opening the function's mask again sends it. */
-	guest_set_config(moved->vm, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
+	guest_set_config(
+		moved->vm, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
 	guest_write(moved->vm, table_control(2), 0);
 	CHECK_EQ(guest_pending(moved->vm), 1u << 2);
-	guest_set_config(moved->vm, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE);
+	guest_set_config(moved->vm, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE);
 	guest_expect(moved->vm, 2, 1);
 	group_stop(&there);
 }

@@ -7,8 +7,6 @@
 #define ROUND_TRIPS test_count(5000)
 #define MOVED       0x1000000u
 
-#define CONFIG_BAR4 0x20
-
 static void
 join_with_words(unsigned n)
 {
@@ -77,14 +75,14 @@ TEST_WAYS(the_words_move, 0, .timeout_s = 60)
 	for (uint32_t n = 1; n <= 10; n++) {
 		uint32_t at = GUEST_BAR4_AT + n * MOVED;
 
-		guest_set_config(a->vm, CONFIG_BAR4, 4, at);
+		guest_set_config(a->vm, PCI_BASE_ADDRESS_4, 4, at);
 		guest_write(a->vm, at + offset, 0);
 		guest_expect(b->vm, 0, n);
 		/* Where it was, nobody is. */
 		guest_write(a->vm, at - MOVED + offset, 0);
 		CHECK_EQ(guest_read(a->vm, at - MOVED + offset), 0xffffffff);
 	}
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MASTER);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
 	guest_write(a->vm, GUEST_BAR4_AT + 10 * MOVED + offset, 0);
 	guest_expect(b->vm, 0, 10);
 }
@@ -112,6 +110,6 @@ TEST_WAYS(words_come_and_go, 0, .timeout_s = 60)
 TEST_WAYS(without_words, 1, .timeout_s = 60)
 {
 	CHECK_EQ(guest_call(a->vm, GUEST_WORD, 0, 0), 0);
-	CHECK_EQ(guest_config(a->vm, CONFIG_BAR4, 4), 0);
+	CHECK_EQ(guest_config(a->vm, PCI_BASE_ADDRESS_4, 4), 0);
 	CHECK_EQ(guest_read(a->vm, GUEST_BAR4_AT), 0xffffffff);
 }

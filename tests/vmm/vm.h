@@ -71,10 +71,9 @@ struct vm *vm_free(struct vm *vm);
 /* Change where these interrupt lines go: all of them, or none. */
 int vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n);
 
-/* An eventfd raises an interrupt line, or does so no longer. `resample` is -1, or an eventfd that is
- * rung when the guest has served a level triggered interrupt. */
-int vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample);
-int vm_irqfd_remove(struct vm *vm, unsigned gsi, int eventfd);
+/* An eventfd raises an interrupt line, if `on`, or does so no longer. `resample` is -1, or an eventfd
+ * that is rung when the guest has served a level triggered interrupt. */
+int vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample, bool on);
 
 /* A 32-bit write of this value, or, NULL, of any, to this address rings the eventfd, if `on`, or does
  * so no longer. */
