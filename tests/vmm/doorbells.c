@@ -3,7 +3,6 @@
 
 #include <base/fd.h>
 
-#include <errno.h>
 #include <stdlib.h>
 
 /* One that the kernel refuses is rung by a message. */
@@ -42,7 +41,7 @@ doorbells_drop(struct doorbells *doorbells)
 	doorbells->n = 0;
 }
 
-int
+void
 doorbells_fetch(struct doorbells *doorbells)
 {
 	uint32_t n, total;
@@ -51,20 +50,15 @@ doorbells_fetch(struct doorbells *doorbells)
 	do {
 		struct vfio_user_io_fd entries[VFIO_CLIENT_MAX_FDS];
 		int fds[VFIO_CLIENT_MAX_FDS];
-		struct doorbell *grown;
-		int r = vfio_client_io_fds(doorbells->client, doorbells->bar,
-			(uint32_t)doorbells->n, entries, fds, &n, &total);
 
-		if (r < 0)
-			return r;
-		grown = realloc(doorbells->list, (doorbells->n + n + 1) * sizeof(*grown));
-		for (uint32_t i = 0; i < n && !grown; i++)
-			fd_close(fds[i]);
-		if (!grown)
-			return -ENOMEM;
-		doorbells->list = grown;
+		if (vfio_client_io_fds(doorbells->client, doorbells->bar, (uint32_t)doorbells->n,
+			    entries, fds, &n, &total) < 0)
+			vm_die("the device does not hand out its doorbells");
+		doorbells->list =
+			realloc(doorbells->list, (doorbells->n + n + 1) * sizeof(*doorbells->list));
+		if (!doorbells->list)
+			vm_die("no memory");
 		for (uint32_t i = 0; i < n; i++)
-			grown[doorbells->n++] = (struct doorbell){entries[i], fds[i]};
+			doorbells->list[doorbells->n++] = (struct doorbell){entries[i], fds[i]};
 	} while (n > 0 && n < total);
-	return 0;
 }

@@ -203,19 +203,13 @@ group_leave(struct group *group, struct member *member)
 static unsigned
 known_to(const struct group *group, const struct member *member)
 {
-	struct ivshmem_kvm *kvm;
 	unsigned known = 0;
 
-	if (member->options.way != WAY_EMBEDDED) {
-		int r = remote_count(member->vm, 0);
-
-		CHECK(r >= 0);
-		return (unsigned)r;
-	}
-	kvm = embedded_device(member->vm, 0);
+	if (member->options.way != WAY_EMBEDDED)
+		return remote_count(member->vm, 0);
 	/* Ids are given lowest first, and are not given again as long as somebody remembers. */
 	for (uint16_t id = 0; id < 64 * (group->named + GROUP_MAX); id++)
-		known += ivshmem_kvm_peer_vectors(kvm, id);
+		known += ivshmem_kvm_peer_vectors(embedded_device(member->vm, 0), id);
 	return known;
 }
 

@@ -54,6 +54,14 @@ remote_of(struct attachment *attachment)
 	return container_of(attachment, struct remote, attachment);
 }
 
+/* What cannot fail, unless the device is broken. */
+static void
+must(int r)
+{
+	if (r < 0)
+		vm_die("the device does not do as it should: %s", strerror(-r));
+}
+
 /* ---- what the kernel does for us -------------------------------------------------------------- */
 
 static void
@@ -146,45 +154,43 @@ take_own(struct remote *remote)
 	}
 }
 
-static int
+static void
 fetch_doorbells(struct remote *remote)
 {
-	int r = doorbells_fetch(&remote->registers);
-
-	if (r == 0 && remote->bar_sizes[IVSHMEM_BAR_DOORBELL] > 0)
-		r = doorbells_fetch(&remote->words);
+	doorbells_fetch(&remote->registers);
+	if (remote->bar_sizes[IVSHMEM_BAR_DOORBELL] > 0)
+		doorbells_fetch(&remote->words);
 	take_own(remote);
-	return r;
 }
 
-int
+unsigned
 remote_refresh(struct vm *vm, unsigned slot)
 {
 	struct remote *remote = remote_of(vm->pci.functions[slot]);
-	int r;
+	unsigned n;
 
 	pthread_mutex_lock(&remote->lock);
-	r = remote->io_fds ? fetch_doorbells(remote) : 0;
+	if (remote->io_fds)
+		fetch_doorbells(remote);
 	sync_doorbells(remote);
-	if (r == 0)
-		r = (int)remote->registers.n;
+	n = (unsigned)remote->registers.n;
 	pthread_mutex_unlock(&remote->lock);
-	return r;
+	return n;
 }
 
-int
+unsigned
 remote_count(struct vm *vm, unsigned slot)
 {
 	struct remote *remote = remote_of(vm->pci.functions[slot]);
 	struct vfio_user_io_fd entries[VFIO_CLIENT_MAX_FDS];
 	int fds[VFIO_CLIENT_MAX_FDS];
 	uint32_t n, total;
-	int r = vfio_client_io_fds(
-		&remote->client, VFIO_USER_REGION_BAR0, 0, entries, fds, &n, &total);
 
-	for (uint32_t i = 0; r == 0 && i < n; i++)
-		fd_close(fds[i]);
-	return r < 0 ? r : (int)total;
+	must(vfio_client_io_fds(
+		&remote->client, VFIO_USER_REGION_BAR0, 0, entries, fds, &n, &total));
+	while (n > 0)
+		fd_close(fds[--n]);
+	return total;
 }
 
 uint32_t
@@ -372,105 +378,68 @@ load(struct attachment *attachment, const void *state, size_t size, struct ivshm
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-static int
+static void
 find_regions(struct remote *remote)
 {
+	struct vfio_client *client = &remote->client;
 	uint8_t config[CONFIG_SIZE];
-	int fd = -1, r = 0;
+	int fds[N_BARS];
 
-	for (uint32_t i = 0; i < N_BARS && r == 0; i++) {
-		int region_fd = -1;
-
-		r = vfio_client_region(&remote->client, i, &remote->bar_sizes[i], &region_fd);
-		if (i == 2)
-			fd = region_fd;
-		else
-			fd_close(region_fd);
+	for (uint32_t i = 0; i < N_BARS; i++)
+		must(vfio_client_region(client, i, &remote->bar_sizes[i], &fds[i]));
+	if (fds[2] >= 0) {
+		remote->memory = mmap(
+			NULL, remote->bar_sizes[2], PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
+		if (remote->memory == MAP_FAILED)
+			must(-errno);
 	}
-	if (r == 0)
-		r = vfio_client_read(
-			&remote->client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE);
-	if (r == 0 && fd >= 0) {
-		void *memory =
-			mmap(NULL, remote->bar_sizes[2], PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-		if (memory == MAP_FAILED)
-			r = -errno;
-		else
-			remote->memory = memory;
-	}
-	fd_close(fd);
-	if (r < 0)
-		return r;
+	for (uint32_t i = 0; i < N_BARS; i++)
+		fd_close(fds[i]);
+	must(vfio_client_read(client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE));
 	for (unsigned at = config[PCI_CAPABILITY_LIST]; at; at = config[at + 1])
 		if (config[at] == PCI_CAP_ID_MSIX) {
 			remote->msix_at = at;
 			memcpy(&remote->pending_at, config + at + 8, sizeof(remote->pending_at));
 			remote->pending_at &= PCI_MSIX_PBA_OFFSET;
 		}
-	return vfio_client_read(
-		&remote->client, 0, IVSHMEM_REG_IV_POSITION, &remote->id, sizeof(remote->id));
+	must(vfio_client_read(client, 0, IVSHMEM_REG_IV_POSITION, &remote->id, sizeof(remote->id)));
 }
 
-static int
+static void
 set_up_msix(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, &n);
 
-	if (r == 0)
-		r = msix_init(&remote->msix, remote->attachment.vm,
-			VM_GSI_MSI + remote->slot * GUEST_MSIX_VECTORS, n);
+	must(vfio_client_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, &n));
+	must(msix_init(&remote->msix, remote->attachment.vm,
+		VM_GSI_MSI + remote->slot * GUEST_MSIX_VECTORS, n));
 	remote->msix.assign = assign;
 	remote->msix.flush = flush;
 	remote->msix.data = remote;
-	for (uint32_t i = 0; i < remote->msix.n && r == 0; i++)
-		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
-			VFIO_PCI_MSIX_IRQ_INDEX, i, remote->msix.vectors[i].eventfd);
-	return r;
+	for (uint32_t i = 0; i < remote->msix.n; i++)
+		must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+			VFIO_PCI_MSIX_IRQ_INDEX, i, remote->msix.vectors[i].eventfd));
 }
 
 /* The device raises the line by one eventfd; the guest's end of interrupt, which the kernel tells by
  * the other, makes it look whether the line has to be raised again. */
-static int
+static void
 set_up_intx(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_PCI_INTX_IRQ_INDEX, &n);
 
-	if (r < 0 || n == 0)
-		return r;
+	must(vfio_client_irqs(&remote->client, VFIO_PCI_INTX_IRQ_INDEX, &n));
+	if (n == 0)
+		return;
 	remote->intx = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	remote->resample = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (remote->intx < 0 || remote->resample < 0)
-		return -errno;
-	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample, true);
-	if (r == 0)
-		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
-			VFIO_PCI_INTX_IRQ_INDEX, 0, remote->intx);
-	if (r == 0)
-		r = vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_UNMASK,
-			VFIO_PCI_INTX_IRQ_INDEX, 0, remote->resample);
-	return r;
-}
-
-static int
-set_up(struct remote *remote, const char *path)
-{
-	char text[4096];
-	int r = vfio_client_connect(&remote->client, path);
-
-	if (r == 0)
-		r = vfio_client_version(&remote->client, CAPABILITIES, text, sizeof(text));
-	if (r == 0)
-		r = find_regions(remote);
-	if (r == 0)
-		r = set_up_msix(remote);
-	if (r == 0)
-		r = set_up_intx(remote);
-	if (r == 0 && remote->io_fds)
-		r = fetch_doorbells(remote);
-	return r;
+		must(-errno);
+	must(vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample, true));
+	must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+		VFIO_PCI_INTX_IRQ_INDEX, 0, remote->intx));
+	must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_UNMASK,
+		VFIO_PCI_INTX_IRQ_INDEX, 0, remote->resample));
 }
 
 static void
@@ -508,6 +477,7 @@ void
 remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config)
 {
 	struct remote *remote = calloc(1, sizeof(*remote));
+	char text[4096];
 	int r;
 
 	if (!remote)
@@ -521,8 +491,15 @@ remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config)
 	remote->io_fds = config->io_fds;
 	remote->intx = remote->resample = -1;
 	pthread_mutex_init(&remote->lock, NULL);
-	r = set_up(remote, config->path);
+
+	r = vfio_client_connect(&remote->client, config->path);
 	if (r < 0)
-		vm_die("%s cannot be attached: %s", config->path, strerror(-r));
+		vm_die("cannot connect to %s: %s", config->path, strerror(-r));
+	must(vfio_client_version(&remote->client, CAPABILITIES, text, sizeof(text)));
+	find_regions(remote);
+	set_up_msix(remote);
+	set_up_intx(remote);
+	if (remote->io_fds)
+		fetch_doorbells(remote);
 	vm->pci.functions[slot] = &remote->attachment;
 }

@@ -21,13 +21,12 @@ void remote_attach(struct vm *vm, unsigned slot, const struct remote_config *con
 
 /*
  * Ask for the ioeventfds again: peers have joined or left, which nobody tells a vfio-user client.
- * Until then, those that joined are rung by messages. Returns how many there are, or a negative
- * errno.
+ * Until then, those that joined are rung by messages. Returns how many there are.
  */
-int remote_refresh(struct vm *vm, unsigned slot);
+unsigned remote_refresh(struct vm *vm, unsigned slot);
 
-/* How many there would be, whether we use them or not; or a negative errno. */
-int remote_count(struct vm *vm, unsigned slot);
+/* How many there would be, whether we use them or not. */
+unsigned remote_count(struct vm *vm, unsigned slot);
 
 /* The device's id, as IVPosition says. */
 uint32_t remote_id(struct vm *vm, unsigned slot);
