@@ -6,6 +6,7 @@
 
 #include <test.h>
 
+#include <limits.h>
 #include <sched.h>
 #include <stdbool.h>
 
@@ -59,8 +60,6 @@ TEST_WITH(nobody_is_passed_over, .timeout_s = 120)
 	pthread_t thread, other;
 
 	turn_init(&turn);
-	/* Numbers that overflow. */
-	turn.next = turn.called = ~100U;
 	CHECK_EQ(pthread_create(&thread, NULL, hog, NULL), 0);
 	for (unsigned i = 0; i < 200; i++) {
 		unsigned before, after = 0;
@@ -82,6 +81,23 @@ TEST_WITH(nobody_is_passed_over, .timeout_s = 120)
 	turn_done(&turn);
 }
 
+TEST(numbers_overflow)
+{
+	unsigned seen = 0;
+	pthread_t other;
+
+	turn_init(&turn);
+	turn.next = turn.called = UINT_MAX;
+	turn_take(&turn);
+	CHECK_EQ(pthread_create(&other, NULL, look, &seen), 0);
+	wait_for_waiters(1);
+	rounds = 7;
+	turn_give_back(&turn);
+	CHECK_EQ(pthread_join(other, NULL), 0);
+	CHECK_EQ(seen, 7);
+	turn_done(&turn);
+}
+
 static void *
 count(void *data)
 {
@@ -99,6 +115,8 @@ TEST(many_threads)
 	pthread_t threads[4];
 
 	turn_init(&turn);
+	/* Numbers that overflow. */
+	turn.next = turn.called = ~100U;
 	shared = 0;
 	for (unsigned i = 0; i < 4; i++)
 		CHECK_EQ(pthread_create(&threads[i], NULL, count, NULL), 0);
