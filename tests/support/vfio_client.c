@@ -122,8 +122,8 @@ vfio_client_receive(struct vfio_client *client, struct vfio_exchange *exchange)
 	return r;
 }
 
-int
-vfio_client_call(struct vfio_client *client, struct vfio_exchange *exchange)
+static int
+call(struct vfio_client *client, struct vfio_exchange *exchange)
 {
 	int r;
 
@@ -150,7 +150,7 @@ ask(struct vfio_client *client, uint16_t command, void *head, size_t length)
 {
 	struct vfio_exchange exchange = about(command, head, length);
 
-	return vfio_client_call(client, &exchange);
+	return call(client, &exchange);
 }
 
 /* ---- connecting ------------------------------------------------------------------------------- */
@@ -192,7 +192,7 @@ vfio_client_version(
 	exchange.length = strlen(capabilities) + 1;
 	exchange.reply_data = ret_text;
 	exchange.reply_room = room;
-	return vfio_client_call(client, &exchange);
+	return call(client, &exchange);
 }
 
 /* ---- what there is ---------------------------------------------------------------------------- */
@@ -207,7 +207,7 @@ vfio_client_region(struct vfio_client *client, uint32_t region, uint64_t *ret_si
 	int r;
 
 	exchange.reply_fds = fds;
-	r = vfio_client_call(client, &exchange);
+	r = call(client, &exchange);
 	if (r < 0)
 		return r;
 	*ret_size = info.size;
@@ -243,7 +243,7 @@ vfio_client_io_fds(struct vfio_client *client, uint32_t region, uint32_t first,
 	exchange.reply_data = entries;
 	exchange.reply_room = VFIO_CLIENT_MAX_FDS * sizeof(*entries);
 	exchange.reply_fds = fds;
-	r = vfio_client_call(client, &exchange);
+	r = call(client, &exchange);
 	if (r < 0)
 		return r;
 	if (head.count != exchange.reply_n_fds ||
@@ -275,7 +275,7 @@ vfio_client_read(
 
 	exchange.reply_data = data;
 	exchange.reply_room = length;
-	r = vfio_client_call(client, &exchange);
+	r = call(client, &exchange);
 	return r == 0 && exchange.reply_length != length ? -EPROTO : r;
 }
 
@@ -288,7 +288,7 @@ vfio_client_write(struct vfio_client *client, uint32_t region, uint64_t offset, 
 
 	exchange.data = data;
 	exchange.length = length;
-	return vfio_client_call(client, &exchange);
+	return call(client, &exchange);
 }
 
 int
@@ -306,12 +306,11 @@ vfio_client_set_irq(
 	struct vfio_user_irq_set set = {
 		sizeof(set), VFIO_USER_IRQ_SET_DATA_EVENTFD | action, index, number, 1};
 
-	return vfio_client_call(
-		client, &(struct vfio_exchange){.command = VFIO_USER_DEVICE_SET_IRQS,
-				.head = &set,
-				.head_length = sizeof(set),
-				.fds = &eventfd,
-				.n_fds = 1});
+	return call(client, &(struct vfio_exchange){.command = VFIO_USER_DEVICE_SET_IRQS,
+				    .head = &set,
+				    .head_length = sizeof(set),
+				    .fds = &eventfd,
+				    .n_fds = 1});
 }
 
 /* ---- migration -------------------------------------------------------------------------------- */
@@ -341,7 +340,7 @@ vfio_client_read_state(
 
 	exchange.reply_data = data;
 	exchange.reply_room = length;
-	r = vfio_client_call(client, &exchange);
+	r = call(client, &exchange);
 	if (r == 0)
 		*ret_length = head.size;
 	return r;
@@ -352,9 +351,9 @@ vfio_client_write_state(struct vfio_client *client, const void *data, uint32_t l
 {
 	struct vfio_user_mig_data head = {(uint32_t)sizeof(head) + length, length};
 
-	return vfio_client_call(client, &(struct vfio_exchange){.command = VFIO_USER_MIG_DATA_WRITE,
-						.head = &head,
-						.head_length = sizeof(head),
-						.data = data,
-						.length = length});
+	return call(client, &(struct vfio_exchange){.command = VFIO_USER_MIG_DATA_WRITE,
+				    .head = &head,
+				    .head_length = sizeof(head),
+				    .data = data,
+				    .length = length});
 }

@@ -45,8 +45,7 @@ struct vfio_exchange {
 	uint32_t reply_n_fds;
 };
 
-int vfio_client_call(struct vfio_client *client, struct vfio_exchange *exchange);
-/* Its two halves, for one thread. */
+/* A request, and its reply; for one thread. */
 int vfio_client_send(struct vfio_client *client, const struct vfio_exchange *exchange);
 int vfio_client_receive(struct vfio_client *client, struct vfio_exchange *exchange);
 

@@ -73,8 +73,8 @@ listens(const char *path)
 	return found;
 }
 
-void
-group_start_server(struct group *group)
+static void
+start_server(struct group *group)
 {
 	char vectors[16], size[16];
 	const char *words[MAX_WORDS] = {VMM_PROGRAMS "ivshmem-server", "-F", "-S", group->server,
@@ -247,7 +247,7 @@ group_start(struct group *group, unsigned vectors, const char *name)
 		SKIP("%s", impossible);
 	*group = (struct group){.vectors = vectors};
 	snprintf(group->server, sizeof(group->server), "%s/%s", test_directory(), name);
-	group_start_server(group);
+	start_server(group);
 }
 
 void

@@ -57,8 +57,7 @@ void group_start(struct group *group, unsigned vectors, const char *name);
 /* Everything goes. */
 void group_stop(struct group *group);
 
-/* A server process more, or another one for the same place (after group_stop_server()). */
-void group_start_server(struct group *group);
+/* The server goes, and the others stay. */
 void group_stop_server(struct group *group);
 
 /* One more VM, whose guest waits for its first command and has set up nothing. */

@@ -135,8 +135,8 @@ vmm_send_version(struct vfio_client *vmm)
 	vmm_send(vmm, VFIO_USER_VERSION, 0, version, sizeof(version));
 }
 
-int
-vmm_negotiate(struct vfio_client *vmm)
+static int
+negotiate(struct vfio_client *vmm)
 {
 	char text[sizeof(VERSION_TEXT)] = {0};
 	int r = vfio_client_version(vmm, "{\"capabilities\":{}}", text, sizeof(text));
@@ -150,7 +150,7 @@ void
 vmm_open(struct vfio_client *vmm)
 {
 	vmm_connect(vmm);
-	CHECK_EQ(vmm_negotiate(vmm), 0);
+	CHECK_EQ(negotiate(vmm), 0);
 }
 
 uint32_t
@@ -191,7 +191,7 @@ vmm_is_refused(void)
 	struct vfio_client vmm;
 
 	vmm_connect(&vmm);
-	CHECK_EQ(vmm_negotiate(&vmm), -EBUSY);
+	CHECK_EQ(negotiate(&vmm), -EBUSY);
 	check_end(&vmm);
 }
 

@@ -50,9 +50,7 @@ void wait_for_event(int fd);
 
 /* Without a word. */
 void vmm_connect(struct vfio_client *vmm);
-/* Agree on the version: 0 or a negative errno. */
-int vmm_negotiate(struct vfio_client *vmm);
-/* Both; it has the device then. */
+/* Agreed on the version: it has the device then. */
 void vmm_open(struct vfio_client *vmm);
 
 /* A message without waiting for a reply. */
