@@ -10,7 +10,7 @@
  *	eventfd	the bare process writes an eventfd before it answers the same
  */
 
-#include <vfio_user/protocol.h>
+#include <vfio_client.h>
 
 #include <ivshmem/abi.h>
 
@@ -26,7 +26,6 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -140,33 +139,18 @@ start_bare(int cpu)
 
 /* ---- the device ------------------------------------------------------------------------------- */
 
-static int
-connect_device(const char *path)
+static void
+connect_device(struct vfio_client *client, const char *path)
 {
-	struct {
-		struct vfio_user_header header;
-		struct vfio_user_version version;
-	} hello = {.header = {.command = VFIO_USER_VERSION, .size = sizeof(hello)},
-		.version = {VFIO_USER_MAJOR, VFIO_USER_MINOR}};
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct vfio_user_header header;
-	char reply[MAX_MESSAGE];
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	char text[MAX_MESSAGE];
+	int r = vfio_client_connect(client, path);
 
-	if (fd < 0 || strlen(path) >= sizeof(address.sun_path))
-		die("socket");
-	strcpy(address.sun_path, path);
-	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		die(path);
-	if (send(fd, &hello, sizeof(hello), MSG_NOSIGNAL) != (ssize_t)sizeof(hello) ||
-		receive(fd, reply, sizeof(reply)) < sizeof(header))
-		die("VERSION");
-	memcpy(&header, reply, sizeof(header));
-	if (header.flags != VFIO_USER_TYPE_REPLY) {
-		fprintf(stderr, "VERSION was refused: %s\n", strerror((int)header.error));
+	if (r == 0)
+		r = vfio_client_version(client, "{}", text, sizeof(text));
+	if (r < 0) {
+		fprintf(stderr, "%s: %s\n", path, strerror(-r));
 		exit(1);
 	}
-	return fd;
 }
 
 /* ---- measuring -------------------------------------------------------------------------------- */
@@ -222,7 +206,8 @@ main(int argc, char **argv)
 	};
 	struct access eventfd_request = ring_request;
 	unsigned rounds = 20, count = 2000;
-	int cpu = -1, bare_cpu = -1, option, bare, device;
+	int cpu = -1, bare_cpu = -1, option, bare;
+	struct vfio_client device;
 	const char *path = NULL;
 	uint64_t *times;
 
@@ -251,10 +236,10 @@ main(int argc, char **argv)
 	}
 	eventfd_request.value = WITH_EVENTFD;
 	bare = start_bare(bare_cpu);
-	device = connect_device(path);
+	connect_device(&device, path);
 	cpu_pin(cpu);
 	measure(bare, &read_request, times, count / 4 + 1); /* warm up */
-	measure(device, &read_request, times, count / 4 + 1);
+	measure(device.socket, &read_request, times, count / 4 + 1);
 	printf("[");
 	for (unsigned i = 0; i < rounds; i++) {
 		const struct {
@@ -263,9 +248,9 @@ main(int argc, char **argv)
 			const struct access *request;
 		} cases[] = {
 			{"bare_read", bare, &read_request},
-			{"read", device, &read_request},
+			{"read", device.socket, &read_request},
 			{"bare_ring", bare, &ring_request},
-			{"ring", device, &ring_request},
+			{"ring", device.socket, &ring_request},
 			{"bare_eventfd", bare, &eventfd_request},
 		};
 		unsigned n = sizeof(cases) / sizeof(cases[0]);
@@ -284,7 +269,7 @@ main(int argc, char **argv)
 	printf("]\n");
 	free(times);
 	close(bare);
-	close(device);
+	vfio_client_close(&device);
 	wait(NULL);
 	return 0;
 }

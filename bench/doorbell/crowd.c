@@ -33,7 +33,7 @@ drain(int socket)
 		n = recv(socket, buffer, sizeof(buffer), MSG_DONTWAIT);
 	while (n > 0);
 	if (n == 0 || (n < 0 && errno != EAGAIN))
-		die("a server is gone");
+		vm_die("a server is gone");
 }
 
 static void *
@@ -53,12 +53,12 @@ read_for_all(void *data)
 		if (end)
 			return NULL;
 		if (poll(fds, n, -1) < 0 && errno != EINTR)
-			die("poll: %s", strerror(errno));
+			vm_die("poll: %s", strerror(errno));
 		if (fds[0].revents) {
 			char byte;
 
 			if (read(fds[0].fd, &byte, 1) != 1)
-				die("a pipe broke");
+				vm_die("a pipe broke");
 		}
 		for (nfds_t i = 1; i < n; i++)
 			if (fds[i].revents)
@@ -70,7 +70,7 @@ static void
 wake_up(void)
 {
 	if (write(wake, "", 1) != 1)
-		die("a pipe broke");
+		vm_die("a pipe broke");
 }
 
 static void
@@ -79,12 +79,12 @@ start(void)
 	int pipes[2];
 
 	if (pipe(pipes) < 0)
-		die("no pipe: %s", strerror(errno));
+		vm_die("no pipe: %s", strerror(errno));
 	members[0] = (struct pollfd){.fd = pipes[0], .events = POLLIN};
 	n_members = 1;
 	wake = pipes[1];
 	if (pthread_create(&thread, NULL, read_for_all, NULL) != 0)
-		die("no thread");
+		vm_die("no thread");
 }
 
 uint16_t
@@ -98,16 +98,16 @@ crowd_join(const char *server)
 		start();
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", server);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		die("no connection to %s: %s", server, strerror(errno));
+		vm_die("no connection to %s: %s", server, strerror(errno));
 	for (size_t have = 0; have < sizeof(greeting);) {
 		ssize_t n = recv(fd, (char *)greeting + have, sizeof(greeting) - have, 0);
 
 		if (n <= 0)
-			die("%s says nothing", server);
+			vm_die("%s says nothing", server);
 		have += (size_t)n;
 	}
 	if (greeting[0] != 0 || n_members > MAX_MEMBERS)
-		die("%s is another server, or there are too many clients", server);
+		vm_die("%s is another server, or there are too many clients", server);
 	pthread_mutex_lock(&lock);
 	members[n_members++] = (struct pollfd){.fd = fd, .events = POLLIN};
 	pthread_mutex_unlock(&lock);

@@ -5,9 +5,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,45 +12,20 @@
 #define PATIENCE_MS 60000
 #define PAUSE_US    1000
 
-void
-die(const char *format, ...)
-{
-	va_list arguments;
-
-	fprintf(stderr, "bench/doorbell: ");
-	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
-	va_end(arguments);
-	fprintf(stderr, "\n");
-	exit(1);
-}
-
-static void
-check(int r, const struct ivshmem_error *error)
-{
-	if (r < 0)
-		die("%s", error->message);
-}
-
 /* ---- ours ------------------------------------------------------------------------------------- */
 
 void
 guest_create(struct guest *guest, int cpu)
 {
-	struct vm_config config = {.image = VMM_GUEST_IMAGE, .cpu = cpu};
-	struct ivshmem_error error;
+	struct vm *vm = vm_new(VMM_GUEST_IMAGE, cpu);
 
-	*guest = (struct guest){0};
-	check(vm_new(&guest->vm, &config, &error), &error);
-	guest->mailbox = guest->vm->mailbox;
+	*guest = (struct guest){.vm = vm, .mailbox = vm->mailbox};
 }
 
 void
 guest_boot(struct guest *guest)
 {
-	struct ivshmem_error error;
-
-	check(vm_start(guest->vm, &error), &error);
+	vm_start(guest->vm);
 }
 
 void
@@ -74,10 +46,10 @@ guest_adopt(struct guest *guest, pid_t qemu, const char *memory)
 	uint8_t *at;
 
 	if (fd < 0)
-		die("%s cannot be opened", memory);
+		vm_die("%s cannot be opened", memory);
 	at = mmap(NULL, VM_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (at == MAP_FAILED)
-		die("%s cannot be mapped", memory);
+		vm_die("%s cannot be mapped", memory);
 	close(fd);
 	*guest = (struct guest){
 		.mailbox = (void *)(at + GUEST_MAILBOX_AT), .qemu = qemu, .memory = at};
@@ -87,14 +59,14 @@ void
 guest_wake(struct guest *guest)
 {
 	if (guest->qemu && kill(guest->qemu, SIGCONT) < 0)
-		die("a QEMU is gone");
+		vm_die("a QEMU is gone");
 }
 
 void
 guest_rest(struct guest *guest)
 {
 	if (guest->qemu && kill(guest->qemu, SIGSTOP) < 0)
-		die("a QEMU is gone");
+		vm_die("a QEMU is gone");
 }
 
 static void
@@ -113,7 +85,8 @@ wait_remotely(const struct guest *guest)
 {
 	for (unsigned looks = 0; guest->mailbox->done != guest->mailbox->request; looks++) {
 		if (looks == PATIENCE_MS * 1000 / PAUSE_US || kill(guest->qemu, 0) < 0)
-			die("the guest in QEMU did not finish command %u", guest->mailbox->command);
+			vm_die("the guest in QEMU did not finish command %u",
+				guest->mailbox->command);
 		usleep(PAUSE_US);
 	}
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -133,10 +106,8 @@ guest_begin_with(struct guest *guest, enum guest_command command, const uint32_t
 uint64_t
 guest_end(struct guest *guest)
 {
-	struct ivshmem_error error;
-
 	if (guest->vm)
-		check(vm_wait(guest->vm, NULL, VM_PATIENCE_MS, &error), &error);
+		vm_wait(guest->vm, NULL);
 	else
 		wait_remotely(guest);
 	return (uint64_t)guest->mailbox->results[1] << 32 | guest->mailbox->results[0];
@@ -148,7 +119,7 @@ guest_setup(struct guest *guest)
 	guest_wake(guest);
 	guest_call(guest, GUEST_SETUP, 1);
 	if (guest->mailbox->results[0] != 1 || guest->mailbox->results[2] != 1)
-		die("a guest finds no device, or one without vectors");
+		vm_die("a guest finds no device, or one without vectors");
 	guest->id = (uint16_t)guest->mailbox->results[3];
 	guest_rest(guest);
 }

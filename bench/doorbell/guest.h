@@ -13,8 +13,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
 struct guest {
 	volatile struct guest_mailbox *mailbox;
 	struct vm *vm; /* or */

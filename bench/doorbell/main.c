@@ -20,7 +20,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 
@@ -123,7 +122,7 @@ trips(const struct bench *bench, struct pair *pair, uint32_t times)
 		GUEST_MSIX_INTERRUPT, times);
 	guest_end(&pair->b);
 	if (a->results[2] != 0 || b->results[0] != 0)
-		die("%s: interrupts that nobody asked for", pair->name);
+		vm_die("%s: interrupts that nobody asked for", pair->name);
 	return nanoseconds(bench, cycles, times);
 }
 
@@ -163,7 +162,7 @@ static uint8_t *
 host_address(const struct bench *bench, uint32_t address)
 {
 	return address >= GUEST_BAR2_AT ? bench->shared + (address - GUEST_BAR2_AT)
-					: bench->copier->vm->memory + address;
+					: bench->copier->vm->machine.ram + address;
 }
 
 static double
@@ -314,7 +313,7 @@ split(char *text, unsigned n, char *fields[MAX_FIELDS])
 	for (unsigned i = 0; i < n; i++) {
 		fields[i] = strsep(&text, ",");
 		if (!fields[i])
-			die("%u fields are needed", n);
+			vm_die("%u fields are needed", n);
 	}
 }
 
@@ -324,7 +323,7 @@ number(const char *text)
 	unsigned value;
 
 	if (parse_uint(text, 0, 1 << 30, &value) < 0)
-		die("'%s' is no number", text);
+		vm_die("'%s' is no number", text);
 	return value;
 }
 
@@ -332,7 +331,7 @@ static struct pair *
 add_pair(struct bench *bench)
 {
 	if (bench->n_pairs == MAX_PAIRS)
-		die("too many pairs");
+		vm_die("too many pairs");
 	return &bench->pairs[bench->n_pairs++];
 }
 
@@ -353,7 +352,7 @@ add_bare(struct bench *bench)
 	pair_bare(pair, bench->cpus);
 	bench->khz = vm_tsc_khz(pair->a.vm);
 	if (bench->khz == 0)
-		die("the guest's clock is not to be relied on");
+		vm_die("the guest's clock is not to be relied on");
 }
 
 static void
@@ -392,7 +391,7 @@ add_scale(struct bench *bench, char *text, bool remote)
 	char *fields[MAX_FIELDS];
 
 	if (bench->n_scales == MAX_SCALES)
-		die("too many of --doorbells");
+		vm_die("too many of --doorbells");
 	split(text, remote ? 3 : 2, fields);
 	scale_make(&bench->scales[bench->n_scales++], bench->cpus.a, number(fields[0]), fields[1],
 		remote ? fields[2] : NULL);
@@ -425,13 +424,13 @@ main(int argc, char **argv)
 		{NULL, 0, NULL, 0},
 	};
 	struct bench bench = {.cpus = {-1, -1}};
-	const char *impossible = vm_impossible();
+	const char *impossible = machine_impossible();
 	int option;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	fd_raise_limit();
 	if (impossible)
-		die("%s", impossible);
+		vm_die("%s", impossible);
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (option == 'n')
 			bench.rounds = number(optarg);

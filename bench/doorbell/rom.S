@@ -9,9 +9,6 @@
 
 #define ROM_SIZE 0x10000 /* up to the end of 4 GiB */
 
-#define CODE 8
-#define DATA 16
-
 	.text
 rom:
 	.incbin GUEST_IMAGE
@@ -20,13 +17,7 @@ image_end:
 
 	/* The rest is in the last page, which is where 16 bits reach from the end. */
 	.org ROM_SIZE - 4096
-gdt:
-	.quad 0
-	.quad 0x00cf9b000000ffff
-	.quad 0x00cf93000000ffff
-gdt_pointer:
-	.word . - gdt - 1
-	.long gdt
+#include <flat.S>
 
 	.code16
 start:

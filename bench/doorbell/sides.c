@@ -22,15 +22,8 @@ static void
 pause_or_die(unsigned *looks, const char *what)
 {
 	if (++*looks == PATIENCE_MS * 1000 / PAUSE_US)
-		die("%s", what);
+		vm_die("%s", what);
 	usleep(PAUSE_US);
-}
-
-static void
-check(int r, const struct ivshmem_error *error)
-{
-	if (r < 0)
-		die("%s", error->message);
 }
 
 /* ---- pairs ------------------------------------------------------------------------------------ */
@@ -74,11 +67,11 @@ set_by_hand(struct guest *guest, uint16_t id, const int eventfds[3], int cpu)
 	guest_create(guest, cpu);
 	guest->id = id;
 	if (bare_interrupt(guest->vm, 0, eventfds[id]) < 0)
-		die("no irqfd");
+		vm_die("no irqfd");
 	/* As many as the devices register, in the same order: one's own is among them. */
 	for (uint16_t i = 0; i < 3; i++)
 		if (bare_doorbell(guest->vm, ivshmem_doorbell_value(i, 0), eventfds[i]) < 0)
-			die("no ioeventfd");
+			vm_die("no ioeventfd");
 	guest_boot(guest);
 	guest_call(guest, GUEST_SETUP_FIXED, GUEST_BAR0_AT);
 }
@@ -92,7 +85,7 @@ pair_bare(struct pair *pair, struct cpus cpus)
 	for (int i = 0; i < 3; i++) {
 		eventfds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (eventfds[i] < 0)
-			die("no eventfd");
+			vm_die("no eventfd");
 	}
 	set_by_hand(&pair->a, 1, eventfds, cpus.a);
 	set_by_hand(&pair->b, 2, eventfds, cpus.b);
@@ -104,13 +97,12 @@ embed(struct guest *guest, int cpu, const char *server, unsigned vectors, bool w
 {
 	struct ivshmem_device_config device;
 	struct embedded_config config = {.server = server, .device = &device};
-	struct ivshmem_error error;
 
 	ivshmem_device_config_init(&device, sizeof(device), 1);
 	device.vectors = (uint16_t)vectors;
 	device.doorbell_bar = words;
 	guest_create(guest, cpu);
-	check(embedded_attach(guest->vm, DEVICE_SLOT, &config, &error), &error);
+	embedded_attach(guest->vm, DEVICE_SLOT, &config);
 	guest_boot(guest);
 	guest_setup(guest);
 }
@@ -134,24 +126,22 @@ static void
 connect_to(struct guest *guest, int cpu, const char *device, bool ioeventfds)
 {
 	struct remote_config config = {.path = device, .io_fds = ioeventfds};
-	struct ivshmem_error error;
 
 	guest_create(guest, cpu);
-	check(remote_attach(guest->vm, DEVICE_SLOT, &config, &error), &error);
+	remote_attach(guest->vm, DEVICE_SLOT, &config);
 	guest_boot(guest);
 	guest_setup(guest);
 }
 
 /* Until a device knows so many doorbells, which it then hands out. */
 static void
-remote_settle(struct guest *guest, int doorbells)
+remote_settle(struct guest *guest, unsigned doorbells)
 {
 	unsigned looks = 0;
 
 	while (remote_count(guest->vm, DEVICE_SLOT) != doorbells)
 		pause_or_die(&looks, "an ivshmem-device does not hear of everybody");
-	if (remote_refresh(guest->vm, DEVICE_SLOT) < 0)
-		die("an ivshmem-device does not hand out its doorbells");
+	remote_refresh(guest->vm, DEVICE_SLOT);
 }
 
 void
@@ -211,13 +201,13 @@ scale_make(struct scale *scale, int cpu, unsigned doorbells, const char *server,
 	for (unsigned i = 0; i < doorbells / vectors; i++)
 		last = crowd_join(server);
 	if (device)
-		remote_settle(guest, (int)(doorbells + vectors));
+		remote_settle(guest, doorbells + vectors);
 	else
 		embedded_settle(guest, last, vectors);
 	scale->value = ivshmem_doorbell_value(last, (uint16_t)(vectors - 1));
 	scale->word = (uint32_t)guest_call(guest, GUEST_WORD, last, vectors - 1);
 	if (scale->word == 0)
-		die("a guest finds no doorbell words");
+		vm_die("a guest finds no doorbell words");
 }
 
 void

@@ -90,6 +90,57 @@ TEST(opens_and_closes)
 	CHECK_EQ(test_open_fds(), before);
 }
 
+TEST(eventfds_are_closed)
+{
+	int fd = test_eventfd();
+
+	CHECK_EQ(fcntl(fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+	CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	CHECK(test_eventfd() != fd);
+}
+
+FAIL_TEST(sees_a_closed_eventfd, "Bad file descriptor")
+{
+	close(test_eventfd());
+}
+
+static int own;
+
+static void
+begin(void)
+{
+	own = test_eventfd();
+}
+
+static void
+end(void)
+{
+	CHECK_EQ(own, -1);
+}
+
+TEST_WITH(begins_and_ends, .begin = begin, .end = end)
+{
+	CHECK(own > 0);
+	own = -1;
+}
+
+TEST_WITH(ends_badly, .begin = begin, .end = end, .must_fail = "own = ")
+{
+}
+
+TEST(descriptors_are_limited)
+{
+	int fd;
+
+	test_limit_fds(1);
+	fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	CHECK_EQ(eventfd(0, EFD_CLOEXEC), -1);
+	CHECK_EQ(errno, EMFILE);
+	test_unlimit_fds();
+	CHECK(test_eventfd() > fd);
+	close(fd);
+}
+
 TEST(forks_and_joins)
 {
 	pid_t pid = test_fork();

@@ -24,8 +24,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -352,6 +354,37 @@ test_open_fds(void)
 	return fds_list(NULL);
 }
 
+/* Those of test_eventfd(). */
+static int eventfds[1024];
+static size_t n_eventfds;
+
+int
+test_eventfd(void)
+{
+	CHECK(n_eventfds < sizeof(eventfds) / sizeof(eventfds[0]));
+	return eventfds[n_eventfds++] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+}
+
+static struct rlimit fd_limit;
+
+void
+test_limit_fds(unsigned more)
+{
+	int next = CHECK_SYS(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0));
+	struct rlimit less;
+
+	close(next);
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &fd_limit));
+	less = (struct rlimit){(rlim_t)next + more, fd_limit.rlim_max};
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &less));
+}
+
+void
+test_unlimit_fds(void)
+{
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &fd_limit));
+}
+
 /* Print what changed between the two lists; false if something did. */
 static bool
 fds_compare(const bool *before, const bool *after)
@@ -385,9 +418,16 @@ test_call(const struct test *test)
 {
 	if (test_before)
 		test_before();
+	if (test->begin)
+		test->begin();
 	test->run();
+	if (test->end)
+		test->end();
 	if (test_after)
 		test_after();
+	/* One that somebody else closed is missed here. */
+	while (n_eventfds > 0)
+		CHECK_SYS(close(eventfds[--n_eventfds]));
 }
 
 static _Noreturn void

@@ -37,6 +37,8 @@ struct test {
 	int line;
 	void (*run)(void);
 	unsigned timeout_s;    /* 0: TEST_TIMEOUT_S */
+	void (*begin)(void);   /* called before `run`; NULL: nothing */
+	void (*end)(void);     /* called after it, unless a check failed; NULL: nothing */
 	bool manual;           /* runs only if named exactly */
 	const char *must_fail; /* NULL, or: it has to fail, and its report has to contain this */
 };
@@ -124,6 +126,9 @@ const char *test_directory(void);
  * however the test ends. */
 const char *test_object(void);
 
+/* An eventfd that reading does not wait for. It is closed when the test ends, and not before. */
+int test_eventfd(void);
+
 /* fork(), and the child dies with its parent. */
 pid_t test_fork(void);
 
@@ -141,6 +146,10 @@ unsigned test_patience_ms(unsigned ms);
 
 /* How many descriptors this process has open. */
 unsigned test_open_fds(void);
+
+/* From now on, at most so many more descriptors can be opened; and again as before. */
+void test_limit_fds(unsigned more);
+void test_unlimit_fds(void);
 
 /*
  * Give up being root, as a user that nobody else is: what is counted per user then counts this test

@@ -3,6 +3,7 @@
 /* Eventfds that are shared with processes which mean harm: W6. */
 
 #include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>

@@ -2,7 +2,7 @@
 
 /* epoll, timers, and what else the loop and the listener rely on: W5. */
 
-#include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>

@@ -3,31 +3,17 @@
 
 #include <base/fd.h>
 
-#include <errno.h>
 #include <stdlib.h>
 
+/* One that the kernel refuses is rung by a message. */
 static void
-add_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell)
+set_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell, bool on)
 {
-	uint64_t address = at + doorbell->entry.offset;
+	uint32_t value = (uint32_t)doorbell->entry.datamatch;
+	bool matches = doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH;
 
-	/* One that the kernel refuses is rung by a message. */
-	if (doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH)
-		vm_ioeventfd(vm, address, (uint32_t)doorbell->entry.datamatch, doorbell->eventfd);
-	else
-		vm_ioeventfd_any(vm, address, doorbell->eventfd);
-}
-
-static void
-remove_ioeventfd(struct vm *vm, uint64_t at, const struct doorbell *doorbell)
-{
-	uint64_t address = at + doorbell->entry.offset;
-
-	if (doorbell->entry.flags & VFIO_USER_IO_FD_DATAMATCH)
-		vm_ioeventfd_remove(
-			vm, address, (uint32_t)doorbell->entry.datamatch, doorbell->eventfd);
-	else
-		vm_ioeventfd_any_remove(vm, address, doorbell->eventfd);
+	vm_ioeventfd(
+		vm, at + doorbell->entry.offset, matches ? &value : NULL, doorbell->eventfd, on);
 }
 
 void
@@ -37,9 +23,9 @@ doorbells_place(struct doorbells *doorbells, uint64_t at)
 		return;
 	for (size_t i = 0; i < doorbells->n; i++) {
 		if (doorbells->at)
-			remove_ioeventfd(doorbells->vm, doorbells->at, &doorbells->list[i]);
+			set_ioeventfd(doorbells->vm, doorbells->at, &doorbells->list[i], false);
 		if (at)
-			add_ioeventfd(doorbells->vm, at, &doorbells->list[i]);
+			set_ioeventfd(doorbells->vm, at, &doorbells->list[i], true);
 	}
 	doorbells->at = at;
 }
@@ -55,7 +41,7 @@ doorbells_drop(struct doorbells *doorbells)
 	doorbells->n = 0;
 }
 
-int
+void
 doorbells_fetch(struct doorbells *doorbells)
 {
 	uint32_t n, total;
@@ -64,20 +50,15 @@ doorbells_fetch(struct doorbells *doorbells)
 	do {
 		struct vfio_user_io_fd entries[VFIO_CLIENT_MAX_FDS];
 		int fds[VFIO_CLIENT_MAX_FDS];
-		struct doorbell *grown;
-		int r = vfio_client_io_fds(doorbells->client, doorbells->bar,
-			(uint32_t)doorbells->n, entries, fds, &n, &total);
 
-		if (r < 0)
-			return r;
-		grown = realloc(doorbells->list, (doorbells->n + n + 1) * sizeof(*grown));
-		for (uint32_t i = 0; i < n && !grown; i++)
-			fd_close(fds[i]);
-		if (!grown)
-			return -ENOMEM;
-		doorbells->list = grown;
+		if (vfio_client_io_fds(doorbells->client, doorbells->bar, (uint32_t)doorbells->n,
+			    entries, fds, &n, &total) < 0)
+			vm_die("the device does not hand out its doorbells");
+		doorbells->list =
+			realloc(doorbells->list, (doorbells->n + n + 1) * sizeof(*doorbells->list));
+		if (!doorbells->list)
+			vm_die("no memory");
 		for (uint32_t i = 0; i < n; i++)
-			grown[doorbells->n++] = (struct doorbell){entries[i], fds[i]};
+			doorbells->list[doorbells->n++] = (struct doorbell){entries[i], fds[i]};
 	} while (n > 0 && n < total);
-	return 0;
 }

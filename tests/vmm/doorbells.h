@@ -29,8 +29,8 @@ struct doorbells {
 	uint64_t at; /* where the BAR is for the kernel; 0: nowhere */
 };
 
-/* Ask for them, instead of those that were there. They are nowhere then. 0 or a negative errno. */
-int doorbells_fetch(struct doorbells *doorbells);
+/* Ask for them, instead of those that were there. They are nowhere then. */
+void doorbells_fetch(struct doorbells *doorbells);
 void doorbells_drop(struct doorbells *doorbells);
 
 /* The BAR is at this address; or, 0, nowhere. */

@@ -8,20 +8,11 @@
 #define LOOKS    300000
 #define PAUSE_US 100
 
-static void
-check(int r, const struct ivshmem_error *error)
-{
-	if (r < 0)
-		FAIL("%s", error->message);
-}
-
 struct vm *
 guest_new(unsigned number)
 {
-	struct vm_config config = {.image = VMM_GUEST_IMAGE, .cpu = -1};
-	const char *impossible = vm_impossible();
-	struct ivshmem_error error;
-	struct vm *vm;
+	const char *impossible = machine_impossible();
+	int on = -1;
 	cpu_set_t cpus;
 
 	if (impossible)
@@ -29,29 +20,25 @@ guest_new(unsigned number)
 	CHECK_SYS(sched_getaffinity(0, sizeof(cpus), &cpus));
 	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		if (CPU_ISSET(cpu, &cpus) && number-- == 0)
-			config.cpu = (int)cpu;
-	check(vm_new(&vm, &config, &error), &error);
-	return vm;
+			on = (int)cpu;
+	return vm_new(VMM_GUEST_IMAGE, on);
 }
 
 void
 guest_start(struct vm *vm)
 {
-	struct ivshmem_error error;
-
-	check(vm_start(vm, &error), &error);
+	vm_start(vm);
 	CHECK_EQ(vm->mailbox->magic, GUEST_MAGIC);
 }
 
 uint32_t
 guest_end(struct vm *vm, uint32_t results[4])
 {
-	struct ivshmem_error error;
 	uint32_t own[4];
 
 	if (!results)
 		results = own;
-	check(vm_wait(vm, results, VM_PATIENCE_MS, &error), &error);
+	vm_wait(vm, results);
 	return results[0];
 }
 
@@ -114,27 +101,25 @@ guest_expect(struct vm *vm, unsigned vector, uint32_t count)
 	CHECK_EQ(guest_interrupts(vm, vector), count);
 }
 
+void
+guest_pause(unsigned looks, const char *what)
+{
+	if (looks == LOOKS)
+		FAIL("never true: %s", what);
+	usleep(PAUSE_US);
+}
+
 uint32_t
 guest_await_least(const struct vm *vm, unsigned vector, uint32_t count)
 {
-	uint32_t came = guest_interrupts(vm, vector);
-
-	for (unsigned i = 0; came < count; i++) {
-		if (i == LOOKS)
-			FAIL("vector %u came %u times and not %u", vector, came, count);
-		usleep(PAUSE_US);
-		came = guest_interrupts(vm, vector);
-	}
-	return came;
+	GUEST_UNTIL(guest_interrupts(vm, vector) >= count);
+	return guest_interrupts(vm, vector);
 }
 
 void
 guest_await(const struct vm *vm, unsigned vector, uint32_t count)
 {
-	uint32_t came = guest_await_least(vm, vector, count);
-
-	if (came > count)
-		FAIL("vector %u came %u times and not %u", vector, came, count);
+	CHECK_EQ(guest_await_least(vm, vector, count), count);
 }
 
 uint32_t
@@ -146,11 +131,5 @@ guest_pending(struct vm *vm)
 void
 guest_expect_pending(struct vm *vm, uint32_t bits)
 {
-	uint32_t pending = guest_pending(vm);
-
-	for (unsigned i = 0; pending != bits && i < LOOKS / 10; i++) {
-		usleep(PAUSE_US);
-		pending = guest_pending(vm);
-	}
-	CHECK_EQ(pending, bits);
+	GUEST_UNTIL(guest_pending(vm) == bits);
 }

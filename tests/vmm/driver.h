@@ -11,6 +11,8 @@
 
 #include <test.h>
 
+#include <linux/pci_regs.h>
+
 /* A VM whose processor stays on the host's processor `number`, as far as there are so many. Skips
  * the test where there is no KVM. */
 struct vm *guest_new(unsigned number);
@@ -46,6 +48,14 @@ void guest_await(const struct vm *vm, unsigned vector, uint32_t count);
 /* The same for at least so many; returns how many. */
 uint32_t guest_await_least(const struct vm *vm, unsigned vector, uint32_t count);
 
+/* Look again and again until it is so; it has to become so. */
+#define GUEST_UNTIL(expression)                                                                    \
+	do {                                                                                       \
+		for (unsigned looks_ = 0; !(expression); looks_++)                                 \
+			guest_pause(looks_, #expression);                                          \
+	} while (0)
+void guest_pause(unsigned looks, const char *what);
+
 /* Where to look at, and mask, an MSI-X vector. */
 static inline uint32_t
 table_control(unsigned vector)
@@ -58,11 +68,8 @@ uint32_t guest_pending(struct vm *vm);
 /* Until they are this. */
 void guest_expect_pending(struct vm *vm, uint32_t bits);
 
-/* Registers of config space. */
-enum { CONFIG_COMMAND = 4, CONFIG_BAR0 = 0x10, CONFIG_BAR1 = 0x14, CONFIG_BAR2 = 0x18 };
-enum { COMMAND_MEMORY = 2, COMMAND_MASTER = 4 };
-/* The control word of the MSI-X capability, and its bits. */
-enum { CONFIG_MSIX_CONTROL = 0x42, MSIX_MASK_ALL = 0x4000, MSIX_ENABLE = 0x8000 };
+/* The control word of the MSI-X capability. */
+#define CONFIG_MSIX_CONTROL 0x42
 
 /* What goes into the doorbell. */
 static inline uint32_t

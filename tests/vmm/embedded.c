@@ -2,7 +2,6 @@
 #include <embedded.h>
 
 #include <base/error.h>
-#include <base/fd.h>
 #include <base/list.h>
 
 #include <errno.h>
@@ -11,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 struct embedded {
 	struct attachment attachment;
@@ -18,7 +18,6 @@ struct embedded {
 
 	/* The thread that looks after the device when the guest does not. */
 	pthread_t thread;
-	bool has_thread;
 	int stop; /* eventfd */
 };
 
@@ -143,11 +142,9 @@ embedded_free(struct attachment *attachment)
 {
 	struct embedded *embedded = embedded_of(attachment);
 
-	if (embedded->has_thread) {
-		eventfd_write(embedded->stop, 1);
-		pthread_join(embedded->thread, NULL);
-	}
-	fd_close(embedded->stop);
+	eventfd_write(embedded->stop, 1);
+	pthread_join(embedded->thread, NULL);
+	close(embedded->stop);
 	ivshmem_kvm_free(embedded->kvm);
 	free(embedded);
 }
@@ -162,41 +159,21 @@ static const struct attachment_ops ops = {
 	.free = embedded_free,
 };
 
-static int
-start(struct embedded *embedded, const struct ivshmem_kvm_config *config,
-	struct ivshmem_error *reterr)
-{
-	struct ivshmem_error error;
-	int r = ivshmem_kvm_new(&embedded->kvm, config, &error);
-
-	if (r < 0)
-		return error_set(reterr, r, "%s", error.message);
-	embedded->stop = eventfd(0, EFD_CLOEXEC);
-	if (embedded->stop < 0)
-		return error_set(reterr, -errno, "no eventfd: %s", strerror(errno));
-	r = pthread_create(&embedded->thread, NULL, run_events, embedded);
-	if (r != 0)
-		return error_set(reterr, -r, "no thread: %s", strerror(r));
-	embedded->has_thread = true;
-	return 0;
-}
-
-int
-embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *config,
-	struct ivshmem_error *reterr)
+void
+embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *config)
 {
 	struct embedded *embedded = calloc(1, sizeof(*embedded));
 	struct ivshmem_kvm_config kvm;
+	struct ivshmem_error error;
 	int r;
 
 	if (!embedded)
-		return error_set(reterr, -ENOMEM, "no memory");
+		vm_die("no memory");
 	embedded->attachment = (struct attachment){.ops = &ops, .vm = vm};
-	embedded->stop = -1;
 
 	ivshmem_kvm_config_init(&kvm, sizeof(kvm));
 	kvm.device = config->device;
-	kvm.vm_fd = vm->fd;
+	kvm.vm_fd = vm->machine.fd;
 	kvm.server = config->server;
 	kvm.memory_slot = VM_SLOT_DEVICE + slot;
 	kvm.first_gsi = VM_GSI_MSI + slot * GUEST_MSIX_VECTORS;
@@ -205,13 +182,15 @@ embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *conf
 	kvm.log = write_log;
 	kvm.data = embedded;
 
-	r = start(embedded, &kvm, reterr);
-	if (r < 0) {
-		embedded_free(&embedded->attachment);
-		return r;
-	}
+	if (ivshmem_kvm_new(&embedded->kvm, &kvm, &error) < 0)
+		vm_die("%s", error.message);
+	embedded->stop = eventfd(0, EFD_CLOEXEC);
+	if (embedded->stop < 0)
+		vm_die("no eventfd: %s", strerror(errno));
+	r = pthread_create(&embedded->thread, NULL, run_events, embedded);
+	if (r != 0)
+		vm_die("no thread: %s", strerror(r));
 	vm->pci.functions[slot] = &embedded->attachment;
-	return 0;
 }
 
 struct ivshmem_kvm *

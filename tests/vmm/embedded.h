@@ -19,8 +19,7 @@ struct embedded_config {
 };
 
 /* Attach a device to a VM that does not run yet. It is freed with the VM. */
-int embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *config,
-	struct ivshmem_error *reterr);
+void embedded_attach(struct vm *vm, unsigned slot, const struct embedded_config *config);
 
 /* The library's device in this slot. */
 struct ivshmem_kvm *embedded_device(struct vm *vm, unsigned slot);

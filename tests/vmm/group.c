@@ -7,14 +7,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* How long anything may take; nothing needs a hundredth of it. */
 #define PATIENCE_MS 30000
-
-/* Where a process has to be looked at again and again. */
-#define PAUSE_US 1000
 
 #define MAX_WORDS 24
 
@@ -77,8 +73,8 @@ listens(const char *path)
 	return found;
 }
 
-void
-group_start_server(struct group *group)
+static void
+start_server(struct group *group)
 {
 	char vectors[16], size[16];
 	const char *words[MAX_WORDS] = {VMM_PROGRAMS "ivshmem-server", "-F", "-S", group->server,
@@ -87,10 +83,7 @@ group_start_server(struct group *group)
 	snprintf(vectors, sizeof(vectors), "%u", group->vectors);
 	snprintf(size, sizeof(size), "%u", GROUP_MEMORY);
 	group->server_pid = spawn(words, NULL);
-	for (unsigned waited = 0; !listens(group->server); waited++) {
-		CHECK(waited < PATIENCE_MS * 1000 / PAUSE_US);
-		usleep(PAUSE_US);
-	}
+	GUEST_UNTIL(listens(group->server));
 }
 
 void
@@ -142,8 +135,8 @@ start_device(
 
 /* ---- members ---------------------------------------------------------------------------------- */
 
-static int
-attach_embedded(struct group *group, struct member *member, struct ivshmem_error *reterr)
+static void
+attach_embedded(struct group *group, struct member *member)
 {
 	const struct member_options *options = &member->options;
 	struct ivshmem_device_config device;
@@ -163,26 +156,24 @@ attach_embedded(struct group *group, struct member *member, struct ivshmem_error
 		if (options->master)
 			device.master = IVSHMEM_DEVICE_MASTER_AUTO;
 	}
-	return embedded_attach(member->vm, 0, &config, reterr);
+	embedded_attach(member->vm, 0, &config);
 }
 
-static int
-attach_remote(struct group *group, struct member *member, struct ivshmem_error *reterr)
+static void
+attach_remote(struct group *group, struct member *member)
 {
 	char path[sizeof(group->server) + 32];
 	struct remote_config config = {.path = path, .io_fds = member->options.way == WAY_REMOTE};
 
 	snprintf(path, sizeof(path), "%s-%u", group->server, group->named++);
 	member->device = start_device(group, &member->options, path);
-	return remote_attach(member->vm, 0, &config, reterr);
+	remote_attach(member->vm, 0, &config);
 }
 
 struct member *
 group_join(struct group *group, const struct member_options *options)
 {
 	struct member *member = NULL;
-	struct ivshmem_error error;
-	int r;
 
 	for (unsigned i = 0; i < GROUP_MAX && !member; i++)
 		if (!group->members[i].vm) {
@@ -193,11 +184,9 @@ group_join(struct group *group, const struct member_options *options)
 	member->vm = guest_new(member->number);
 	group->n++;
 	if (options->way == WAY_EMBEDDED)
-		r = attach_embedded(group, member, &error);
+		attach_embedded(group, member);
 	else
-		r = attach_remote(group, member, &error);
-	if (r < 0)
-		FAIL("%s", error.message);
+		attach_remote(group, member);
 	guest_start(member->vm);
 	return member;
 }
@@ -214,31 +203,22 @@ group_leave(struct group *group, struct member *member)
 static unsigned
 known_to(const struct group *group, const struct member *member)
 {
-	struct ivshmem_kvm *kvm;
 	unsigned known = 0;
 
-	if (member->options.way != WAY_EMBEDDED) {
-		int r = remote_count(member->vm, 0);
-
-		CHECK(r >= 0);
-		return (unsigned)r;
-	}
-	kvm = embedded_device(member->vm, 0);
+	if (member->options.way != WAY_EMBEDDED)
+		return remote_count(member->vm, 0);
 	/* Ids are given lowest first, and are not given again as long as somebody remembers. */
 	for (uint16_t id = 0; id < 64 * (group->named + GROUP_MAX); id++)
-		known += ivshmem_kvm_peer_vectors(kvm, id);
+		known += ivshmem_kvm_peer_vectors(embedded_device(member->vm, 0), id);
 	return known;
 }
 
 static uint16_t
 id_of(const struct member *member)
 {
-	uint32_t id = 0;
-
 	if (member->options.way == WAY_EMBEDDED)
 		return (uint16_t)ivshmem_kvm_id(embedded_device(member->vm, 0));
-	id = remote_id(member->vm, 0);
-	return (uint16_t)id;
+	return (uint16_t)remote_id(member->vm, 0);
 }
 
 void
@@ -251,12 +231,7 @@ group_settle(struct group *group, unsigned others)
 
 		if (!member->vm)
 			continue;
-		for (unsigned waited = 0; known_to(group, member) != expected; waited++) {
-			if (waited == PATIENCE_MS * 1000 / PAUSE_US)
-				FAIL("member %u knows %u vectors and not %u", i,
-					known_to(group, member), expected);
-			usleep(PAUSE_US);
-		}
+		GUEST_UNTIL(known_to(group, member) == expected);
 		if (member->options.way == WAY_REMOTE)
 			CHECK_EQ(remote_refresh(member->vm, 0), expected);
 		member->id = id_of(member);
@@ -264,21 +239,15 @@ group_settle(struct group *group, unsigned others)
 }
 
 void
-group_start(struct group *group, unsigned vectors)
+group_start(struct group *group, unsigned vectors, const char *name)
 {
-	group_start_named(group, vectors, "group");
-}
-
-void
-group_start_named(struct group *group, unsigned vectors, const char *name)
-{
-	const char *impossible = vm_impossible();
+	const char *impossible = machine_impossible();
 
 	if (impossible)
 		SKIP("%s", impossible);
 	*group = (struct group){.vectors = vectors};
 	snprintf(group->server, sizeof(group->server), "%s/%s", test_directory(), name);
-	group_start_server(group);
+	start_server(group);
 }
 
 void
@@ -290,13 +259,94 @@ group_stop(struct group *group)
 	group_stop_server(group);
 }
 
-void
-group_of(struct group *group, enum way way, unsigned n, unsigned vectors)
+struct member *
+group_add(struct group *group)
 {
-	group_start(group, vectors);
-	for (unsigned i = 0; i < n; i++)
-		group_join(group, &(struct member_options){.way = way, .revision = 1});
+	struct member *member = group_join(group, &group->options);
+
 	group_settle(group, 0);
-	for (unsigned i = 0; i < n; i++)
-		CHECK_EQ(guest_setup(group->members[i].vm, vectors), group->members[i].id);
+	CHECK_EQ(guest_setup(member->vm, group->vectors), member->id);
+	return member;
+}
+
+struct ivshmem_client *
+group_attach(const struct group *group)
+{
+	struct ivshmem_client *client;
+	struct ivshmem_error error;
+	char target[sizeof(group->server) + 8];
+
+	snprintf(target, sizeof(target), "unix:%s", group->server);
+	if (ivshmem_attach(&client, target, NULL, &error) < 0)
+		FAIL("%s", error.message);
+	return client;
+}
+
+void
+group_await(const struct group *group, struct ivshmem_client *client, uint16_t id)
+{
+	while (ivshmem_peer_vectors(client, id) != (int)group->vectors)
+		CHECK(ivshmem_dispatch(client, PATIENCE_MS) > 0);
+}
+
+/* ---- rings ------------------------------------------------------------------------------------ */
+
+uint64_t
+detours(const struct member *member)
+{
+	struct ivshmem_kvm_status status = {.struct_size = sizeof(status)};
+
+	if (member->options.way != WAY_EMBEDDED)
+		return remote_requests(member->vm, 0);
+	CHECK_EQ(ivshmem_kvm_get_status(embedded_device(member->vm, 0), &status), 0);
+	return status.rings + status.messages;
+}
+
+void
+ring(const struct member *from, const struct member *to, unsigned vector, uint32_t times)
+{
+	guest_call(from->vm, GUEST_RING, doorbell(to->id, vector), times);
+}
+
+void
+ring_and_expect(const struct member *from, const struct member *to, unsigned vector, uint32_t count)
+{
+	ring(from, to, vector, 1);
+	guest_expect(to->vm, vector, count);
+}
+
+void
+round_trips(const struct member *from, const struct member *to, unsigned vector, uint32_t times)
+{
+	uint32_t interrupt = GUEST_MSIX_INTERRUPT + vector;
+	uint32_t back = guest_interrupts(from->vm, vector);
+	uint32_t there = guest_interrupts(to->vm, vector), results[4];
+
+	guest_begin(to->vm, GUEST_PONG, doorbell(from->id, vector), interrupt, times, there);
+	guest_call_with(from->vm, GUEST_PING,
+		(uint32_t[4]){doorbell(to->id, vector), interrupt, times}, results);
+	CHECK_EQ(results[2], 0);
+	CHECK_EQ(guest_end(to->vm, NULL), 0);
+	guest_expect(from->vm, vector, back + times);
+	guest_expect(to->vm, vector, there + times);
+}
+
+/* ---- tests ------------------------------------------------------------------------------------ */
+
+struct group here;
+struct member *const a = &here.members[0], *const b = &here.members[1];
+
+void
+group_begin(enum way way, unsigned n, unsigned vectors)
+{
+	group_start(&here, vectors, "group");
+	here.options = (struct member_options){.way = way, .revision = 1};
+	while (n-- > 0)
+		group_add(&here);
+}
+
+void
+group_end(void)
+{
+	group_stop(&here);
 }

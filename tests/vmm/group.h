@@ -11,6 +11,8 @@
 #include <embedded.h>
 #include <remote.h>
 
+#include <ivshmem/client.h>
+
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -42,21 +44,20 @@ struct member {
 };
 
 struct group {
-	char server[256]; /* its socket */
+	struct member_options options; /* of those whom group_add() makes */
+	char server[256];              /* its socket */
 	pid_t server_pid;
 	unsigned vectors, n, named;
 	struct member members[GROUP_MAX];
 };
 
-/* A server whose clients have so many vectors. Skips the test where there is no KVM. */
-void group_start(struct group *group, unsigned vectors);
-/* One of several groups. */
-void group_start_named(struct group *group, unsigned vectors, const char *name);
+/* A server whose clients have so many vectors; `name` is its own. Skips the test where there is no
+ * KVM. */
+void group_start(struct group *group, unsigned vectors, const char *name);
 /* Everything goes. */
 void group_stop(struct group *group);
 
-/* A server process more, or another one for the same place (after group_stop_server()). */
-void group_start_server(struct group *group);
+/* The server goes, and the others stay. */
 void group_stop_server(struct group *group);
 
 /* One more VM, whose guest waits for its first command and has set up nothing. */
@@ -68,24 +69,56 @@ void group_leave(struct group *group, struct member *member);
  * as many vectors) included. */
 void group_settle(struct group *group, unsigned others);
 
-/* `n` VMs of one way, settled, whose guests have set up all vectors. */
-void group_of(struct group *group, enum way way, unsigned n, unsigned vectors);
+/* One with the group's options, for whom all have settled, and whose guest has set up all vectors. */
+struct member *group_add(struct group *group);
 
-/* One test per way: TEST_WAYS(name) { ... uses `way` ... } */
-#define TEST_WAYS(name, ...)                                                                       \
-	static void name(enum way way);                                                            \
-	TEST_WITH(name##_embedded, __VA_ARGS__)                                                    \
+/* A process of the host. */
+struct ivshmem_client *group_attach(const struct group *group);
+/* Wait until it knows all vectors of `id`: it hears of others when it looks. */
+void group_await(const struct group *group, struct ivshmem_client *client, uint16_t id);
+
+static inline struct attachment *
+device_of(const struct member *member)
+{
+	return member->vm->pci.functions[0];
+}
+
+/* How often a program has had a part in the rings of this member so far. */
+uint64_t detours(const struct member *member);
+
+/* One member's guest rings another's, so many times. */
+void ring(const struct member *from, const struct member *to, unsigned vector, uint32_t times);
+/* Once, by which the other's vector came `count` times altogether. */
+void ring_and_expect(
+	const struct member *from, const struct member *to, unsigned vector, uint32_t count);
+/* The guests ring each other in turns: every ring is waited for, so each is one interrupt. */
+void round_trips(
+	const struct member *from, const struct member *to, unsigned vector, uint32_t times);
+
+/* ---- tests ------------------------------------------------------------------------------------ */
+
+/* The group that tests begin with, and its first two members. */
+extern struct group here;
+extern struct member *const a, *const b;
+
+/* group_start() and group_add(), `n` times. */
+void group_begin(enum way way, unsigned n, unsigned vectors);
+void group_end(void);
+
+#define TEST_WAY(name, suffix, way, n, ...)                                                        \
+	TEST_WITH(name##suffix, .end = group_end, __VA_ARGS__)                                     \
 	{                                                                                          \
-		name(WAY_EMBEDDED);                                                                \
-	}                                                                                          \
-	TEST_WITH(name##_remote, __VA_ARGS__)                                                      \
-	{                                                                                          \
-		name(WAY_REMOTE);                                                                  \
-	}                                                                                          \
-	TEST_WITH(name##_trapped, __VA_ARGS__)                                                     \
-	{                                                                                          \
-		name(WAY_TRAPPED);                                                                 \
-	}                                                                                          \
-	static void name(enum way way)
+		group_begin(way, n, VECTORS);                                                      \
+		name();                                                                            \
+	}
+
+/* One test per way, which begins with `n` members of it: TEST_WAYS(name, 2) { ... }. The file has a
+ * VECTORS. */
+#define TEST_WAYS(name, n, ...)                                                                    \
+	static void name(void);                                                                    \
+	TEST_WAY(name, _embedded, WAY_EMBEDDED, n, __VA_ARGS__)                                    \
+	TEST_WAY(name, _remote, WAY_REMOTE, n, __VA_ARGS__)                                        \
+	TEST_WAY(name, _trapped, WAY_TRAPPED, n, __VA_ARGS__)                                      \
+	static void name(void)
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* What KVM does for devices: memory slots, interrupt routes, irqfds, ioeventfds. */
+/* What KVM does for devices: interrupt routes, irqfds, ioeventfds. */
 #include <vm.h>
 
 #include <errno.h>
@@ -16,19 +16,6 @@ static int
 call(int fd, unsigned long request, void *argument)
 {
 	return ioctl(fd, request, argument) < 0 ? -errno : 0;
-}
-
-int
-vm_map(struct vm *vm, unsigned slot, uint64_t address, uint64_t size, void *memory)
-{
-	struct kvm_userspace_memory_region region = {
-		.slot = slot,
-		.guest_phys_addr = address,
-		.memory_size = size,
-		.userspace_addr = (uintptr_t)memory,
-	};
-
-	return call(vm->fd, KVM_SET_USER_MEMORY_REGION, &region);
 }
 
 /* The table as KVM_CREATE_IRQCHIP makes it, which setting another one replaces. */
@@ -73,7 +60,7 @@ set_routes(struct vm *vm)
 				.data = route->data}};
 	}
 	table->nr = (uint32_t)(end - table->entries);
-	r = call(vm->fd, KVM_SET_GSI_ROUTING, table);
+	r = call(vm->machine.fd, KVM_SET_GSI_ROUTING, table);
 	free(table);
 	return r;
 }
@@ -99,62 +86,30 @@ vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n)
 }
 
 int
-vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample)
+vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample, bool on)
 {
 	struct kvm_irqfd irqfd = {
 		.fd = (uint32_t)eventfd,
 		.gsi = gsi,
-		.flags = resample >= 0 ? KVM_IRQFD_FLAG_RESAMPLE : 0,
+		.flags = (resample >= 0 ? KVM_IRQFD_FLAG_RESAMPLE : 0) |
+			 (on ? 0 : KVM_IRQFD_FLAG_DEASSIGN),
 		.resamplefd = resample >= 0 ? (uint32_t)resample : 0,
 	};
 
-	return call(vm->fd, KVM_IRQFD, &irqfd);
+	return call(vm->machine.fd, KVM_IRQFD, &irqfd);
 }
 
 int
-vm_irqfd_remove(struct vm *vm, unsigned gsi, int eventfd)
-{
-	struct kvm_irqfd irqfd = {
-		.fd = (uint32_t)eventfd, .gsi = gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
-
-	return call(vm->fd, KVM_IRQFD, &irqfd);
-}
-
-static int
-set_ioeventfd(struct vm *vm, uint64_t address, uint32_t value, int eventfd, uint32_t flags)
+vm_ioeventfd(struct vm *vm, uint64_t address, const uint32_t *value, int eventfd, bool on)
 {
 	struct kvm_ioeventfd ioeventfd = {
-		.datamatch = value,
+		.datamatch = value ? *value : 0,
 		.addr = address,
-		.len = sizeof(value),
+		.len = sizeof(*value),
 		.fd = eventfd,
-		.flags = flags,
+		.flags = (value ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0) |
+			 (on ? 0 : KVM_IOEVENTFD_FLAG_DEASSIGN),
 	};
 
-	return call(vm->fd, KVM_IOEVENTFD, &ioeventfd);
-}
-
-int
-vm_ioeventfd(struct vm *vm, uint64_t address, uint32_t value, int eventfd)
-{
-	return set_ioeventfd(vm, address, value, eventfd, KVM_IOEVENTFD_FLAG_DATAMATCH);
-}
-
-int
-vm_ioeventfd_remove(struct vm *vm, uint64_t address, uint32_t value, int eventfd)
-{
-	return set_ioeventfd(vm, address, value, eventfd,
-		KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_DEASSIGN);
-}
-
-int
-vm_ioeventfd_any(struct vm *vm, uint64_t address, int eventfd)
-{
-	return set_ioeventfd(vm, address, 0, eventfd, 0);
-}
-
-int
-vm_ioeventfd_any_remove(struct vm *vm, uint64_t address, int eventfd)
-{
-	return set_ioeventfd(vm, address, 0, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	return call(vm->machine.fd, KVM_IOEVENTFD, &ioeventfd);
 }

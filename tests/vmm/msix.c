@@ -62,7 +62,7 @@ open_vector(struct msix *msix, unsigned i)
 	/* The kernel fires for a count that it finds, and yet leaves it. What is there afterwards can
 	 * only be that: whatever comes later, the kernel takes. */
 	pending = take(vector->eventfd);
-	vm_irqfd(msix->vm, msix->first_gsi + i, source, -1);
+	vm_irqfd(msix->vm, msix->first_gsi + i, source, -1, true);
 	take(source);
 	if (pending)
 		eventfd_write(source, 1);
@@ -73,7 +73,7 @@ close_vector(struct msix *msix, unsigned i)
 {
 	struct msix_vector *vector = &msix->vectors[i];
 
-	vm_irqfd_remove(msix->vm, msix->first_gsi + i, source_of(vector));
+	vm_irqfd(msix->vm, msix->first_gsi + i, source_of(vector), -1, false);
 	if (vector->direct >= 0)
 		msix->assign(msix->data, i, vector->eventfd);
 }

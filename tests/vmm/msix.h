@@ -17,7 +17,6 @@
 #include <vm.h>
 
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 enum { MSIX_ADDRESS, MSIX_ADDRESS_HIGH, MSIX_DATA, MSIX_CONTROL, MSIX_DWORDS };

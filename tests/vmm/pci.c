@@ -52,15 +52,14 @@ pci_port(struct pci_bus *bus, uint16_t port, void *data, unsigned length, bool i
 	return true;
 }
 
-void
+bool
 pci_memory(struct pci_bus *bus, uint64_t address, void *data, unsigned length, bool is_write)
 {
 	for (unsigned i = 0; i < PCI_SLOTS; i++) {
 		struct attachment *function = bus->functions[i];
 
 		if (function && function->ops->memory(function, address, data, length, is_write))
-			return;
+			return true;
 	}
-	if (!is_write)
-		memset(data, 0xff, length);
+	return false;
 }

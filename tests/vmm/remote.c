@@ -12,32 +12,15 @@
 #include <ivshmem/abi.h>
 
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 
+#define CAPABILITIES "{\"capabilities\":{\"max_msg_fds\":128,\"max_data_xfer_size\":1048576}}"
+
 #define CONFIG_SIZE 256
-
-#define CONFIG_COMMAND      0x04
-#define CONFIG_BAR          0x10
-#define CONFIG_CAPABILITIES 0x34
-
-#define COMMAND_MEMORY 0x2
-#define COMMAND_MASTER 0x4
-
-#define BAR_IO      0x1
-#define BAR_64      0x4
-#define BAR_ADDRESS UINT64_C(0xfffffffffffffff0)
-
-#define CAPABILITY_MSIX       0x11
-#define MSIX_CONTROL_MASK_ALL 0x4000
-#define MSIX_CONTROL_ENABLE   0x8000
-#define MSIX_OFFSET           0xfffffff8
-
-#define MIGRATION_RUNNING   2
-#define MIGRATION_STOP_COPY 3
-#define MIGRATION_RESUMING  4
 
 /* Of a migration stream, in one message. */
 #define PIECE 65536
@@ -71,6 +54,14 @@ remote_of(struct attachment *attachment)
 	return container_of(attachment, struct remote, attachment);
 }
 
+/* What cannot fail, unless the device is broken. */
+static void
+must(int r)
+{
+	if (r < 0)
+		vm_die("the device does not do as it should: %s", strerror(-r));
+}
+
 /* ---- what the kernel does for us -------------------------------------------------------------- */
 
 static void
@@ -82,10 +73,10 @@ sync_memory(struct remote *remote)
 	if (!remote->memory || remote->mapped_at == remote->bars[2])
 		return;
 	if (remote->mapped_at)
-		vm_map(vm, slot, remote->mapped_at, 0, remote->memory);
+		machine_map(&vm->machine, slot, remote->mapped_at, 0, remote->memory);
 	remote->mapped_at = 0;
-	if (remote->bars[2] &&
-		vm_map(vm, slot, remote->bars[2], remote->bar_sizes[2], remote->memory) == 0)
+	if (remote->bars[2] && machine_map(&vm->machine, slot, remote->bars[2],
+				       remote->bar_sizes[2], remote->memory) == 0)
 		remote->mapped_at = remote->bars[2];
 }
 
@@ -105,15 +96,16 @@ sync_config(struct remote *remote)
 
 	if (vfio_client_read(&remote->client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE) < 0)
 		return;
-	memcpy(&command, config + CONFIG_COMMAND, sizeof(command));
+	memcpy(&command, config + PCI_COMMAND, sizeof(command));
 	for (unsigned i = 0; i < N_BARS; i++) {
-		uint64_t low_mask = BAR_ADDRESS & ~(remote->bar_sizes[i] - 1), address = 0;
-		bool is_64 = config[CONFIG_BAR + 4 * i] & BAR_64;
+		uint64_t low_mask = PCI_BASE_ADDRESS_MEM_MASK & ~(remote->bar_sizes[i] - 1),
+			 address = 0;
+		bool is_64 = config[PCI_BASE_ADDRESS_0 + 4 * i] & PCI_BASE_ADDRESS_MEM_TYPE_64;
 
-		memcpy(&address, config + CONFIG_BAR + 4 * i, is_64 ? 8 : 4);
+		memcpy(&address, config + PCI_BASE_ADDRESS_0 + 4 * i, is_64 ? 8 : 4);
 		address &= low_mask;
 		/* All ones is what sizing leaves. */
-		if (!(command & COMMAND_MEMORY) || remote->bar_sizes[i] == 0 ||
+		if (!(command & PCI_COMMAND_MEMORY) || remote->bar_sizes[i] == 0 ||
 			address == (is_64 ? low_mask : (low_mask & UINT32_MAX)))
 			address = 0;
 		remote->bars[i] = address;
@@ -122,9 +114,9 @@ sync_config(struct remote *remote)
 		memcpy(&control, config + remote->msix_at + 2, sizeof(control));
 	sync_memory(remote);
 	sync_doorbells(remote);
-	msix_set_gate(&remote->msix, (control & MSIX_CONTROL_ENABLE) &&
-					     !(control & MSIX_CONTROL_MASK_ALL) &&
-					     (command & COMMAND_MASTER));
+	msix_set_gate(&remote->msix, (control & PCI_MSIX_FLAGS_ENABLE) &&
+					     !(control & PCI_MSIX_FLAGS_MASKALL) &&
+					     (command & PCI_COMMAND_MASTER));
 }
 
 static void
@@ -132,7 +124,8 @@ assign(void *data, unsigned vector, int eventfd)
 {
 	struct remote *remote = data;
 
-	vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, vector, &eventfd, 1);
+	vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+		VFIO_PCI_MSIX_IRQ_INDEX, vector, eventfd);
 }
 
 /* Reading the pending bits makes the device look at all its eventfds first. */
@@ -161,45 +154,43 @@ take_own(struct remote *remote)
 	}
 }
 
-static int
+static void
 fetch_doorbells(struct remote *remote)
 {
-	int r = doorbells_fetch(&remote->registers);
-
-	if (r == 0 && remote->bar_sizes[IVSHMEM_BAR_DOORBELL] > 0)
-		r = doorbells_fetch(&remote->words);
+	doorbells_fetch(&remote->registers);
+	if (remote->bar_sizes[IVSHMEM_BAR_DOORBELL] > 0)
+		doorbells_fetch(&remote->words);
 	take_own(remote);
-	return r;
 }
 
-int
+unsigned
 remote_refresh(struct vm *vm, unsigned slot)
 {
 	struct remote *remote = remote_of(vm->pci.functions[slot]);
-	int r;
+	unsigned n;
 
 	pthread_mutex_lock(&remote->lock);
-	r = remote->io_fds ? fetch_doorbells(remote) : 0;
+	if (remote->io_fds)
+		fetch_doorbells(remote);
 	sync_doorbells(remote);
-	if (r == 0)
-		r = (int)remote->registers.n;
+	n = (unsigned)remote->registers.n;
 	pthread_mutex_unlock(&remote->lock);
-	return r;
+	return n;
 }
 
-int
+unsigned
 remote_count(struct vm *vm, unsigned slot)
 {
 	struct remote *remote = remote_of(vm->pci.functions[slot]);
 	struct vfio_user_io_fd entries[VFIO_CLIENT_MAX_FDS];
 	int fds[VFIO_CLIENT_MAX_FDS];
 	uint32_t n, total;
-	int r = vfio_client_io_fds(
-		&remote->client, VFIO_USER_REGION_BAR0, 0, entries, fds, &n, &total);
 
-	for (uint32_t i = 0; r == 0 && i < n; i++)
-		fd_close(fds[i]);
-	return r < 0 ? r : (int)total;
+	must(vfio_client_io_fds(
+		&remote->client, VFIO_USER_REGION_BAR0, 0, entries, fds, &n, &total));
+	while (n > 0)
+		fd_close(fds[--n]);
+	return total;
 }
 
 uint32_t
@@ -312,7 +303,7 @@ save_all(struct remote *remote, uint8_t **state, size_t *size)
 {
 	size_t table = GUEST_MSIX_VECTORS * sizeof(struct msix_state);
 	uint32_t n;
-	int r = vfio_client_set_state(&remote->client, MIGRATION_STOP_COPY);
+	int r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_STOP_COPY);
 
 	*size = table;
 	do {
@@ -327,7 +318,7 @@ save_all(struct remote *remote, uint8_t **state, size_t *size)
 		*size += n;
 	} while (r == 0 && n > 0);
 	if (r == 0)
-		r = vfio_client_set_state(&remote->client, MIGRATION_RUNNING);
+		r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RUNNING);
 	if (r == 0)
 		msix_save(&remote->msix, (struct msix_state *)(void *)*state);
 	return r;
@@ -356,14 +347,14 @@ static int
 load_all(struct remote *remote, const uint8_t *state, size_t size)
 {
 	size_t at = GUEST_MSIX_VECTORS * sizeof(struct msix_state);
-	int r = vfio_client_set_state(&remote->client, MIGRATION_RESUMING);
+	int r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RESUMING);
 
 	for (size_t piece; r == 0 && at < size; at += piece) {
 		piece = size - at < PIECE ? size - at : PIECE;
 		r = vfio_client_write_state(&remote->client, state + at, (uint32_t)piece);
 	}
 	if (r == 0)
-		r = vfio_client_set_state(&remote->client, MIGRATION_RUNNING);
+		r = vfio_client_set_state(&remote->client, VFIO_DEVICE_STATE_RUNNING);
 	if (r < 0)
 		return r;
 	msix_load(&remote->msix, (const struct msix_state *)(const void *)state);
@@ -387,85 +378,68 @@ load(struct attachment *attachment, const void *state, size_t size, struct ivshm
 
 /* ---- life ------------------------------------------------------------------------------------- */
 
-static int
+static void
 find_regions(struct remote *remote)
 {
+	struct vfio_client *client = &remote->client;
 	uint8_t config[CONFIG_SIZE];
-	int fd = -1, r = 0;
+	int fds[N_BARS];
 
-	for (uint32_t i = 0; i < N_BARS && r == 0; i++) {
-		int region_fd = -1;
-
-		r = vfio_client_region(&remote->client, i, &remote->bar_sizes[i], &region_fd);
-		if (i == 2)
-			fd = region_fd;
-		else
-			fd_close(region_fd);
+	for (uint32_t i = 0; i < N_BARS; i++)
+		must(vfio_client_region(client, i, &remote->bar_sizes[i], &fds[i]));
+	if (fds[2] >= 0) {
+		remote->memory = mmap(
+			NULL, remote->bar_sizes[2], PROT_READ | PROT_WRITE, MAP_SHARED, fds[2], 0);
+		if (remote->memory == MAP_FAILED)
+			must(-errno);
 	}
-	if (r == 0)
-		r = vfio_client_read(
-			&remote->client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE);
-	if (r == 0 && fd >= 0) {
-		void *memory =
-			mmap(NULL, remote->bar_sizes[2], PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-		if (memory == MAP_FAILED)
-			r = -errno;
-		else
-			remote->memory = memory;
-	}
-	fd_close(fd);
-	if (r < 0)
-		return r;
-	for (unsigned at = config[CONFIG_CAPABILITIES]; at; at = config[at + 1])
-		if (config[at] == CAPABILITY_MSIX) {
+	for (uint32_t i = 0; i < N_BARS; i++)
+		fd_close(fds[i]);
+	must(vfio_client_read(client, VFIO_USER_REGION_CONFIG, 0, config, CONFIG_SIZE));
+	for (unsigned at = config[PCI_CAPABILITY_LIST]; at; at = config[at + 1])
+		if (config[at] == PCI_CAP_ID_MSIX) {
 			remote->msix_at = at;
 			memcpy(&remote->pending_at, config + at + 8, sizeof(remote->pending_at));
-			remote->pending_at &= MSIX_OFFSET;
+			remote->pending_at &= PCI_MSIX_PBA_OFFSET;
 		}
-	return vfio_client_read(
-		&remote->client, 0, IVSHMEM_REG_IV_POSITION, &remote->id, sizeof(remote->id));
+	must(vfio_client_read(client, 0, IVSHMEM_REG_IV_POSITION, &remote->id, sizeof(remote->id)));
 }
 
-static int
+static void
 set_up_msix(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, &n);
 
-	if (r == 0)
-		r = msix_init(&remote->msix, remote->attachment.vm,
-			VM_GSI_MSI + remote->slot * GUEST_MSIX_VECTORS, n);
+	must(vfio_client_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, &n));
+	must(msix_init(&remote->msix, remote->attachment.vm,
+		VM_GSI_MSI + remote->slot * GUEST_MSIX_VECTORS, n));
 	remote->msix.assign = assign;
 	remote->msix.flush = flush;
 	remote->msix.data = remote;
-	for (uint32_t i = 0; i < remote->msix.n && r == 0; i++)
-		r = vfio_client_set_irqs(&remote->client, VFIO_PCI_MSIX_IRQ_INDEX, i,
-			&remote->msix.vectors[i].eventfd, 1);
-	return r;
+	for (uint32_t i = 0; i < remote->msix.n; i++)
+		must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+			VFIO_PCI_MSIX_IRQ_INDEX, i, remote->msix.vectors[i].eventfd));
 }
 
 /* The device raises the line by one eventfd; the guest's end of interrupt, which the kernel tells by
  * the other, makes it look whether the line has to be raised again. */
-static int
+static void
 set_up_intx(struct remote *remote)
 {
 	uint32_t n;
-	int r = vfio_client_irqs(&remote->client, VFIO_PCI_INTX_IRQ_INDEX, &n);
 
-	if (r < 0 || n == 0)
-		return r;
+	must(vfio_client_irqs(&remote->client, VFIO_PCI_INTX_IRQ_INDEX, &n));
+	if (n == 0)
+		return;
 	remote->intx = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	remote->resample = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (remote->intx < 0 || remote->resample < 0)
-		return -errno;
-	r = vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample);
-	if (r == 0)
-		r = vfio_client_set_irqs(
-			&remote->client, VFIO_PCI_INTX_IRQ_INDEX, 0, &remote->intx, 1);
-	if (r == 0)
-		r = vfio_client_set_resample(&remote->client, remote->resample);
-	return r;
+		must(-errno);
+	must(vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, remote->resample, true));
+	must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_TRIGGER,
+		VFIO_PCI_INTX_IRQ_INDEX, 0, remote->intx));
+	must(vfio_client_set_irq(&remote->client, VFIO_USER_IRQ_SET_ACTION_UNMASK,
+		VFIO_PCI_INTX_IRQ_INDEX, 0, remote->resample));
 }
 
 static void
@@ -481,7 +455,7 @@ remote_free(struct attachment *attachment)
 	if (remote->memory)
 		munmap(remote->memory, remote->bar_sizes[2]);
 	if (remote->intx >= 0)
-		vm_irqfd_remove(remote->attachment.vm, VM_GSI_INTX, remote->intx);
+		vm_irqfd(remote->attachment.vm, VM_GSI_INTX, remote->intx, -1, false);
 	fd_close(remote->intx);
 	fd_close(remote->resample);
 	vfio_client_close(&remote->client);
@@ -499,15 +473,15 @@ static const struct attachment_ops ops = {
 	.free = remote_free,
 };
 
-int
-remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
-	struct ivshmem_error *reterr)
+void
+remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config)
 {
 	struct remote *remote = calloc(1, sizeof(*remote));
+	char text[4096];
 	int r;
 
 	if (!remote)
-		return error_set(reterr, -ENOMEM, "no memory");
+		vm_die("no memory");
 	remote->attachment = (struct attachment){.ops = &ops, .vm = vm};
 	remote->slot = slot;
 	remote->registers = (struct doorbells){
@@ -518,22 +492,14 @@ remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
 	remote->intx = remote->resample = -1;
 	pthread_mutex_init(&remote->lock, NULL);
 
-	r = vfio_client_connect(&remote->client, config->path, reterr);
-	if (r == 0) {
-		r = find_regions(remote);
-		if (r == 0)
-			r = set_up_msix(remote);
-		if (r == 0)
-			r = set_up_intx(remote);
-		if (r == 0 && remote->io_fds)
-			r = fetch_doorbells(remote);
-		if (r < 0)
-			error_set(reterr, r, "the device cannot be set up: %s", strerror(-r));
-	}
-	if (r < 0) {
-		remote_free(&remote->attachment);
-		return r;
-	}
+	r = vfio_client_connect(&remote->client, config->path);
+	if (r < 0)
+		vm_die("cannot connect to %s: %s", config->path, strerror(-r));
+	must(vfio_client_version(&remote->client, CAPABILITIES, text, sizeof(text)));
+	find_regions(remote);
+	set_up_msix(remote);
+	set_up_intx(remote);
+	if (remote->io_fds)
+		fetch_doorbells(remote);
 	vm->pci.functions[slot] = &remote->attachment;
-	return 0;
 }

@@ -17,18 +17,16 @@ struct remote_config {
 };
 
 /* Attach a device to a VM that does not run yet. It is freed with the VM. */
-int remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config,
-	struct ivshmem_error *reterr);
+void remote_attach(struct vm *vm, unsigned slot, const struct remote_config *config);
 
 /*
  * Ask for the ioeventfds again: peers have joined or left, which nobody tells a vfio-user client.
- * Until then, those that joined are rung by messages. Returns how many there are, or a negative
- * errno.
+ * Until then, those that joined are rung by messages. Returns how many there are.
  */
-int remote_refresh(struct vm *vm, unsigned slot);
+unsigned remote_refresh(struct vm *vm, unsigned slot);
 
-/* How many there would be, whether we use them or not; or a negative errno. */
-int remote_count(struct vm *vm, unsigned slot);
+/* How many there would be, whether we use them or not. */
+unsigned remote_count(struct vm *vm, unsigned slot);
 
 /* The device's id, as IVPosition says. */
 uint32_t remote_id(struct vm *vm, unsigned slot);

@@ -17,9 +17,10 @@ struct lock {
 
 static const struct lock locks[] = {
 	{.in_table = true, .closed = 1, .open = 0},
-	{false, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL, MSIX_ENABLE},
-	{false, CONFIG_MSIX_CONTROL, 2, 0, MSIX_ENABLE},
-	{false, CONFIG_COMMAND, 2, COMMAND_MEMORY, COMMAND_MEMORY | COMMAND_MASTER},
+	{false, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL,
+		PCI_MSIX_FLAGS_ENABLE},
+	{false, CONFIG_MSIX_CONTROL, 2, 0, PCI_MSIX_FLAGS_ENABLE},
+	{false, PCI_COMMAND, 2, PCI_COMMAND_MEMORY, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER},
 };
 
 #define N_LOCKS (sizeof(locks) / sizeof(locks[0]))
@@ -35,93 +36,66 @@ set_lock(struct vm *vm, const struct lock *lock, unsigned vector, bool open)
 		guest_set_config(vm, lock->offset, lock->size, value);
 }
 
-TEST_WAYS(rings_of_a_closed_vector_wait_and_come_once, .timeout_s = 60)
+TEST_WAYS(rings_of_a_closed_vector_wait_and_come_once, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-
-	group_of(&group, way, 2, VECTORS);
 	for (unsigned i = 0; i < N_LOCKS; i++) {
 		uint32_t before = guest_interrupts(b->vm, 1);
 
 		set_lock(b->vm, &locks[i], 1, false);
 		guest_expect_pending(b->vm, 0);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, 1), 3);
+		ring(a, b, 1, 3);
 		guest_expect_pending(b->vm, 1u << 1);
 		CHECK_EQ(guest_interrupts(b->vm, 1), before);
 		set_lock(b->vm, &locks[i], 1, true);
 		guest_expect(b->vm, 1, before + 1);
 		guest_expect_pending(b->vm, 0);
 		/* And from then on as before. */
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, 1), 1);
-		guest_expect(b->vm, 1, before + 2);
+		ring_and_expect(a, b, 1, before + 2);
 		/* Closing and opening brings nothing that was not rung. */
 		set_lock(b->vm, &locks[i], 1, false);
 		set_lock(b->vm, &locks[i], 1, true);
 		guest_call(b->vm, GUEST_NOP);
 		CHECK_EQ(guest_interrupts(b->vm, 1), before + 2);
 	}
-	group_stop(&group);
 }
 
 /* In a VM without other message interrupts, the library may keep the routes. */
-TEST_WITH(the_library_keeps_the_routes, .timeout_s = 60)
+TEST_WITH(the_library_keeps_the_routes, .end = group_end, .timeout_s = 60)
 {
-	struct member_options options = {.way = WAY_EMBEDDED, .revision = 1, .own_routes = true};
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-
-	group_start(&group, VECTORS);
-	for (int i = 0; i < 2; i++)
-		group_join(&group, &options);
-	group_settle(&group, 0);
-	guest_setup(a->vm, VECTORS);
-	guest_setup(b->vm, VECTORS);
+	group_begin(WAY_EMBEDDED, 0, VECTORS);
+	here.options.own_routes = true;
+	group_add(&here);
+	group_add(&here);
 	for (unsigned vector = 0; vector < VECTORS; vector++) {
 		guest_write(b->vm, table_control(vector), 1);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, vector), 1);
+		ring(a, b, vector, 1);
 		guest_expect_pending(b->vm, 1u << vector);
 		guest_write(b->vm, table_control(vector), 0);
 		guest_expect(b->vm, vector, 1);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, vector), 1);
-		guest_expect(b->vm, vector, 2);
+		ring_and_expect(a, b, vector, 2);
 	}
-	group_stop(&group);
 }
 
-TEST_WAYS(a_masked_vector_does_not_concern_the_others, .timeout_s = 60)
+TEST_WAYS(a_masked_vector_does_not_concern_the_others, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-
-	group_of(&group, way, 2, VECTORS);
 	guest_write(b->vm, table_control(1), 1);
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 1), 1);
-	for (unsigned vector = 0; vector < VECTORS; vector++) {
-		if (vector == 1)
-			continue;
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, vector), 1);
-		guest_expect(b->vm, vector, 1);
-	}
+	ring(a, b, 1, 1);
+	for (unsigned vector = 0; vector < VECTORS; vector++)
+		if (vector != 1)
+			ring_and_expect(a, b, vector, 1);
 	guest_expect_pending(b->vm, 1u << 1);
 	CHECK_EQ(guest_interrupts(b->vm, 1), 0);
-	group_stop(&group);
 }
 
-TEST_WAYS(a_message_that_is_changed_is_used_at_once, .timeout_s = 60)
+TEST_WAYS(a_message_that_is_changed_is_used_at_once, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-
-	group_of(&group, way, 2, VECTORS);
 	/* Vector 0 gets the interrupt of vector 5, which the device does not have. */
 	guest_write(b->vm, table_control(0), 1);
 	guest_write(b->vm, GUEST_BAR1_AT + 8, GUEST_MSIX_INTERRUPT + 5);
 	guest_write(b->vm, table_control(0), 0);
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
+	ring(a, b, 0, 1);
 	guest_expect(b->vm, 5, 1);
 	CHECK_EQ(guest_interrupts(b->vm, 0), 0);
-	group_stop(&group);
 }
 
 /*
@@ -140,13 +114,10 @@ await_or_twice(const struct vm *vm, uint32_t count, uint32_t *twice)
 }
 
 /* Each ring is waited for before the next, so that each has to be one interrupt. */
-TEST_WAYS(closing_and_opening_while_rings_come, .timeout_s = 120)
+TEST_WAYS(closing_and_opening_while_rings_come, 2, .timeout_s = 120)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
 	const unsigned rings = 300;
 
-	group_of(&group, way, 2, VECTORS);
 	for (unsigned i = 0; i < N_LOCKS; i++) {
 		const struct lock *lock = &locks[i];
 		uint32_t before = guest_interrupts(b->vm, 1), twice = 0;
@@ -158,7 +129,7 @@ TEST_WAYS(closing_and_opening_while_rings_come, .timeout_s = 120)
 			guest_begin(b->vm, GUEST_TOGGLE_CONFIG, lock->offset, lock->size,
 				lock->closed, lock->open);
 		for (unsigned n = 1; n <= rings; n++) {
-			guest_call(a->vm, GUEST_RING, doorbell(b->id, 1), 1);
+			ring(a, b, 1, 1);
 			await_or_twice(b->vm, before + n, &twice);
 		}
 		vm_stop_command(b->vm);
@@ -168,5 +139,4 @@ TEST_WAYS(closing_and_opening_while_rings_come, .timeout_s = 120)
 		await_or_twice(b->vm, before + rings, &twice);
 		guest_expect_pending(b->vm, 0);
 	}
-	group_stop(&group);
 }

@@ -8,20 +8,16 @@
 #define FILLED  0x10000u
 #define RINGS   100
 
-TEST_WAYS(the_doorbell_moves, .timeout_s = 60)
+TEST_WAYS(the_doorbell_moves, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
 	uint32_t at = GUEST_BAR0_AT, before;
 
-	group_of(&group, way, 2, VECTORS);
 	for (uint32_t n = 1; n <= RINGS; n++) {
 		uint32_t old = at;
 
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
-		guest_expect(b->vm, 0, n);
+		ring_and_expect(a, b, 0, n);
 		at = GUEST_BAR0_AT + n % 16 * MOVED;
-		guest_set_config(a->vm, CONFIG_BAR0, 4, at);
+		guest_set_config(a->vm, PCI_BASE_ADDRESS_0, 4, at);
 		guest_call(a->vm, GUEST_SETUP_FIXED, at);
 		if (at == old)
 			continue;
@@ -34,65 +30,56 @@ TEST_WAYS(the_doorbell_moves, .timeout_s = 60)
 
 	/* With decoding off, nobody is anywhere. */
 	before = guest_interrupts(b->vm, 0);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MASTER);
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 5);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	ring(a, b, 0, 5);
 	CHECK_EQ(guest_read(a->vm, at + 8), 0xffffffff);
 	CHECK_EQ(guest_read(a->vm, GUEST_BAR2_AT), 0xffffffff);
-	guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
+	guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	CHECK_EQ(guest_read(a->vm, at + 8), a->id);
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
-	guest_expect(b->vm, 0, before + 1);
+	ring_and_expect(a, b, 0, before + 1);
 	CHECK_EQ(guest_interrupts(b->vm, 1), 0);
-	group_stop(&group);
 }
 
-TEST_WAYS(the_memory_moves, .timeout_s = 60)
+TEST_WAYS(the_memory_moves, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
 	uint32_t old = GUEST_BAR2_AT;
 
-	group_of(&group, way, 2, VECTORS);
 	for (uint32_t n = 1; n <= 20; n++) {
 		uint32_t at = GUEST_BAR2_AT + n * GROUP_MEMORY;
 
-		guest_set_config(a->vm, CONFIG_BAR2, 4, at);
+		guest_set_config(a->vm, PCI_BASE_ADDRESS_2, 4, at);
 		CHECK_EQ(guest_read(a->vm, old), 0xffffffff);
 		guest_write(a->vm, at, n);
 		CHECK_EQ(guest_read(b->vm, GUEST_BAR2_AT), n);
 		old = at;
 	}
 	guest_write(a->vm, old, 0);
-	guest_set_config(a->vm, CONFIG_BAR2, 4, GUEST_BAR2_AT);
+	guest_set_config(a->vm, PCI_BASE_ADDRESS_2, 4, GUEST_BAR2_AT);
 	guest_call(b->vm, GUEST_FILL, GUEST_BAR2_AT, FILLED, 2);
 	CHECK_EQ(guest_call(a->vm, GUEST_CHECK, GUEST_BAR2_AT, FILLED, 2), 0);
-	group_stop(&group);
 }
 
 /* What the guest that is rung does to its own device does not concern the rings. */
-TEST_WAYS(moving_while_rings_come, .timeout_s = 120)
+TEST_WAYS(moving_while_rings_come, 2, .timeout_s = 120)
 {
 	static const struct {
 		unsigned offset, size;
 		uint32_t value, other;
 	} moves[] = {
-		{CONFIG_COMMAND, 2, COMMAND_MASTER, COMMAND_MASTER | COMMAND_MEMORY},
-		{CONFIG_BAR0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT},
-		{CONFIG_BAR0, 4, 0xffffffff, GUEST_BAR0_AT},
-		{CONFIG_BAR1, 4, GUEST_BAR1_AT + MOVED, GUEST_BAR1_AT},
-		{CONFIG_BAR2, 4, GUEST_BAR2_AT + GROUP_MEMORY, GUEST_BAR2_AT},
+		{PCI_COMMAND, 2, PCI_COMMAND_MASTER, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY},
+		{PCI_BASE_ADDRESS_0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT},
+		{PCI_BASE_ADDRESS_0, 4, 0xffffffff, GUEST_BAR0_AT},
+		{PCI_BASE_ADDRESS_1, 4, GUEST_BAR1_AT + MOVED, GUEST_BAR1_AT},
+		{PCI_BASE_ADDRESS_2, 4, GUEST_BAR2_AT + GROUP_MEMORY, GUEST_BAR2_AT},
 	};
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
 	uint32_t rings = 0;
 
-	group_of(&group, way, 2, VECTORS);
 	guest_write(b->vm, GUEST_BAR2_AT, 0x1234);
 	for (size_t i = 0; i < sizeof(moves) / sizeof(moves[0]); i++) {
 		guest_begin(b->vm, GUEST_TOGGLE_CONFIG, moves[i].offset, moves[i].size,
 			moves[i].value, moves[i].other);
 		for (unsigned n = 0; n < RINGS; n++) {
-			guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
+			ring(a, b, 0, 1);
 			guest_await(b->vm, 0, ++rings);
 		}
 		vm_stop_command(b->vm);
@@ -102,30 +89,23 @@ TEST_WAYS(moving_while_rings_come, .timeout_s = 120)
 		CHECK_EQ(guest_read(b->vm, GUEST_BAR0_AT + 8), b->id);
 	}
 	/* And it can ring back. */
-	guest_call(b->vm, GUEST_RING, doorbell(a->id, 0), 1);
-	guest_expect(a->vm, 0, 1);
-	group_stop(&group);
+	ring_and_expect(b, a, 0, 1);
 }
 
 /* The ringing guest's own BAR0 goes and comes while others move theirs: no ring is lost that was
  * written while it was there. */
-TEST_WAYS(both_move, .timeout_s = 120)
+TEST_WAYS(both_move, 2, .timeout_s = 120)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-
-	group_of(&group, way, 2, VECTORS);
-	guest_begin(
-		b->vm, GUEST_TOGGLE_CONFIG, CONFIG_BAR0, 4, GUEST_BAR0_AT + MOVED, GUEST_BAR0_AT);
+	guest_begin(b->vm, GUEST_TOGGLE_CONFIG, PCI_BASE_ADDRESS_0, 4, GUEST_BAR0_AT + MOVED,
+		GUEST_BAR0_AT);
 	for (uint32_t n = 1; n <= RINGS; n++) {
-		guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MASTER);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
-		guest_set_config(a->vm, CONFIG_COMMAND, 2, COMMAND_MEMORY | COMMAND_MASTER);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
+		guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+		ring(a, b, 0, 1);
+		guest_set_config(a->vm, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+		ring(a, b, 0, 1);
 		guest_await(b->vm, 0, n);
 	}
 	vm_stop_command(b->vm);
 	guest_end(b->vm, NULL);
 	guest_expect(b->vm, 0, RINGS);
-	group_stop(&group);
 }

@@ -14,40 +14,29 @@
 #define FILLED    UINT32_C(0x20000)
 #define FILLED_AT (GUEST_BAR2_AT + GROUP_MEMORY - FILLED)
 
-static struct attachment *
-device_of(const struct member *member)
-{
-	return member->vm->pci.functions[0];
-}
-
 static void
 reset(const struct member *member)
 {
 	CHECK_EQ(device_of(member)->ops->reset(device_of(member)), 0);
 }
 
-TEST_WAYS(reset_takes_everything_back, .timeout_s = 60)
+TEST_WAYS(reset_takes_everything_back, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
-	uint32_t before;
-
-	group_of(&group, way, 2, VECTORS);
 	guest_write(b->vm, GUEST_BAR2_AT, 5);
 	guest_write(b->vm, table_control(1), 1);
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 1), 1);
+	ring(a, b, 1, 1);
 	guest_expect_pending(b->vm, 1u << 1);
 	reset(b);
 
 	/* Nobody is anywhere. */
-	CHECK_EQ(guest_config(b->vm, CONFIG_COMMAND, 2), 0);
+	CHECK_EQ(guest_config(b->vm, PCI_COMMAND, 2), 0);
 	CHECK_EQ(guest_config(b->vm, CONFIG_MSIX_CONTROL, 2), VECTORS - 1);
 	CHECK_EQ(guest_read(b->vm, GUEST_BAR0_AT + 8), 0xffffffff);
 	CHECK_EQ(guest_read(b->vm, GUEST_BAR2_AT), 0xffffffff);
 	guest_write(b->vm, GUEST_BAR0_AT + 12, doorbell(a->id, 0));
 
 	/* A ring is kept until it can be delivered; those from before the reset are forgotten. */
-	guest_call(a->vm, GUEST_RING, doorbell(b->id, 2), 1);
+	ring(a, b, 2, 1);
 	CHECK_EQ(guest_setup(b->vm, VECTORS), b->id);
 	guest_expect(b->vm, 2, 1);
 	CHECK_EQ(guest_interrupts(b->vm, 1), 0);
@@ -55,24 +44,14 @@ TEST_WAYS(reset_takes_everything_back, .timeout_s = 60)
 	CHECK_EQ(guest_read(b->vm, GUEST_BAR2_AT), 5);
 
 	/* And all is as it was. */
-	for (unsigned vector = 0; vector < VECTORS; vector++) {
-		before = guest_interrupts(b->vm, vector);
-		guest_call(a->vm, GUEST_RING, doorbell(b->id, vector), 1);
-		guest_expect(b->vm, vector, before + 1);
-		before = guest_interrupts(a->vm, vector);
-		guest_call(b->vm, GUEST_RING, doorbell(a->id, vector), 1);
-		guest_expect(a->vm, vector, before + 1);
-	}
-	group_stop(&group);
+	for (unsigned vector = 0; vector < VECTORS; vector++)
+		round_trips(a, b, vector, 1);
 }
 
-TEST_WAYS(resets_while_rings_come, .timeout_s = 60)
+TEST_WAYS(resets_while_rings_come, 2, .timeout_s = 60)
 {
-	struct group group;
-	struct member *a = &group.members[0], *b = &group.members[1];
 	uint32_t before;
 
-	group_of(&group, way, 2, VECTORS);
 	guest_begin(a->vm, GUEST_RING_COUNTED, doorbell(b->id, 0), 0, GUEST_FREE_AT);
 	for (unsigned i = 0; i < 30; i++) {
 		reset(b);
@@ -82,16 +61,9 @@ TEST_WAYS(resets_while_rings_come, .timeout_s = 60)
 	}
 	vm_stop_command(a->vm);
 	CHECK(guest_end(a->vm, NULL) > 0);
-	group_stop(&group);
 }
 
 /* ---- save and load ---------------------------------------------------------------------------- */
-
-/* A member that may be saved: the first of its group in revision 1. */
-static const struct member_options masters[] = {
-	{.revision = 1, .master = true},
-	{.revision = 0},
-};
 
 /* The device's memory goes along: it is in the state of a remote one, and the VMM's to carry, if the
  * device is in it. */
@@ -118,109 +90,115 @@ move(const struct member *from, const struct member *to)
 	free(state);
 }
 
-TEST_WAYS(saved_here_and_loaded_there, .timeout_s = 120)
+static struct group there;
+
+/* To another VM, in another group; the rest of its old one goes. */
+static struct member *
+move_away(void)
 {
-	for (size_t i = 0; i < sizeof(masters) / sizeof(masters[0]); i++) {
-		struct member_options options = masters[i], others = {.way = way, .revision = 1};
-		struct group here, there;
-		struct member *a, *b;
+	struct member *moved;
 
-		options.way = way;
-		group_start(&here, VECTORS);
-		a = group_join(&here, &options);
-		b = group_join(&here, &others);
-		group_settle(&here, 0);
-		guest_setup(a->vm, VECTORS);
-		guest_setup(b->vm, VECTORS);
-		guest_call(a->vm, GUEST_FILL, FILLED_AT, FILLED, SEED);
-		guest_write(a->vm, table_control(1), 1);
-		guest_write(a->vm, table_control(3), 1);
-		guest_call(b->vm, GUEST_RING, doorbell(a->id, 1), 2);
-		guest_expect_pending(a->vm, 1u << 1);
-		/* This one nobody has looked at when the device is saved. */
-		guest_call(b->vm, GUEST_RING, doorbell(a->id, 3), 1);
-
-		group_start_named(&there, VECTORS, "there");
-		group_join(&there, &options);
-		/* In revision 0 the memory comes late. */
-		group_settle(&there, 0);
-		move(a, &there.members[0]);
-		group_stop(&here);
-
-		a = &there.members[0];
-		b = group_join(&there, &others);
-		group_settle(&there, 0);
-		guest_setup(b->vm, VECTORS);
-		/* A's new guest has not set up anything: the device comes as it was. */
-		guest_call(a->vm, GUEST_SETUP_FIXED, GUEST_BAR0_AT);
-		CHECK_EQ(guest_read(a->vm, GUEST_BAR0_AT + 8), a->id);
-		CHECK_EQ(guest_call(a->vm, GUEST_CHECK, FILLED_AT, FILLED, SEED), 0);
-		CHECK_EQ(guest_call(b->vm, GUEST_CHECK, FILLED_AT, FILLED, SEED), 0);
-		guest_expect_pending(a->vm, 1u << 1 | 1u << 3);
-		guest_write(a->vm, table_control(1), 0);
-		guest_write(a->vm, table_control(3), 0);
-		guest_expect(a->vm, 1, 1);
-		guest_expect(a->vm, 3, 1);
-		guest_expect_pending(a->vm, 0);
-		for (uint32_t n = 1; n <= 50; n++) {
-			guest_call(b->vm, GUEST_RING, doorbell(a->id, 0), 1);
-			guest_expect(a->vm, 0, n);
-			guest_call(a->vm, GUEST_RING, doorbell(b->id, 0), 1);
-			guest_expect(b->vm, 0, n);
-		}
-		group_stop(&there);
-	}
+	group_start(&there, VECTORS, "there");
+	there.options = (struct member_options){.way = here.options.way, .revision = 1};
+	moved = group_join(&there, &a->options);
+	/* In revision 0 the memory comes late. */
+	group_settle(&there, 0);
+	move(a, moved);
+	group_stop(&here);
+	/* The new guest has not set up anything: the device comes as it was. */
+	guest_call(moved->vm, GUEST_SETUP_FIXED, GUEST_BAR0_AT);
+	return moved;
 }
 
-TEST_WAYS(what_was_pending_fires_after_loading, .timeout_s = 60)
+/* A member that may be saved, with others who may not. */
+static void
+join_master(unsigned revision)
 {
-	struct member_options options = {.way = way, .revision = 1, .master = true};
-	struct group here, there;
-	struct member *a, *b;
+	struct member_options master = here.options;
 
-	group_start(&here, VECTORS);
-	a = group_join(&here, &options);
-	b = group_join(&here, &(struct member_options){.way = way, .revision = 1});
-	group_settle(&here, 0);
+	master.revision = revision;
+	master.master = true;
+	group_join(&here, &master);
+	group_add(&here);
 	guest_setup(a->vm, VECTORS);
-	guest_setup(b->vm, VECTORS);
-	guest_write(a->vm, table_control(2), 1);
-	guest_call(b->vm, GUEST_RING, doorbell(a->id, 2), 1);
-	guest_expect_pending(a->vm, 1u << 2);
+}
 
-	group_start_named(&there, VECTORS, "there");
-	move(a, group_join(&there, &options));
-	group_stop(&here);
-	a = &there.members[0];
-	guest_call(a->vm, GUEST_SETUP_FIXED, GUEST_BAR0_AT);
-	/* Loading brings the pending bit; opening the function's mask again sends it. */
-	guest_set_config(a->vm, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE | MSIX_MASK_ALL);
-	guest_write(a->vm, table_control(2), 0);
-	CHECK_EQ(guest_pending(a->vm), 1u << 2);
-	guest_set_config(a->vm, CONFIG_MSIX_CONTROL, 2, MSIX_ENABLE);
-	guest_expect(a->vm, 2, 1);
+static void
+check_move(unsigned revision)
+{
+	const struct member *moved, *other;
+
+	join_master(revision);
+	guest_call(a->vm, GUEST_FILL, FILLED_AT, FILLED, SEED);
+	guest_write(a->vm, table_control(1), 1);
+	guest_write(a->vm, table_control(3), 1);
+	ring(b, a, 1, 2);
+	guest_expect_pending(a->vm, 1u << 1);
+	/* This one nobody has looked at when the device is saved. */
+	ring(b, a, 3, 1);
+
+	moved = move_away();
+	other = group_add(&there);
+	CHECK_EQ(guest_read(moved->vm, GUEST_BAR0_AT + 8), moved->id);
+	CHECK_EQ(guest_call(moved->vm, GUEST_CHECK, FILLED_AT, FILLED, SEED), 0);
+	CHECK_EQ(guest_call(other->vm, GUEST_CHECK, FILLED_AT, FILLED, SEED), 0);
+	guest_expect_pending(moved->vm, 1u << 1 | 1u << 3);
+	guest_write(moved->vm, table_control(1), 0);
+	guest_write(moved->vm, table_control(3), 0);
+	guest_expect(moved->vm, 1, 1);
+	guest_expect(moved->vm, 3, 1);
+	guest_expect_pending(moved->vm, 0);
+	for (uint32_t n = 1; n <= 50; n++) {
+		ring_and_expect(other, moved, 0, n);
+		ring_and_expect(moved, other, 0, n);
+	}
 	group_stop(&there);
 }
 
-TEST_WAYS(a_peer_is_neither_saved_nor_loaded, .timeout_s = 60)
+TEST_WAYS(saved_here_and_loaded_there, 0, .timeout_s = 120)
 {
-	const struct member_options peers[] = {
-		{.way = way, .revision = 1}, {.way = way, .revision = 0, .peer = true}};
-	struct group group;
+	check_move(1);
+}
 
-	group_start(&group, VECTORS);
-	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
-		struct member *member = group_join(&group, &peers[i]);
-		struct attachment *device = device_of(member);
+TEST_WAYS(saved_here_and_loaded_there_in_revision_0, 0, .timeout_s = 120)
+{
+	check_move(0);
+}
+
+TEST_WAYS(what_was_pending_fires_after_loading, 0, .timeout_s = 60)
+{
+	const struct member *moved;
+
+	join_master(1);
+	guest_write(a->vm, table_control(2), 1);
+	ring(b, a, 2, 1);
+	guest_expect_pending(a->vm, 1u << 2);
+
+	moved = move_away();
+	/* Loading brings the pending bit; opening the function's mask again sends it. */
+	guest_set_config(
+		moved->vm, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
+	guest_write(moved->vm, table_control(2), 0);
+	CHECK_EQ(guest_pending(moved->vm), 1u << 2);
+	guest_set_config(moved->vm, CONFIG_MSIX_CONTROL, 2, PCI_MSIX_FLAGS_ENABLE);
+	guest_expect(moved->vm, 2, 1);
+	group_stop(&there);
+}
+
+TEST_WAYS(a_peer_is_neither_saved_nor_loaded, 0, .timeout_s = 60)
+{
+	for (unsigned revision = 0; revision < 2; revision++) {
+		struct member_options options = {
+			.way = here.options.way, .revision = revision, .peer = true};
+		struct attachment *device = device_of(group_join(&here, &options));
 		struct ivshmem_error error;
 		char state[65536] = "";
 		size_t size;
 		void *saved;
 		int r = device->ops->save(device, &saved, &size, &error);
 
-		CHECK_EQ(r, way == WAY_EMBEDDED ? -EPERM : -ENOTTY);
+		CHECK_EQ(r, here.options.way == WAY_EMBEDDED ? -EPERM : -ENOTTY);
 		CHECK(error.message[0]);
 		CHECK_EQ(device->ops->load(device, state, sizeof(state), &error), r);
 	}
-	group_stop(&group);
 }

@@ -1,161 +1,94 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vm.h>
 
-#include <base/error.h>
-#include <base/fd.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
-
-/* Intel's processors want some pages for KVM itself; nothing else is there. */
-#define KVM_PAGES_AT 0xfffbc000
+#include <unistd.h>
 
 #define KICK_SIGNAL SIGUSR1
 
-const char *
-vm_impossible(void)
-{
-	_fd_cleanup_ int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+/* How long a guest may take for a command. */
+#define PATIENCE_MS 100000
 
-	if (fd < 0)
-		return errno == ENOENT ? "no /dev/kvm" : "/dev/kvm cannot be opened";
-	if (ioctl(fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return "/dev/kvm is of another kind";
-	return NULL;
+void
+vm_die(const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "vmm: ");
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, "\n");
+	_exit(1);
 }
 
 /* ---- making it -------------------------------------------------------------------------------- */
 
-static int
-load_image(struct vm *vm, const char *path, struct ivshmem_error *reterr)
+static void
+load_image(struct vm *vm, const char *path)
 {
-	_fd_cleanup_ int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t room = GUEST_STACK_AT - GUEST_IMAGE_AT;
 	ssize_t n;
 
 	if (fd < 0)
-		return error_set(reterr, -errno, "cannot open the guest's image %s: %s", path,
-			strerror(errno));
-	n = read(fd, vm->memory + GUEST_IMAGE_AT, room);
+		vm_die("cannot open the guest's image %s: %s", path, strerror(errno));
+	n = read(fd, vm->machine.ram + GUEST_IMAGE_AT, room);
 	if (n <= 0 || (size_t)n == room)
-		return error_set(reterr, -ENOEXEC,
-			"the guest's image %s cannot be read, or is too large", path);
-	return 0;
+		vm_die("the guest's image %s cannot be read, or is too large", path);
+	close(fd);
 }
 
-static int
-make_machine(struct vm *vm, struct ivshmem_error *reterr)
+static bool
+access_memory(struct machine *machine, uint64_t address, void *data, unsigned length, bool is_write)
 {
-	uint64_t identity_map = KVM_PAGES_AT;
-	int r;
+	struct vm *vm = machine->device;
 
-	vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (vm->kvm_fd < 0)
-		return error_set(reterr, -errno, "cannot open /dev/kvm: %s", strerror(errno));
-	vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
-	if (vm->fd < 0)
-		return error_set(reterr, -errno, "cannot create a VM: %s", strerror(errno));
-	if (ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map) < 0 ||
-		ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_PAGES_AT + 0x1000ul) < 0 ||
-		ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
-		return error_set(reterr, -errno, "cannot set up a VM: %s", strerror(errno));
-
-	vm->memory = mmap(NULL, VM_MEMORY_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (vm->memory == MAP_FAILED) {
-		vm->memory = NULL;
-		return error_set(reterr, -errno, "no memory for a guest: %s", strerror(errno));
-	}
-	vm->mailbox = (void *)(vm->memory + GUEST_MAILBOX_AT);
-	r = vm_map(vm, VM_SLOT_MEMORY, 0, VM_MEMORY_SIZE, vm->memory);
-	if (r < 0)
-		return error_set(reterr, r, "cannot give the guest memory: %s", strerror(-r));
-	return 0;
+	return pci_memory(&vm->pci, address, data, length, is_write);
 }
 
-/* Protected mode with flat segments. */
-static int
-set_registers(struct vm *vm)
+static void
+make_machine(struct vm *vm)
 {
-	struct kvm_segment code = {.limit = 0xffffffff,
-		.selector = 8,
-		.type = 0xb,
-		.present = 1,
-		.db = 1,
-		.s = 1,
-		.g = 1};
-	struct kvm_segment data = code;
 	struct kvm_regs registers = {.rip = GUEST_IMAGE_AT, .rflags = 2};
-	struct kvm_sregs special;
+	const char *what;
+	int r = machine_make(&vm->machine, VM_MEMORY_SIZE, false, &what);
 
-	data.selector = 16;
-	data.type = 3;
-	if (ioctl(vm->cpu_fd, KVM_GET_SREGS, &special) < 0)
-		return -errno;
-	special.cs = code;
-	special.ds = special.es = special.fs = special.gs = special.ss = data;
-	special.cr0 |= 1;
-	if (ioctl(vm->cpu_fd, KVM_SET_SREGS, &special) < 0 ||
-		ioctl(vm->cpu_fd, KVM_SET_REGS, &registers) < 0)
-		return -errno;
-	return 0;
-}
-
-static int
-make_processor(struct vm *vm, struct ivshmem_error *reterr)
-{
-	int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0), r;
-
-	vm->cpu_fd = ioctl(vm->fd, KVM_CREATE_VCPU, 0);
-	if (size < 0 || vm->cpu_fd < 0)
-		return error_set(reterr, -errno, "cannot create a processor: %s", strerror(errno));
-	vm->run_size = (size_t)size;
-	vm->run = mmap(NULL, vm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vm->cpu_fd, 0);
-	if (vm->run == MAP_FAILED) {
-		vm->run = NULL;
-		return error_set(reterr, -errno, "cannot map a processor: %s", strerror(errno));
-	}
-	r = set_registers(vm);
 	if (r < 0)
-		return error_set(reterr, r, "cannot set up a processor: %s", strerror(-r));
-	return 0;
+		vm_die("%s: %s", what, strerror(-r));
+	vm->machine.access = access_memory;
+	vm->machine.device = vm;
+	vm->mailbox = (void *)(vm->machine.ram + GUEST_MAILBOX_AT);
+	if (ioctl(vm->machine.cpu_fd, KVM_SET_REGS, &registers) < 0)
+		vm_die("cannot set up a processor: %s", strerror(errno));
 }
 
-int
-vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr)
+struct vm *
+vm_new(const char *image, int cpu)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
 	pthread_condattr_t clock;
-	int r;
 
 	if (!vm)
-		return error_set(reterr, -ENOMEM, "no memory");
-	vm->kvm_fd = vm->fd = vm->cpu_fd = -1;
-	vm->cpu = config->cpu;
+		vm_die("no memory");
+	vm->cpu = cpu;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_mutex_init(&vm->routes_lock, NULL);
 	pthread_condattr_init(&clock);
 	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
 	pthread_cond_init(&vm->changed, &clock);
 	pthread_condattr_destroy(&clock);
-
-	r = make_machine(vm, reterr);
-	if (r == 0)
-		r = make_processor(vm, reterr);
-	if (r == 0)
-		r = load_image(vm, config->image, reterr);
-	if (r < 0) {
-		vm_free(vm);
-		return r;
-	}
-	*ret_vm = vm;
-	return 0;
+	make_machine(vm);
+	load_image(vm, image);
+	return vm;
 }
 
 /* ---- the processor ---------------------------------------------------------------------------- */
@@ -176,7 +109,7 @@ wait_for_command(struct vm *vm)
 static void
 handle_port(struct vm *vm)
 {
-	struct kvm_run *run = vm->run;
+	struct kvm_run *run = vm->machine.run;
 	uint8_t *data = (uint8_t *)run + run->io.data_offset;
 	bool is_write = run->io.direction == KVM_EXIT_IO_OUT;
 
@@ -191,39 +124,16 @@ handle_port(struct vm *vm)
 }
 
 static void
-fail(struct vm *vm, const char *what, unsigned detail)
+handle_exit(struct vm *vm, int reason)
 {
 	struct kvm_regs registers = {0};
 
-	ioctl(vm->cpu_fd, KVM_GET_REGS, &registers);
-	pthread_mutex_lock(&vm->lock);
-	error_set(&vm->failure, -EIO, "the processor stopped: %s %u, at 0x%llx", what, detail,
-		registers.rip);
-	pthread_mutex_unlock(&vm->lock);
-}
-
-/* Whether the processor can go on. */
-static bool
-handle_exit(struct vm *vm)
-{
-	struct kvm_run *run = vm->run;
-
-	switch (run->exit_reason) {
-	case KVM_EXIT_IO:
+	if (reason == KVM_EXIT_IO) {
 		handle_port(vm);
-		return true;
-	case KVM_EXIT_MMIO:
-		pci_memory(&vm->pci, run->mmio.phys_addr, run->mmio.data, run->mmio.len,
-			run->mmio.is_write);
-		return true;
-	case KVM_EXIT_INTR:
-		return true;
-	case KVM_EXIT_INTERNAL_ERROR:
-		fail(vm, "internal error", run->internal.suberror);
-		return false;
-	default:
-		fail(vm, "exit reason", run->exit_reason);
-		return false;
+	} else if (reason != KVM_EXIT_INTR && reason != -EINTR && reason != -EAGAIN) {
+		ioctl(vm->machine.cpu_fd, KVM_GET_REGS, &registers);
+		vm_die("the processor stopped: exit reason or error %d, suberror %u, at 0x%llx",
+			reason, vm->machine.run->internal.suberror, registers.rip);
 	}
 }
 
@@ -243,19 +153,8 @@ run_processor(void *data)
 {
 	struct vm *vm = data;
 
-	while (!is_stopping(vm)) {
-		if (ioctl(vm->cpu_fd, KVM_RUN, 0) < 0) {
-			if (errno == EINTR || errno == EAGAIN)
-				continue;
-			fail(vm, "KVM_RUN failed with errno", (unsigned)errno);
-			break;
-		}
-		if (!handle_exit(vm))
-			break;
-	}
-	pthread_mutex_lock(&vm->lock);
-	pthread_cond_broadcast(&vm->changed);
-	pthread_mutex_unlock(&vm->lock);
+	while (!is_stopping(vm))
+		handle_exit(vm, machine_run(&vm->machine));
 	return NULL;
 }
 
@@ -265,8 +164,8 @@ kicked(int number)
 	(void)number;
 }
 
-int
-vm_start(struct vm *vm, struct ivshmem_error *reterr)
+void
+vm_start(struct vm *vm)
 {
 	struct sigaction action = {.sa_handler = kicked};
 	int r;
@@ -274,7 +173,7 @@ vm_start(struct vm *vm, struct ivshmem_error *reterr)
 	sigaction(KICK_SIGNAL, &action, NULL);
 	r = pthread_create(&vm->thread, NULL, run_processor, vm);
 	if (r != 0)
-		return error_set(reterr, -r, "cannot start a thread: %s", strerror(r));
+		vm_die("cannot start a thread: %s", strerror(r));
 	vm->has_thread = true;
 	if (vm->cpu >= 0) {
 		cpu_set_t cpus;
@@ -283,7 +182,7 @@ vm_start(struct vm *vm, struct ivshmem_error *reterr)
 		CPU_SET((unsigned)vm->cpu, &cpus);
 		pthread_setaffinity_np(vm->thread, sizeof(cpus), &cpus);
 	}
-	return vm_wait(vm, NULL, VM_PATIENCE_MS, reterr);
+	vm_wait(vm, NULL);
 }
 
 static void
@@ -296,7 +195,7 @@ stop_processor(struct vm *vm)
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 	/* KVM_RUN that begins after this returns at once, and one that is running is interrupted. */
-	__atomic_store_n(&vm->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&vm->machine.run->immediate_exit, 1, __ATOMIC_SEQ_CST);
 	pthread_kill(vm->thread, KICK_SIGNAL);
 	pthread_join(vm->thread, NULL);
 }
@@ -310,13 +209,7 @@ vm_free(struct vm *vm)
 	for (unsigned i = 0; i < PCI_SLOTS; i++)
 		if (vm->pci.functions[i])
 			vm->pci.functions[i]->ops->free(vm->pci.functions[i]);
-	if (vm->run)
-		munmap(vm->run, vm->run_size);
-	fd_close(vm->cpu_fd);
-	fd_close(vm->fd);
-	fd_close(vm->kvm_fd);
-	if (vm->memory)
-		munmap(vm->memory, VM_MEMORY_SIZE);
+	machine_close(&vm->machine);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->routes_lock);
 	pthread_mutex_destroy(&vm->lock);
@@ -342,26 +235,16 @@ vm_command(struct vm *vm, enum guest_command command, const uint32_t arguments[4
 }
 
 static bool
-is_done(const struct vm *vm)
+is_idle(const struct vm *vm)
 {
 	return vm->idle && vm->mailbox->request == vm->mailbox->done;
 }
 
-static int
-why_not_done(struct vm *vm, struct ivshmem_error *reterr)
-{
-	if (vm->mailbox->trouble)
-		return error_set(reterr, -EFAULT, "the guest met interrupt or exception %u at 0x%x",
-			vm->mailbox->trouble - 1, vm->mailbox->trouble_at);
-	return error_set(reterr, -ETIMEDOUT, "the guest did not finish command %u (%x, %x, %x, %x)",
-		vm->mailbox->command, vm->mailbox->arguments[0], vm->mailbox->arguments[1],
-		vm->mailbox->arguments[2], vm->mailbox->arguments[3]);
-}
-
-int
-vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr)
+bool
+vm_is_done(struct vm *vm, unsigned patience_ms)
 {
 	struct timespec deadline;
+	bool done;
 	int r = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &deadline);
@@ -371,31 +254,28 @@ vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem
 		deadline.tv_nsec -= 1000000000;
 		deadline.tv_sec++;
 	}
-
 	pthread_mutex_lock(&vm->lock);
-	while (!is_done(vm) && vm->failure.code == 0 && r == 0)
+	while (!is_idle(vm) && r == 0)
 		r = pthread_cond_timedwait(&vm->changed, &vm->lock, &deadline);
-	if (vm->failure.code != 0) {
-		r = vm->failure.code;
-		if (reterr)
-			*reterr = vm->failure;
-	} else if (!is_done(vm)) {
-		r = why_not_done(vm, reterr);
-	} else {
-		r = 0;
-		for (int i = 0; i < 4 && results; i++)
-			results[i] = vm->mailbox->results[i];
-	}
+	done = is_idle(vm);
 	pthread_mutex_unlock(&vm->lock);
-	return r;
+	return done;
 }
 
-int
-vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4], uint32_t results[4],
-	struct ivshmem_error *reterr)
+void
+vm_wait(struct vm *vm, uint32_t results[4])
 {
-	vm_command(vm, command, arguments);
-	return vm_wait(vm, results, VM_PATIENCE_MS, reterr);
+	const volatile struct guest_mailbox *mailbox = vm->mailbox;
+
+	if (!vm_is_done(vm, PATIENCE_MS) && mailbox->trouble)
+		vm_die("the guest met interrupt or exception %u at 0x%x", mailbox->trouble - 1,
+			mailbox->trouble_at);
+	if (!vm_is_done(vm, 0))
+		vm_die("the guest did not finish command %u (%x, %x, %x, %x)", mailbox->command,
+			mailbox->arguments[0], mailbox->arguments[1], mailbox->arguments[2],
+			mailbox->arguments[3]);
+	for (int i = 0; i < 4 && results; i++)
+		results[i] = mailbox->results[i];
 }
 
 void
@@ -404,13 +284,13 @@ vm_stop_command(struct vm *vm)
 	struct kvm_msi wake = {.address_lo = GUEST_MSI_ADDRESS, .data = GUEST_WAKE_INTERRUPT};
 
 	vm->mailbox->stop = 1;
-	ioctl(vm->fd, KVM_SIGNAL_MSI, &wake);
+	ioctl(vm->machine.fd, KVM_SIGNAL_MSI, &wake);
 }
 
 unsigned
 vm_tsc_khz(struct vm *vm)
 {
-	int khz = ioctl(vm->cpu_fd, KVM_GET_TSC_KHZ, 0);
+	int khz = ioctl(vm->machine.cpu_fd, KVM_GET_TSC_KHZ, 0);
 
 	return khz > 0 ? (unsigned)khz : 0;
 }

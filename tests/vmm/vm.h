@@ -8,6 +8,7 @@
  * besides the processor's.
  */
 
+#include <machine.h>
 #include <pci.h>
 
 #include <guest/mailbox.h>
@@ -29,14 +30,6 @@ enum { VM_SLOT_MEMORY, VM_SLOT_DEVICE };
 #define VM_GSI_MSI  24
 #define VM_MAX_MSI  (GUEST_MSIX_VECTORS * PCI_SLOTS)
 
-/* How long a guest may take for a command, unless told otherwise. */
-#define VM_PATIENCE_MS 100000
-
-struct vm_config {
-	const char *image; /* path of the guest's image */
-	int cpu;           /* the host's processor to stay on, or -1 */
-};
-
 /* Where the interrupts of line `gsi` go: into a message; or, address 0, nowhere. */
 struct vm_route {
 	uint32_t gsi; /* from VM_GSI_MSI on */
@@ -45,10 +38,7 @@ struct vm_route {
 };
 
 struct vm {
-	int kvm_fd, fd, cpu_fd;
-	struct kvm_run *run;
-	size_t run_size;
-	uint8_t *memory;
+	struct machine machine;
 	struct guest_mailbox volatile *mailbox;
 	int cpu;
 
@@ -59,52 +49,44 @@ struct vm {
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	bool idle, stopping;          /* the guest waits for a command; the thread shall end */
-	struct ivshmem_error failure; /* why the processor stopped; code 0: it runs */
+	bool idle, stopping; /* the guest waits for a command; the thread shall end */
 
 	pthread_mutex_t routes_lock;
 	struct vm_route routes[VM_MAX_MSI];
 };
 
-/* Why there can be no VM here: "no /dev/kvm", ...; NULL if there can be. A static string. */
-const char *vm_impossible(void);
+/* What a VMM cannot go on without: says so, and ends the program. */
+_Noreturn void vm_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* A VM that does not run yet, so that devices can be attached. */
-int vm_new(struct vm **ret_vm, const struct vm_config *config, struct ivshmem_error *reterr);
+/* A VM that does not run yet, so that devices can be attached: with the guest of this image, on this
+ * processor of the host, or (-1) on any. */
+struct vm *vm_new(const char *image, int cpu);
 /* The guest runs, and waits for its first command when this returns. */
-int vm_start(struct vm *vm, struct ivshmem_error *reterr);
+void vm_start(struct vm *vm);
 /* Stops it, frees the attached devices. NULL is allowed. Returns NULL. */
 struct vm *vm_free(struct vm *vm);
 
 /* ---- what devices need ------------------------------------------------------------------------ */
 
-/* Memory of this process at an address of the guest; size 0: no longer. */
-int vm_map(struct vm *vm, unsigned slot, uint64_t address, uint64_t size, void *memory);
-
 /* Change where these interrupt lines go: all of them, or none. */
 int vm_set_routes(struct vm *vm, const struct vm_route *routes, size_t n);
 
-/* An eventfd raises an interrupt line, or does so no longer. `resample` is -1, or an eventfd that is
- * rung when the guest has served a level triggered interrupt. */
-int vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample);
-int vm_irqfd_remove(struct vm *vm, unsigned gsi, int eventfd);
+/* An eventfd raises an interrupt line, if `on`, or does so no longer. `resample` is -1, or an eventfd
+ * that is rung when the guest has served a level triggered interrupt. */
+int vm_irqfd(struct vm *vm, unsigned gsi, int eventfd, int resample, bool on);
 
-/* A write of this 32-bit value to this address rings the eventfd, or does so no longer. */
-int vm_ioeventfd(struct vm *vm, uint64_t address, uint32_t value, int eventfd);
-int vm_ioeventfd_remove(struct vm *vm, uint64_t address, uint32_t value, int eventfd);
-/* The same for any value. */
-int vm_ioeventfd_any(struct vm *vm, uint64_t address, int eventfd);
-int vm_ioeventfd_any_remove(struct vm *vm, uint64_t address, int eventfd);
+/* A 32-bit write of this value, or, NULL, of any, to this address rings the eventfd, if `on`, or does
+ * so no longer. */
+int vm_ioeventfd(struct vm *vm, uint64_t address, const uint32_t *value, int eventfd, bool on);
 
 /* ---- the guest -------------------------------------------------------------------------------- */
 
 /* Give the guest a command. The one before it must be done. */
 void vm_command(struct vm *vm, enum guest_command command, const uint32_t arguments[4]);
-/* Until it is done. `results` may be NULL. -ETIMEDOUT after so many milliseconds. */
-int vm_wait(struct vm *vm, uint32_t results[4], unsigned patience_ms, struct ivshmem_error *reterr);
-/* Both. */
-int vm_call(struct vm *vm, enum guest_command command, const uint32_t arguments[4],
-	uint32_t results[4], struct ivshmem_error *reterr);
+/* Until it is done; it has to be some time. `results` may be NULL. */
+void vm_wait(struct vm *vm, uint32_t results[4]);
+/* Whether it is done within so many milliseconds. */
+bool vm_is_done(struct vm *vm, unsigned patience_ms);
 /* End a command that waits or goes on until it is told to stop. */
 void vm_stop_command(struct vm *vm);
 

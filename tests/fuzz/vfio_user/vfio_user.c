@@ -24,6 +24,7 @@
  * Hypervisor send.
  */
 
+#include <fdpass.h>
 #include <fuzz.h>
 
 #include <base/fd.h>
@@ -42,7 +43,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -128,26 +128,8 @@ write_log(void *data, enum log_level level, const char *message)
 static void
 send_with_fds(int socket, const void *bytes, size_t length, const int *fds, unsigned n_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(MAX_ATTACH * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (n_fds > 0) {
-		struct cmsghdr *header;
-
-		message.msg_control = control.bytes;
-		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		memcpy(CMSG_DATA(header), fds, n_fds * sizeof(int));
-	}
 	/* The other side may have closed it. */
-	if (sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+	if (fdpass_send(socket, bytes, length, fds, n_fds) < 0)
 		DEMAND(errno == EPIPE || errno == ECONNRESET || errno == EAGAIN);
 }
 
@@ -200,7 +182,7 @@ join(void)
 	DEMAND(listen(listener, 1) == 0);
 	DEMAND(member_open(&member, loop, &config, &fuzz_log, &error) == 0);
 	DEMAND(unlink(address.sun_path) == 0 && rmdir(folder) == 0);
-	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	server = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	DEMAND(server >= 0);
 	close(listener);
 }
@@ -424,29 +406,15 @@ check_received(
 	const struct vfio_user_header *header, const uint8_t *body, size_t length, unsigned n_fds)
 {
 	static uint8_t bytes[HEADER + SMALL_REPLY + 1];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(VFIO_USER_MAX_REPLY_FDS * sizeof(int))];
-	} control;
-	struct iovec iov = {.iov_base = bytes, .iov_len = sizeof(bytes)};
-	struct msghdr message = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes)};
-	struct cmsghdr *c;
+	int fds[VFIO_USER_MAX_REPLY_FDS];
+	size_t n;
 
-	DEMAND(recvmsg(vmm, &message, MSG_CMSG_CLOEXEC) == (ssize_t)(HEADER + length));
+	DEMAND(fdpass_recv(vmm, bytes, sizeof(bytes), fds, VFIO_USER_MAX_REPLY_FDS, &n, NULL) ==
+		(ssize_t)(HEADER + length));
 	DEMAND(memcmp(bytes, header, HEADER) == 0 && memcmp(bytes + HEADER, body, length) == 0);
-	c = CMSG_FIRSTHDR(&message);
-	DEMAND((c != NULL) == (n_fds > 0));
-	if (c)
-		DEMAND(c->cmsg_len == CMSG_LEN(n_fds * sizeof(int)));
-	for (unsigned i = 0; i < n_fds; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-		DEMAND(close(fd) == 0);
-	}
+	DEMAND(n == n_fds);
+	while (n > 0)
+		DEMAND(close(fds[--n]) == 0);
 }
 
 static void

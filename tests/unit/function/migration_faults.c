@@ -5,20 +5,16 @@
 #include <migration_sides.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Including the one at 0. */
-TEST(every_truncation)
+PAIR_TEST(every_truncation)
 {
 	static struct snapshot before;
 	char missing[64];
 	size_t prefix;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	save(&a);
 	prefix = stream_size - MEMORY;
@@ -46,11 +42,7 @@ TEST(every_truncation)
 		migration_reset(&b.migration);
 	}
 	/* and after all that it still works */
-	go(&b, MIGRATION_RESUMING);
-	put(&b, stream, stream_size);
-	go(&b, MIGRATION_RUNNING);
-	side_close(&b);
-	side_close(&a);
+	resume(&b, MIGRATION_RUNNING);
 }
 
 /* A stream with one mistake before the memory. It is refused with the byte `at`, and nothing that
@@ -92,12 +84,10 @@ put_be(uint8_t *at, unsigned size, uint64_t value)
 		at[i] = (uint8_t)(value >> 8 * (size - 1 - i));
 }
 
-TEST(every_header_field)
+PAIR_TEST(every_header_field)
 {
 	size_t state;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	save(&a);
 	state = stream_size - MEMORY - HEADER;
@@ -131,20 +121,14 @@ TEST(every_header_field)
 		put_be(stream + fields[field].at, fields[field].size, right);
 	}
 	/* the right one, after all */
-	go(&b, MIGRATION_RESUMING);
-	put(&b, stream, stream_size);
-	go(&b, MIGRATION_RUNNING);
-	side_close(&b);
-	side_close(&a);
+	resume(&b, MIGRATION_RUNNING);
 }
 
 /* The state of the device is checked by the device; what it says is passed on. */
-TEST(state_that_is_refused)
+PAIR_TEST(state_that_is_refused)
 {
 	size_t last;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	save(&a);
 	last = stream_size - MEMORY - 1;
@@ -157,19 +141,13 @@ TEST(state_that_is_refused)
 	stream[HEADER + 40] ^= 1;
 	check_mistake(last, -EINVAL, "config space");
 	stream[HEADER + 40] ^= 1;
-	go(&b, MIGRATION_RESUMING);
-	put(&b, stream, stream_size);
-	go(&b, MIGRATION_RUNNING);
-	side_close(&b);
-	side_close(&a);
+	resume(&b, MIGRATION_RUNNING);
 }
 
-TEST(too_long)
+PAIR_TEST(too_long)
 {
 	static struct snapshot before;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	save(&a);
 	for (unsigned round = 0; round < 3; round++) {
@@ -197,12 +175,10 @@ TEST(too_long)
 	snap(&b, &before);
 	put_refused(&b, stream, stream_size + 1, -EINVAL, "longer");
 	check_unchanged(&b, &before);
-	side_close(&b);
-	side_close(&a);
 }
 
 /* Revision 0, before the server sent the memory. */
-TEST(memory_that_is_not_there_yet)
+TEST_WITH(memory_that_is_not_there_yet, .end = close_all)
 {
 	struct shape shape = {0, true, true, 2};
 
@@ -231,7 +207,6 @@ TEST(memory_that_is_not_there_yet)
 	put(&a, stream, stream_size);
 	go(&a, MIGRATION_STOP_COPY);
 	CHECK_EQ(get(&a, stream, sizeof(stream)), stream_size);
-	side_close(&a);
 }
 
 /* Checklist 84 and 85, for this way of migration. */

@@ -154,14 +154,22 @@ go(struct side *side, uint32_t state)
 	side->acts = migration_is_running(&side->migration);
 }
 
+/* It was, for this reason, with what began without an error. */
+static void
+check_refused(struct side *side, int r, int code, const char *reason)
+{
+	CHECK_EQ(r, code);
+	CHECK_EQ(side->error.code, code);
+	if (!strstr(side->error.message, reason))
+		FAIL("\"%s\" does not contain \"%s\"", side->error.message, reason);
+}
+
 void
 go_refused(struct side *side, uint32_t state, int code, const char *reason)
 {
 	side->error = (struct ivshmem_error){0};
-	CHECK_EQ(migration_set_state(&side->migration, state, &side->error), code);
-	CHECK_EQ(side->error.code, code);
-	if (!strstr(side->error.message, reason))
-		FAIL("\"%s\" does not contain \"%s\"", side->error.message, reason);
+	check_refused(
+		side, migration_set_state(&side->migration, state, &side->error), code, reason);
 }
 
 void
@@ -177,10 +185,8 @@ void
 put_refused(struct side *side, const void *data, size_t size, int code, const char *reason)
 {
 	side->error = (struct ivshmem_error){0};
-	CHECK_EQ(migration_write(&side->migration, data, size, &side->error), code);
-	CHECK_EQ(side->error.code, code);
-	if (!strstr(side->error.message, reason))
-		FAIL("\"%s\" does not contain \"%s\"", side->error.message, reason);
+	check_refused(
+		side, migration_write(&side->migration, data, size, &side->error), code, reason);
 }
 
 size_t
@@ -200,6 +206,34 @@ save(struct side *side)
 	stream_size = get(side, stream, sizeof(stream));
 	CHECK_EQ(stream_size, HEADER + ivshmem_device_state_size(side->device, NATIVE) + MEMORY);
 	CHECK_EQ(get(side, stream, 1), 0);
+}
+
+void
+resume(struct side *side, uint32_t state)
+{
+	go(side, MIGRATION_RESUMING);
+	put(side, stream, stream_size);
+	go(side, state);
+}
+
+void
+open_side(void)
+{
+	side_open(&a, &shapes[SHAPE_9]);
+}
+
+void
+open_pair(void)
+{
+	open_side();
+	side_open(&b, &shapes[SHAPE_9]);
+}
+
+void
+close_all(void)
+{
+	side_close(&b);
+	side_close(&a);
 }
 
 void

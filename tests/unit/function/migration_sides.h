@@ -71,6 +71,16 @@ size_t get(struct side *side, void *buffer, size_t size);
 /* All of it into `stream`; the device is in STOP_COPY then. */
 void save(struct side *side);
 
+/* All of `stream` into this side, which is in `state` then. */
+void resume(struct side *side, uint32_t state);
+
+/* Tests with one device of SHAPE_9, and with two. */
+void open_side(void);
+void open_pair(void);
+void close_all(void);
+#define SIDE_TEST(name) TEST_WITH(name, .begin = open_side, .end = close_all)
+#define PAIR_TEST(name) TEST_WITH(name, .begin = open_pair, .end = close_all)
+
 void config_put(struct side *side, unsigned offset, unsigned size, uint32_t value);
 
 /* Something in everything that is migrated, depending on `seed`. */

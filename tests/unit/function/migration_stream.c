@@ -29,9 +29,7 @@ TEST(every_shape_arrives)
 
 		side_open(&b, &shapes[i]);
 		fill(&b, 8);
-		go(&b, MIGRATION_RESUMING);
-		put(&b, stream, stream_size);
-		go(&b, MIGRATION_STOP);
+		resume(&b, MIGRATION_STOP);
 		check_unchanged(&b, &source);
 		/* the source has lost nothing and may go on, too */
 		check_unchanged(&a, &source);
@@ -80,7 +78,7 @@ TEST(no_other_shape_takes_it)
 	}
 }
 
-TEST(pieces_of_any_size)
+TEST_WITH(pieces_of_any_size, .end = close_all)
 {
 	static uint8_t read[MAX_STREAM];
 	static struct snapshot source;
@@ -113,16 +111,12 @@ TEST(pieces_of_any_size)
 		go(&b, MIGRATION_STOP);
 		check_unchanged(&b, &source);
 	}
-	side_close(&b);
-	side_close(&a);
 }
 
-TEST(pieces_of_mixed_sizes)
+PAIR_TEST(pieces_of_mixed_sizes)
 {
 	static struct snapshot source;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	snap(&a, &source);
 	srandom(1);
@@ -144,17 +138,14 @@ TEST(pieces_of_mixed_sizes)
 		ivshmem_device_reset(b.device);
 		memset(b.memory, 0, MEMORY);
 	}
-	side_close(&b);
-	side_close(&a);
 }
 
 /* PRE_COPY has nothing to give, and takes nothing away. */
-TEST(everything_comes_in_stop_copy)
+SIDE_TEST(everything_comes_in_stop_copy)
 {
 	static uint8_t whole[MAX_STREAM];
 	size_t size;
 
-	side_open(&a, &shapes[SHAPE_9]);
 	fill(&a, 5);
 	save(&a);
 	size = stream_size;
@@ -171,17 +162,14 @@ TEST(everything_comes_in_stop_copy)
 	go_refused(&a, 99, -EINVAL, "99");
 	CHECK_EQ(get(&a, stream + 100, sizeof(stream) - 100), size - 100);
 	CHECK_MEM(stream, whole, size);
-	side_close(&a);
 }
 
 /* The state is that of the moment of STOP_COPY, with the rings nobody had looked at; the memory
  * is what it is when it is read. */
-TEST(what_is_saved_when)
+PAIR_TEST(what_is_saved_when)
 {
 	uint8_t line = 1;
 
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	a.waiting[8] = true;
 	go(&a, MIGRATION_STOP);
 	CHECK(a.waiting[8]);
@@ -194,9 +182,7 @@ TEST(what_is_saved_when)
 	a.memory[10] = 11;
 	stream_size += get(&a, stream + stream_size, sizeof(stream) - stream_size);
 
-	go(&b, MIGRATION_RESUMING);
-	put(&b, stream, stream_size);
-	go(&b, MIGRATION_RUNNING);
+	resume(&b, MIGRATION_RUNNING);
 	CHECK_EQ(b.memory[10], 11);
 	ivshmem_device_config_read(b.device, 0x3c, &line, 1);
 	CHECK_EQ(line, 0);
@@ -204,15 +190,11 @@ TEST(what_is_saved_when)
 		ivshmem_device_retry(b.device, v);
 		CHECK_EQ(b.sent[v], v == 8);
 	}
-	side_close(&b);
-	side_close(&a);
 }
 
 /* A ring that comes between the state and the end of the stream is delivered. */
-TEST(rings_while_resuming)
+PAIR_TEST(rings_while_resuming)
 {
-	side_open(&a, &shapes[SHAPE_9]);
-	side_open(&b, &shapes[SHAPE_9]);
 	save(&a);
 	go(&b, MIGRATION_RESUMING);
 	put(&b, stream, stream_size - 1);
@@ -222,12 +204,10 @@ TEST(rings_while_resuming)
 	go(&b, MIGRATION_RUNNING);
 	ivshmem_device_retry(b.device, 4);
 	CHECK_EQ(b.sent[4], 1);
-	side_close(&b);
-	side_close(&a);
 }
 
 /* Revision 0 may have more memory than BAR2. Only BAR2 is carried. */
-TEST(memory_beyond_bar2)
+TEST_WITH(memory_beyond_bar2, .end = close_all)
 {
 	struct shape shape = {0, true, true, 2};
 	uint8_t after[16];
@@ -246,13 +226,9 @@ TEST(memory_beyond_bar2)
 	}
 	memset(a.memory, 0x11, 3 * MEMORY);
 	save(&a);
-	go(&b, MIGRATION_RESUMING);
-	put(&b, stream, stream_size);
-	go(&b, MIGRATION_RUNNING);
+	resume(&b, MIGRATION_RUNNING);
 	CHECK_MEM(b.memory, a.memory, MEMORY);
 	CHECK_MEM(b.memory + MEMORY, after, sizeof(after));
-	side_close(&b);
-	side_close(&a);
 }
 
 /* A peer that writes all the time costs nothing but its own data. */
@@ -275,15 +251,11 @@ TEST(hostile_peer)
 			memset(memory, n, MEMORY);
 	for (unsigned round = 0; round < 500; round++) {
 		save(&a);
-		go(&b, MIGRATION_RESUMING);
-		put(&b, stream, stream_size);
-		go(&b, MIGRATION_RUNNING);
+		resume(&b, MIGRATION_RUNNING);
 		CHECK_MEM(b.memory, stream + stream_size - MEMORY, MEMORY);
 		go(&a, MIGRATION_RUNNING);
 		/* and into it */
-		go(&a, MIGRATION_RESUMING);
-		put(&a, stream, stream_size);
-		go(&a, MIGRATION_RUNNING);
+		resume(&a, MIGRATION_RUNNING);
 	}
 	CHECK_SYS(kill(peer, SIGKILL));
 	CHECK_SYS(waitpid(peer, NULL, 0));

@@ -9,7 +9,7 @@
 
 #include <ivshmem/common.h>
 
-#include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <group/peers.h>
 
-#include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <ivshmem/abi.h>

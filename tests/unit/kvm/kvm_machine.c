@@ -3,22 +3,15 @@
 
 #include <test.h>
 
-#include <errno.h>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
-
-#define SLOT_RAM 0
 
 #define CODE_STORE 0x1000
 #define CODE_LOAD  0x1010
@@ -35,36 +28,10 @@
 /* ---- life ------------------------------------------------------------------------------------- */
 
 static bool
-in_ci(void)
+access_device(struct machine *machine, uint64_t address, void *data, unsigned length, bool is_write)
 {
-	const char *ci = getenv("CI");
-
-	return ci && *ci && strcmp(ci, "0") != 0 && strcmp(ci, "false") != 0;
-}
-
-static void
-make_cpu(struct machine *machine)
-{
-	struct kvm_sregs sregs;
-	struct kvm_segment flat = {.limit = 0xffffffff, .g = 1, .db = 1, .s = 1, .present = 1};
-	int size;
-
-	machine->cpu_fd = CHECK_SYS(ioctl(machine->fd, KVM_CREATE_VCPU, 0L));
-	size = CHECK_SYS(ioctl(machine->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0L));
-	machine->run_size = (size_t)size;
-	machine->run = mmap(
-		NULL, machine->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, machine->cpu_fd, 0);
-	CHECK(machine->run != MAP_FAILED);
-
-	CHECK_SYS(ioctl(machine->cpu_fd, KVM_GET_SREGS, &sregs));
-	flat.type = 3;
-	flat.selector = 0x10;
-	sregs.ds = sregs.es = sregs.ss = sregs.fs = sregs.gs = flat;
-	flat.type = 11;
-	flat.selector = 0x8;
-	sregs.cs = flat;
-	sregs.cr0 |= 1; /* protected mode */
-	CHECK_SYS(ioctl(machine->cpu_fd, KVM_SET_SREGS, &sregs));
+	return machine->device &&
+	       ivshmem_kvm_mmio(machine->device, address, data, length, is_write);
 }
 
 static void
@@ -84,27 +51,17 @@ open_machine(struct machine *machine, bool split)
 	/* mov [ebx], eax; out PORT_END, al		mov eax, [ebx]; out PORT_END, al */
 	static const uint8_t store[] = {0x89, 0x03, 0xe6, PORT_END};
 	static const uint8_t load[] = {0x8b, 0x03, 0xe6, PORT_END};
-	struct kvm_userspace_memory_region region = {.slot = SLOT_RAM, .memory_size = MACHINE_RAM};
-	struct kvm_enable_cap split_irqchip = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {24}};
+	const char *impossible = machine_impossible(), *what;
+	int r;
 
-	*machine = (struct machine){.kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC)};
-	if (machine->kvm_fd < 0 && in_ci())
-		FAIL("/dev/kvm: %s; skipping is a failure in CI", strerror(errno));
-	if (machine->kvm_fd < 0)
-		SKIP("/dev/kvm: %s", strerror(errno));
-	machine->fd = CHECK_SYS(ioctl(machine->kvm_fd, KVM_CREATE_VM, 0L));
-	if (split)
-		CHECK_SYS(ioctl(machine->fd, KVM_ENABLE_CAP, &split_irqchip));
-	else
-		CHECK_SYS(ioctl(machine->fd, KVM_CREATE_IRQCHIP, 0L));
-	machine->ram =
-		mmap(NULL, MACHINE_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	CHECK(machine->ram != MAP_FAILED);
+	if (impossible)
+		SKIP("%s", impossible);
+	r = machine_make(machine, MACHINE_RAM, split, &what);
+	if (r < 0)
+		FAIL("%s: %s", what, strerror(-r));
+	machine->access = access_device;
 	memcpy(machine->ram + CODE_STORE, store, sizeof(store));
 	memcpy(machine->ram + CODE_LOAD, load, sizeof(load));
-	region.userspace_addr = (uintptr_t)machine->ram;
-	CHECK_SYS(ioctl(machine->fd, KVM_SET_USER_MEMORY_REGION, &region));
-	make_cpu(machine);
 	enable_apic(machine);
 }
 
@@ -120,30 +77,7 @@ machine_open_split(struct machine *machine)
 	open_machine(machine, true);
 }
 
-void
-machine_close(struct machine *machine)
-{
-	munmap(machine->run, machine->run_size);
-	close(machine->cpu_fd);
-	close(machine->fd);
-	close(machine->kvm_fd);
-	munmap(machine->ram, MACHINE_RAM);
-}
-
 /* ---- the guest -------------------------------------------------------------------------------- */
-
-static void
-handle_mmio(struct machine *machine)
-{
-	struct kvm_run *run = machine->run;
-
-	machine->exits++;
-	if (machine->device && ivshmem_kvm_mmio(machine->device, run->mmio.phys_addr,
-				       run->mmio.data, run->mmio.len, run->mmio.is_write))
-		return;
-	if (!run->mmio.is_write)
-		memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
-}
 
 static uint32_t
 execute(struct machine *machine, uint64_t code, uint32_t address, uint32_t value)
@@ -151,13 +85,7 @@ execute(struct machine *machine, uint64_t code, uint32_t address, uint32_t value
 	struct kvm_regs regs = {.rip = code, .rax = value, .rbx = address, .rflags = 2};
 
 	CHECK_SYS(ioctl(machine->cpu_fd, KVM_SET_REGS, &regs));
-	for (;;) {
-		CHECK_SYS(ioctl(machine->cpu_fd, KVM_RUN, 0L));
-		if (machine->run->exit_reason == KVM_EXIT_IO)
-			break;
-		CHECK_EQ(machine->run->exit_reason, KVM_EXIT_MMIO);
-		handle_mmio(machine);
-	}
+	CHECK_EQ(machine_run(machine), KVM_EXIT_IO);
 	CHECK_EQ(machine->run->io.port, PORT_END);
 	CHECK_SYS(ioctl(machine->cpu_fd, KVM_GET_REGS, &regs));
 	return (uint32_t)regs.rax;

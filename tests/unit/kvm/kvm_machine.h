@@ -5,8 +5,11 @@
 /*
  * The smallest virtual machine that shows what KVM does with a device: one processor that loads or
  * stores one word when told to, and whose local APIC can be looked into. It never takes an
- * interrupt; the APIC collects them. (Real guests are in tests/vmm.)
+ * interrupt; the APIC collects them. (Real guests are in tests/vmm.) machine.device, if there is one,
+ * is a struct ivshmem_kvm, and gets the accesses that KVM does not handle.
  */
+
+#include <machine.h>
 
 #include <ivshmem/kvm.h>
 
@@ -18,26 +21,16 @@
 #define AT_BAR1 UINT32_C(0xd0010000)
 #define AT_BAR2 UINT32_C(0xe0000000)
 
-/* The machine has this many bytes of RAM at 0, in memory slot 0. */
+/* The machine has this many bytes of RAM. */
 #define MACHINE_RAM 0x10000
 
 /* An address of MSI-X messages for the processor. */
 #define MACHINE_MSI_ADDRESS UINT32_C(0xfee00000)
 
-struct machine {
-	int kvm_fd, fd, cpu_fd;
-	struct kvm_run *run;
-	size_t run_size;
-	uint8_t *ram;
-	struct ivshmem_kvm *device; /* gets the accesses that KVM does not handle; may be NULL */
-	unsigned exits;             /* how many those were */
-};
-
-/* Fails the test, or skips it outside of CI, if there is no KVM. */
+/* Fails the test, or skips it, if there is no KVM. machine_close() ends it. */
 void machine_open(struct machine *machine);
 /* The same with only the local APIC in the kernel, as many VMMs have it. */
 void machine_open_split(struct machine *machine);
-void machine_close(struct machine *machine);
 
 /* The guest stores or loads 32 bits; what nobody answers reads as ones. */
 void machine_store(struct machine *machine, uint32_t address, uint32_t value);

@@ -16,6 +16,7 @@
 #include <wire/wire.h>
 
 #include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #define STAGE_MEMORY    (UINT64_C(1) << 20)

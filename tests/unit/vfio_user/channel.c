@@ -6,60 +6,22 @@
  */
 
 #include <base/clock.h>
-#include <vfio_user/channel.h>
-
-#include <fdpass.h>
-#include <test.h>
+#include <channel_pair.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#define HEADER       sizeof(struct vfio_user_header)
-#define MAX_SIZE     (HEADER + MESSAGE_MAX_BODY)
 #define MAX_MESSAGES 64
-
-/* The VMM's end, and ours. */
-static int pair[2];
-static struct channel channel;
-
-static void
-open_channel(uint64_t spin_ns)
-{
-	fdpass_pair(pair, 0);
-	CHECK_EQ(channel_init(&channel, pair[1], spin_ns), 0);
-}
-
-static void
-close_channel(void)
-{
-	channel_done(&channel);
-	for (unsigned i = 0; i < 2; i++)
-		if (pair[i] >= 0)
-			close(pair[i]);
-}
 
 static uint32_t
 random_below(uint64_t *state, uint32_t n)
 {
 	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
 	return (uint32_t)(*state >> 33) % n;
-}
-
-/* What is at `i` of the body of message `id`. */
-static uint8_t
-body_byte(unsigned id, size_t i)
-{
-	return (uint8_t)(id * 31 + i * 7 + (i >> 8));
 }
 
 static void
@@ -230,7 +192,7 @@ TEST_WITH(any_stream, .timeout_s = 120)
 		unsigned fds = test_open_fds();
 		size_t total;
 
-		open_channel(i % 4 == 0 ? 1000 : 0);
+		open_spinning_channel(i % 4 == 0 ? 1000 : 0);
 		invent(&model, &seed);
 		total = model.messages[model.n - 1].end;
 		while (model.received < model.n) {
@@ -248,41 +210,13 @@ TEST_WITH(any_stream, .timeout_s = 120)
 	}
 }
 
-/* Every place to cut two messages, the second one with descriptors. */
-TEST(every_cut)
-{
-	const uint64_t marks[] = {7, 8, 9};
-	uint8_t bytes[2 * HEADER + 5 + 9];
-	const size_t first = HEADER + 5, second = HEADER + 9;
-
-	fill(bytes, 1, first);
-	fill(bytes + first, 2, second);
-	for (size_t cut = 1; cut < sizeof(bytes); cut++) {
-		open_channel(0);
-		if (cut <= first) {
-			send_marked(bytes, cut, NULL, 0);
-			if (cut < first)
-				send_marked(bytes + cut, first - cut, NULL, 0);
-			send_marked(bytes + first, second, marks, 3);
-		} else {
-			send_marked(bytes, first, NULL, 0);
-			send_marked(bytes + first, cut - first, marks, 3);
-			send_marked(bytes + cut, sizeof(bytes) - cut, NULL, 0);
-		}
-		expect(1, first, NULL, 0);
-		expect(2, second, marks, 3);
-		close_channel();
-	}
-}
-
 /* Descriptors with the last byte of a message that was otherwise there, and with each of its bytes. */
-TEST(descriptors_with_any_byte)
+CHANNEL_TEST(descriptors_with_any_byte, .timeout_s = 30)
 {
 	const uint64_t marks[HEADER + 4] = {
 		1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
 	uint8_t bytes[HEADER + 4];
 
-	open_channel(0);
 	fill(bytes, 3, sizeof(bytes));
 	send_marked(bytes, sizeof(bytes) - 1, NULL, 0);
 	send_marked(bytes + sizeof(bytes) - 1, 1, marks, 2);
@@ -292,12 +226,11 @@ TEST(descriptors_with_any_byte)
 	expect(3, sizeof(bytes), marks, 2);
 	expect(3, sizeof(bytes), marks, sizeof(bytes));
 	expect(3, sizeof(bytes), NULL, 0);
-	close_channel();
 }
 
 /* ---- large messages, from a process that writes while we read ------------------------------------ */
 
-TEST_WITH(large_messages, .timeout_s = 120)
+CHANNEL_TEST(large_messages, .timeout_s = 120)
 {
 	const size_t sizes[] = {
 		MAX_SIZE, HEADER, 4096, MAX_SIZE, 4097, HEADER + 1, 65536, MAX_SIZE};
@@ -306,7 +239,6 @@ TEST_WITH(large_messages, .timeout_s = 120)
 	pid_t sender;
 
 	CHECK(bytes);
-	open_channel(0);
 	CHECK_SYS(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &(int){1}, sizeof(int)));
 	sender = test_fork();
 	if (sender == 0) {
@@ -331,7 +263,6 @@ TEST_WITH(large_messages, .timeout_s = 120)
 		expect((uint16_t)i, sizes[i], marks, i % 2 ? 3 : 0);
 	test_join(sender);
 	free(bytes);
-	close_channel();
 }
 
 /* ---- what cannot be a message -------------------------------------------------------------------- */
@@ -345,7 +276,7 @@ TEST(impossible_sizes)
 			.id = 77, .command = 9, .size = sizes[i], .flags = 0x10};
 		struct request request;
 
-		open_channel(0);
+		open_channel();
 		send_marked((const uint8_t *)&header, sizeof(header), &(uint64_t){1}, 1);
 		CHECK_EQ(channel_receive(&channel, &request), -EMSGSIZE);
 		CHECK_EQ(request.header.size, sizes[i]);
@@ -373,7 +304,7 @@ TEST(too_many_descriptors)
 		struct request request;
 		unsigned fds;
 
-		open_channel(0);
+		open_channel();
 		fds = test_open_fds();
 		send_with_fds(n);
 		if (n > CHANNEL_MAX_FDS) {
@@ -389,38 +320,29 @@ TEST(too_many_descriptors)
 }
 
 /* A message that never ends and brings more and more. */
-TEST(too_many_descriptors_bit_by_bit)
+CHANNEL_TEST(too_many_descriptors_bit_by_bit, .timeout_s = 30)
 {
 	struct request request;
 	uint8_t bytes[200];
 
-	open_channel(0);
 	fill(bytes, 5, sizeof(bytes));
 	for (unsigned i = 0; i < 40; i++)
 		CHECK_EQ(fdpass_send(pair[0], bytes + i, 1, &pair[0], 1), 1);
 	CHECK_EQ(channel_receive(&channel, &request), -EPROTO);
-	close_channel();
 }
 
-TEST(no_descriptors_left)
+CHANNEL_TEST(no_descriptors_left, .timeout_s = 30)
 {
-	struct rlimit limit, less;
 	struct request request;
 	unsigned fds;
 
-	open_channel(0);
 	send_with_fds(16);
 	fds = test_open_fds();
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	less = limit;
-	/* Whatever numbers are taken, at most so many are free. */
-	less.rlim_cur = (rlim_t)pair[1] + 8;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &less));
+	test_limit_fds(8);
 	CHECK_EQ(channel_receive(&channel, &request), -EMFILE);
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	channel_done(&channel);
 	CHECK_EQ(test_open_fds(), fds);
-	close_channel();
 }
 
 TEST(the_end_at_any_byte)
@@ -431,11 +353,10 @@ TEST(the_end_at_any_byte)
 	for (size_t n = 0; n < sizeof(bytes); n++) {
 		struct request request;
 
-		open_channel(n % 2 ? 1000 : 0);
+		open_spinning_channel(n % 2 ? 1000 : 0);
 		if (n > 0)
 			send_marked(bytes, n, &(uint64_t){4}, 1);
-		close(pair[0]);
-		pair[0] = -1;
+		close_end(0);
 		CHECK_EQ(channel_receive(&channel, &request), 0);
 		CHECK_EQ(request.header.size, 0);
 		CHECK_EQ(channel_receive(&channel, &request), 0);
@@ -445,23 +366,15 @@ TEST(the_end_at_any_byte)
 
 /* ---- waiting --------------------------------------------------------------------------------------- */
 
-static void
-on_alarm(int signal)
-{
-	(void)signal;
-}
-
 /* Signals that interrupt the wait do not end it. */
 static void
 check_interrupted(uint64_t spin_ns)
 {
-	struct sigaction action = {.sa_handler = on_alarm};
-	struct itimerval often = {{0, 2000}, {0, 2000}}, never = {{0, 0}, {0, 0}};
 	uint8_t bytes[HEADER];
 	int ready[2];
 	pid_t sender;
 
-	open_channel(spin_ns);
+	open_spinning_channel(spin_ns);
 	CHECK_SYS(pipe2(ready, O_CLOEXEC));
 	sender = test_fork();
 	if (sender == 0) {
@@ -474,11 +387,10 @@ check_interrupted(uint64_t spin_ns)
 		send_marked(bytes, HEADER, NULL, 0);
 		_exit(0);
 	}
-	CHECK_SYS(sigaction(SIGALRM, &action, NULL));
-	CHECK_SYS(setitimer(ITIMER_REAL, &often, NULL));
+	interrupt_every(2000);
 	CHECK_EQ(write(ready[1], "", 1), 1);
 	expect(1, HEADER, NULL, 0);
-	CHECK_SYS(setitimer(ITIMER_REAL, &never, NULL));
+	interrupt_every(0);
 	test_join(sender);
 	close(ready[0]);
 	close(ready[1]);
@@ -518,7 +430,7 @@ cost_of_waiting(uint64_t spin_ns, useconds_t wait_us)
 	uint64_t before;
 	pid_t sender;
 
-	open_channel(spin_ns);
+	open_spinning_channel(spin_ns);
 	before = cpu_time();
 	sender = test_fork();
 	if (sender == 0) {

@@ -9,6 +9,7 @@
 #include <vfio_user/protocol.h>
 
 #include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>
@@ -55,7 +56,7 @@ write_log(void *data, enum log_level level, const char *message)
 static const struct log log_here = {LOG_LEVEL_WARNING, write_log, &door};
 
 static void
-begin(enum door_state at_first)
+begin(void)
 {
 	CHECK_EQ(loop_new(&loop), 0);
 	complaints = (struct pace){.log = &log_here, .level = LOG_LEVEL_WARNING};
@@ -68,7 +69,7 @@ begin(enum door_state at_first)
 		.data = &door,
 	};
 	door_init(&door);
-	state = at_first;
+	state = DOOR_OPEN;
 	n_inside = 0;
 	n_warnings = 0;
 }
@@ -82,6 +83,9 @@ end(void)
 	CHECK_EQ(loop_dispatch(loop, 0), 0);
 	loop_free(loop);
 }
+
+/* A test at an open door, until it says something else. */
+#define DOOR_TEST(name) TEST_WITH(name, .begin = begin, .end = end)
 
 static void
 dispatch(void)
@@ -110,10 +114,8 @@ say_part(int vmm, uint32_t flags, uint32_t size, size_t sent)
 	static uint8_t bytes[4096];
 	struct vfio_user_header header = {.id = 77, .command = 1, .size = size, .flags = flags};
 
-	int fd = STDERR_FILENO;
-
 	memcpy(bytes, &header, sizeof(header));
-	CHECK_EQ(fdpass_send(vmm, bytes, sent, &fd, 1), sent);
+	CHECK_EQ(fdpass_send(vmm, bytes, sent, &(int){STDERR_FILENO}, 1), sent);
 	dispatch();
 }
 
@@ -186,14 +188,12 @@ check_warning(const char *words)
 }
 
 /* Nothing was read: the one inside gets the message, and its descriptor. */
-TEST(who_speaks_is_let_in)
+DOOR_TEST(who_speaks_is_let_in)
 {
 	uint8_t bytes[256];
-	int vmm, fds[4];
+	int vmm = newcomer(), fds[4];
 	size_t n_fds;
 
-	begin(DOOR_OPEN);
-	vmm = newcomer();
 	CHECK_EQ(n_inside, 0);
 	say(vmm, 0, 200);
 	CHECK_EQ(n_inside, 1);
@@ -201,17 +201,14 @@ TEST(who_speaks_is_let_in)
 	CHECK_EQ(n_fds, 1);
 	close(fds[0]);
 	close(vmm);
-	end();
 	CHECK_EQ(n_warnings, 0);
 }
 
 /* Half a message, in pieces, is not a word; the last piece makes it one. */
-TEST(in_pieces)
+DOOR_TEST(in_pieces)
 {
-	int vmm;
+	int vmm = newcomer();
 
-	begin(DOOR_OPEN);
-	vmm = newcomer();
 	say_part(vmm, 0, 100, 16);
 	for (unsigned i = 16; i < 100; i++) {
 		CHECK_EQ(n_inside, 0);
@@ -220,7 +217,6 @@ TEST(in_pieces)
 	}
 	CHECK_EQ(n_inside, 1);
 	close(vmm);
-	end();
 }
 
 /* What is no message is for the session to refuse; what never fits is refused here. */
@@ -230,14 +226,14 @@ TEST(impossible_sizes)
 	int vmm;
 
 	for (unsigned i = 0; i < 3; i++) {
-		begin(DOOR_OPEN);
+		begin();
 		vmm = newcomer();
 		say_part(vmm, 0, sizes[i], 16);
 		CHECK_EQ(n_inside, 1);
 		close(vmm);
 		end();
 	}
-	begin(DOOR_OPEN);
+	begin();
 	vmm = newcomer();
 	say_part(vmm, 0, 1 << 20, 2000);
 	CHECK_EQ(n_inside, 0);
@@ -247,13 +243,10 @@ TEST(impossible_sizes)
 }
 
 /* Whoever says nothing holds up nobody. */
-TEST(silence)
+DOOR_TEST(silence)
 {
-	int silent, half, vmm;
+	int silent = newcomer(), half = newcomer(), vmm;
 
-	begin(DOOR_OPEN);
-	silent = newcomer();
-	half = newcomer();
 	say_part(half, 0, 100, 99);
 	vmm = newcomer();
 	say(vmm, 0, 100);
@@ -267,16 +260,14 @@ TEST(silence)
 	check_end(half);
 	CHECK_EQ(n_warnings, 2);
 	close(vmm);
-	end();
 }
 
 /* The place is taken, and stays so. */
-TEST(busy)
+DOOR_TEST(busy)
 {
-	int vmm;
+	int vmm = newcomer();
 
-	begin(DOOR_CLOSED);
-	vmm = newcomer();
+	state = DOOR_CLOSED;
 	say(vmm, 0, 200);
 	CHECK(is_waiting(vmm));
 	expire(0);
@@ -293,15 +284,14 @@ TEST(busy)
 	expire(0);
 	check_end(vmm);
 	CHECK_EQ(n_inside, 0);
-	end();
 }
 
 /* The one inside goes while others wait: the first who spoke is next, whoever came first. */
-TEST(who_waits_longest_is_next)
+DOOR_TEST(who_waits_longest_is_next)
 {
 	int vmms[3];
 
-	begin(DOOR_CLOSED);
+	state = DOOR_CLOSED;
 	for (unsigned i = 0; i < 3; i++)
 		vmms[i] = newcomer();
 	say(vmms[1], 0, 100);
@@ -318,17 +308,15 @@ TEST(who_waits_longest_is_next)
 	check_inside(1, vmms[0]);
 	for (unsigned i = 0; i < 3; i++)
 		close(vmms[i]);
-	end();
 	CHECK_EQ(n_warnings, 0);
 }
 
 /* The one inside is about to go: nobody is refused until it has, however long that takes. */
-TEST(soon)
+DOOR_TEST(soon)
 {
-	int vmm;
+	int vmm = newcomer();
 
-	begin(DOOR_SOON);
-	vmm = newcomer();
+	state = DOOR_SOON;
 	say(vmm, 0, 100);
 	for (unsigned i = 0; i < 3; i++) {
 		expire(0);
@@ -338,15 +326,13 @@ TEST(soon)
 	door_look(&door);
 	CHECK_EQ(n_inside, 1);
 	close(vmm);
-	end();
 }
 
-TEST(gone_before_it_was_told)
+DOOR_TEST(gone_before_it_was_told)
 {
-	int vmm;
+	int vmm = newcomer();
 
-	begin(DOOR_CLOSED);
-	vmm = newcomer();
+	state = DOOR_CLOSED;
 	close(vmm);
 	dispatch();
 	CHECK_EQ(door.visitors[0].source.fd, -1);
@@ -360,15 +346,14 @@ TEST(gone_before_it_was_told)
 	CHECK_EQ(shutdown(vmm, SHUT_WR), 0);
 	dispatch();
 	check_end(vmm);
-	end();
 }
 
 /* Crowds: the silent go first, then those who wait longest, and the newest always has a place. */
-TEST(crowd)
+DOOR_TEST(crowd)
 {
 	int vmms[2 * DOOR_VISITORS + 1], vmm;
 
-	begin(DOOR_CLOSED);
+	state = DOOR_CLOSED;
 	for (unsigned i = 0; i < DOOR_VISITORS + 3; i++) {
 		vmms[i] = newcomer();
 		if (i >= DOOR_VISITORS)
@@ -392,16 +377,15 @@ TEST(crowd)
 	check_end(vmms[3]);
 	for (unsigned i = 5; i < DOOR_VISITORS + 3; i++)
 		check_end(vmms[i]);
-	end();
 }
 
 /* A VMM that does not read what it is told: nobody waits. */
-TEST(full_socket)
+DOOR_TEST(full_socket)
 {
 	int pair[2];
 	char bytes[1024] = {0};
 
-	begin(DOOR_CLOSED);
+	state = DOOR_CLOSED;
 	fdpass_pair(pair, SOCK_NONBLOCK);
 	while (send(pair[1], bytes, sizeof(bytes), 0) > 0)
 		;
@@ -410,5 +394,4 @@ TEST(full_socket)
 	expire(0);
 	CHECK_EQ(door.visitors[0].source.fd, -1);
 	close(pair[0]);
-	end();
 }

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define HEAD  sizeof(struct vfio_user_io_fds)
@@ -133,12 +132,10 @@ negotiate(unsigned max_fds)
 	CHECK_EQ(room_version(json), 0);
 }
 
-TEST(nobody)
+ROOM_TEST(nobody)
 {
-	room_open_simple(1, 4);
 	check_all(HEAD, 1);
 	check_all(4096, 1);
-	room_close();
 }
 
 TEST(some_peers)
@@ -215,95 +212,50 @@ TEST(peers_come_and_go)
 	room_close();
 }
 
-/* With the legacy doorbell, a vector that its 8 bits cannot name has no value of its own. */
-TEST(legacy_doorbell)
+/*
+ * With the legacy doorbell, a vector that its 8 bits cannot name has no value of its own. The words
+ * have the same eventfds, each at a place of its own, and need no value.
+ */
+static const struct {
+	const char *name;
+	unsigned vectors;
+	bool legacy_doorbell, doorbell_bar, ioeventfd;
+	unsigned registers, words; /* entries of each region, for each peer */
+	unsigned words_of_a_peer;
+} offers[] = {
+	{"plain", 300, false, false, true, 300, 0, 0},
+	{"legacy doorbell", 300, true, false, true, 256, 0, 0},
+	{"doorbell words", 3, false, true, true, 3, 3, 4},
+	{"legacy doorbell and words", 300, true, true, true, 256, 300, 512},
+	{"switched off", 4, false, false, false, 0, 0, 0},
+	{"words switched off", 3, false, true, false, 0, 0, 0},
+};
+
+TEST(what_is_offered)
 {
-	struct ivshmem_device_config config = room_config(1, 300);
+	for (size_t i = 0; i < LENGTH(offers); i++) {
+		struct ivshmem_device_config config = room_config(1, offers[i].vectors);
 
-	config.legacy_doorbell = true;
-	room_open(&config);
-	give_vectors(7, 300);
-	expect_vectors(7, 256);
-	CHECK_EQ(room_version("{}"), 0);
-	negotiate(253);
-	check_all(UINT32_MAX, 253);
-	room_close();
-	n_expected = 0;
-	config.legacy_doorbell = false;
-	room_open(&config);
-	give_vectors(7, 300);
-	expect_vectors(7, 300);
-	negotiate(253);
-	check_all(UINT32_MAX, 253);
-	room_close();
-}
+		fprintf(stderr, "%s\n", offers[i].name);
+		config.legacy_doorbell = offers[i].legacy_doorbell;
+		config.doorbell_bar = offers[i].doorbell_bar;
+		config.ioeventfd = offers[i].ioeventfd;
+		room_open(&config);
+		give_vectors(7, offers[i].vectors);
+		give_vectors(65535, 2);
+		negotiate(253);
+		for (region = 0; region <= 4; region += 4) {
+			unsigned n = region == 4 ? offers[i].words : offers[i].registers;
 
-/* The words have the same eventfds, each at a place of its own, and need no value. */
-TEST(doorbell_words)
-{
-	struct ivshmem_device_config config = room_config(1, 3);
-
-	config.doorbell_bar = true;
-	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	give_vectors(7, 3);
-	give_vectors(65535, 2);
-	expect_vectors(7, 3);
-	expect_vectors(65535, 2);
-	words = 4;
-	negotiate(16);
-	check_all(HEAD + 16 * ENTRY, 16);
-	region = 4;
-	check_all(HEAD + 16 * ENTRY, 16);
-	check_all(HEAD + 2 * ENTRY, 16);
-	room_close();
-}
-
-/* Only the register folds its vectors. */
-TEST(legacy_doorbell_and_words)
-{
-	struct ivshmem_device_config config = room_config(1, 300);
-
-	config.legacy_doorbell = true;
-	config.doorbell_bar = true;
-	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	give_vectors(7, 300);
-	expect_vectors(7, 256);
-	negotiate(253);
-	check_all(UINT32_MAX, 253);
-	n_expected = 0;
-	expect_vectors(7, 300);
-	region = 4;
-	words = 512;
-	check_all(UINT32_MAX, 253);
-	room_close();
-}
-
-TEST(words_switched_off)
-{
-	struct ivshmem_device_config config = room_config(1, 3);
-
-	config.doorbell_bar = true;
-	config.ioeventfd = false;
-	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	give_vectors(7, 3);
-	region = 4;
-	check_all(4096, 1);
-	room_close();
-}
-
-TEST(switched_off)
-{
-	struct ivshmem_device_config config = room_config(1, 4);
-
-	config.ioeventfd = false;
-	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	give_vectors(7, 2);
-	check_all(4096, 1);
-	room_close();
+			words = offers[i].words_of_a_peer;
+			n_expected = 0;
+			expect_vectors(7, n);
+			expect_vectors(65535, n < 2 ? n : 2);
+			check_all(UINT32_MAX, 253);
+			check_all(HEAD + 2 * ENTRY, 253);
+		}
+		room_close();
+	}
 }
 
 TEST(other_regions)
@@ -331,23 +283,16 @@ TEST(other_regions)
 TEST(no_descriptors_left)
 {
 	struct vfio_user_io_fds head;
-	struct rlimit limit, few;
 	unsigned open_before;
-	int next;
 
 	room_open_simple(1, 16);
 	give_vectors(7, 16);
 	expect_vectors(7, 16);
 	negotiate(16);
 	open_before = test_open_fds();
-	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
-	few = limit;
-	next = CHECK_SYS(fcntl(0, F_DUPFD_CLOEXEC, 0));
-	close(next);
-	few.rlim_cur = (rlim_t)next + 5;
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &few));
+	test_limit_fds(5);
 	CHECK_EQ(ask(UINT32_MAX, 0, 0, 0, &head), EMFILE);
-	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	test_unlimit_fds();
 	CHECK_EQ(test_open_fds(), open_before);
 	stage.n_warnings = 0;
 	check_all(UINT32_MAX, 16);

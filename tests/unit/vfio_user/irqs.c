@@ -6,23 +6,15 @@
  */
 
 #include <function/irqs.h>
+#include <irq_words.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#define INTX VFIO_PCI_INTX_IRQ_INDEX
-#define MSIX VFIO_PCI_MSIX_IRQ_INDEX
-#define ERR  VFIO_PCI_ERR_IRQ_INDEX
-
-#define NONE    VFIO_USER_IRQ_SET_DATA_NONE
-#define TRIGGER VFIO_USER_IRQ_SET_ACTION_TRIGGER
-#define MASK    VFIO_USER_IRQ_SET_ACTION_MASK
-#define UNMASK  VFIO_USER_IRQ_SET_ACTION_UNMASK
 
 static struct irqs irqs;
 static struct loop *loop;
@@ -43,12 +35,6 @@ close_irqs(void)
 	loop_free(loop);
 }
 
-static int
-new_eventfd(void)
-{
-	return CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-}
-
 /* Give a copy of `fd`. */
 static void
 assign(unsigned index, unsigned number, int fd)
@@ -66,12 +52,6 @@ set_resample(int fd)
 
 	CHECK_EQ(irqs_set_resample(&irqs, &copy), 0);
 	CHECK_EQ(copy, -1);
-}
-
-static void
-ring(int fd)
-{
-	CHECK_SYS(eventfd_write(fd, 1));
 }
 
 static void
@@ -102,7 +82,7 @@ TEST(what_there_is)
 
 TEST(vectors)
 {
-	int a = new_eventfd(), b = new_eventfd();
+	int a = test_eventfd(), b = test_eventfd();
 
 	open_irqs(false, 4);
 	CHECK_EQ(irqs_fire(&irqs, MSIX, 0), -EAGAIN);
@@ -126,14 +106,12 @@ TEST(vectors)
 	CHECK_EQ(irqs_fire(&irqs, MSIX, 3), -EAGAIN);
 	CHECK_EQ(stage_count(b), 1);
 	close_irqs();
-	close(a);
-	close(b);
 }
 
 TEST(nothing_is_kept)
 {
+	int fd = test_eventfd();
 	unsigned before = test_open_fds();
-	int fd = new_eventfd();
 
 	open_irqs(true, 2048);
 	for (unsigned i = 0; i < 100; i++)
@@ -142,18 +120,17 @@ TEST(nothing_is_kept)
 	assign(ERR, 0, fd);
 	set_resample(fd);
 	irqs_clear(&irqs);
-	CHECK_EQ(test_open_fds(), before + 4); /* fd, two of the loop, one to ring with */
+	CHECK_EQ(test_open_fds(), before + 3); /* two of the loop, one to ring with */
 	for (unsigned i = 0; i < 100; i++)
 		assign(MSIX, 7, fd);
-	CHECK_EQ(test_open_fds(), before + 5);
+	CHECK_EQ(test_open_fds(), before + 4);
 	close_irqs();
-	close(fd);
 	CHECK_EQ(test_open_fds(), before);
 }
 
 TEST(stopped)
 {
-	int fd = new_eventfd();
+	int fd = test_eventfd();
 
 	open_irqs(false, 2);
 	assign(MSIX, 0, fd);
@@ -164,255 +141,173 @@ TEST(stopped)
 	CHECK_EQ(irqs_fire(&irqs, MSIX, 0), 0);
 	CHECK_EQ(stage_count(fd), 1);
 	close_irqs();
-	close(fd);
 }
 
 /* A VMM that never reads it, and one that made it a blocking one: nobody waits. */
 TEST(full_eventfd)
 {
-	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	int fd = test_eventfd();
 
 	open_irqs(false, 1);
+	CHECK_SYS(fcntl(fd, F_SETFL, 0));
 	CHECK_SYS(eventfd_write(fd, UINT64_MAX - 1));
 	assign(MSIX, 0, fd);
 	CHECK_EQ(irqs_fire(&irqs, MSIX, 0), 0);
 	CHECK_EQ(irqs_fire(&irqs, MSIX, 0), 0);
 	close_irqs();
-	close(fd);
 }
 
 /* ---- INTx ------------------------------------------------------------------------------------------ */
 
-TEST(level)
-{
-	int fd = new_eventfd();
+static int pin, resample_fd;
 
+static void
+open_pin(void)
+{
 	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	CHECK_EQ(stage_count(fd), 0);
-	/* Fires once, and masks itself. */
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	irqs_set_intx(&irqs, true);
-	irqs_set_intx(&irqs, false);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 0);
-	/* Unmasked while high: again. */
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(fd), 1);
-	irqs_set_intx(&irqs, false);
-	irqs_unmask_intx(&irqs);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(fd), 0);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	close_irqs();
-	close(fd);
+	pin = test_eventfd();
+	resample_fd = test_eventfd();
+	assign(INTX, 0, pin);
 }
 
-TEST(masked_by_the_vmm)
-{
-	int fd = new_eventfd();
+#define PIN_TEST(name) TEST_WITH(name, .begin = open_pin, .end = close_irqs)
 
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	irqs_mask_intx(&irqs);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 0);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(fd), 1);
-	close_irqs();
-	close(fd);
+/*
+ * The naive model: two eventfds that may be the pin's, two that may be the resample eventfd, of which
+ * `NOT` is none, and what has to be in them.
+ */
+enum { NOT = 2 };
+struct model {
+	bool level, masked, stopped;
+	unsigned fd, resample;
+	unsigned fired[NOT], rung[NOT]; /* not yet read */
+};
+
+static void
+model_fire(struct model *model)
+{
+	if (model->level && !model->masked && !model->stopped && model->fd != NOT) {
+		model->fired[model->fd]++;
+		model->masked = true;
+	}
 }
 
-/* What was high before there was an eventfd fires when there is one, and did not mask itself. */
-TEST(high_before_the_eventfd)
+/* Rung, however often, now or before it was given: it is the end of one mask. */
+static void
+model_resample(struct model *model)
 {
-	int a = new_eventfd(), b = new_eventfd();
-
-	open_irqs(true, 0);
-	irqs_set_intx(&irqs, true);
-	assign(INTX, 0, a);
-	CHECK_EQ(stage_count(a), 1);
-	/* Replaced while masked: fires no more until it is unmasked, then into the new one. */
-	assign(INTX, 0, b);
-	CHECK_EQ(stage_count(b), 0);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(a), 0);
-	CHECK_EQ(stage_count(b), 1);
-	assign(INTX, 0, -1);
-	irqs_unmask_intx(&irqs);
-	assign(INTX, 0, a);
-	CHECK_EQ(stage_count(a), 1);
-	close_irqs();
-	close(a);
-	close(b);
+	if (model->resample != NOT && model->rung[model->resample] > 0) {
+		model->rung[model->resample] = 0;
+		model->masked = false;
+	}
 }
 
-/* Disabled means unmasked, too. */
-TEST(disabled)
+/* Something that the device or the VMM may do, to both. */
+static void
+step(struct model *model, const int fds[NOT + 1], const int resample_fds[NOT + 1])
 {
-	int fd = new_eventfd(), resample = new_eventfd();
+	unsigned which = (unsigned)random() % (NOT + 1);
 
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	set_resample(resample);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	irqs_disable(&irqs, INTX);
-	ring(resample);
-	dispatch();
-	CHECK_EQ(stage_count(resample), 1);
-	CHECK_EQ(stage_count(fd), 0);
-	assign(INTX, 0, fd);
-	CHECK_EQ(stage_count(fd), 1);
-	close_irqs();
-	close(fd);
-	close(resample);
+	switch (random() % 8) {
+	case 0:
+		irqs_set_intx(&irqs, model->level = which > 0);
+		break;
+	case 1:
+		irqs_mask_intx(&irqs);
+		model->masked = true;
+		break;
+	case 2:
+		irqs_unmask_intx(&irqs);
+		model->masked = false;
+		break;
+	case 3:
+		irqs_set_stopped(&irqs, model->stopped = which == 0);
+		break;
+	case 4:
+		assign(INTX, 0, fds[model->fd = which]);
+		break;
+	case 5:
+		set_resample(resample_fds[model->resample = which]);
+		break;
+	case 6:
+		if (which == NOT)
+			break;
+		ring(resample_fds[which]);
+		model->rung[which]++;
+		break;
+	default:
+		/* Disabled means unmasked, too. */
+		irqs_disable(&irqs, INTX);
+		model->masked = false;
+		model->fd = model->resample = NOT;
+	}
+	model_fire(model);
+	model_resample(model);
+	model_fire(model);
 }
 
-TEST(stopped_while_high)
+TEST(level_masks_and_resampling)
 {
-	int fd = new_eventfd();
+	const int fds[NOT + 1] = {test_eventfd(), test_eventfd(), -1};
+	const int resample_fds[NOT + 1] = {test_eventfd(), test_eventfd(), -1};
+	struct model model = {.fd = NOT, .resample = NOT};
 
+	srandom(1);
 	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	irqs_set_stopped(&irqs, true);
-	irqs_set_intx(&irqs, true);
-	irqs_unmask_intx(&irqs);
-	CHECK_EQ(stage_count(fd), 0);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(fd), 1);
-	/* It masked itself, and that holds. */
-	irqs_set_stopped(&irqs, true);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(fd), 0);
-	/* What went low meanwhile does not fire. */
-	irqs_set_stopped(&irqs, true);
-	irqs_unmask_intx(&irqs);
-	irqs_set_intx(&irqs, false);
-	irqs_set_stopped(&irqs, false);
-	CHECK_EQ(stage_count(fd), 0);
+	for (unsigned i = 0; i < 100000; i++) {
+		step(&model, fds, resample_fds);
+		dispatch();
+		for (unsigned k = 0; k < NOT; k++) {
+			CHECK_EQ(stage_count(fds[k]), model.fired[k]);
+			model.fired[k] = 0;
+		}
+		/* What nobody listens to is looked at now and then. */
+		for (unsigned k = 0; k < NOT && i % 64 == 0; k++) {
+			CHECK_EQ(stage_count(resample_fds[k]), model.rung[k]);
+			model.rung[k] = 0;
+		}
+	}
 	close_irqs();
-	close(fd);
 }
 
 /* ---- the resample eventfd ---------------------------------------------------------------------------- */
 
-TEST(resample)
+/* The VMM closes its end of one that is watched. */
+PIN_TEST(resample_whose_other_end_is_closed)
 {
-	int fd = new_eventfd(), resample = new_eventfd();
+	int watched = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	set_resample(resample);
+	set_resample(watched);
+	close(watched);
 	dispatch();
-	CHECK_EQ(stage_count(fd), 0);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	for (unsigned i = 0; i < 3; i++) {
-		ring(resample);
-		dispatch();
-		CHECK_EQ(stage_count(resample), 0);
-		CHECK_EQ(stage_count(fd), 1);
-	}
-	irqs_set_intx(&irqs, false);
-	ring(resample);
-	dispatch();
-	CHECK_EQ(stage_count(fd), 0);
-	/* Unmasked now, so the next one fires at once. */
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	close_irqs();
-	close(fd);
-	close(resample);
-}
-
-/* Rung before it was given, several times: it counts, once. */
-TEST(resample_rung_before)
-{
-	int fd = new_eventfd(), resample = new_eventfd();
-
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	CHECK_SYS(eventfd_write(resample, 1000));
-	set_resample(resample);
-	dispatch();
-	CHECK_EQ(stage_count(fd), 1);
-	CHECK_EQ(stage_count(resample), 0);
-	close_irqs();
-	close(fd);
-	close(resample);
-}
-
-TEST(resample_replaced_and_removed)
-{
-	int fd = new_eventfd(), a = new_eventfd(), b = new_eventfd();
-
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	set_resample(a);
-	set_resample(b);
-	ring(a);
-	dispatch();
-	CHECK_EQ(stage_count(a), 1);
-	CHECK_EQ(stage_count(fd), 0);
-	ring(b);
-	dispatch();
-	CHECK_EQ(stage_count(fd), 1);
-	set_resample(-1);
-	ring(b);
-	dispatch();
-	CHECK_EQ(stage_count(b), 1);
-	CHECK_EQ(stage_count(fd), 0);
-	set_resample(-1);
-	/* The VMM closes its end of one that is watched. */
-	set_resample(a);
-	close(a);
-	dispatch();
-	close_irqs();
-	close(fd);
-	close(b);
 }
 
 /* Reading it does not wait, though the VMM made it one that waits. */
-TEST(resample_in_blocking_mode)
+PIN_TEST(resample_in_blocking_mode)
 {
-	int fd = new_eventfd(), resample = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
-
-	open_irqs(true, 0);
-	assign(INTX, 0, fd);
-	set_resample(resample);
+	CHECK_SYS(fcntl(resample_fd, F_SETFL, 0));
+	set_resample(resample_fd);
 	irqs_set_intx(&irqs, true);
-	CHECK_EQ(stage_count(fd), 1);
-	ring(resample);
+	CHECK_EQ(stage_count(pin), 1);
+	ring(resample_fd);
 	dispatch();
-	CHECK_EQ(stage_count(fd), 1);
+	CHECK_EQ(stage_count(pin), 1);
 	dispatch();
-	close_irqs();
-	close(fd);
-	close(resample);
 }
 
 /* What cannot be watched is refused, and stays the caller's. */
-TEST(resample_that_cannot_be_watched)
+PIN_TEST(resample_that_cannot_be_watched)
 {
 	int file, before;
 	char path[200];
 
-	open_irqs(true, 0);
 	snprintf(path, sizeof(path), "%s/file", test_directory());
 	file = CHECK_SYS(open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600));
 	before = file;
 	CHECK_EQ(irqs_set_resample(&irqs, &file), -EPERM);
 	CHECK_EQ(file, before);
 	set_resample(-1);
-	close_irqs();
-	close(file);
+	CHECK_SYS(close(file));
 }
 
 /* ---- through the device ------------------------------------------------------------------------------ */
@@ -424,10 +319,14 @@ open_pin_device(void)
 
 	config.msi = false;
 	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
-	stage_say(0, -1);
-	stage_say(5, -1);
-	stage_say_and_dispatch(-1, stage_memory(STAGE_MEMORY));
+	room_greet(5, STAGE_MEMORY);
+}
+
+static void
+ring_and_hear(int eventfd)
+{
+	ring(eventfd);
+	stage_dispatch();
 }
 
 /*
@@ -436,62 +335,53 @@ open_pin_device(void)
  */
 TEST(pin_with_resample)
 {
-	int own, fd = new_eventfd(), resample = new_eventfd();
+	int own, fd = test_eventfd(), resample = test_eventfd();
 
 	open_pin_device();
-	own = stage_give_vector(5);
+	own = room_vector(5);
 	CHECK_EQ(room_set_eventfds(TRIGGER, INTX, 0, 1, &fd, 1), 0);
 	CHECK_EQ(room_set_irqs(NONE | MASK, INTX, 0, 1), 0);
 	CHECK_EQ(room_set_eventfds(UNMASK, INTX, 0, 1, &resample, 1), 0);
 	CHECK_EQ(room_set_irqs(NONE | UNMASK, INTX, 0, 1), 0);
 	room_write(0, IVSHMEM_REG_INTR_MASK, 4, 1);
 	CHECK_EQ(stage_count(fd), 0);
-	ring(own);
-	stage_dispatch();
+	ring_and_hear(own);
 	CHECK_EQ(stage_count(fd), 1);
 	/* The guest says that it is done before it looks at IntrStatus: it comes again. */
-	ring(resample);
-	stage_dispatch();
+	ring_and_hear(resample);
 	CHECK_EQ(stage_count(fd), 1);
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_STATUS, 4), 1);
-	ring(resample);
-	stage_dispatch();
+	ring_and_hear(resample);
 	CHECK_EQ(stage_count(fd), 0);
 	/* Rings while it is low and unmasked. */
-	ring(own);
-	stage_dispatch();
+	ring_and_hear(own);
 	CHECK_EQ(stage_count(fd), 1);
 	/* The command register keeps it from the pin. */
 	CHECK_EQ(room_read(0, IVSHMEM_REG_INTR_STATUS, 4), 1);
 	room_write(7, 4, 2, 0x400);
 	ring(own);
-	ring(resample);
-	stage_dispatch();
+	ring_and_hear(resample);
 	CHECK_EQ(stage_count(fd), 0);
 	room_write(7, 4, 2, 0);
 	CHECK_EQ(stage_count(fd), 1);
 	/* The VMM is gone: nothing of it is rung any more. */
 	room_change_vmm();
-	ring(own);
-	stage_dispatch();
+	ring_and_hear(own);
 	CHECK_EQ(stage_count(fd), 0);
-	close(fd);
-	close(resample);
 	room_close();
 }
 
 /* As QEMU without a resample eventfd, and Cloud Hypervisor: UNMASK after each access. */
 TEST(pin_with_messages)
 {
-	int own, fd = new_eventfd();
+	int own, fd = test_eventfd();
 
 	open_pin_device();
-	own = stage_give_vector(5);
+	own = room_vector(5);
 	CHECK_EQ(room_set_eventfds(TRIGGER, INTX, 0, 1, &fd, 1), 0);
 	room_write(0, IVSHMEM_REG_INTR_MASK, 4, UINT32_MAX);
 	for (unsigned i = 0; i < 10; i++) {
-		ring(own);
-		stage_dispatch();
+		ring_and_hear(own);
 		CHECK_EQ(stage_count(fd), 1);
 		CHECK_EQ(room_set_irqs(NONE | UNMASK, INTX, 0, 1), 0);
 		CHECK_EQ(stage_count(fd), 1);
@@ -508,46 +398,39 @@ TEST(pin_with_messages)
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, INTX, 0, 0), 0);
 	CHECK_EQ(room_set_irqs(NONE | UNMASK, INTX, 0, 1), 0);
 	CHECK_EQ(stage_count(fd), 0);
-	close(fd);
 	room_close();
 }
 
 /* A ring before the VMM gave an eventfd is delivered once; the switch between two loses none. */
-TEST(rings_without_an_eventfd)
+ROOM_TEST(rings_without_an_eventfd)
 {
-	int own[2], fd = new_eventfd(), other = new_eventfd();
+	int own[2], fd = test_eventfd(), other = test_eventfd();
 
-	room_open_simple(1, 2);
-	own[0] = stage_give_vector(5);
-	own[1] = stage_give_vector(5);
+	own[0] = room_vector(5);
+	own[1] = room_vector(5);
 	ring(own[1]);
-	ring(own[1]);
-	stage_dispatch();
+	ring_and_hear(own[1]);
 	/* QEMU first says that there are vectors, without one. */
 	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 1, NULL, 0), 0);
 	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 2, (const int[]){other, fd}, 2), 0);
 	CHECK_EQ(stage_count(fd), 1);
 	CHECK_EQ(stage_count(other), 0);
 	for (unsigned i = 0; i < 5; i++) {
-		ring(own[1]);
-		stage_dispatch();
+		ring_and_hear(own[1]);
 		CHECK_EQ(stage_count(fd), 1);
 		/* Away, and another one. */
 		CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 1, 1, NULL, 0), 0);
-		ring(own[1]);
-		stage_dispatch();
+		ring_and_hear(own[1]);
 		CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 1, 1, &other, 1), 0);
 		CHECK_EQ(stage_count(other), 1);
 		CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 1, 1, &fd, 1), 0);
 		CHECK_EQ(stage_count(fd), 0);
 	}
-	ring(own[0]);
-	stage_dispatch();
+	ring_and_hear(own[0]);
 	CHECK_EQ(stage_count(other), 1);
 	/* What came for one VMM is not for the next. */
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, MSIX, 0, 0), 0);
-	ring(own[0]);
-	stage_dispatch();
+	ring_and_hear(own[0]);
 	ring(own[1]);
 	room_change_vmm();
 	CHECK_EQ(room_version("{}"), 0);
@@ -555,21 +438,25 @@ TEST(rings_without_an_eventfd)
 	stage_dispatch();
 	CHECK_EQ(stage_count(fd), 0);
 	CHECK_EQ(stage_count(other), 0);
-	close(fd);
-	close(other);
-	room_close();
 }
 
-TEST(ring_ourselves)
+/* A VMM that gives the eventfd by which the peers ring has it to itself. */
+ROOM_TEST(rings_that_the_vmm_takes_itself)
 {
-	int fd = new_eventfd();
+	int own = room_vector(5);
 
-	room_open_simple(1, 1);
-	stage_give_vector(5);
+	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 1, &own, 1), 0);
+	ring_and_hear(own);
+	CHECK_EQ(stage_count(own), 1);
+}
+
+ROOM_TEST(ring_ourselves)
+{
+	int fd = test_eventfd();
+
+	room_vector(5);
 	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 1, &fd, 1), 0);
 	room_write(0, IVSHMEM_REG_DOORBELL, 4, 5 << 16);
 	stage_dispatch();
 	CHECK_EQ(stage_count(fd), 1);
-	close(fd);
-	room_close();
 }

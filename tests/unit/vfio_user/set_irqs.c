@@ -2,30 +2,15 @@
 
 /* SET_IRQS: everything that is checked before anything is done. */
 
+#include <irq_words.h>
 #include <vfio_user_room.h>
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
-
-#define INTX VFIO_PCI_INTX_IRQ_INDEX
-#define MSI  VFIO_PCI_MSI_IRQ_INDEX
-#define MSIX VFIO_PCI_MSIX_IRQ_INDEX
-#define ERR  VFIO_PCI_ERR_IRQ_INDEX
-#define REQ  VFIO_PCI_REQ_IRQ_INDEX
-
-#define NONE    VFIO_USER_IRQ_SET_DATA_NONE
-#define BOOL    VFIO_USER_IRQ_SET_DATA_BOOL
-#define EVENTFD VFIO_USER_IRQ_SET_DATA_EVENTFD
-#define TRIGGER VFIO_USER_IRQ_SET_ACTION_TRIGGER
-#define MASK    VFIO_USER_IRQ_SET_ACTION_MASK
-#define UNMASK  VFIO_USER_IRQ_SET_ACTION_UNMASK
 
 #define VECTORS 20
 #define MAX     UINT32_MAX
@@ -141,17 +126,15 @@ request(uint32_t argsz, size_t i)
 {
 	struct vfio_user_irq_set set = {
 		argsz, cases[i].flags, cases[i].index, cases[i].start, cases[i].count};
-	size_t length = sizeof(set) + cases[i].n_bytes;
-	uint8_t *body = malloc(length);
+	uint8_t body[sizeof(set) + 8];
 	uint32_t error;
 
-	CHECK(body);
 	memcpy(body, &set, sizeof(set));
-	memset(body + sizeof(set), 1, cases[i].n_bytes);
-	error = room_request(VFIO_USER_DEVICE_SET_IRQS, body, length, eventfds, cases[i].n_fds);
+	memset(body + sizeof(set), 1, 8);
+	error = room_request(VFIO_USER_DEVICE_SET_IRQS, body, sizeof(set) + cases[i].n_bytes,
+		eventfds, cases[i].n_fds);
 	CHECK_EQ(room.reply.length, 0);
 	CHECK(!room.ended);
-	free(body);
 	return error;
 }
 
@@ -176,9 +159,9 @@ TEST(validation)
 
 	room_open_simple(0, VECTORS);
 	for (unsigned i = 0; i < LENGTH(eventfds); i++)
-		eventfds[i] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	intx = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	msix = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+		eventfds[i] = test_eventfd();
+	intx = test_eventfd();
+	msix = test_eventfd();
 	for (unsigned i = 0; i < 16; i++)
 		many[i] = msix;
 	for (size_t i = 0; i < LENGTH(cases); i++) {
@@ -206,10 +189,6 @@ TEST(validation)
 		stage_count(intx);
 		stage_count(msix);
 	}
-	for (unsigned i = 0; i < LENGTH(eventfds); i++)
-		close(eventfds[i]);
-	close(intx);
-	close(msix);
 	room_close();
 }
 
@@ -220,7 +199,7 @@ TEST(something_else_than_an_eventfd)
 
 	room_open_simple(0, VECTORS);
 	CHECK_SYS(pipe2(pipe_fds, O_CLOEXEC));
-	fds[0] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	fds[0] = test_eventfd();
 	fds[1] = pipe_fds[1];
 	fds[2] = CHECK_SYS(open("/dev/null", O_RDWR | O_CLOEXEC));
 	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 3, fds, 3), EINVAL);
@@ -228,7 +207,6 @@ TEST(something_else_than_an_eventfd)
 	CHECK_EQ(room_set_eventfds(TRIGGER, INTX, 0, 1, &fds[1], 1), EINVAL);
 	CHECK_EQ(room_set_eventfds(UNMASK, INTX, 0, 1, &pipe_fds[0], 1), EINVAL);
 	CHECK_EQ(room_set_eventfds(TRIGGER, ERR, 0, 1, &fds[2], 1), EINVAL);
-	close(fds[0]);
 	close(fds[2]);
 	close(pipe_fds[0]);
 	close(pipe_fds[1]);
@@ -245,7 +223,7 @@ TEST(fire_on_request)
 
 	room_open_simple(1, VECTORS);
 	for (unsigned i = 0; i < VECTORS; i++)
-		fds[i] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+		fds[i] = test_eventfd();
 	CHECK_EQ(room_set_eventfds(TRIGGER, MSIX, 0, 16, fds, 16), 0);
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, MSIX, 3, 2), 0);
 	for (unsigned i = 0; i < VECTORS; i++)
@@ -258,8 +236,6 @@ TEST(fire_on_request)
 	/* Those without eventfd are passed over. */
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, MSIX, 15, 5), 0);
 	CHECK_EQ(stage_count(fds[15]), 1);
-	for (unsigned i = 0; i < VECTORS; i++)
-		close(fds[i]);
 	room_close();
 }
 
@@ -286,7 +262,7 @@ TEST(masks_with_bytes)
 TEST(no_descriptors_are_lost)
 {
 	unsigned before;
-	int fd = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	int fd = test_eventfd();
 
 	room_open_simple(0, VECTORS);
 	before = test_open_fds();
@@ -300,6 +276,5 @@ TEST(no_descriptors_are_lost)
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, INTX, 0, 0), 0);
 	CHECK_EQ(room_set_irqs(NONE | TRIGGER, MSIX, 0, 0), 0);
 	CHECK_EQ(test_open_fds(), before);
-	close(fd);
 	room_close();
 }

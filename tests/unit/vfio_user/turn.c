@@ -6,6 +6,8 @@
 
 #include <test.h>
 
+#include <limits.h>
+#include <sched.h>
 #include <stdbool.h>
 
 static struct turn turn;
@@ -23,6 +25,7 @@ wait_for_waiters(unsigned n)
 		pthread_mutex_lock(&turn.mutex);
 		waiters = turn.next - turn.called - 1;
 		pthread_mutex_unlock(&turn.mutex);
+		sched_yield();
 	} while (waiters < n);
 }
 
@@ -52,13 +55,13 @@ look(void *data)
 }
 
 /* Whoever asks while another one waits has the turn after that one's, however eager it is. */
-TEST(nobody_is_passed_over)
+TEST_WITH(nobody_is_passed_over, .timeout_s = 120)
 {
 	pthread_t thread, other;
 
 	turn_init(&turn);
 	CHECK_EQ(pthread_create(&thread, NULL, hog, NULL), 0);
-	for (unsigned i = 0; i < 300; i++) {
+	for (unsigned i = 0; i < 200; i++) {
 		unsigned before, after = 0;
 
 		turn_take(&turn);
@@ -75,6 +78,23 @@ TEST(nobody_is_passed_over)
 	turn_give_back(&turn);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	CHECK_EQ(shared, rounds * 20000);
+	turn_done(&turn);
+}
+
+TEST(numbers_overflow)
+{
+	unsigned seen = 0;
+	pthread_t other;
+
+	turn_init(&turn);
+	turn.next = turn.called = UINT_MAX;
+	turn_take(&turn);
+	CHECK_EQ(pthread_create(&other, NULL, look, &seen), 0);
+	wait_for_waiters(1);
+	rounds = 7;
+	turn_give_back(&turn);
+	CHECK_EQ(pthread_join(other, NULL), 0);
+	CHECK_EQ(seen, 7);
 	turn_done(&turn);
 }
 

@@ -2,6 +2,7 @@
 #include <vfio_user_room.h>
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -24,21 +25,20 @@ room_config(unsigned revision, unsigned vectors)
 void
 room_open(const struct ivshmem_device_config *config)
 {
+	bool late = config->revision == 0;
+	const struct member_config member = stage_config(late);
+	const struct wire_message greeting[] = {
+		{0, -1}, {config->id, -1}, {-1, late ? -1 : stage_memory(config->memory_size)}};
 	struct ivshmem_error error = {0};
 
 	stage_open();
-	if (config->revision == 0) {
-		struct member_config member = stage_config(true);
-
-		CHECK_EQ(stage_join(&member, NULL, 0, &error), 0);
-	} else {
-		stage_join_simple();
-	}
+	CHECK_EQ(stage_join(&member, greeting, late ? 0 : 3, &error), 0);
 	room = (struct room){.complaints = {.log = &stage.log, .level = LOG_LEVEL_WARNING}};
 	CHECK_EQ(reply_init(&room.reply), 0);
 	if (function_init(&room.function, stage.loop, stage.member, config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);
 	session_init(&room.session, &room.function, &room.complaints);
+	CHECK_EQ(room_version("{}"), 0);
 }
 
 void
@@ -47,7 +47,29 @@ room_open_simple(unsigned revision, unsigned vectors)
 	struct ivshmem_device_config config = room_config(revision, vectors);
 
 	room_open(&config);
-	CHECK_EQ(room_version("{}"), 0);
+}
+
+void
+room_open_usual(void)
+{
+	room_open_simple(1, 2);
+}
+
+void
+room_greet(int64_t id, uint64_t memory)
+{
+	stage_say(0, -1);
+	stage_say(id, -1);
+	stage_say_and_dispatch(-1, stage_memory(memory));
+}
+
+int
+room_vector(int64_t peer)
+{
+	int fd = test_eventfd();
+
+	stage_say_and_dispatch(peer, CHECK_SYS(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
+	return fd;
 }
 
 void
@@ -69,15 +91,20 @@ uint32_t
 room_request(uint16_t command, const void *body, size_t length, const int *fds, unsigned n_fds)
 {
 	static uint16_t id;
+	/* Of this very length, for the sanitizer to see what is read beyond it. */
+	uint8_t *exact = malloc(length + (length == 0));
 	int copies[VFIO_USER_MAX_REPLY_FDS];
 	struct request request = {
 		.header = {.id = ++id, .command = command},
-		.body = body,
+		.body = exact,
 		.length = length,
 		.fds = copies,
 		.n_fds = n_fds,
 	};
 
+	CHECK(exact);
+	if (length > 0)
+		memcpy(exact, body, length);
 	request.header.size = (uint32_t)(sizeof(request.header) + length);
 	for (unsigned i = 0; i < n_fds; i++)
 		copies[i] = CHECK_SYS(fcntl(fds[i], F_DUPFD_CLOEXEC, 0));
@@ -87,6 +114,7 @@ room_request(uint16_t command, const void *body, size_t length, const int *fds, 
 	for (unsigned i = 0; i < n_fds; i++)
 		if (copies[i] >= 0)
 			close(copies[i]);
+	free(exact);
 
 	CHECK_EQ(room.header.id, id);
 	CHECK_EQ(room.header.command, command);
@@ -116,32 +144,45 @@ room_version(const char *json)
 	return room_request(VFIO_USER_VERSION, body, 4 + length, NULL, 0);
 }
 
-uint64_t
-room_read(uint32_t region, uint64_t offset, uint32_t count)
+const uint8_t *
+room_read_bytes(uint32_t region, uint64_t offset, uint32_t count)
 {
 	struct vfio_user_region_access access = {offset, region, count};
-	uint64_t value = 0;
 
-	CHECK(count <= 8);
 	CHECK_EQ(room_request(VFIO_USER_REGION_READ, &access, sizeof(access), NULL, 0), 0);
 	CHECK_EQ(room.reply.length, sizeof(access) + count);
 	CHECK_MEM(room.reply.body, &access, sizeof(access));
-	memcpy(&value, room.reply.body + sizeof(access), count);
+	return room.reply.body + sizeof(access);
+}
+
+uint64_t
+room_read(uint32_t region, uint64_t offset, uint32_t count)
+{
+	uint64_t value = 0;
+
+	CHECK(count <= sizeof(value));
+	memcpy(&value, room_read_bytes(region, offset, count), count);
 	return value;
+}
+
+void
+room_write_bytes(uint32_t region, uint64_t offset, uint32_t count, const void *data)
+{
+	static uint8_t body[MESSAGE_MAX_BODY];
+	struct vfio_user_region_access access = {offset, region, count};
+
+	memcpy(body, &access, sizeof(access));
+	memcpy(body + sizeof(access), data, count);
+	CHECK_EQ(room_request(VFIO_USER_REGION_WRITE, body, sizeof(access) + count, NULL, 0), 0);
+	CHECK_EQ(room.reply.length, sizeof(access));
+	CHECK_MEM(room.reply.body, &access, sizeof(access));
 }
 
 void
 room_write(uint32_t region, uint64_t offset, uint32_t count, uint64_t value)
 {
-	struct vfio_user_region_access access = {offset, region, count};
-	uint8_t body[sizeof(access) + 8];
-
-	CHECK(count <= 8);
-	memcpy(body, &access, sizeof(access));
-	memcpy(body + sizeof(access), &value, 8);
-	CHECK_EQ(room_request(VFIO_USER_REGION_WRITE, body, sizeof(access) + count, NULL, 0), 0);
-	CHECK_EQ(room.reply.length, sizeof(access));
-	CHECK_MEM(room.reply.body, &access, sizeof(access));
+	CHECK(count <= sizeof(value));
+	room_write_bytes(region, offset, count, &value);
 }
 
 uint32_t

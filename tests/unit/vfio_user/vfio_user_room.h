@@ -13,6 +13,8 @@
 
 #include <member_stage.h>
 
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
 struct room {
 	struct function function;
 	struct session session;
@@ -30,12 +32,23 @@ extern struct room room;
 /* Defaults for a device with a server and STAGE_MEMORY, which may be changed before room_open(). */
 struct ivshmem_device_config room_config(unsigned revision, unsigned vectors);
 
-/* Join the group as peer 5 (revision 1; revision 0 joins without id and memory, for the server to
- * send), and let a VMM in, which has not negotiated. */
+/*
+ * Join the group with the id of `config` (revision 0 without, and without memory, for the server to
+ * send), and let a VMM in.
+ */
 void room_open(const struct ivshmem_device_config *config);
-/* The same, and negotiated. */
+/* The same with room_config(). */
 void room_open_simple(unsigned revision, unsigned vectors);
 void room_close(void);
+
+/* A test in the most usual room: revision 1, 2 vectors, negotiated. */
+void room_open_usual(void);
+#define ROOM_TEST(name) TEST_WITH(name, .begin = room_open_usual, .end = room_close)
+
+/* What the server of revision 0 has to say: an id, and memory. */
+void room_greet(int64_t id, uint64_t memory);
+/* An eventfd that the server gives away as a vector of `peer`; a copy is ours until the test ends. */
+int room_vector(int64_t peer);
 
 /* The VMM is gone, and another one is there, which has not negotiated. */
 void room_change_vmm(void);
@@ -50,7 +63,9 @@ uint32_t room_request(
 /* VERSION with this text. */
 uint32_t room_version(const char *json);
 
-/* Accesses that must succeed. */
+/* Accesses that must succeed, of any size, and of up to 8 bytes. */
+const uint8_t *room_read_bytes(uint32_t region, uint64_t offset, uint32_t count);
+void room_write_bytes(uint32_t region, uint64_t offset, uint32_t count, const void *data);
 uint64_t room_read(uint32_t region, uint64_t offset, uint32_t count);
 void room_write(uint32_t region, uint64_t offset, uint32_t count, uint64_t value);
 

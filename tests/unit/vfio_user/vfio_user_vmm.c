@@ -7,13 +7,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define HEADER sizeof(struct vfio_user_header)
 
 struct device device;
 
@@ -111,116 +108,91 @@ close_device(void)
 
 /* ---- VMMs ------------------------------------------------------------------------------------------ */
 
-int
-vmm_connect(void)
+void
+vmm_connect(struct vfio_client *vmm)
 {
 	const struct timeval patience = {.tv_sec = 20};
-	int vmm = CHECK_SYS(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
-	CHECK_SYS(setsockopt(vmm, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
-	CHECK_SYS(connect(vmm, (const struct sockaddr *)&device.address, sizeof(device.address)));
-	return vmm;
+	CHECK_EQ(vfio_client_connect(vmm, device.address.sun_path), 0);
+	CHECK_SYS(setsockopt(vmm->socket, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
 }
 
 void
-vmm_send(int vmm, uint16_t command, uint32_t flags, const void *body, size_t length, const int *fds,
-	unsigned n_fds)
+vmm_send(struct vfio_client *vmm, uint16_t command, uint32_t flags, const void *body, size_t length)
 {
-	uint8_t bytes[4096];
-	struct vfio_user_header header = {
-		.id = 9, .command = command, .size = (uint32_t)(HEADER + length), .flags = flags};
-
-	CHECK(HEADER + length <= sizeof(bytes));
-	memcpy(bytes, &header, HEADER);
-	if (length > 0)
-		memcpy(bytes + HEADER, body, length);
-	CHECK_EQ(fdpass_send(vmm, bytes, HEADER + length, fds, n_fds), HEADER + length);
-}
-
-/* The body of a reply; returns its errno. */
-uint32_t
-vmm_receive(int vmm, void *body, size_t length)
-{
-	struct vfio_user_header header;
-
-	CHECK_EQ(recv(vmm, &header, HEADER, MSG_WAITALL), HEADER);
-	CHECK_EQ(header.id, 9);
-	CHECK_EQ(header.flags, header.error ? 0x21 : 0x01);
-	if (header.error) {
-		CHECK_EQ(header.size, HEADER);
-		return header.error;
-	}
-	CHECK_EQ(header.size, HEADER + length);
-	if (length > 0)
-		CHECK_EQ(recv(vmm, body, length, MSG_WAITALL), length);
-	return 0;
+	CHECK_EQ(vfio_client_send(vmm, &(struct vfio_exchange){.command = command,
+					       .flags = flags,
+					       .data = body,
+					       .length = length}),
+		0);
 }
 
 void
-vmm_send_version(int vmm)
+vmm_send_version(struct vfio_client *vmm)
 {
 	static const char version[] = "\0\0\1\0{\"capabilities\":{}}";
 
-	vmm_send(vmm, VFIO_USER_VERSION, 0, version, sizeof(version), NULL, 0);
+	vmm_send(vmm, VFIO_USER_VERSION, 0, version, sizeof(version));
+}
+
+static int
+negotiate(struct vfio_client *vmm)
+{
+	char text[sizeof(VERSION_TEXT)] = {0};
+	int r = vfio_client_version(vmm, "{\"capabilities\":{}}", text, sizeof(text));
+
+	if (r == 0)
+		CHECK_STR(text, VERSION_TEXT);
+	return r;
+}
+
+void
+vmm_open(struct vfio_client *vmm)
+{
+	vmm_connect(vmm);
+	CHECK_EQ(negotiate(vmm), 0);
 }
 
 uint32_t
-vmm_negotiate(int vmm)
+vmm_read(struct vfio_client *vmm, uint32_t region, uint64_t offset)
 {
-	char reply[4 + sizeof(VERSION_TEXT)] = {0};
-	uint32_t error;
-
-	vmm_send_version(vmm);
-	error = vmm_receive(vmm, reply, sizeof(reply));
-	if (error == 0)
-		CHECK_STR(reply + 4, VERSION_TEXT);
-	return error;
-}
-
-uint32_t
-vmm_read(int vmm, uint32_t region, uint64_t offset)
-{
-	struct vfio_user_region_access access = {offset, region, 4};
-	uint8_t reply[20];
 	uint32_t value;
 
-	vmm_send(vmm, VFIO_USER_REGION_READ, 0, &access, sizeof(access), NULL, 0);
-	CHECK_EQ(vmm_receive(vmm, reply, sizeof(reply)), 0);
-	memcpy(&value, reply + 16, 4);
+	CHECK_EQ(vfio_client_read(vmm, region, offset, &value, sizeof(value)), 0);
 	return value;
 }
 
 void
-vmm_write(int vmm, uint32_t flags, uint32_t region, uint64_t offset, uint32_t value)
+vmm_write(struct vfio_client *vmm, uint32_t flags, uint32_t region, uint64_t offset, uint32_t value)
 {
-	struct vfio_user_region_access access = {offset, region, 4};
-	uint8_t body[20];
+	const struct {
+		struct vfio_user_region_access access;
+		uint32_t value, padding;
+	} body = {{offset, region, sizeof(value)}, value, 0};
 
-	memcpy(body, &access, 16);
-	memcpy(body + 16, &value, 4);
-	vmm_send(vmm, VFIO_USER_REGION_WRITE, flags, body, sizeof(body), NULL, 0);
-	if (!(flags & VFIO_USER_NO_REPLY))
-		CHECK_EQ(vmm_receive(vmm, body, 16), 0);
+	if (flags & VFIO_USER_NO_REPLY)
+		vmm_send(vmm, VFIO_USER_REGION_WRITE, flags, &body, sizeof(body.access) + 4);
+	else
+		CHECK_EQ(vfio_client_write(vmm, region, offset, &value, sizeof(value)), 0);
 }
 
 void
-vmm_set_eventfd(int vmm, uint32_t action, uint32_t index, uint32_t number, int fd)
-{
-	struct vfio_user_irq_set set = {
-		sizeof(set), VFIO_USER_IRQ_SET_DATA_EVENTFD | action, index, number, 1};
-
-	vmm_send(vmm, VFIO_USER_DEVICE_SET_IRQS, 0, &set, sizeof(set), &fd, fd >= 0);
-	CHECK_EQ(vmm_receive(vmm, NULL, 0), 0);
-}
-
-/* The connection has ended, and in an orderly way. */
-void
-check_end(int vmm)
+check_end(struct vfio_client *vmm)
 {
 	char c;
 
-	CHECK_EQ(recv(vmm, &c, 1, 0), 0);
-	close(vmm);
+	CHECK_EQ(recv(vmm->socket, &c, 1, 0), 0);
+	vfio_client_close(vmm);
+}
+
+void
+vmm_is_refused(void)
+{
+	struct vfio_client vmm;
+
+	vmm_connect(&vmm);
+	CHECK_EQ(negotiate(&vmm), -EBUSY);
+	check_end(&vmm);
 }
 
 void
@@ -233,16 +205,9 @@ wait_for_event(int fd)
 }
 
 int
-new_eventfd(void)
-{
-	return CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-}
-
-/* An eventfd that the server gives away as a vector of `peer`; a copy is ours. */
-int
 give_vector(int64_t peer)
 {
-	int fd = new_eventfd();
+	int fd = test_eventfd();
 
 	stage_say(peer, CHECK_SYS(fcntl(fd, F_DUPFD_CLOEXEC, 0)));
 	return fd;

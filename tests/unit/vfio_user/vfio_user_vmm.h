@@ -7,10 +7,10 @@
  * VMMs that connect to its socket.
  */
 
-#include <vfio_user/protocol.h>
 #include <vfio_user/vfio_user.h>
 
 #include <member_stage.h>
+#include <vfio_client.h>
 
 #include <pthread.h>
 #include <sys/un.h>
@@ -39,29 +39,32 @@ void remove_device(void);
 void open_device(void);
 void close_device(void);
 
-int new_eventfd(void);
-/* An eventfd that the server gives away as a vector of `peer`; a copy is ours. */
+/* An eventfd that the server gives away as a vector of `peer`; a copy is ours until the test ends. */
 int give_vector(int64_t peer);
 /* Wait for one to be rung. */
 void wait_for_event(int fd);
 
-/* ---- VMMs: sockets ------------------------------------------------------------------------------- */
+/* ---- VMMs -------------------------------------------------------------------------------------- */
 
 #define VERSION_TEXT "{\"capabilities\":{\"max_msg_fds\":16,\"max_data_xfer_size\":1048576}}"
 
-int vmm_connect(void);
-void vmm_send(int vmm, uint16_t command, uint32_t flags, const void *body, size_t length,
-	const int *fds, unsigned n_fds);
-/* The body of a reply; returns its errno. */
-uint32_t vmm_receive(int vmm, void *body, size_t length);
+/* Without a word. */
+void vmm_connect(struct vfio_client *vmm);
+/* Agreed on the version: it has the device then. */
+void vmm_open(struct vfio_client *vmm);
 
-void vmm_send_version(int vmm);
-uint32_t vmm_negotiate(int vmm);
-uint32_t vmm_read(int vmm, uint32_t region, uint64_t offset);
-void vmm_write(int vmm, uint32_t flags, uint32_t region, uint64_t offset, uint32_t value);
-void vmm_set_eventfd(int vmm, uint32_t action, uint32_t index, uint32_t number, int fd);
+/* A message without waiting for a reply. */
+void vmm_send(
+	struct vfio_client *vmm, uint16_t command, uint32_t flags, const void *body, size_t length);
+void vmm_send_version(struct vfio_client *vmm);
+
+uint32_t vmm_read(struct vfio_client *vmm, uint32_t region, uint64_t offset);
+void vmm_write(
+	struct vfio_client *vmm, uint32_t flags, uint32_t region, uint64_t offset, uint32_t value);
 
 /* The connection has ended, and in an orderly way. */
-void check_end(int vmm);
+void check_end(struct vfio_client *vmm);
+/* One that comes is told that there is another one. */
+void vmm_is_refused(void);
 
 #endif

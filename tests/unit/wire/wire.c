@@ -6,6 +6,7 @@
 #include <wire/wire.h>
 
 #include <fdpass.h>
+#include <marks.h>
 #include <test.h>
 
 #include <errno.h>

@@ -3,18 +3,12 @@
 /* A driver's first minute: find the device, place it, set up its interrupts. */
 #include "guest.h"
 
+#include <linux/pci_regs.h>
+
 #define PORT_ADDRESS 0xcf8
 #define PORT_DATA    0xcfc
 
 #define IVSHMEM_VENDOR_DEVICE 0x11101af4u
-
-#define COMMAND_MEMORY 0x2u
-#define COMMAND_MASTER 0x4u
-
-#define CAPABILITY_MSIX   0x11u
-#define CAPABILITY_VENDOR 0x09u
-#define MSIX_ENABLE       0x8000u
-#define MSIX_MASK_ALL     0x4000u
 
 /* The capability of the doorbell words, as docs/device.md has it. */
 #define WORDS_LENGTH    16u
@@ -94,7 +88,7 @@ find_msix(void)
 {
 	uint32_t at = config_read(0x34, 1);
 
-	while (at && (config_read(at, 1) != CAPABILITY_MSIX))
+	while (at && (config_read(at, 1) != PCI_CAP_ID_MSIX))
 		at = config_read(at + 1, 1);
 	return at;
 }
@@ -111,14 +105,14 @@ setup_msix(uint32_t vectors)
 		vectors = there;
 	/* The table's BAR is 1. */
 	table = GUEST_BAR1_AT + (config_read(at + 4, 4) & ~7u);
-	config_write(at + 2, 2, MSIX_ENABLE | MSIX_MASK_ALL);
+	config_write(at + 2, 2, PCI_MSIX_FLAGS_ENABLE | PCI_MSIX_FLAGS_MASKALL);
 	for (uint32_t i = 0; i < vectors; i++) {
 		*word_at(table + 16 * i) = GUEST_MSI_ADDRESS;
 		*word_at(table + 16 * i + 4) = 0;
 		*word_at(table + 16 * i + 8) = GUEST_MSIX_INTERRUPT + i;
 		*word_at(table + 16 * i + 12) = 0;
 	}
-	config_write(at + 2, 2, MSIX_ENABLE);
+	config_write(at + 2, 2, PCI_MSIX_FLAGS_ENABLE);
 	return vectors;
 }
 
@@ -126,7 +120,7 @@ setup_msix(uint32_t vectors)
 static bool
 tells_words(uint32_t at)
 {
-	return config_read(at, 1) == CAPABILITY_VENDOR && config_read(at + 2, 1) >= WORDS_LENGTH &&
+	return config_read(at, 1) == PCI_CAP_ID_VNDR && config_read(at + 2, 1) >= WORDS_LENGTH &&
 	       config_read(at + 3, 1) == WORDS_KIND && config_read(at + 4, 1) == WORDS_BAR &&
 	       config_read(at + 12, 4) == WORDS_SIGNATURE;
 }
@@ -165,6 +159,6 @@ pci_setup(uint32_t vectors, uint32_t *memory_size)
 	place(1, GUEST_BAR1_AT);
 	*memory_size = place(2, ivshmem.bar2);
 	setup_words();
-	config_write(4, 2, COMMAND_MEMORY | COMMAND_MASTER);
+	config_write(4, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	return vectors ? setup_msix(vectors) : 0;
 }

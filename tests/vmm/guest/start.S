@@ -7,8 +7,8 @@
 
 #include "mailbox.h"
 
-#define CODE 8
-#define DATA 16
+	.section .rodata
+#include "flat.S"
 
 	.section .entry, "ax"
 	.globl entry
@@ -27,16 +27,6 @@ entry:
 	call guest_main
 2:	hlt
 	jmp 2b
-
-	.section .rodata
-	.balign 8
-gdt:
-	.quad 0
-	.quad 0x00cf9b000000ffff
-	.quad 0x00cf93000000ffff
-gdt_pointer:
-	.word . - gdt - 1
-	.long gdt
 
 	/*
 	 * An entry for every interrupt number, 16 bytes each. Exceptions with an error code end up in

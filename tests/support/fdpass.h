@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef HARNESS_FDPASS_H
-#define HARNESS_FDPASS_H
+#ifndef SUPPORT_FDPASS_H
+#define SUPPORT_FDPASS_H
 
 /*
  * Bytes and descriptors through a UNIX socket, on foot: so that tests of our own codec, and of the
@@ -19,22 +19,10 @@ ssize_t fdpass_send(int socket, const void *bytes, size_t length, const int *fds
 
 /*
  * recvmsg() of at most `length` bytes and `max_fds` descriptors. Returns what recvmsg() does; the
- * descriptors, close-on-exec, are the caller's. ret_flags may be NULL: then MSG_CTRUNC fails the
- * test.
+ * descriptors, close-on-exec, are the caller's. ret_flags may be NULL: then MSG_CTRUNC is an error,
+ * EMFILE.
  */
 ssize_t fdpass_recv(int socket, void *bytes, size_t length, int *fds, size_t max_fds,
 	size_t *ret_n_fds, int *ret_flags);
-
-/* A pair of connected stream sockets, close-on-exec; `flags` such as SOCK_NONBLOCK. */
-void fdpass_pair(int pair[2], int flags);
-
-/* A descriptor that can be recognised after its journey: an eventfd holding `mark` (not 0). */
-int mark_new(uint64_t mark);
-
-/* The mark of a descriptor; it keeps it. */
-uint64_t mark_of(int fd);
-
-/* Demand that `fd` has this mark, and close it. */
-void mark_check(int fd, uint64_t mark);
 
 #endif

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef VMM_VFIO_CLIENT_H
-#define VMM_VFIO_CLIENT_H
+#ifndef SUPPORT_VFIO_CLIENT_H
+#define SUPPORT_VFIO_CLIENT_H
 
 /*
  * The VMM's side of vfio-user: one request, one reply. Safe for several threads. Errors are those of
- * the device, or of the socket: 0, or a negative errno.
+ * the device, or of the socket: 0, or a negative errno. -EPROTO: no reply that a VMM understands.
  */
-
-#include <ivshmem/common.h>
 
 #include <vfio_user/protocol.h>
 
@@ -24,9 +22,38 @@ struct vfio_client {
 	pthread_mutex_t lock;
 };
 
-/* Connect and agree on a version. */
-int vfio_client_connect(struct vfio_client *client, const char *path, struct ivshmem_error *reterr);
+/* Connect. vfio_client_version() comes next. To be closed in any case. */
+int vfio_client_connect(struct vfio_client *client, const char *path);
 void vfio_client_close(struct vfio_client *client);
+
+/* ---- any message ------------------------------------------------------------------------------- */
+
+/* What a request consists of, and where its reply goes. */
+struct vfio_exchange {
+	uint16_t command;
+	uint32_t flags;
+	void *head; /* of the body; if reply_head_length is not 0, the reply's goes there */
+	size_t head_length, reply_head_length;
+	const void *data; /* behind it */
+	size_t length;
+	const int *fds;
+	uint32_t n_fds;
+
+	void *reply_data; /* behind the reply's head, as much as there is */
+	size_t reply_room, reply_length;
+	int *reply_fds; /* room for VFIO_CLIENT_MAX_FDS; NULL: none are expected */
+	uint32_t reply_n_fds;
+};
+
+/* A request, and its reply; for one thread. */
+int vfio_client_send(struct vfio_client *client, const struct vfio_exchange *exchange);
+int vfio_client_receive(struct vfio_client *client, struct vfio_exchange *exchange);
+
+/* ---- the messages there are -------------------------------------------------------------------- */
+
+/* Agree on a version. `capabilities` is JSON; the device's text is cut off if there is no room. */
+int vfio_client_version(
+	struct vfio_client *client, const char *capabilities, char *ret_text, size_t room);
 
 /* Size of a region, and the descriptor to map it with (the caller's), or -1. */
 int vfio_client_region(
@@ -40,11 +67,12 @@ int vfio_client_write(struct vfio_client *client, uint32_t region, uint64_t offs
 	const void *data, uint32_t length);
 int vfio_client_reset(struct vfio_client *client);
 
-/* Eventfds to be written for interrupts start ... start + n - 1, at most 16. */
-int vfio_client_set_irqs(struct vfio_client *client, uint32_t index, uint32_t start,
-	const int *eventfds, uint32_t n);
-/* An eventfd that we write when INTx may be raised again. */
-int vfio_client_set_resample(struct vfio_client *client, int eventfd);
+/*
+ * The eventfd of an interrupt: with VFIO_USER_IRQ_SET_ACTION_TRIGGER, the one that the device is to
+ * write; with ..._UNMASK, the one that we write when INTx may be raised again.
+ */
+int vfio_client_set_irq(
+	struct vfio_client *client, uint32_t action, uint32_t index, uint32_t number, int eventfd);
 
 /*
  * Writes to a region that the device wants to be eventfds: entries from `first` on and their
