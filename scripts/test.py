@@ -111,12 +111,14 @@ def run_with_thread_sanitizer(report, layer, kvm):
 def run_linux_under_kvm(report, layer, build, kvm):
     builds.share_guest_images()
     cache = os.path.join(builds.PLAIN.path, "guest")
-    accel = vm.choose_accel(vm.build_image(cache, os.path.join(build.path, "ivshmem-static"), report.say), cache)
+    image = vm.build_image(cache, os.path.join(build.path, "ivshmem-static"), report.say)
+    accel = vm.choose_accel(image, cache)
     if accel.name == "kvm" and kvm.reason is None:
         report.say("Linux guests run under this machine's own KVM; the layer vm has done that")
         return
     # There is no network in it, so what its tests fetch must be there.
     tests = os.path.join(builds.ROOT, "tests")
+    vm.build_driver(image, report.say)  # the machine has no compiler
     fetch = [python_tests.PYTHON, "-B", os.path.join(tests, "vm", "lspci.py"), cache]
     status, output = run(fetch, timeout=300, env={"PYTHONPATH": os.path.join(tests, "support")})
     if status != 0:

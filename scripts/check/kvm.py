@@ -63,10 +63,11 @@ def linux_files():
         raise RuntimeError(f"{PYTHON} does not tell where pytest is:\n{output}")
     yield from output.splitlines()
     yield from ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
-    for name in ("scripts", "tests/vm", "tests/support", "tests/interop", "build/guest/parts", "build/qemu"):
+    for name in ("scripts", "tests/vm", "tests/support", "tests/interop", "driver", "build/guest/parts", "build/qemu"):
         yield os.path.join(ROOT, name)
     yield from (path for path in glob.glob(os.path.join(PLAIN.path, "ivshmem*")) if os.path.isfile(path))
     yield os.path.join(PLAIN.path, "guest")
+    yield from glob.glob(os.path.join(PLAIN.path, "tests", "driver", "driver-*[!p]"))
 
 
 # The standard library, and whatever pytest imports from elsewhere.

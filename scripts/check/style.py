@@ -22,8 +22,8 @@ ONLY_FOR_TOOLS = re.compile(
     r"(?<![\w.>])(_?exit|_Exit|quick_exit|abort|assert|printf|puts|putchar|perror|warn|warnx|err|errx|getenv"
     r"|getopt|getopt_long|syslog|signal|sigaction)\s*\(|(?<!\w)(stdout|stderr|argv)(?!\w)"
 )
-# Words cut short on purpose, in tests of command lines; a macro of manual pages; a Rust library.
-NO_TYPOS = "hel,te,nd,crate"
+# Words cut short on purpose, in tests of command lines; a macro of manual pages; a Rust library; names of the kernel.
+NO_TYPOS = "hel,te,nd,crate,filp,iput"
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)

@@ -24,7 +24,7 @@ class ImageError(Exception):
     pass
 
 
-def _run(command):
+def run(command):
     try:
         subprocess.run(command, check=True)
     except OSError as error:
@@ -47,7 +47,7 @@ def _kernel_package():
     if not found:
         # Fetching the (tiny) meta package brings the lists, or a good message.
         with tempfile.TemporaryDirectory() as folder:
-            _run([PACKAGES, '--download', folder, KERNEL_META])
+            run([PACKAGES, '--download', folder, KERNEL_META])
         found = ask()
     if not found:
         raise ImageError(f'apt does not know which kernel {KERNEL_META} stands for')
@@ -112,9 +112,9 @@ def _fetch_parts(cache, say):
         kernel = _kernel_package()
         release = kernel.removeprefix('linux-image-')
         say(f'fetching the guests\' kernel and shell, once: {kernel}, busybox-static')
-        _run([PACKAGES, '--download', folder, kernel, 'busybox-static'])
+        run([PACKAGES, '--download', folder, kernel, 'busybox-static'])
         for package in folder.glob('*.deb'):
-            _run(['dpkg', '-x', package, folder / 'root'])
+            run(['dpkg', '-x', package, folder / 'root'])
 
         new = folder / 'parts'
         (new / 'modules').mkdir(parents=True)

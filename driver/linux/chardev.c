@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The nodes /dev/ivshmemN: their numbers, and how they come and go. */
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+#include <linux/slab.h>
+
+#include "chardev.h"
+
+#define NODES_MOST 256
+#define PSEUDO_MAGIC 0x69767368
+
+static dev_t first_number;
+static struct class class = { .name = "ivshmem" };
+
+/*
+ * Nodes that exist, attached or only held open. The module stays until there are none: their
+ * release is in it.
+ */
+static atomic_t n_nodes = ATOMIC_INIT(0);
+static DECLARE_WAIT_QUEUE_HEAD(no_nodes);
+
+/* ---- numbers: a device that comes back to its slot gets the number that it had ---- */
+
+static DEFINE_MUTEX(numbers_lock);
+static struct {
+	char slot[32]; /* the PCI address */
+	bool taken;
+} numbers[NODES_MOST];
+
+static int take_number(const char *slot)
+{
+	int free = -1, old = -1, number;
+	int i;
+
+	mutex_lock(&numbers_lock);
+	for (i = 0; i < NODES_MOST; i++) {
+		if (numbers[i].taken)
+			continue;
+		if (strcmp(numbers[i].slot, slot) == 0) {
+			free = i;
+			break;
+		}
+		if (numbers[i].slot[0] == '\0' && free < 0)
+			free = i;
+		else if (old < 0)
+			old = i;
+	}
+	number = free >= 0 ? free : old;
+	if (number >= 0) {
+		strscpy(numbers[number].slot, slot, sizeof(numbers[number].slot));
+		numbers[number].taken = true;
+	}
+	mutex_unlock(&numbers_lock);
+	return number >= 0 ? number : -ENOSPC;
+}
+
+static void give_number_back(int number)
+{
+	mutex_lock(&numbers_lock);
+	numbers[number].taken = false;
+	mutex_unlock(&numbers_lock);
+}
+
+/*
+ * ---- a file system without files: one inode for each node, so that one call finds all its
+ * mappings ----
+ */
+
+static struct vfsmount *pseudo_mount;
+
+static int init_pseudo_context(struct fs_context *context)
+{
+	return init_pseudo(context, PSEUDO_MAGIC) ? 0 : -ENOMEM;
+}
+
+/* No owner: the mount would keep the module for ever. The module unmounts before it goes. */
+static struct file_system_type pseudo_type = {
+	.name = "ivshmem",
+	.init_fs_context = init_pseudo_context,
+	.kill_sb = kill_anon_super,
+};
+
+/* ---- nodes ---- */
+
+static void release_node(struct device *dev)
+{
+	struct ivshmem_node *node = container_of(dev, struct ivshmem_node, dev);
+
+	iput(node->inode);
+	ivshmem_put(node->core);
+	kfree(node);
+	if (atomic_dec_and_test(&n_nodes))
+		wake_up_all(&no_nodes);
+}
+
+static int add(struct ivshmem_device *core)
+{
+	struct ivshmem_node *node;
+	struct inode *inode;
+	int error, number;
+
+	node = kzalloc(sizeof(*node), GFP_KERNEL);
+	if (!node)
+		return -ENOMEM;
+	inode = alloc_anon_inode(pseudo_mount->mnt_sb);
+	if (IS_ERR(inode)) {
+		kfree(node);
+		return PTR_ERR(inode);
+	}
+	number = take_number(core->name);
+	if (number < 0) {
+		iput(inode);
+		kfree(node);
+		return number;
+	}
+
+	node->core = ivshmem_get(core);
+	node->inode = inode;
+	mutex_init(&node->files_lock);
+	INIT_LIST_HEAD(&node->files);
+	atomic_inc(&n_nodes);
+	device_initialize(&node->dev);
+	node->dev.class = &class;
+	node->dev.parent = &core->pdev->dev;
+	node->dev.devt = first_number + number;
+	node->dev.release = release_node;
+	node->dev.groups = ivshmem_attribute_groups;
+	dev_set_drvdata(&node->dev, node);
+	cdev_init(&node->cdev, &ivshmem_file_operations);
+	node->cdev.owner = THIS_MODULE;
+	error = dev_set_name(&node->dev, "ivshmem%d", number);
+	if (error == 0)
+		error = cdev_device_add(&node->cdev, &node->dev);
+	if (error) {
+		give_number_back(number);
+		put_device(&node->dev);
+		return error;
+	}
+	core->chardev = node;
+	dev_info(&node->dev, "%llu bytes, %u vectors%s\n", core->memory_size, core->n_vectors,
+		 core->words.peers ? ", doorbell words" : "");
+	return 0;
+}
+
+static void zap(struct ivshmem_device *core)
+{
+	struct ivshmem_node *node = core->chardev;
+
+	unmap_mapping_range(node->inode->i_mapping, 0, 0, 1);
+}
+
+/*
+ * Those who have it open keep the node until they close it. Another device may have the number at
+ * once.
+ */
+static void remove(struct ivshmem_device *core)
+{
+	struct ivshmem_node *node = core->chardev;
+
+	cdev_device_del(&node->cdev, &node->dev);
+	ivshmem_end_files(node);
+	give_number_back(MINOR(node->dev.devt) - MINOR(first_number));
+	put_device(&node->dev);
+}
+
+const struct ivshmem_user ivshmem_chardev = {
+	.add = add,
+	.zap = zap,
+	.remove = remove,
+};
+
+int ivshmem_chardev_init(void)
+{
+	int error;
+
+	pseudo_mount = kern_mount(&pseudo_type);
+	if (IS_ERR(pseudo_mount))
+		return PTR_ERR(pseudo_mount);
+	error = alloc_chrdev_region(&first_number, 0, NODES_MOST, "ivshmem");
+	if (error)
+		goto unmount;
+	error = class_register(&class);
+	if (error)
+		goto unregister;
+	return 0;
+
+unregister:
+	unregister_chrdev_region(first_number, NODES_MOST);
+unmount:
+	kern_unmount(pseudo_mount);
+	return error;
+}
+
+void ivshmem_chardev_exit(void)
+{
+	wait_event(no_nodes, atomic_read(&n_nodes) == 0);
+	class_unregister(&class);
+	unregister_chrdev_region(first_number, NODES_MOST);
+	kern_unmount(pseudo_mount);
+}

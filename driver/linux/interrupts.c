@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Interrupts: MSI-X, or INTx of revision 0, and who listens to them. */
+#include <linux/interrupt.h>
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "core.h"
+
+static void tell(struct ivshmem_vector *vector)
+{
+	struct ivshmem_listener *listener;
+	unsigned long flags;
+
+	spin_lock_irqsave(&vector->lock, flags);
+	list_for_each_entry(listener, &vector->listeners, node)
+		listener->heard(listener);
+	spin_unlock_irqrestore(&vector->lock, flags);
+}
+
+void ivshmem_tell_all(struct ivshmem_device *device)
+{
+	unsigned int i;
+
+	for (i = 0; i < device->n_vectors; i++)
+		tell(&device->vectors[i]);
+}
+
+static irqreturn_t msix_came(int irq, void *vector)
+{
+	tell(vector);
+	return IRQ_HANDLED;
+}
+
+/* The line may be shared with other devices. Reading the status clears it and lowers the line. */
+static irqreturn_t intx_came(int irq, void *data)
+{
+	struct ivshmem_device *device = data;
+
+	if (readl(device->registers + IVSHMEM_REG_INTR_STATUS) == 0)
+		return IRQ_NONE;
+	tell(&device->vectors[0]);
+	return IRQ_HANDLED;
+}
+
+static void *interrupt_data(struct ivshmem_device *device, unsigned int i)
+{
+	return device->interrupts == IVSHMEM_MSIX ? (void *)&device->vectors[i] : device;
+}
+
+static int request_interrupt(struct ivshmem_device *device, unsigned int i)
+{
+	struct ivshmem_vector *vector = &device->vectors[i];
+	bool msix = device->interrupts == IVSHMEM_MSIX;
+	int error;
+
+	error = request_irq(pci_irq_vector(device->pdev, i), msix ? msix_came : intx_came,
+			    msix ? 0 : IRQF_SHARED, vector->name, interrupt_data(device, i));
+	if (error)
+		return error;
+	vector->requested = true;
+	if (!msix)
+		writel(1, device->registers + IVSHMEM_REG_INTR_MASK);
+	return 0;
+}
+
+static void free_interrupt(struct ivshmem_device *device, unsigned int i)
+{
+	if (!device->vectors[i].requested)
+		return;
+	if (device->interrupts == IVSHMEM_INTX)
+		writel(0, device->registers + IVSHMEM_REG_INTR_MASK);
+	free_irq(pci_irq_vector(device->pdev, i), interrupt_data(device, i));
+	device->vectors[i].requested = false;
+}
+
+static int add_listener(struct ivshmem_vector *vector, struct ivshmem_listener *listener)
+{
+	struct ivshmem_listener *other =
+		list_first_entry_or_null(&vector->listeners, struct ivshmem_listener, node);
+
+	if (other && (other->exclusive || listener->exclusive))
+		return -EBUSY;
+	if (vector->n_listeners == IVSHMEM_LISTENERS_MOST)
+		return -ENOSPC;
+	spin_lock_irq(&vector->lock);
+	list_add_tail(&listener->node, &vector->listeners);
+	vector->n_listeners++;
+	spin_unlock_irq(&vector->lock);
+	return 0;
+}
+
+static void remove_listener(struct ivshmem_vector *vector, struct ivshmem_listener *listener)
+{
+	spin_lock_irq(&vector->lock);
+	list_del(&listener->node);
+	vector->n_listeners--;
+	spin_unlock_irq(&vector->lock);
+}
+
+int ivshmem_listen(struct ivshmem_device *device, struct ivshmem_listener *listener,
+		   unsigned int vector, bool exclusive)
+{
+	int error;
+
+	if (vector >= device->n_vectors)
+		return -EINVAL;
+	listener->vector = vector;
+	listener->exclusive = exclusive;
+	mutex_lock(&device->listen_lock);
+	error = ivshmem_enter(device);
+	if (error)
+		goto unlock;
+	/* First the listener, then the interrupt: what waited in the device comes at once. */
+	error = add_listener(&device->vectors[vector], listener);
+	if (error == 0 && !device->vectors[vector].requested) {
+		error = request_interrupt(device, vector);
+		if (error)
+			remove_listener(&device->vectors[vector], listener);
+	}
+	ivshmem_leave(device);
+unlock:
+	mutex_unlock(&device->listen_lock);
+	return error;
+}
+EXPORT_SYMBOL_GPL(ivshmem_listen);
+
+void ivshmem_unlisten(struct ivshmem_device *device, struct ivshmem_listener *listener)
+{
+	struct ivshmem_vector *vector = &device->vectors[listener->vector];
+
+	mutex_lock(&device->listen_lock);
+	/*
+	 * The interrupt first, or one that comes in between would be told to nobody instead of
+	 * waiting.
+	 */
+	if (vector->n_listeners == 1)
+		free_interrupt(device, listener->vector);
+	remove_listener(vector, listener);
+	mutex_unlock(&device->listen_lock);
+}
+EXPORT_SYMBOL_GPL(ivshmem_unlisten);
+
+/* How many vectors the device has, and how they come. Fewer than it has is better than none. */
+int ivshmem_find_interrupts(struct ivshmem_device *device)
+{
+	struct pci_dev *pdev = device->pdev;
+	int n = pci_msix_vec_count(pdev);
+	int i;
+
+	if (n > 0) {
+		n = pci_alloc_irq_vectors(pdev, 1, n, PCI_IRQ_MSIX);
+		if (n > 0)
+			device->interrupts = IVSHMEM_MSIX;
+		else
+			pci_warn(pdev, "no MSI-X vectors (error %d): nobody can be interrupted\n",
+				 n);
+	} else if (device->revision == 0 && pdev->pin) {
+		n = pci_alloc_irq_vectors(pdev, 1, 1, PCI_IRQ_INTX);
+		if (n > 0)
+			device->interrupts = IVSHMEM_INTX;
+		else
+			pci_warn(pdev, "no INTx (error %d): nobody can be interrupted\n", n);
+	}
+	if (device->interrupts == IVSHMEM_NO_INTERRUPTS)
+		n = 0;
+
+	/* One element at least, so that the pointer is never NULL. */
+	device->vectors = kvcalloc(max(n, 1), sizeof(*device->vectors), GFP_KERNEL);
+	if (!device->vectors)
+		return -ENOMEM;
+	for (i = 0; i < n; i++) {
+		struct ivshmem_vector *vector = &device->vectors[i];
+
+		spin_lock_init(&vector->lock);
+		INIT_LIST_HEAD(&vector->listeners);
+		snprintf(vector->name, sizeof(vector->name), "ivshmem %s:%d", device->name, i);
+	}
+	device->n_vectors = n;
+	return 0;
+}
+
+void ivshmem_free_interrupts(struct ivshmem_device *device)
+{
+	unsigned int i;
+
+	mutex_lock(&device->listen_lock);
+	for (i = 0; i < device->n_vectors; i++)
+		free_interrupt(device, i);
+	mutex_unlock(&device->listen_lock);
+}
+
+/* The device has forgotten what was written to it; the bus restores MSI-X. */
+void ivshmem_restart_interrupts(struct ivshmem_device *device)
+{
+	if (device->interrupts == IVSHMEM_INTX && device->vectors[0].requested)
+		writel(1, device->registers + IVSHMEM_REG_INTR_MASK);
+}

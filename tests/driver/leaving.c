@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What programs see when the device is reset or leaves. PCI in the environment is the folder of the
+ * device in sysfs. Each test brings the device back.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/ivshmem.h>
+
+#include <test.h>
+
+#include "node.h"
+
+static void
+put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		FAIL("%s: %s", path, strerror(errno));
+	CHECK_SYS(write(fd, text, strlen(text)));
+	CHECK_SYS(close(fd));
+}
+
+static const char *
+folder(void)
+{
+	const char *path = getenv("PCI");
+
+	CHECK(path != NULL);
+	return path;
+}
+
+static const char *
+name_of_device(void)
+{
+	return strrchr(folder(), '/') + 1;
+}
+
+static void
+unbind(void)
+{
+	put("/sys/bus/pci/drivers/ivshmem/unbind", name_of_device());
+}
+
+static void
+bind(void)
+{
+	put("/sys/bus/pci/drivers/ivshmem/bind", name_of_device());
+}
+
+static void
+take_out(void)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/remove", folder());
+	put(path, "1");
+}
+
+static void
+bring_back(void)
+{
+	put("/sys/bus/pci/rescan", "1");
+}
+
+static sigjmp_buf on_bus_error;
+
+static void
+bus_error(int signal)
+{
+	(void)signal;
+	siglongjmp(on_bus_error, 1);
+}
+
+static bool
+dies_of_sigbus(volatile uint32_t *word)
+{
+	struct sigaction action = {.sa_handler = bus_error};
+
+	CHECK_SYS(sigaction(SIGBUS, &action, NULL));
+	if (sigsetjmp(on_bus_error, 1) != 0)
+		return true;
+	(void)*word;
+	return false;
+}
+
+struct holder {
+	int fd;
+	int eventfd;
+	volatile uint32_t *memory;
+	struct ivshmem_dev_info info;
+};
+
+/* Everything that a program can hold. */
+static struct holder
+hold(void)
+{
+	struct holder holder = {
+		.fd = open_node(O_RDWR), .eventfd = CHECK_SYS(eventfd(0, EFD_CLOEXEC))};
+	struct ivshmem_dev_store store = {.offset = 64, .value = 0xdead, .width = 4};
+	struct ivshmem_dev_on_close list = {
+		.size = sizeof(list), .stores = (uintptr_t)&store, .n_stores = 1};
+
+	holder.info = info_of(holder.fd);
+	holder.memory = map(holder.fd, PAGE, PROT_READ | PROT_WRITE);
+	holder.memory[0] = 1;
+	CHECK_SYS(ioctl(holder.fd, IVSHMEM_DEV_ON_CLOSE, &list));
+	if (holder.info.vectors != 0) {
+		CHECK_SYS(subscribe(holder.fd, 0, 0, holder.eventfd));
+		CHECK_SYS(subscribe(holder.fd, 0, 0, -1));
+	}
+	return holder;
+}
+
+static void
+let_go(struct holder *holder)
+{
+	unmap(holder->memory, PAGE);
+	CHECK_SYS(close(holder->fd));
+	CHECK_SYS(close(holder->eventfd));
+}
+
+/* The device is gone, and this program noticed it in each way there is. */
+static void
+check_gone(struct holder *holder)
+{
+	struct ivshmem_dev_info info = {.size = sizeof(info)};
+	struct ivshmem_dev_event event;
+	const unsigned long commands[] = {IVSHMEM_DEV_INFO, IVSHMEM_DEV_RING, IVSHMEM_DEV_SUBSCRIBE,
+		IVSHMEM_DEV_UNSUBSCRIBE, IVSHMEM_DEV_RESTRICT, IVSHMEM_DEV_ON_CLOSE};
+	uint64_t count;
+
+	CHECK_EQ(events_of(holder->fd, (int)test_patience_ms(10000)) & (POLLHUP | POLLERR),
+		POLLHUP | POLLERR);
+	if (holder->info.vectors != 0)
+		CHECK_EQ(CHECK_SYS(read(holder->eventfd, &count, sizeof(count))), sizeof(count));
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		CHECK_EQ(ioctl(holder->fd, commands[i], &info), -1);
+		CHECK_EQ(errno, ENODEV);
+	}
+	CHECK_EQ(ring(holder->fd, 0, 0), -1);
+	CHECK_EQ(errno, ENODEV);
+	CHECK_EQ(subscribe(holder->fd, 0, 0, -1), -1);
+	CHECK_EQ(errno, ENODEV);
+	while (read(holder->fd, &event, sizeof(event)) > 0)
+		;
+	CHECK_EQ(errno, ENODEV);
+	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, holder->fd, 0) == MAP_FAILED);
+	CHECK_EQ(errno, ENODEV);
+	CHECK(dies_of_sigbus(holder->memory));
+	CHECK(access(NODE, F_OK) != 0);
+}
+
+TEST(unbinding_with_everything_held)
+{
+	struct holder holder = hold();
+
+	unbind();
+	check_gone(&holder);
+	bind();
+	/* The old file stays dead; a new one of the same name works. */
+	CHECK(dies_of_sigbus(holder.memory));
+	let_go(&holder);
+	holder = hold();
+	let_go(&holder);
+}
+
+TEST(taking_the_device_out_with_everything_held)
+{
+	struct holder holder = hold();
+
+	take_out();
+	check_gone(&holder);
+	bring_back();
+	let_go(&holder);
+	holder = hold();
+	let_go(&holder);
+}
+
+TEST(a_program_that_waits_wakes_when_the_device_goes)
+{
+	struct ivshmem_dev_event event;
+	pid_t child = test_fork();
+	int fd;
+
+	if (child == 0) {
+		fd = CHECK_SYS(open(NODE, O_RDONLY | O_CLOEXEC));
+		CHECK_SYS(close(CHECK_SYS(creat("/tmp/waits", 0600))));
+		CHECK_EQ(read(fd, &event, sizeof(event)), -1);
+		CHECK_EQ(errno, ENODEV);
+		_exit(0);
+	}
+	while (access("/tmp/waits", F_OK) != 0)
+		usleep(1000);
+	unlink("/tmp/waits");
+	unbind();
+	test_join(child);
+	bind();
+}
+
+TEST(a_reset_keeps_what_is_held)
+{
+	struct holder holder = hold();
+	struct ivshmem_dev_info info;
+	char path[256];
+
+	holder.memory[7] = 77;
+	snprintf(path, sizeof(path), "%s/reset", folder());
+	if (access(path, W_OK) != 0)
+		SKIP("the kernel knows no way to reset this device");
+	put(path, "1");
+	CHECK_EQ(holder.memory[7], 77);
+	info = info_of(holder.fd);
+	CHECK_EQ(info.generation, holder.info.generation + 1);
+	CHECK_EQ(info.peer, holder.info.peer);
+	if (info.vectors != 0) {
+		/* Everybody is told, because something may have been lost. And then interrupts come again. */
+		CHECK(count_of(holder.eventfd) >= 1);
+		CHECK_EQ(ring(holder.fd, (unsigned)info.peer, 0), 1);
+		CHECK_EQ(count_of(holder.eventfd), 1);
+	}
+	let_go(&holder);
+}
+
+/* Processes open, map and listen while the device comes and goes. */
+TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
+{
+	unsigned times = test_count(1000), opened = 0, failed = 0;
+	pid_t binder = test_fork();
+
+	if (binder == 0) {
+		for (unsigned i = 0; i < times; i++) {
+			unbind();
+			bind();
+		}
+		_exit(0);
+	}
+	while (opened + failed < times) {
+		int fd = open(NODE, O_RDWR | O_CLOEXEC);
+		void *memory;
+
+		if (fd < 0) {
+			CHECK(errno == ENOENT || errno == ENODEV || errno == ENXIO);
+			failed++;
+			continue;
+		}
+		memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		if (memory != MAP_FAILED) {
+			dies_of_sigbus(memory);
+			CHECK_SYS(munmap(memory, PAGE));
+		} else {
+			CHECK_EQ(errno, ENODEV);
+		}
+		if (subscribe(fd, 0, 0, -1) != 0)
+			CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
+		CHECK_SYS(close(fd));
+		opened++;
+	}
+	test_join(binder);
+	printf("# %u opened, %u found no device\n", opened, failed);
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef DRIVER_NODE_H
+#define DRIVER_NODE_H
+
+/* What the tests of ivshmem.ko ask a node for. All but those that return int fail the test if it fails. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <linux/ivshmem.h>
+
+#define NODE "/dev/ivshmem0"
+#define PAGE 4096
+
+int open_node(int flags);
+struct ivshmem_dev_info info_of(int fd);
+struct ivshmem_dev_info need_vectors(int fd, unsigned vectors);
+int ring(int fd, unsigned peer, unsigned vector);
+void ring_self(int fd, unsigned vector);
+int change(int fd, unsigned long command, unsigned flags, unsigned vector, int eventfd);
+int subscribe(int fd, unsigned flags, unsigned vector, int eventfd);
+int unsubscribe(int fd, unsigned flags, unsigned vector, int eventfd);
+short events_of(int fd, int timeout_ms);
+void wait_for(int fd);
+uint64_t count_of(int eventfd);
+bool is_quiet(int fd);
+volatile uint32_t *map(int fd, size_t length, int protection);
+void unmap(volatile uint32_t *memory, size_t length);
+
+#endif
