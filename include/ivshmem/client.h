@@ -23,6 +23,8 @@
  *	"pci:BDF"	a process inside a guest that uses the guest's ivshmem PCI device,
  *			"0000:00:05.0" or "00:05.0"
  *	"pci:auto"	the same, if the guest has exactly one such device
+ *	"dev:NODE"	the same, by the node that our driver for Linux guests made for it, such as
+ *			"/dev/ivshmem0"
  *
  * Two more targets are memory alone, without peers and interrupts. With them, a process on the host
  * shares memory with guests that have a plain device (QEMU's ivshmem-plain with a
@@ -38,7 +40,7 @@
  *
  * Not every target can do everything:
  *
- *			unix	observe	pci, vfio		pci, sysfs		shm, file
+ *			unix	observe	pci, kernel or vfio	pci, sysfs		shm, file
  *	memory		yes	yes	yes			yes			yes
  *	ring		yes	yes	yes			yes			no
  *	own id		yes	no	yes			yes			no
@@ -47,7 +49,8 @@
  *
  * A call that the target does not support returns -EOPNOTSUPP.
  *
- * In a guest, vfio needs a virtual IOMMU, or its mode without an IOMMU, in which only programs with
+ * In a guest, our driver (docs/linux.md) serves several processes at once, which need no rights but to
+ * open its node, and the memory is cached like any other. Without it, vfio needs a virtual IOMMU, or its mode without an IOMMU, in which only programs with
  * CAP_SYS_RAWIO get a device (docs/vmms.md). vfio gives a device to one process at a time, and
  * rings may merge on the way: a count of 1 means at least one ring. For several processes, give the
  * guest several devices.
@@ -155,7 +158,7 @@ struct ivshmem_options {
 	 * 5000. */
 	unsigned timeout_ms;
 
-	/* pci only: "vfio" or "sysfs". NULL: the library chooses by the driver that the device is
+	/* pci only: "kernel", "vfio" or "sysfs". NULL: the library chooses by the driver that the device is
 	 * bound to. */
 	const char *backend;
 };
@@ -201,7 +204,7 @@ int ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
  */
 struct ivshmem_client *ivshmem_detach(struct ivshmem_client *client);
 
-/* "unix", "observe", "vfio", "sysfs", "shm" or "file"; a static string. */
+/* "unix", "observe", "kernel", "vfio", "sysfs", "shm" or "file"; a static string. */
 const char *ivshmem_backend(const struct ivshmem_client *client);
 
 /*

@@ -106,5 +106,6 @@ extern const struct backend backend_observe;
 extern const struct backend backend_shm;
 extern const struct backend backend_file;
 extern const struct backend backend_pci;
+extern const struct backend backend_dev;
 
 #endif

@@ -40,6 +40,7 @@ resolve(const char *target, const struct backend **ret_backend, const char **ret
 		&backend_shm,
 		&backend_file,
 		&backend_pci,
+		&backend_dev,
 	};
 
 	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
@@ -53,7 +54,7 @@ resolve(const char *target, const struct backend **ret_backend, const char **ret
 	}
 	return error_set(reterr, -EINVAL,
 		"'%s' is no target: write unix:PATH for a server's socket, observe:PATH "
-		"for its socket for observers, pci:auto or pci:ADDRESS for a device, or "
+		"for its socket for observers, pci:auto, pci:ADDRESS or dev:NODE for a device, or "
 		"shm:NAME or file:PATH for memory without a server",
 		target);
 }

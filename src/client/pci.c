@@ -64,6 +64,22 @@ pci_close(struct ivshmem_client *client)
 	client->size = 0;
 }
 
+/* The same by the path of a node of our driver. */
+static int
+dev_open(struct ivshmem_client *client, const char *path, struct ivshmem_error *reterr)
+{
+	if (path[0] != '/')
+		return error_set(reterr, -EINVAL, "'%s' is no node: write dev:/dev/ivshmem0", path);
+	return pci_open(client, path, reterr);
+}
+
+const struct backend backend_dev = {
+	.scheme = "dev",
+	.open = dev_open,
+	.ring = pci_ring,
+	.close = pci_close,
+};
+
 const struct backend backend_pci = {
 	.scheme = "pci",
 	.open = pci_open,

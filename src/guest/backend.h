@@ -6,9 +6,7 @@
  * What a back end has to offer: one way for a process in a guest to use the PCI device.
  *
  * To add one, write a file with a struct guest_backend, declare it below, and name it in the table
- * in guest.c. For a driver of the guest's kernel that has a device node, open() would find the node
- * of guest->pci, map the memory, and ask the driver for an eventfd per vector; ring() would call the
- * driver.
+ * in guest.c.
  */
 
 #include <guest/pci.h>
@@ -23,6 +21,8 @@ struct guest;
 struct ivshmem_error;
 struct log;
 struct loop;
+
+#define NODE_PATH_MAX 256
 
 struct guest_backend {
 	const char *name;
@@ -57,7 +57,8 @@ struct guest {
 	const struct guest_backend *backend;
 	struct guest_owner owner;
 	struct pci_device pci;
-	bool unplugged; /* atomic: any thread that rings reads it */
+	char node[NODE_PATH_MAX]; /* of our driver, if that is how the device was named; or "" */
+	bool unplugged;           /* atomic: any thread that rings reads it */
 
 	void *state; /* the back end's own */
 	uint16_t id;
@@ -78,6 +79,10 @@ guest_unplugged(struct guest *guest, const char *message)
 	guest->owner.unplugged(guest->owner.data, message);
 }
 
+/* Create guest->vectors, `n` of them. If that fails, guest.c closes those that there are. */
+int guest_add_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr);
+
+extern const struct guest_backend guest_kernel;
 extern const struct guest_backend guest_vfio;
 extern const struct guest_backend guest_sysfs;
 

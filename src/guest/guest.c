@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 static bool
 goes_with(const struct guest_backend *backend, const char *driver)
@@ -23,7 +24,8 @@ int
 guest_choose_backend(const struct pci_device *device, const char *name,
 	const struct guest_backend **ret_backend, struct ivshmem_error *reterr)
 {
-	static const struct guest_backend *const backends[] = {&guest_vfio, &guest_sysfs};
+	static const struct guest_backend *const backends[] = {
+		&guest_kernel, &guest_vfio, &guest_sysfs};
 	char commands[PCI_COMMANDS_MAX];
 
 	for (size_t i = 0; i < sizeof(backends) / sizeof(backends[0]); i++) {
@@ -33,12 +35,34 @@ guest_choose_backend(const struct pci_device *device, const char *name,
 			return 0;
 		}
 	}
-	if (name)
-		return error_set(reterr, -EINVAL,
-			"there is no back end '%.64s' for PCI devices: it is vfio or sysfs", name);
-	return error_set(reterr, -ENODEV,
+	if (name) {
+		error_set(reterr, -EINVAL,
+			"there is no back end '%.64s' for PCI devices: it is kernel, vfio or sysfs",
+			name);
+		return -EINVAL;
+	}
+	error_set(reterr, -ENODEV,
 		"PCI device %s is bound to driver %s, which is of no use here; bind vfio-pci instead, as root: %s",
 		device->address, device->driver, pci_bind_commands(device, commands));
+	return -ENODEV;
+}
+
+int
+guest_add_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr)
+{
+	guest->vectors = malloc(n * sizeof(*guest->vectors));
+	if (!guest->vectors)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	while (guest->n_vectors < n) {
+		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+		if (fd < 0)
+			return error_set(reterr, -errno,
+				"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)",
+				n, strerror(errno));
+		guest->vectors[guest->n_vectors++] = fd;
+	}
+	return 0;
 }
 
 static struct guest *
@@ -51,6 +75,16 @@ guest_free(struct guest *guest)
 	return NULL;
 }
 
+/* The device of a node of our driver, whatever the node is called. */
+static int
+find_by_node(struct guest *guest, const char *path, struct ivshmem_error *reterr)
+{
+	if (strlen(path) >= sizeof(guest->node))
+		return error_set(reterr, -ENAMETOOLONG, "the path %.64s... is too long", path);
+	memcpy(guest->node, path, strlen(path));
+	return pci_find_node(path, &guest->pci, reterr);
+}
+
 int
 guest_open(struct guest **ret_guest, const char *address, const char *backend,
 	const struct guest_owner *owner, struct ivshmem_error *reterr)
@@ -61,7 +95,10 @@ guest_open(struct guest **ret_guest, const char *address, const char *backend,
 	if (!guest)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	guest->owner = *owner;
-	r = pci_find(address, &guest->pci, reterr);
+	if (address[0] == '/')
+		r = find_by_node(guest, address, reterr);
+	else
+		r = pci_find(address, &guest->pci, reterr);
 	if (r == 0)
 		r = guest_choose_backend(&guest->pci, backend, &guest->backend, reterr);
 	if (r == 0)

@@ -7,8 +7,9 @@
 #include <guest/backend.h>
 
 /*
- * Attach to the device at `address` (pci_find()) and map its memory. `backend` is the name of the
- * back end, or NULL: the driver bound to the device decides. `owner` is copied.
+ * Attach to the device at `address` (pci_find()), or to that of a node of our driver if it begins with
+ * a slash, and map its memory. `backend` is the name of the back end, or NULL: the driver bound to the
+ * device decides. `owner` is copied.
  */
 int guest_open(struct guest **ret_guest, const char *address, const char *backend,
 	const struct guest_owner *owner, struct ivshmem_error *reterr);

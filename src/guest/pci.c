@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 const char *pci_sysfs_root = "/sys";
@@ -372,6 +374,28 @@ pci_find(const char *address, struct pci_device *ret_device, struct ivshmem_erro
 	}
 	*ret_device = device;
 	return 0;
+}
+
+int
+pci_find_node(const char *path, struct pci_device *ret_device, struct ivshmem_error *reterr)
+{
+	char link[PATH_MAX], target[PATH_MAX];
+	struct stat info;
+	ssize_t length;
+	int r;
+
+	if (stat(path, &info) < 0) {
+		r = -errno;
+		return error_set(reterr, r, "cannot look at %s: %s", path, strerror(-r));
+	}
+	snprintf(link, sizeof(link), "%s/dev/char/%u:%u/device", pci_sysfs_root,
+		major(info.st_rdev), minor(info.st_rdev));
+	length = S_ISCHR(info.st_mode) ? readlink(link, target, sizeof(target) - 1) : -1;
+	if (length < 0)
+		return error_set(reterr, -ENODEV, "%s is not a node of the driver ivshmem", path);
+	target[length] = '\0';
+	return pci_find(
+		strrchr(target, '/') ? strrchr(target, '/') + 1 : target, ret_device, reterr);
 }
 
 /* ---- what can be done with a device ---------------------------------------------------------- */

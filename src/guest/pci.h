@@ -34,6 +34,9 @@ extern const char *pci_memtype_list;
  */
 int pci_find(const char *address, struct pci_device *ret_device, struct ivshmem_error *reterr);
 
+/* Find the device of the node at `path`, of our driver. -ENODEV if it is something else. */
+int pci_find_node(const char *path, struct pci_device *ret_device, struct ivshmem_error *reterr);
+
 /* The path of `name` in the device's sysfs folder. Returns `buffer`. */
 char *pci_path(char buffer[PATH_MAX], const struct pci_device *device, const char *name);
 

@@ -94,24 +94,6 @@ vfio_watch_unplug(
 	return 0;
 }
 
-static int
-create_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr)
-{
-	guest->vectors = malloc(n * sizeof(*guest->vectors));
-	if (!guest->vectors)
-		return error_set(reterr, -ENOMEM, "out of memory");
-	while (guest->n_vectors < n) {
-		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-		if (fd < 0)
-			return error_set(reterr, -errno,
-				"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)",
-				n, strerror(errno));
-		guest->vectors[guest->n_vectors++] = fd;
-	}
-	return 0;
-}
-
 #if defined(__x86_64__) || defined(__i386__)
 /*
  * msix.h says why. Kernels before 4.16 do not let anybody map the table. If we cannot reach it, all is
@@ -170,7 +152,7 @@ vfio_add_vectors(
 	if (n > IVSHMEM_MAX_VECTORS)
 		n = IVSHMEM_MAX_VECTORS;
 	fill_msix_table(vfio);
-	r = create_eventfds(guest, n, reterr);
+	r = guest_add_eventfds(guest, n, reterr);
 	if (r < 0)
 		return r;
 	/* All or nothing: otherwise rings of the vectors that are missing would be silently lost. */

@@ -11,9 +11,9 @@ import pytest
 
 import ivshmem_wire as wire
 import vm
-from in_guest import BOOT_LIMIT, ROOT_PORT
+from in_guest import BOOT_LIMIT, ROOT_PORT, SHELL, say, unplug
 
-pytestmark = [pytest.mark.limit(400), pytest.mark.under_kvm]
+pytestmark = pytest.mark.limit(400)
 
 VECTORS = 4
 
@@ -65,6 +65,7 @@ def check(guest, skipped, **attributes):
     assert not re.search(r"WARNING:|BUG:|Call Trace|refcount_t", console), console[-5000:]
 
 
+@pytest.mark.under_kvm
 def test_driver_with_qemus_doorbell_device(server, boot, driver):
     guest = boot(SCRIPT, server=server("-l", "4M", vectors=VECTORS), bus="root-port", devices=ROOT_PORT, iommu=None, files=driver)
     guest.expect("^TAP version", BOOT_LIMIT)
@@ -77,7 +78,7 @@ def test_driver_with_qemus_plain_device(boot, driver):
     check(guest, NO_VECTORS, interrupts="none", doorbell="register", revision=1, vectors=0)
 
 
-@pytest.mark.parametrize("words", ["off", "on"])
+@pytest.mark.parametrize("words", ["off", pytest.param("on", marks=pytest.mark.under_kvm)])
 def test_driver_with_our_device(server, device, boot, driver, words):
     ours = device("--server", server("-l", "4M", vectors=VECTORS).path, "--vectors", str(VECTORS), "--doorbell-bar", words)
     guest = boot(SCRIPT, device=ours, bus="root-port", devices=ROOT_PORT, iommu=None, files=driver)
@@ -94,3 +95,109 @@ def test_driver_with_revision_0(server, device, boot, driver, msi):
         check(guest, NO_WORDS, interrupts="msix", revision=0, vectors=VECTORS)
     else:
         check(guest, ONE_VECTOR, interrupts="intx", revision=0, vectors=1)
+
+
+# ---- the same with libivshmem and the command line, which use the driver if it is there
+
+AS_USER = """
+insmod /modules/ivshmem.ko || exit 9
+mkdir -p /etc && echo user:x:1000:1000::/:/bin/sh >/etc/passwd && chmod 755 / /bin
+chown 1000 /dev/ivshmem0
+as_user() { su user -c "$1"; }
+"""
+ROUND_TRIPS = 2500
+FIRST_PING = 2  # the monitor is peer 0, and the guest 1
+
+
+@pytest.mark.under_kvm
+def test_rings_each_way_are_counted_exactly(group, boot, driver):
+    """Four processes of an ordinary user share the device; each answers every ring of its vector, and no ring is lost."""
+    echoes = "".join(f"as_user 'ivshmem echo {FIRST_PING + vector}:{vector} --count {ROUND_TRIPS} 2>&1; echo echo {vector} $?' &\n" for vector in range(VECTORS))
+    guest = boot(AS_USER + "as_user 'ivshmem info'\n" + echoes + "wait\n", server=group.server, iommu=None, files=driver)
+    guest.expect("^back end: kernel$", BOOT_LIMIT)
+    guest.expect("^mapping:  write-back$")
+    for _ in range(VECTORS):
+        guest.expect("echoing as peer 1")
+    pings = []
+    for vector in range(VECTORS):
+        pings.append(group.cli("ping", f"1:{vector}", "--count", str(ROUND_TRIPS), "--timeout", "60"))
+        pings[-1].expect(f"ivshmem: ringing as peer {FIRST_PING + vector}", "stderr")
+    for ping in pings:
+        assert ping.wait(240) == 0, ping.describe()
+    status, lines = guest.wait_script()
+    assert status == 0, lines
+    assert sorted(line for line in lines if line.startswith("echo")) == [f"echo {vector} 0" for vector in range(VECTORS)], lines
+
+
+def test_who_may_not_open_the_node_is_told_how_to(group, boot, driver):
+    guest = boot(AS_USER + "chown 0 /dev/ivshmem0\nas_user 'ivshmem info' 2>&1; as_user 'ivshmem -t dev:/dev/null info' 2>&1\n"
+                 "chown 1000 /dev/ivshmem0; as_user 'ivshmem -t dev:/dev/ivshmem0 info'\n",
+                 server=group.server, iommu=None, files=driver)
+    guest.expect("no permission to open /dev/ivshmem0; as root: usermod -aG ivshmem", BOOT_LIMIT)
+    guest.expect("/dev/null is not a node of the driver ivshmem")
+    guest.expect("^back end: kernel$")
+    assert guest.wait_script()[0] == 0
+
+
+def test_memory_both_ways_through_the_driver(group, boot, driver):
+    guest = boot(AS_USER + "as_user 'echo said by the guest | ivshmem write 4096'\necho written\nread -r line\n"
+                 "as_user 'ivshmem read 8192 --text'\n", server=group.server, iommu=None, files=driver)
+    guest.expect("^written$", BOOT_LIMIT)
+    assert bytes(group.run("read", "4096", "18")) == b"said by the guest\n"
+    there = group.cli("write", "8192", stdin=wire.subprocess.PIPE)
+    there.process.stdin.write(b"said by the host\0")
+    there.process.stdin.close()
+    there.process.stdin = None
+    assert there.wait() == 0
+    guest.send("\n")
+    guest.expect("said by the host")
+    assert guest.wait_script()[0] == 0
+
+
+@pytest.mark.parametrize("which", ["qemus", "ours"])
+def test_unplugged_under_a_program(group, device, boot, driver, which):
+    """
+    The program is told, and the device goes at once although the program still has it. Ours comes back; it has no
+    MSI-X, with which QEMU would crash (docs/vmms.md).
+    """
+    if which == "ours":
+        ours = device("--server", group.server.path, "--vectors", str(group.vectors), "--revision", "0", "--msi", "off")
+        group.monitor.expect("peer 1 joined .*")
+        place = {"device": ours, "bus": "root-port"}
+    else:
+        place = {"server": group.server, "bus": "root-port"}
+    guest = boot(AS_USER + SHELL % "", devices=ROOT_PORT, iommu=None, files=driver, **place)
+    say(guest, "ready")
+    unplug(group, guest)
+    guest.expect("^device lost: the device was unplugged", BOOT_LIMIT)
+    guest.wait_event("DEVICE_DELETED", BOOT_LIMIT)
+    if which == "ours":
+        guest.monitor("device_add", **vm.vfio_user_device(ours.path, bus="root-port"))
+        guest.send("!while ! [ -e /dev/ivshmem0 ]; do sleep 0.1; done; ivshmem info\n")
+        guest.expect("^back end: kernel$", BOOT_LIMIT)
+    guest.send("end\n")
+    guest.wait_script()
+
+
+@pytest.mark.parametrize("which", ["qemus", "ours"])
+def test_the_guest_sleeps_and_wakes(group, device, boot, driver, which):
+    """A program that is attached goes on: everything was told once more, and rings come again, both ways."""
+    place = {"server": group.server}
+    if which == "ours":
+        place = {"device": device("--server", group.server.path, "--vectors", str(group.vectors))}
+        group.monitor.expect("peer 1 joined .*")
+    guest = boot(AS_USER + SHELL % "", iommu=None, files=driver, **place)
+    say(guest, "ready")
+    guest.monitor("query-status")
+    guest.send("!echo mem >/sys/power/state; echo awake; cat /sys/class/ivshmem/ivshmem0/generation\n")
+    guest.wait_event("SUSPEND", BOOT_LIMIT)
+    guest.monitor("system_wakeup")
+    for _ in range(2):
+        guest.expect(r"^(awake|1)$", BOOT_LIMIT)
+    guest.send("counts\nring 0:3\n")
+    group.monitor.expect("interrupt vector 3 count 1")
+    guest.send("wait 2 1 60\n")
+    group.run("ring", "1:2")
+    guest.expect("^vector 2 count [12]$")
+    guest.send("end\n")
+    assert guest.wait_script()[0] == 0

@@ -32,8 +32,9 @@ fail_for_vectors(const struct session *session, int vector)
 			"it with one or more, ivshmem-server -n 1");
 	if (vectors == 0 && strcmp(ivshmem_backend(session->client), "sysfs") == 0)
 		return fail(
-			"interrupts cannot be received through sysfs: bind the device to vfio-pci "
-			"(--backend vfio tells what it lacks for that), or poll the memory");
+			"interrupts cannot be received through sysfs: load our driver (modprobe "
+			"ivshmem), bind the device to vfio-pci (--backend vfio tells what it lacks "
+			"for that), or poll the memory");
 	if (vectors == 0)
 		return fail("the device has no interrupts: give the virtual machine an "
 			    "ivshmem-doorbell device instead of ivshmem-plain");

@@ -127,6 +127,7 @@ help_program(const struct command *const *commands, size_t n_commands,
 	     "  pci:ADDRESS               a PCI device of this machine, such as\n"
 	     "                            pci:0000:00:05.0 or pci:00:05.0\n"
 	     "  pci:auto                  the only ivshmem device of this machine\n"
+	     "  dev:NODE                  a node of our driver, such as dev:/dev/ivshmem0\n"
 	     "  shm:NAME, file:PATH       shared memory without a server, as guests with a\n"
 	     "                            plain device have it; add ,ro for reading only\n"
 	     "Without --target, the target is that of the environment variable IVSHMEM_TARGET;\n"

@@ -46,8 +46,8 @@ static const struct argument global_options[] = {
 	{"json", NULL, "print results as JSON, one document per line; messages stay text on stderr",
 		.letter = 'j', .flag = &cli.json},
 	{"backend", "NAME",
-		"how to use a PCI device: vfio (with interrupts) or sysfs (without); the default depends on the driver that the device is bound to",
-		.text = &cli.backend, .choices = "vfio|sysfs"},
+		"how to use a PCI device: kernel (our driver), vfio, or sysfs (without interrupts); the default depends on the driver that the device is bound to",
+		.text = &cli.backend, .choices = "kernel|vfio|sysfs"},
 	/* The library takes 0 as its default. */
 	{"connect-timeout", "SECONDS",
 		"how long the server may take to finish its greeting (default: 5)",

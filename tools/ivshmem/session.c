@@ -185,7 +185,7 @@ session_open(struct session *session, const struct cli *cli,
 	status = target_choose(cli, session->target);
 	if (status != STATUS_OK)
 		return status;
-	session->is_pci = strncmp(session->target, "pci:", 4) == 0;
+	session->is_pci = target_is_pci(session->target);
 	session->is_memory = target_is_memory(session->target);
 	if (session->needs_peers && session_check_peers(session) != STATUS_OK)
 		return STATUS_FAILURE;

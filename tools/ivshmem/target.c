@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/tmp/ivshmem_socket"
@@ -58,17 +59,50 @@ pci_count(char ret_first[16])
 	return count;
 }
 
+/* The last component of what a link points to, in `link`; NULL if it is no link. */
+static const char *
+link_name(const char *path, char link[PATH_MAX])
+{
+	ssize_t length = readlink(path, link, PATH_MAX - 1);
+
+	if (length <= 0)
+		return NULL;
+	link[length] = '\0';
+	return strrchr(link, '/') ? strrchr(link, '/') + 1 : link;
+}
+
+/* The address of the device that a node of our driver stands for. */
+static const char *
+node_address(const char *node, char link[PATH_MAX])
+{
+	char path[PATH_MAX];
+	struct stat info;
+
+	if (stat(node, &info) < 0 || !S_ISCHR(info.st_mode))
+		return NULL;
+	snprintf(path, sizeof(path), "/sys/dev/char/%u:%u/device", major(info.st_rdev),
+		minor(info.st_rdev));
+	return link_name(path, link);
+}
+
+bool
+target_is_pci(const char *target)
+{
+	return strncmp(target, "pci:", 4) == 0 || strncmp(target, "dev:", 4) == 0;
+}
+
 int
 target_find_pci(const char *target, struct target_pci *ret_pci)
 {
 	struct target_pci pci = {.address = ""};
 	char path[PATH_MAX], link[PATH_MAX];
 	const char *name;
-	ssize_t length;
 
-	if (strncmp(target, "pci:", 4) != 0)
+	if (!target_is_pci(target))
 		return -ENOENT;
-	name = target + 4;
+	name = target[0] == 'd' ? node_address(target + 4, link) : target + 4;
+	if (!name)
+		return -ENOENT;
 	if (strcmp(name, "auto") == 0) {
 		if (pci_count(pci.address) != 1)
 			return -ENOENT;
@@ -85,15 +119,10 @@ target_find_pci(const char *target, struct target_pci *ret_pci)
 	if (access(path, F_OK) < 0)
 		return -ENOENT;
 	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver", pci.address);
-	length = readlink(path, link, sizeof(link) - 1);
-	if (length > 0) {
-		link[length] = '\0';
-		name = strrchr(link, '/');
-		name = name ? name + 1 : link;
-		/* The struct was zeroed, so there is a NUL. */
-		if (strlen(name) < sizeof(pci.driver))
-			memcpy(pci.driver, name, strlen(name));
-	}
+	name = link_name(path, link);
+	/* The struct was zeroed, so there is a NUL. */
+	if (name && strlen(name) < sizeof(pci.driver))
+		memcpy(pci.driver, name, strlen(name));
 	*ret_pci = pci;
 	return 0;
 }
@@ -110,11 +139,12 @@ target_parse(const char *text, const char *origin, char ret_target[TARGET_MAX])
 	} else if ((strncmp(text, "unix:", 5) != 0 || !text[5]) &&
 		   (strncmp(text, "observe:", 8) != 0 || !text[8]) &&
 		   (strncmp(text, "pci:", 4) != 0 || !text[4]) &&
+		   (strncmp(text, "dev:", 4) != 0 || !text[4]) &&
 		   (strncmp(text, "shm:", 4) != 0 || !text[4]) &&
 		   (strncmp(text, "file:", 5) != 0 || !text[5])) {
 		fail("%s '%s' is not a target: give unix:PATH for a server's socket, observe:PATH "
-		     "for its socket for observers, pci:auto or pci:ADDRESS for a PCI device, or "
-		     "shm:NAME or file:PATH for memory without a server",
+		     "for its socket for observers, pci:auto, pci:ADDRESS or dev:NODE for a PCI "
+		     "device, or shm:NAME or file:PATH for memory without a server",
 			origin, text);
 		return STATUS_USAGE;
 	}

@@ -16,7 +16,10 @@ enum status target_choose(const struct cli *cli, char ret_target[TARGET_MAX]);
 /* Whether it is memory alone, without peers and interrupts. */
 bool target_is_memory(const char *target);
 
-/* The PCI device that a "pci:" target means, to be shown. "" is unknown. */
+/* Whether it is a PCI device of this machine, by its address or by a node. */
+bool target_is_pci(const char *target);
+
+/* The PCI device that such a target means, to be shown. "" is unknown. */
 struct target_pci {
 	char address[16]; /* 0000:00:05.0 */
 	char driver[64];

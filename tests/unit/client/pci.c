@@ -67,7 +67,7 @@ TEST(pci_targets_that_fail)
 	CHECK_EQ(attach(&client, "pci:00:06.0", NULL, &error), -ENOENT);
 	CHECK_HAS(error.message, "there is no PCI device 0000:00:06.0");
 	CHECK_EQ(attach(&client, "pci:auto", "unix", &error), -EINVAL);
-	CHECK_HAS(error.message, "it is vfio or sysfs");
+	CHECK_HAS(error.message, "it is kernel, vfio or sysfs");
 	CHECK_EQ(attach(&client, "pci:auto", "vfio", &error), -ENODEV);
 	CHECK_EQ(attach(&client, "pci", NULL, &error), -EINVAL);
 	CHECK_HAS(error.message, "'pci' is no target");
