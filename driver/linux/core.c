@@ -37,6 +37,8 @@ static void release(struct kref *ref)
 {
 	struct ivshmem_device *device = container_of(ref, struct ivshmem_device, ref);
 
+	lockdep_unregister_key(&device->gate_key);
+	lockdep_unregister_key(&device->listen_key);
 	kvfree(device->vectors);
 	kfree(device);
 }
@@ -89,6 +91,10 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	kref_init(&device->ref);
 	init_rwsem(&device->gate);
 	mutex_init(&device->listen_lock);
+	lockdep_register_key(&device->gate_key);
+	lockdep_register_key(&device->listen_key);
+	lockdep_set_class(&device->gate, &device->gate_key);
+	lockdep_set_class(&device->listen_lock, &device->listen_key);
 	device->pdev = pdev;
 	device->revision = pdev->revision;
 	strscpy(device->name, pci_name(pdev), sizeof(device->name));
@@ -99,7 +105,9 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	error = pci_request_regions(pdev, KBUILD_MODNAME);
 	if (error)
 		goto disable;
-	if (pci_resource_len(pdev, IVSHMEM_BAR_REGISTERS) < REGISTERS_SIZE ||
+	if (!(pci_resource_flags(pdev, IVSHMEM_BAR_REGISTERS) & IORESOURCE_MEM) ||
+	    !(pci_resource_flags(pdev, IVSHMEM_BAR_MEMORY) & IORESOURCE_MEM) ||
+	    pci_resource_len(pdev, IVSHMEM_BAR_REGISTERS) < REGISTERS_SIZE ||
 	    pci_resource_len(pdev, IVSHMEM_BAR_MEMORY) == 0) {
 		pci_err(pdev, "the BARs have no address; is there room for the memory?\n");
 		error = -ENODEV;
@@ -112,6 +120,7 @@ static int probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		error = -ENOMEM;
 		goto release_regions;
 	}
+	ivshmem_silence_intx(device);
 	ivshmem_find_words(device);
 	pci_set_master(pdev);
 	error = ivshmem_find_interrupts(device);
@@ -203,6 +212,12 @@ static void reset_done(struct pci_dev *pdev)
 	ivshmem_tell_all(device);
 }
 
+/* Before another kernel takes over. */
+static void shutdown(struct pci_dev *pdev)
+{
+	ivshmem_silence_intx(pci_get_drvdata(pdev));
+}
+
 static const struct pci_error_handlers error_handlers = {
 	.reset_prepare = reset_prepare,
 	.reset_done = reset_done,
@@ -241,6 +256,7 @@ static struct pci_driver driver = {
 	.id_table = ids,
 	.probe = probe,
 	.remove = remove,
+	.shutdown = shutdown,
 	.err_handler = &error_handlers,
 	.driver.pm = &pm_ops,
 };

@@ -14,7 +14,7 @@
 #include <linux/spinlock.h>
 
 /* So many may listen to one vector, because all are told within the interrupt. */
-#define IVSHMEM_LISTENERS_MOST 256
+#define IVSHMEM_LISTENERS_MOST 64
 
 enum ivshmem_interrupts { IVSHMEM_NO_INTERRUPTS, IVSHMEM_MSIX, IVSHMEM_INTX };
 
@@ -47,6 +47,7 @@ struct ivshmem_vector {
 	struct list_head listeners;
 	unsigned int n_listeners;
 	bool requested; /* the interrupt; changes under listen_lock */
+	bool lost;	/* perhaps interrupts, while nobody listened; under listen_lock */
 	char name[32];
 };
 
@@ -80,6 +81,8 @@ struct ivshmem_device {
 	struct ivshmem_vector *vectors;
 	char name[32]; /* of the PCI device */
 	void *chardev;
+	/* A reset of a bus takes the locks of several devices. */
+	struct lock_class_key gate_key, listen_key;
 };
 
 /**
@@ -117,7 +120,7 @@ s32 ivshmem_own_id(struct ivshmem_device *device);
 /*
  * Listens to a vector until ivshmem_unlisten(), which must be called even when the device is gone
  * meanwhile; it returns when heard() neither runs nor will. -EINVAL: no such vector; -EBUSY:
- * somebody else has it, or wants it, alone; -ENOSPC: too many listeners; -ENODEV.
+ * somebody else has it, or wants it, alone; -ENOSPC: too many listeners; -ENODEV; -EINTR.
  */
 int ivshmem_listen(struct ivshmem_device *device, struct ivshmem_listener *listener,
 		   unsigned int vector, bool exclusive);
@@ -138,6 +141,7 @@ void ivshmem_find_words(struct ivshmem_device *device);
 
 /* interrupts.c */
 int ivshmem_find_interrupts(struct ivshmem_device *device);
+void ivshmem_silence_intx(struct ivshmem_device *device);
 void ivshmem_restart_interrupts(struct ivshmem_device *device);
 void ivshmem_tell_all(struct ivshmem_device *device);
 void ivshmem_free_interrupts(struct ivshmem_device *device);

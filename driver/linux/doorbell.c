@@ -62,7 +62,8 @@ static bool read_words(struct pci_dev *pdev, int at, struct ivshmem_words *words
 	words->size = ((u64)peers << shift) * sizeof(u32);
 	words->start = pci_resource_start(pdev, which);
 	*bar = which;
-	return words->start && words->size <= pci_resource_len(pdev, which);
+	return pci_resource_flags(pdev, which) & IORESOURCE_MEM && words->start &&
+	       words->size <= pci_resource_len(pdev, which);
 }
 
 /* Without words, or without room to map them, the register rings. */

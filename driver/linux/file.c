@@ -152,7 +152,11 @@ long ivshmem_subscribe(struct ivshmem_file *file, const struct ivshmem_dev_subsc
 	error = find_eventfd(wish->eventfd, &eventfd);
 	if (error)
 		return error;
-	mutex_lock(&file->lock);
+	error = mutex_lock_killable(&file->lock);
+	if (error) {
+		put_eventfd(eventfd);
+		return error;
+	}
 	error = add(file, wish->vector, wish->flags & IVSHMEM_DEV_EXCLUSIVE, eventfd);
 	mutex_unlock(&file->lock);
 	if (error)
@@ -252,13 +256,12 @@ static bool has_heard(struct ivshmem_file *file)
 	return !list_empty_careful(&file->heard);
 }
 
-/* The lock of the file keeps the subscriptions. */
+/* A subscription leaves the list, under this lock, before it is freed. */
 static size_t take_events(struct ivshmem_file *file, struct ivshmem_dev_event *events, size_t most)
 {
 	struct ivshmem_subscription *subscription;
 	size_t n = 0;
 
-	mutex_lock(&file->lock);
 	spin_lock_irq(&file->heard_lock);
 	while (n < most && !list_empty(&file->heard)) {
 		subscription =
@@ -271,7 +274,6 @@ static size_t take_events(struct ivshmem_file *file, struct ivshmem_dev_event *e
 		subscription->count = 0;
 	}
 	spin_unlock_irq(&file->heard_lock);
-	mutex_unlock(&file->lock);
 	return n;
 }
 

@@ -3,6 +3,7 @@
 #include <linux/interrupt.h>
 #include <linux/io.h>
 #include <linux/module.h>
+#include <linux/nospec.h>
 #include <linux/pci.h>
 #include <linux/slab.h>
 
@@ -39,7 +40,10 @@ static irqreturn_t intx_came(int irq, void *data)
 {
 	struct ivshmem_device *device = data;
 
-	if (readl(device->registers + IVSHMEM_REG_INTR_STATUS) == 0)
+	u32 status = readl(device->registers + IVSHMEM_REG_INTR_STATUS);
+
+	/* All ones: the device is being reset, or it was pulled out. */
+	if (status == 0 || status == U32_MAX)
 		return IRQ_NONE;
 	tell(&device->vectors[0]);
 	return IRQ_HANDLED;
@@ -107,9 +111,11 @@ int ivshmem_listen(struct ivshmem_device *device, struct ivshmem_listener *liste
 
 	if (vector >= device->n_vectors)
 		return -EINVAL;
+	vector = array_index_nospec(vector, device->n_vectors);
 	listener->vector = vector;
 	listener->exclusive = exclusive;
-	mutex_lock(&device->listen_lock);
+	if (mutex_lock_killable(&device->listen_lock))
+		return -EINTR;
 	error = ivshmem_enter(device);
 	if (error)
 		goto unlock;
@@ -119,6 +125,10 @@ int ivshmem_listen(struct ivshmem_device *device, struct ivshmem_listener *liste
 		error = request_interrupt(device, vector);
 		if (error)
 			remove_listener(&device->vectors[vector], listener);
+	}
+	if (error == 0 && device->vectors[vector].lost) {
+		device->vectors[vector].lost = false;
+		tell(&device->vectors[vector]);
 	}
 	ivshmem_leave(device);
 unlock:
@@ -192,9 +202,23 @@ void ivshmem_free_interrupts(struct ivshmem_device *device)
 	mutex_unlock(&device->listen_lock);
 }
 
-/* The device has forgotten what was written to it; the bus restores MSI-X. */
+/* Until somebody listens. A driver before us may have left it on, and the line may be shared. */
+void ivshmem_silence_intx(struct ivshmem_device *device)
+{
+	if (device->revision == 0)
+		writel(0, device->registers + IVSHMEM_REG_INTR_MASK);
+}
+
+/*
+ * The device has forgotten what was written to it, and rings that waited; the bus restores MSI-X.
+ * listen_lock is held.
+ */
 void ivshmem_restart_interrupts(struct ivshmem_device *device)
 {
+	unsigned int i;
+
+	for (i = 0; i < device->n_vectors; i++)
+		device->vectors[i].lost = device->vectors[i].n_listeners == 0;
 	if (device->interrupts == IVSHMEM_INTX && device->vectors[0].requested)
 		writel(1, device->registers + IVSHMEM_REG_INTR_MASK);
 }

@@ -79,7 +79,8 @@ static long check_target(const struct ivshmem_file *file, const struct ivshmem_d
 {
 	if (target->peer > U16_MAX || target->vector > U16_MAX)
 		return -EINVAL;
-	if (!ivshmem_set_has(&file->peers, target->peer) ||
+	if (READ_ONCE(file->flags) & IVSHMEM_DEV_NO_RING ||
+	    !ivshmem_set_has(&file->peers, target->peer) ||
 	    !ivshmem_set_has(&file->ring_vectors, target->vector))
 		return -EPERM;
 	return 0;
@@ -116,8 +117,6 @@ static long ring(struct file *filp, const struct ivshmem_dev_ring *wish)
 		return -EINVAL;
 	if (!(filp->f_mode & FMODE_WRITE))
 		return -EACCES;
-	if (READ_ONCE(file->flags) & IVSHMEM_DEV_NO_RING)
-		return -EPERM;
 	while (done < wish->n && !fatal_signal_pending(current)) {
 		n = min_t(u32, wish->n - done, TARGETS_AT_ONCE);
 		if (copy_from_user(targets, from + done, n * sizeof(targets[0]))) {

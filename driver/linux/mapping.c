@@ -14,6 +14,11 @@
 #include "chardev.h"
 #include "compat.h"
 
+/* Others need what modules do not get to write an entry, or to keep caches coherent. */
+#if !defined(CONFIG_X86) && !defined(CONFIG_ARM64)
+#error "ivshmem: this driver is for x86 and arm64"
+#endif
+
 static bool map_words = true;
 module_param(map_words, bool, 0644);
 MODULE_PARM_DESC(map_words, "whether programs may map the doorbell words (default: yes)");
@@ -23,22 +28,26 @@ MODULE_PARM_DESC(map_words, "whether programs may map the doorbell words (defaul
 
 struct filling {
 	struct vm_area_struct *vma;
-	u64 pfn; /* of the start of the memory, less the address where that would be mapped */
+	unsigned long needed; /* the address of the page that is needed now */
+	unsigned long pfn; /* of the memory's start, less the address where that would be mapped */
 	pgprot_t protection;
 	pte_t first;
 	bool has_first;
 };
 
-/* Under the lock of the page table. Another fault may have been here before. */
+/*
+ * Under the lock of the page table. Another fault may have been here before. An entry that is
+ * neither empty nor present is a mark of userfaultfd's; it goes where the page is needed.
+ */
 static int fill_page(pte_t *entry, unsigned long address, void *data)
 {
 	struct filling *filling = data;
 
-	if (pte_none(*entry))
+	if (pte_none(*entry) || (address == filling->needed && !pte_present(*entry)))
 		set_pte_at(filling->vma->vm_mm, address, entry,
 			   pte_mkspecial(pfn_pte(filling->pfn + (address >> PAGE_SHIFT),
 						 filling->protection)));
-	if (!filling->has_first) {
+	if (!filling->has_first && pte_present(*entry)) {
 		filling->first = *entry;
 		filling->has_first = true;
 	}
@@ -58,8 +67,6 @@ static u32 cache_of(pte_t entry)
 	default:
 		return IVSHMEM_DEV_CACHE_OTHER;
 	}
-#else
-	return IVSHMEM_DEV_CACHE_UNKNOWN;
 #endif
 }
 
@@ -72,6 +79,7 @@ static vm_fault_t memory_fault(struct vm_fault *fault)
 	unsigned long end = min(vma->vm_end - 1, fault->address | (FILL_SIZE - 1)) + 1;
 	struct filling filling = {
 		.vma = vma,
+		.needed = fault->address & PAGE_MASK,
 		.pfn = PHYS_PFN(node->core->memory_start) + vma->vm_pgoff -
 		       (vma->vm_start >> PAGE_SHIFT),
 		.protection = pgprot_decrypted(vma->vm_page_prot),

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the kernel does for a file when it is closed, which is also when its process dies: it stores
- * words in the memory and rings. The pages are mapped when the list is set, because nothing may
- * fail at the end.
+ * What the kernel does for a file when it is closed, which is also when its processes have died: it
+ * stores words in the memory and rings. Each word is mapped for a moment only: a mapping that waits
+ * for the end would outlive the device, and many of them would cost what nobody accounts for.
  */
 #include <linux/io.h>
 #include <linux/mm.h>
@@ -15,22 +15,8 @@ struct ivshmem_on_close {
 	u32 n_stores;
 	u32 n_targets;
 	struct ivshmem_dev_store stores[IVSHMEM_DEV_ON_CLOSE_MOST];
-	void *words[IVSHMEM_DEV_ON_CLOSE_MOST]; /* where they are stored */
 	struct ivshmem_dev_target targets[IVSHMEM_DEV_ON_CLOSE_MOST];
 };
-
-static void drop(struct ivshmem_on_close *list)
-{
-	u32 i;
-
-	if (!list)
-		return;
-	for (i = 0; i < list->n_stores; i++) {
-		if (list->words[i])
-			memunmap(list->words[i]);
-	}
-	kfree(list);
-}
 
 static long check(const struct ivshmem_on_close *list, const struct ivshmem_device *core)
 {
@@ -52,11 +38,8 @@ static long check(const struct ivshmem_on_close *list, const struct ivshmem_devi
 }
 
 static long take(struct ivshmem_on_close *list, const struct ivshmem_dev_on_close *wish,
-		 struct ivshmem_device *core)
+		 const struct ivshmem_device *core)
 {
-	long error;
-	u32 i;
-
 	list->n_stores = wish->n_stores;
 	list->n_targets = wish->n_targets;
 	if (copy_from_user(list->stores, u64_to_user_ptr(wish->stores),
@@ -64,20 +47,7 @@ static long take(struct ivshmem_on_close *list, const struct ivshmem_dev_on_clos
 	    copy_from_user(list->targets, u64_to_user_ptr(wish->targets),
 			   wish->n_targets * sizeof(list->targets[0])))
 		return -EFAULT;
-	error = check(list, core);
-	if (error)
-		return error;
-	error = ivshmem_enter(core);
-	if (error)
-		return error;
-	for (i = 0; i < list->n_stores && error == 0; i++) {
-		list->words[i] = memremap(core->memory_start + list->stores[i].offset,
-					  list->stores[i].width, MEMREMAP_WB | MEMREMAP_DEC);
-		if (!list->words[i])
-			error = -ENOMEM;
-	}
-	ivshmem_leave(core);
-	return error;
+	return check(list, core);
 }
 
 long ivshmem_set_on_close(struct ivshmem_file *file, const struct ivshmem_dev_on_close *wish)
@@ -94,7 +64,7 @@ long ivshmem_set_on_close(struct ivshmem_file *file, const struct ivshmem_dev_on
 			return -ENOMEM;
 		error = take(list, wish, file->node->core);
 		if (error) {
-			drop(list);
+			kfree(list);
 			return error;
 		}
 	}
@@ -106,8 +76,27 @@ long ivshmem_set_on_close(struct ivshmem_file *file, const struct ivshmem_dev_on
 		swap(file->on_close, list);
 	}
 	mutex_unlock(&file->lock);
-	drop(list);
+	kfree(list);
 	return error;
+}
+
+/* The device is there. */
+static void store_word(const struct ivshmem_device *core, const struct ivshmem_dev_store *store)
+{
+	void *word = memremap(core->memory_start + store->offset, store->width,
+			      MEMREMAP_WB | MEMREMAP_DEC);
+
+	if (!word) {
+		pr_warn_ratelimited("ivshmem %s: a last word is lost for want of memory\n",
+				    core->name);
+		return;
+	}
+	if (store->width == 8)
+		WRITE_ONCE(*(__le64 *)word, cpu_to_le64(store->value));
+	else
+		WRITE_ONCE(*(__le32 *)word, cpu_to_le32(store->value));
+	wmb(); /* in the order of the list, and before the rings */
+	memunmap(word);
 }
 
 void ivshmem_do_on_close(struct ivshmem_file *file)
@@ -117,19 +106,12 @@ void ivshmem_do_on_close(struct ivshmem_file *file)
 	u32 i;
 
 	if (list && ivshmem_enter_at_end(core) == 0) {
-		for (i = 0; i < list->n_stores; i++) {
-			if (list->stores[i].width == 8)
-				WRITE_ONCE(*(__le64 *)list->words[i],
-					   cpu_to_le64(list->stores[i].value));
-			else
-				WRITE_ONCE(*(__le32 *)list->words[i],
-					   cpu_to_le32(list->stores[i].value));
-			wmb(); /* in this order */
-		}
+		for (i = 0; i < list->n_stores; i++)
+			store_word(core, &list->stores[i]);
 		for (i = 0; i < list->n_targets; i++)
 			ivshmem_ring(core, list->targets[i].peer, list->targets[i].vector);
 		ivshmem_leave(core);
 	}
-	drop(list);
+	kfree(list);
 	file->on_close = NULL;
 }

@@ -92,6 +92,8 @@ static ssize_t holders_show(struct device *dev, struct device_attribute *attribu
 
 	mutex_lock(&node->files_lock);
 	list_for_each_entry(file, &node->files, node_entry) {
+		if (length >= PAGE_SIZE - 1)
+			break;
 		length += sysfs_emit_at(text, length, "%d", pid_vnr(file->opener));
 		mutex_lock(&file->lock);
 		list_for_each_entry(subscription, &file->subscriptions, entry)

@@ -601,6 +601,24 @@ TEST(a_last_word_can_be_taken_back)
 	CHECK_SYS(close(fd));
 }
 
+/* The file ends with its last descriptor and its last mapping. */
+TEST(a_mapping_keeps_the_last_word_back)
+{
+	int fd = open_node(O_RDWR), other = open_node(O_RDWR);
+	volatile uint32_t *memory = map(fd, PAGE, PROT_READ | PROT_WRITE);
+	volatile uint32_t *mapping = map(other, PAGE, PROT_READ);
+	const struct ivshmem_dev_store store = {.offset = 0, .value = 3, .width = 4};
+
+	memory[0] = 0;
+	CHECK_SYS(on_close(other, &store, 1, NULL, 0));
+	CHECK_SYS(close(other));
+	CHECK_EQ(memory[0], 0);
+	unmap(mapping, PAGE);
+	CHECK_EQ(memory[0], 3);
+	unmap(memory, PAGE);
+	CHECK_SYS(close(fd));
+}
+
 TEST(last_words_that_are_wrong)
 {
 	int fd = open_node(O_RDWR), reader = open_node(O_RDONLY);

@@ -234,6 +234,23 @@ TEST(a_reset_keeps_what_is_held)
 	let_go(&holder);
 }
 
+/* What waited in a masked vector is lost with a reset, so whoever comes first is told of it. */
+TEST(who_listens_after_a_reset_is_told)
+{
+	int fd = open_node(O_RDWR);
+	struct ivshmem_dev_info info = need_vectors(fd, 1);
+	struct ivshmem_dev_event event;
+	char path[256];
+
+	CHECK_EQ(ring(fd, (unsigned)info.peer, 0), 1);
+	snprintf(path, sizeof(path), "%s/reset", folder());
+	put(path, "1");
+	CHECK_SYS(subscribe(fd, 0, 0, -1));
+	CHECK_EQ(CHECK_SYS(read(fd, &event, sizeof(event))), sizeof(event));
+	CHECK_EQ(event.vector, 0);
+	CHECK_SYS(close(fd));
+}
+
 /* Processes open, map and listen while the device comes and goes. */
 TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 {

@@ -14,7 +14,8 @@
  * Unknown flags are EINVAL.
  *
  * When the device is gone (unplugged, or the driver was unbound), all calls fail with ENODEV,
- * touching the memory is SIGBUS, poll() gives EPOLLHUP, and each eventfd is signalled once more.
+ * touching the memory or the doorbell words is SIGBUS, poll() gives EPOLLHUP, and each eventfd is
+ * signalled once more.
  * When it was reset, the mappings stay good, INFO.generation has grown, and each subscriber is told
  * as by an interrupt, because some may have been lost.
  */
@@ -105,7 +106,8 @@ struct ivshmem_dev_ring {
  *
  * While nobody has a vector it is masked: rings of it wait, and come, as one interrupt or several,
  * as soon as somebody subscribes. Errors: EINVAL (no such vector), EEXIST, ENOENT, EBUSY
- * (EXCLUSIVE), ENOSPC (too many subscribers), EPERM (not allowed to this file).
+ * (EXCLUSIVE), ENOSPC (too many subscribers, or the machine has no interrupt vector left), EPERM
+ * (not allowed to this file).
  */
 struct ivshmem_dev_subscription {
 	__u32 size;
@@ -133,7 +135,8 @@ struct ivshmem_dev_subscription {
  * Restrictions add up and cannot be taken back. They hold for all who have this open file, so a
  * program restricts a file and hands it to another program. Mappings that exist stay as they are.
  * With bitmaps for rings, doorbell words cannot be mapped. EBUSY: the file has subscriptions that
- * would not be allowed.
+ * would not be allowed. Whoever may open the node can open it again, without restrictions: so the
+ * program that gets the file must not have permission for the node.
  */
 struct ivshmem_dev_restriction {
 	__u32 size;
@@ -172,9 +175,10 @@ struct ivshmem_dev_store {
  * @n_stores: how many, at most IVSHMEM_DEV_ON_CLOSE_MOST
  * @n_targets: how many, at most IVSHMEM_DEV_ON_CLOSE_MOST
  *
- * When the last descriptor of this open file is closed, which is also when its last process dies,
- * the kernel stores the words and then rings, both in order. It replaces an earlier list. EPERM:
- * the file is restricted. EACCES: it is not open for writing.
+ * When the last descriptor and the last mapping of this open file are gone, which is also when all
+ * processes that have one have died, the kernel stores the words and then rings, both in order. A
+ * child that inherited the mapping counts. A list replaces the one before. EPERM: the file is
+ * restricted. EACCES: it is not open for writing.
  */
 struct ivshmem_dev_on_close {
 	__u32 size;
