@@ -20,8 +20,7 @@
  *	7 server	p = 0: version, id and memory, if they were not sent yet; else a number of 8 bytes
  *
  * Steps 0 and 1 with descriptors have a byte that says which kind the first one is, and whether the
- * others are of the same kind. vfio_user_seeds.py makes such sequences from what QEMU and Cloud
- * Hypervisor send.
+ * others are of the same kind. The corpus began with what QEMU and Cloud Hypervisor send.
  */
 
 #include <fdpass.h>
