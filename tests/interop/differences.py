@@ -296,24 +296,25 @@ DIFFERENCES = [
 
 
 # Where that is tested which no accesses show: a peer, a start, a save, or a device of 2010 takes part in it.
+MODEL = "model/device/device.c: device_against_naive_device"  # which knows them all
 ELSEWHERE = {
     "unmasking a vector the server never connected": "unit/device/msix.c: unmask_unconnected_vector",
-    "a peer's id comes again, or leaves twice": "unit/device/peers.c: connect_and_leave",
-    "more eventfds than vectors": "unit/device/peers.c: more_vectors_than_we_have",
+    "a peer's id comes again, or leaves twice": MODEL,
+    "more eventfds than vectors": MODEL,
     "memory size no power of two": "unit/device/config.c: memory_size_out_of_range",
     "`vectors` too large": "unit/device/config.c: vectors_out_of_range",
     # 2010
     "INTx while MSI-X is enabled": "unit/device/registers.c: msix_keeps_intx_low",
-    "INTx after reset and load": "unit/device/registers.c: reset_drops_intx",
+    "INTx after reset and load": MODEL,
     "reset": "unit/device/config.c: reset_is_power_on",
     "command register at power-on": "unit/device/config.c: reset_is_power_on",
     "rings with `msi=off`": "unit/device/registers.c: many_rings_leave_1",
-    "BAR0 accesses of 64 bits": "unit/device/registers.c: only_aligned_32_bit_accesses_act",
+    "BAR0 accesses of 64 bits": MODEL,
     "doorbell: bits 15…8 of the vector": "unit/device/peers.c: doorbell_vector_is_16_bits",
     "a shared memory object that is created": (
         "unit/member/memory.c: behaviour_35_missing_object_is_created_and_stays"
     ),
-    "doorbell without server": "unit/device/registers.c: doorbell_without_server",
+    "doorbell without server": MODEL,
     "BAR0 moves, decoding goes off, or a peer leaves": "unit/device/peers.c: triggers_follow_bar0",
     "no room for ioeventfds": "unit/device/peers.c: no_room_for_triggers",
     "the memory when decoding is off": "unit/device/config.c: bar2_follows_placement_and_decoding",
@@ -324,7 +325,7 @@ ELSEWHERE = {
         "unit/device/properties.c: where_the_memory_comes_from"
     ),
     "`vectors`": "unit/device/config.c: vectors_out_of_range",
-    "eventfds beyond `vectors`": "unit/device/peers.c: more_vectors_than_we_have",
+    "eventfds beyond `vectors`": MODEL,
     "memory smaller than `size`": "unit/member/late.c: memory_that_is_too_small_is_not_given_to_anybody",
     "a server that ends the connection before id and memory came": (
         "unit/kvm/late.c: server_that_goes_before_the_memory"

@@ -128,7 +128,7 @@ def test_every_documented_difference_has_a_test():
     for row, place in ELSEWHERE.items():
         path, test = place.split(": ")
         with open(os.path.join(wire.ROOT, "tests", path), encoding="utf-8") as file:
-            assert f"TEST({test})" in file.read(), f"there is no {place}, which should test '{row}'"
+            assert re.search(rf"^TEST(_WITH)?\({test}\b", file.read(), re.MULTILINE), f"there is no {place}, which should test '{row}'"
 
 
 # ---- more vectors than a byte counts ----------------------------------------------------------------------

@@ -208,8 +208,8 @@ const struct command command_info = {
 		"The doorbell is the register that every device has, or the words that a device "
 		"with doorbell-bar=on has in addition. Words are as quick with thousands of peers as "
 		"with one.",
-	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"kernel\"|\"vfio\"|\"sysfs\",\"id\":I,\"vectors\":N,\n"
-		" \"size\":BYTES,\"mapping\":M}\n"
+	.json = "{\"target\":T,\"backend\":\"unix\"|\"observe\"|\"kernel\"|\"vfio\"|\"sysfs\",\n"
+		" \"id\":I,\"vectors\":N,\"size\":BYTES,\"mapping\":M}\n"
 		"Without an id, \"id\" is null and \"vectors\" is the number that each peer has.\n"
 		"Memory alone, with \"backend\":\"shm\"|\"file\", also has \"memory_only\":true and\n"
 		"\"read_only\":BOOL; \"id\" is null and \"vectors\" is 0.\n"
