@@ -15,7 +15,7 @@ from . import cpio
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = HERE.parent / 'packages.sh'
-KERNEL_META = 'linux-image-cloud-amd64'
+KERNEL_META = 'linux-image-%scloud-amd64'  # "" for the kernel that this Debian came with, or such as "6.12-"
 # Which modules each kind of guest loads, with all that they depend on: what its init loads, and what makes it a host.
 MODULES = {'order': ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic'), 'order-kvm': ('kvm-amd', 'kvm-intel')}
 
@@ -33,13 +33,13 @@ def run(command):
         raise ImageError(f'{pathlib.Path(command[0]).name} failed, see above') from error
 
 
-def _kernel_package():
+def _kernel_package(meta):
     """The package that the meta package stands for now, such as linux-image-6.1.0-56-cloud-amd64."""
     def ask():
         if not shutil.which('apt-cache'):
             return None
         # Fails where apt has no lists yet.
-        answer = subprocess.run(['apt-cache', 'depends', KERNEL_META], check=False, text=True,
+        answer = subprocess.run(['apt-cache', 'depends', meta], check=False, text=True,
                                 capture_output=True, env={**os.environ, 'LC_ALL': 'C'})
         return re.search(r'Depends: (linux-image-[\w.+-]+)', answer.stdout)
 
@@ -47,10 +47,10 @@ def _kernel_package():
     if not found:
         # Fetching the (tiny) meta package brings the lists, or a good message.
         with tempfile.TemporaryDirectory() as folder:
-            run([PACKAGES, '--download', folder, KERNEL_META])
+            run([PACKAGES, '--download', folder, meta])
         found = ask()
     if not found:
-        raise ImageError(f'apt does not know which kernel {KERNEL_META} stands for')
+        raise ImageError(f'apt does not know which kernel {meta} stands for')
     return found[1]
 
 
@@ -97,7 +97,7 @@ def _has_modules(parts):
         return False
 
 
-def _fetch_parts(cache, say):
+def _fetch_parts(cache, say, version):
     """Puts kernel, modules and busybox into cache/parts, once. Nothing is installed on this machine."""
     parts = cache / 'parts'
     if _has_modules(parts):
@@ -109,7 +109,7 @@ def _fetch_parts(cache, say):
 
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         folder = pathlib.Path(folder)
-        kernel = _kernel_package()
+        kernel = _kernel_package(KERNEL_META % (f'{version}-' if version else ''))
         release = kernel.removeprefix('linux-image-')
         say(f'fetching the guests\' kernel and shell, once: {kernel}, busybox-static')
         run([PACKAGES, '--download', folder, kernel, 'busybox-static'])
@@ -165,10 +165,13 @@ class Image:
         return archive.finish()
 
 
-def build_image(cache, tool, say=functools.partial(print, flush=True)):
-    """Makes what guests boot, with what must be fetched kept in `cache`. `tool` is the static ivshmem."""
-    cache = pathlib.Path(cache).resolve()
+def build_image(cache, tool, say=functools.partial(print, flush=True), version=''):
+    """
+    Makes what guests boot, with what must be fetched kept in `cache`. `tool` is the static ivshmem, and `version`
+    that of another kernel which this Debian has, such as 6.12; it has a cache of its own.
+    """
+    cache = pathlib.Path(f'{cache}-{version}' if version else cache).resolve()
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / 'lock', 'w', encoding='ascii') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return Image(_fetch_parts(cache, say), tool)
+        return Image(_fetch_parts(cache, say, version), tool)

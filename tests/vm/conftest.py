@@ -25,12 +25,14 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def image():
-    return vm.build_image(os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static"))
+    """IVSHMEM_KERNEL=6.12 in the environment: with another kernel than the usual one."""
+    return vm.build_image(os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static"),
+                          version=os.environ.get("IVSHMEM_KERNEL", ""))
 
 
 @pytest.fixture(scope="session")
 def accel(image):
-    return vm.choose_accel(image, os.path.join(wire.BUILD, "guest"), os.environ.get("IVSHMEM_ACCEL", "auto"))
+    return vm.choose_accel(image, image.cache, os.environ.get("IVSHMEM_ACCEL", "auto"))
 
 
 @pytest.fixture
