@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-2-Clause
 """
-Prints which folder of src/, lib/ and tools/ includes headers of which other one, and how many times; and circles of
-files inside a folder: a.c includes b.h, and b.c includes a.h.
+Prints which folder of src/ and tools/ includes headers of which other one, and how many times; and circles of files
+inside a folder, however long: a.c includes b.h, b.c includes c.h, and c.h includes a.h.
 """
 
 import collections
@@ -37,7 +37,8 @@ def resolve(header, includer, known):
     return None
 
 
-def main():
+def graph():
+    """(includer, included) -> times, of folders; file without its ending -> those of its folder that it includes."""
     known = sources()
     folders, units = collections.Counter(), collections.defaultdict(set)
     for path, headers in known.items():
@@ -50,13 +51,34 @@ def main():
                 folders[here, target if there == "include/ivshmem" else there] += 1
             elif os.path.splitext(path)[0] != os.path.splitext(target)[0]:
                 units[os.path.splitext(path)[0]].add(os.path.splitext(target)[0])
+    return folders, units
+
+
+def circles(units):
+    """The sets of files of which each leads to all the others."""
+    def reached(start):
+        seen, waiting = set(), [start]
+        while waiting:
+            for unit in units.get(waiting.pop(), ()):
+                if unit not in seen:
+                    seen.add(unit)
+                    waiting.append(unit)
+        return seen
+
+    leads_to = {unit: reached(unit) for unit in list(units)}
+    return sorted({tuple(sorted(other for other in there if unit in leads_to.get(other, ())))
+                   for unit, there in leads_to.items() if unit in there})
+
+
+def main():
+    folders, units = graph()
     for here in sorted({here for here, _ in folders}):
         print(here)
         for (includer, there), n in sorted(folders.items()):
             if includer == here:
                 print(f"    {there:28} {n}")
-    circles = sorted({tuple(sorted((a, b))) for a in units for b in units[a] if a in units.get(b, ())})
-    print(f"{len(circles)} circles of two files inside a folder" + "".join(f"\n    {a} - {b}" for a, b in circles))
+    found = circles(units)
+    print(f"{len(found)} circles of files inside a folder" + "".join("\n    " + " - ".join(circle) for circle in found))
     return 0
 
 

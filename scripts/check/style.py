@@ -9,6 +9,7 @@ import tempfile
 import time
 from fnmatch import fnmatch
 
+import includes
 from check import builds
 from check.builds import ROOT
 from check.report import FAILED, PASSED, Result
@@ -189,6 +190,12 @@ def libraries_keep_quiet():
     return "\n".join(wrong) or None
 
 
+def no_circles():
+    """A reader can begin with any file, and knows where it ends."""
+    found = includes.circles(includes.graph()[1])
+    return "\n".join("a circle of files: " + " - ".join(circle) for circle in found) or None
+
+
 CHECKS = {
     "clang-format": clang_format,
     "clang-tidy": clang_tidy,
@@ -198,6 +205,7 @@ CHECKS = {
     "licence on top of each file": licence_lines,
     "public headers need little": public_headers,
     "a wrong include does not compile": wrong_includes,
+    "no circles of files": no_circles,
     "libraries do not exit or print": libraries_keep_quiet,
 }
 
