@@ -56,4 +56,21 @@ fuzz_text(const uint8_t *data, size_t size)
 	return text;
 }
 
+/*
+ * The lines of the bytes as the arguments of a program called `name`, at most `most` of them: argc and
+ * argv, which has room for `most` + 2. The text that they lie in is to be freed.
+ */
+static inline char *
+fuzz_arguments(const uint8_t *data, size_t size, char *name, int most, int *argc, char **argv)
+{
+	char *text = fuzz_text(data, size), *rest = text;
+
+	*argc = 0;
+	argv[(*argc)++] = name;
+	while (rest && *argc <= most)
+		argv[(*argc)++] = strsep(&rest, "\n");
+	argv[*argc] = NULL;
+	return text;
+}
+
 #endif

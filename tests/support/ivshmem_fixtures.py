@@ -94,16 +94,12 @@ def processes(limit):
         process.check_sanitizer()
 
 
-@pytest.fixture
-def server(room, processes, closing):
-    """
-    start(*arguments, vectors=1, ...): a server that must survive the test and end cleanly after it,
-    unless the test has ended it itself.
-    """
+def lasting(kind, usual_path, processes):
+    """start(*arguments, ...): one that must survive the test and end cleanly after it, unless the test has ended it."""
     started = []
 
     def start(*arguments, path=None, **options):
-        process = wire.Server(path or room.socket, *arguments, **options)
+        process = kind(path or usual_path, *arguments, **options)
         processes.append(process)
         started.append(process)
         return process
@@ -112,6 +108,12 @@ def server(room, processes, closing):
     for process in started:
         if process.process.returncode is None:
             process.finish()
+
+
+@pytest.fixture
+def server(room, processes, closing):
+    """start(*arguments, vectors=1, ...): see lasting()."""
+    yield from lasting(wire.Server, room.socket, processes)
 
 
 @pytest.fixture

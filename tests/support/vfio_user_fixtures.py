@@ -13,6 +13,7 @@ import pytest
 
 import ivshmem_wire as wire
 import vfio_user
+from ivshmem_fixtures import lasting
 from vfio_user import ERR, INTX, MSIX, Client
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -317,19 +318,8 @@ def own_group(limit, closing):
 
 @pytest.fixture
 def device(room, processes, limit):
-    """start(*arguments): a device that must survive the test and end cleanly after it."""
-    started = []
-
-    def start(*arguments, path=None, **options):
-        process = Device(path or room.file("device"), *arguments, **options)
-        processes.append(process)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        if process.process.returncode is None:
-            process.finish()
+    """start(*arguments): see lasting()."""
+    yield from lasting(Device, room.file("device"), processes)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@
  * number of descriptors (bits 4 to 6), and its bytes.
  */
 
+#include <fdpass.h>
 #include <fuzz.h>
 
 #include <base/fd.h>
@@ -169,26 +170,11 @@ receive(struct wire_receiver *receiver, struct follower *follower, int socket)
 static void
 send_piece(int socket, const uint8_t *bytes, size_t length, unsigned n_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-	} control = {0};
-	struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes, .iov_len = length};
-	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	int fds[FDS_MAX];
 
-	if (n_fds > 0) {
-		struct cmsghdr *header;
-
-		message.msg_control = control.bytes;
-		message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		header = CMSG_FIRSTHDR(&message);
-		header->cmsg_level = SOL_SOCKET;
-		header->cmsg_type = SCM_RIGHTS;
-		header->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-		for (unsigned i = 0; i < n_fds; i++)
-			memcpy(CMSG_DATA(header) + i * sizeof(int), &null_fd, sizeof(int));
-	}
-	DEMAND(sendmsg(socket, &message, MSG_NOSIGNAL) == (ssize_t)length);
+	for (unsigned i = 0; i < n_fds; i++)
+		fds[i] = null_fd;
+	DEMAND(fdpass_send(socket, bytes, length, fds, n_fds) == (ssize_t)length);
 }
 
 int

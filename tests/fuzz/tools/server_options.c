@@ -18,19 +18,16 @@
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	char *text = fuzz_text(data, size), *rest = text, *argv[ARGS_MAX + 2];
+	char *text, *argv[ARGS_MAX + 2];
 	static char name[] = "ivshmem-server";
 	struct options options, untouched;
 	struct ivshmem_error error = {0};
 	bool usage = false;
-	int argc = 0, r;
+	int argc, r;
 
 	memset(&untouched, 0x5a, sizeof(untouched));
 	options = untouched;
-	argv[argc++] = name;
-	while (rest && argc <= ARGS_MAX)
-		argv[argc++] = strsep(&rest, "\n");
-	argv[argc] = NULL;
+	text = fuzz_arguments(data, size, name, ARGS_MAX, &argc, argv);
 	r = options_parse(argc, argv, &options, &usage, &error);
 	if (r < 0) {
 		DEMAND(r == -EINVAL && error.code == r && error.message[0] != '\0');
