@@ -69,6 +69,15 @@ TEST(pci_targets_that_fail)
 	CHECK_EQ(attach(&client, "pci:auto", "unix", &error), -EINVAL);
 	CHECK_HAS(error.message, "it is kernel, vfio or sysfs");
 	CHECK_EQ(attach(&client, "pci:auto", "vfio", &error), -ENODEV);
+	CHECK_EQ(attach(&client, "pci:auto", "kernel", &error), -ENODEV);
+	CHECK_HAS(error.message, "not bound to the driver ivshmem; as root: modprobe ivshmem");
+	CHECK_EQ(attach(&client, "dev:ivshmem0", NULL, &error), -EINVAL);
+	CHECK_HAS(error.message, "write dev:/dev/ivshmem0");
+	CHECK_EQ(attach(&client, "dev:/nowhere", NULL, &error), -ENOENT);
+	CHECK_HAS(error.message, "cannot look at /nowhere");
+	CHECK_EQ(attach(&client, "dev:/dev/null", NULL, &error), -ENODEV);
+	CHECK_HAS(error.message, "/dev/null is not a node of the driver ivshmem");
+	CHECK_EQ(attach(&client, "dev:/", NULL, &error), -ENODEV);
 	CHECK_EQ(attach(&client, "pci", NULL, &error), -EINVAL);
 	CHECK_HAS(error.message, "'pci' is no target");
 	CHECK(!client);

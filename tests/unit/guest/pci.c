@@ -205,6 +205,8 @@ TEST(pci_backend_follows_the_driver)
 		const struct guest_backend *backend;
 		int r;
 	} cases[] = {
+		{"ivshmem", NULL, &guest_kernel, 0},
+		{"ivshmem", "vfio", &guest_vfio, 0},
 		{"vfio-pci", NULL, &guest_vfio, 0},
 		{"", NULL, &guest_sysfs, 0},
 		{"uio_pci_generic", NULL, &guest_sysfs, 0},
