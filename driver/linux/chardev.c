@@ -87,6 +87,8 @@ static void release_node(struct device *dev)
 {
 	struct ivshmem_node *node = container_of(dev, struct ivshmem_node, dev);
 
+	if (node->nowhere)
+		__free_page(node->nowhere);
 	iput(node->inode);
 	ivshmem_put(node->core);
 	kfree(node);
@@ -97,26 +99,30 @@ static void release_node(struct device *dev)
 static int add(struct ivshmem_device *core)
 {
 	struct ivshmem_node *node;
-	struct inode *inode;
 	int error, number;
 
 	node = kzalloc(sizeof(*node), GFP_KERNEL);
 	if (!node)
 		return -ENOMEM;
-	inode = alloc_anon_inode(pseudo_mount->mnt_sb);
-	if (IS_ERR(inode)) {
-		kfree(node);
-		return PTR_ERR(inode);
+	node->inode = alloc_anon_inode(pseudo_mount->mnt_sb);
+	if (IS_ERR(node->inode)) {
+		error = PTR_ERR(node->inode);
+		goto free_node;
+	}
+	if (core->words.peers) {
+		node->nowhere = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!node->nowhere) {
+			error = -ENOMEM;
+			goto put_inode;
+		}
 	}
 	number = take_number(core->name);
 	if (number < 0) {
-		iput(inode);
-		kfree(node);
-		return number;
+		error = number;
+		goto free_page;
 	}
 
 	node->core = ivshmem_get(core);
-	node->inode = inode;
 	mutex_init(&node->files_lock);
 	INIT_LIST_HEAD(&node->files);
 	atomic_inc(&n_nodes);
@@ -141,6 +147,15 @@ static int add(struct ivshmem_device *core)
 	dev_info(&node->dev, "%llu bytes, %u vectors%s\n", core->memory_size, core->n_vectors,
 		 core->words.peers ? ", doorbell words" : "");
 	return 0;
+
+free_page:
+	if (node->nowhere)
+		__free_page(node->nowhere);
+put_inode:
+	iput(node->inode);
+free_node:
+	kfree(node);
+	return error;
 }
 
 static void zap(struct ivshmem_device *core)

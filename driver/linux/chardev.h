@@ -26,6 +26,7 @@
  * @core: its device; the node has a reference
  * @inode: the address space of all mappings, through whatever file they were made
  * @ended: mappings are gone and eventfds are signalled, so poll() may say so
+ * @nowhere: where stores to mapped doorbell words go when the device is gone
  * @cache: IVSHMEM_DEV_CACHE_..., as the page table has it
  *
  * Locks: files_lock, then lock of a file, then those of the core.
@@ -38,6 +39,7 @@ struct ivshmem_node {
 	struct mutex files_lock; /* files, ended */
 	struct list_head files;
 	bool ended;
+	struct page *nowhere;
 	u32 cache;
 };
 

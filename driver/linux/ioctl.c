@@ -11,18 +11,23 @@
 
 #define TARGETS_AT_ONCE 32
 
-/* Copies a struct of the size that it says. The caller's may be shorter or longer than ours. */
+/* The size that a struct of the caller says it has. */
+static long size_of(const void __user *theirs, u32 *size)
+{
+	if (get_user(*size, (const u32 __user *)theirs))
+		return -EFAULT;
+	if (*size < sizeof(u32))
+		return -EINVAL;
+	return *size > PAGE_SIZE ? -E2BIG : 0;
+}
+
+/* The caller's struct may be shorter or longer than ours. */
 static long take(void *ours, size_t size, const void __user *theirs)
 {
 	u32 their_size;
+	long error = size_of(theirs, &their_size);
 
-	if (get_user(their_size, (const u32 __user *)theirs))
-		return -EFAULT;
-	if (their_size < sizeof(u32))
-		return -EINVAL;
-	if (their_size > PAGE_SIZE)
-		return -E2BIG;
-	return copy_struct_from_user(ours, size, theirs, their_size);
+	return error ? error : copy_struct_from_user(ours, size, theirs, their_size);
 }
 
 static long give(void __user *theirs, u32 their_size, const void *ours, size_t size)
@@ -45,14 +50,10 @@ static long info(struct ivshmem_file *file, void __user *argument)
 		.cache = READ_ONCE(file->node->cache),
 	};
 	u32 their_size;
-	long error;
+	long error = size_of(argument, &their_size);
 
-	if (get_user(their_size, (const u32 __user *)argument))
-		return -EFAULT;
-	if (their_size < sizeof(u32))
-		return -EINVAL;
-	if (their_size > PAGE_SIZE)
-		return -E2BIG;
+	if (error)
+		return error;
 	if (core->interrupts == IVSHMEM_MSIX)
 		info.features |= IVSHMEM_DEV_FEATURE_MSIX;
 	if (core->interrupts == IVSHMEM_INTX)

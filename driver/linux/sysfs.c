@@ -20,64 +20,28 @@ static ssize_t peer_id_show(struct device *dev, struct device_attribute *attribu
 }
 static DEVICE_ATTR_RO(peer_id);
 
-static ssize_t vectors_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	struct ivshmem_node *node = dev_get_drvdata(dev);
+/* What needs no access to the device. */
+#define SHOW(name, format, value)                                                          \
+	static ssize_t name##_show(struct device *dev, struct device_attribute *attribute, \
+				   char *text)                                             \
+	{                                                                                  \
+		struct ivshmem_node *node = dev_get_drvdata(dev);                          \
+											\
+		return sysfs_emit(text, format "\n", value);                               \
+	}                                                                                  \
+	static DEVICE_ATTR_RO(name)
 
-	return sysfs_emit(text, "%u\n", node->core->n_vectors);
-}
-static DEVICE_ATTR_RO(vectors);
-
-static ssize_t size_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	struct ivshmem_node *node = dev_get_drvdata(dev);
-
-	return sysfs_emit(text, "%llu\n", node->core->memory_size);
-}
-static DEVICE_ATTR_RO(size);
-
-static ssize_t revision_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	struct ivshmem_node *node = dev_get_drvdata(dev);
-
-	return sysfs_emit(text, "%u\n", node->core->revision);
-}
-static DEVICE_ATTR_RO(revision);
-
-static ssize_t generation_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	struct ivshmem_node *node = dev_get_drvdata(dev);
-
-	return sysfs_emit(text, "%llu\n", READ_ONCE(node->core->generation));
-}
-static DEVICE_ATTR_RO(generation);
-
-static ssize_t interrupts_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	static const char *const names[] = { "none", "msix", "intx" };
-	struct ivshmem_node *node = dev_get_drvdata(dev);
-
-	return sysfs_emit(text, "%s\n", names[node->core->interrupts]);
-}
-static DEVICE_ATTR_RO(interrupts);
-
-static ssize_t doorbell_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	struct ivshmem_node *node = dev_get_drvdata(dev);
-
-	return sysfs_emit(text, "%s\n", node->core->words.peers ? "words" : "register");
-}
-static DEVICE_ATTR_RO(doorbell);
-
+static const char *const interrupts_names[] = { "none", "msix", "intx" };
 /* As the page table had it when a page was mapped last. */
-static ssize_t cache_show(struct device *dev, struct device_attribute *attribute, char *text)
-{
-	static const char *const names[] = { "unknown", "write-back", "other" };
-	struct ivshmem_node *node = dev_get_drvdata(dev);
+static const char *const cache_names[] = { "unknown", "write-back", "other" };
 
-	return sysfs_emit(text, "%s\n", names[READ_ONCE(node->cache)]);
-}
-static DEVICE_ATTR_RO(cache);
+SHOW(vectors, "%u", node->core->n_vectors);
+SHOW(size, "%llu", node->core->memory_size);
+SHOW(revision, "%u", node->core->revision);
+SHOW(generation, "%llu", READ_ONCE(node->core->generation));
+SHOW(interrupts, "%s", interrupts_names[node->core->interrupts]);
+SHOW(doorbell, "%s", node->core->words.peers ? "words" : "register");
+SHOW(cache, "%s", cache_names[READ_ONCE(node->cache)]);
 
 /*
  * A line for each open file: who opened it, and its vectors; "!" is behind one that it has alone.

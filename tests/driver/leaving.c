@@ -97,6 +97,7 @@ dies_of_sigbus(volatile uint32_t *word)
 }
 
 struct holder {
+	volatile uint32_t *words; /* NULL: the device has none */
 	int fd;
 	int eventfd;
 	volatile uint32_t *memory;
@@ -115,6 +116,11 @@ hold(void)
 
 	holder.info = info_of(holder.fd);
 	holder.memory = map(holder.fd, PAGE, PROT_READ | PROT_WRITE);
+	if (holder.info.features & IVSHMEM_DEV_FEATURE_MAP_WORDS) {
+		holder.words = mmap(NULL, PAGE, PROT_WRITE, MAP_SHARED, holder.fd,
+			(off_t)holder.info.doorbell_offset);
+		CHECK(holder.words != MAP_FAILED);
+	}
 	holder.memory[0] = 1;
 	CHECK_SYS(ioctl(holder.fd, IVSHMEM_DEV_ON_CLOSE, &list));
 	if (holder.info.vectors != 0) {
@@ -128,6 +134,8 @@ static void
 let_go(struct holder *holder)
 {
 	unmap(holder->memory, PAGE);
+	if (holder->words != NULL)
+		unmap(holder->words, PAGE);
 	CHECK_SYS(close(holder->fd));
 	CHECK_SYS(close(holder->eventfd));
 }
@@ -160,6 +168,9 @@ check_gone(struct holder *holder)
 	CHECK(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, holder->fd, 0) == MAP_FAILED);
 	CHECK_EQ(errno, ENODEV);
 	CHECK(dies_of_sigbus(holder->memory));
+	/* A ring on its way is lost, and kills nobody. */
+	if (holder->words != NULL)
+		holder->words[0] = 1;
 	CHECK(access(NODE, F_OK) != 0);
 }
 

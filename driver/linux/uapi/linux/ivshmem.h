@@ -14,8 +14,8 @@
  * Unknown flags are EINVAL.
  *
  * When the device is gone (unplugged, or the driver was unbound), all calls fail with ENODEV,
- * touching the memory or the doorbell words is SIGBUS, poll() gives EPOLLHUP, and each eventfd is
- * signalled once more.
+ * touching the memory is SIGBUS, stores to mapped doorbell words go nowhere, poll() gives EPOLLHUP,
+ * and each eventfd is signalled once more.
  * When it was reset, the mappings stay good, INFO.generation has grown, and each subscriber is told
  * as by an interrupt, because some may have been lost.
  */
