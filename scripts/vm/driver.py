@@ -17,9 +17,13 @@ SOURCES = pathlib.Path(__file__).resolve().parent.parent.parent / 'driver' / 'li
 
 def _header_packages(release):
     """The headers of a kernel such as 6.1.0-56-cloud-amd64, and what their build needs: compilers are the machine's own."""
+    # The kernel came by apt-cache, too.
     answer = subprocess.run(['apt-cache', 'depends', f'linux-headers-{release}'], check=False, text=True, capture_output=True,
                             env={**os.environ, 'LC_ALL': 'C'}).stdout
     needed = [line.split()[-1] for line in answer.splitlines() if 'Depends: linux-' in line]
+    if not needed:
+        raise ImageError(f'apt has no headers for the kernel {release}, which the guests boot; if there is a newer one, '
+                         'remove build/guest, and both are fetched anew')
     wanted = ('linux-headers-', 'linux-kbuild-', 'linux-compiler-')
     return [f'linux-headers-{release}', *(name for name in needed if name.startswith(wanted))]
 
@@ -68,5 +72,7 @@ def build_driver(image, say=functools.partial(print, flush=True)):
                                         check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                 if answer.returncode != 0 or 'warning' in answer.stdout.lower().replace('warning: the compiler differs', ''):
                     raise ImageError(f'the driver does not build without warnings for {image.release}:\n{answer.stdout}')
+                for old in folder.glob('*.ko'):
+                    old.unlink()
                 (pathlib.Path(build) / 'ivshmem.ko').rename(module)
         return module.read_bytes()

@@ -118,8 +118,8 @@ def test_anything_is_asked_for(server, device, boot, driver):
     seed = guest.expect(r"^seed \d+$", BOOT_LIMIT).group()
     status, lines = guest.wait_script(200 + 2 * FUZZ_SECONDS)
     assert status == 0, (seed, lines, guest.report())
-    calls, worked = map(int, re.search(r"(\d+) calls, (\d+) of them worked", "\n".join(lines)).groups())
-    assert worked > calls / 10, (seed, lines)
+    # Most find no device, or are wrong. A fuzzer of which nothing works would find nothing.
+    assert int(re.search(r"\d+ calls, (\d+) of them worked", "\n".join(lines))[1]) > 100, (seed, lines)
     check_console(guest)
 
 
