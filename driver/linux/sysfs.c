@@ -20,13 +20,16 @@ static ssize_t peer_id_show(struct device *dev, struct device_attribute *attribu
 }
 static DEVICE_ATTR_RO(peer_id);
 
+static struct ivshmem_node *node_of(struct device *dev)
+{
+	return dev_get_drvdata(dev);
+}
+
 /* What needs no access to the device. */
 #define SHOW(name, format, value)                                                          \
 	static ssize_t name##_show(struct device *dev, struct device_attribute *attribute, \
 				   char *text)                                             \
 	{                                                                                  \
-		struct ivshmem_node *node = dev_get_drvdata(dev);                          \
-											\
 		return sysfs_emit(text, format "\n", value);                               \
 	}                                                                                  \
 	static DEVICE_ATTR_RO(name)
@@ -35,13 +38,13 @@ static const char *const interrupts_names[] = { "none", "msix", "intx" };
 /* As the page table had it when a page was mapped last. */
 static const char *const cache_names[] = { "unknown", "write-back", "other" };
 
-SHOW(vectors, "%u", node->core->n_vectors);
-SHOW(size, "%llu", node->core->memory_size);
-SHOW(revision, "%u", node->core->revision);
-SHOW(generation, "%llu", READ_ONCE(node->core->generation));
-SHOW(interrupts, "%s", interrupts_names[node->core->interrupts]);
-SHOW(doorbell, "%s", node->core->words.peers ? "words" : "register");
-SHOW(cache, "%s", cache_names[READ_ONCE(node->cache)]);
+SHOW(vectors, "%u", node_of(dev)->core->n_vectors);
+SHOW(size, "%llu", node_of(dev)->core->memory_size);
+SHOW(revision, "%u", node_of(dev)->core->revision);
+SHOW(generation, "%llu", READ_ONCE(node_of(dev)->core->generation));
+SHOW(interrupts, "%s", interrupts_names[node_of(dev)->core->interrupts]);
+SHOW(doorbell, "%s", node_of(dev)->core->words.peers ? "words" : "register");
+SHOW(cache, "%s", cache_names[READ_ONCE(node_of(dev)->cache)]);
 
 /*
  * A line for each open file: who opened it, and its vectors; "!" is behind one that it has alone.
