@@ -6,6 +6,7 @@
 #include <base/clock.h>
 #include <base/error.h>
 #include <base/sized.h>
+#include <base/words.h>
 
 #include <ivshmem/abi.h>
 
@@ -281,47 +282,6 @@ in_range(const struct ivshmem_client *client, uint64_t offset, size_t length)
 	return offset <= client->size && length <= client->size - offset;
 }
 
-/*
- * memcpy() is for ordinary memory only. Uncached memory needs plain aligned loads and stores, which
- * are as wide as possible for speed.
- */
-static void
-load(uint8_t *to, const volatile uint8_t *from, size_t length)
-{
-	while (length > 0) {
-		if ((uintptr_t)from % 8 == 0 && length >= 8) {
-			uint64_t word = *(const volatile uint64_t *)(const volatile void *)from;
-
-			memcpy(to, &word, 8);
-			from += 8;
-			to += 8;
-			length -= 8;
-		} else {
-			*to++ = *from++;
-			length--;
-		}
-	}
-}
-
-static void
-store(volatile uint8_t *to, const uint8_t *from, size_t length)
-{
-	while (length > 0) {
-		if ((uintptr_t)to % 8 == 0 && length >= 8) {
-			uint64_t word;
-
-			memcpy(&word, from, 8);
-			*(volatile uint64_t *)(volatile void *)to = word;
-			from += 8;
-			to += 8;
-			length -= 8;
-		} else {
-			*to++ = *from++;
-			length--;
-		}
-	}
-}
-
 EXPORT int
 ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer, size_t length)
 {
@@ -333,7 +293,7 @@ ivshmem_read(const struct ivshmem_client *client, uint64_t offset, void *buffer,
 	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK)
 		memcpy(buffer, from, length);
 	else
-		load(buffer, from, length);
+		words_load(buffer, from, length);
 	read_fence();
 	return 0;
 }
@@ -351,7 +311,7 @@ ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer
 	if (client->mapping == IVSHMEM_MAPPING_WRITE_BACK)
 		memcpy(to, buffer, length);
 	else
-		store(to, buffer, length);
+		words_store(to, buffer, length);
 	fence();
 	return 0;
 }

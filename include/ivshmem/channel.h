@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_CHANNEL_H
+#define IVSHMEM_CHANNEL_H
+
+/*
+ * Channels: messages and bytes through the shared memory, between processes on the host and in
+ * guests.
+ *
+ *	struct ivshmem_participant *me;
+ *	struct ivshmem_channel *channel;
+ *
+ *	ivshmem_participant_open(&me, "pci:auto", NULL, NULL);
+ *	ivshmem_connect(&channel, me, "frames", IVSHMEM_QUEUE, NULL, -1, NULL);
+ *	ivshmem_queue_send(channel, frame, length);
+ *
+ * A process that uses channels is a participant. It takes one area of the shared memory, and only
+ * it writes there: the rings of what it sends are in its own area, and others read them. Whoever
+ * comes first formats the memory (docs/channels.md has the layout). Several processes of one guest
+ * are several participants.
+ *
+ * A channel has two ends and goes both ways. One participant listens under a name, others connect
+ * to the name, and each accepted connection is a channel of its own. There are two kinds, and both
+ * ends must say the same:
+ *
+ *	IVSHMEM_STREAM	bytes, as in a pipe or a socket
+ *	IVSHMEM_QUEUE	records: each is received as a whole, as it was sent; without copying, if
+ *			wanted
+ *
+ * Whoever connects may send at once. What was sent before the other side accepts waits in the ring.
+ *
+ * How a channel ends is the same for all kinds:
+ *	-EPIPE		the other end was closed, or will send no more, and all that it sent was
+ *			received; or, from a call that sends: the other end was closed
+ *	-ECONNREFUSED	the listener did not accept the connection, or was closed
+ *	-ECONNRESET	the other participant died, or its area belongs to another one now; what it
+ *			had completely sent before can be received first, while its area is not
+ *			needed
+ *	-EPROTO		what the other participant wrote makes no sense. Nothing of it was handed
+ *			out
+ *	-ESTALE		the own area is lost: somebody declared this participant dead, or formatted
+ *			the memory. Open another participant
+ * All of these last: the channel can only be closed.
+ *
+ * What the other side writes is never trusted: all lengths and positions are read once and checked,
+ * and memory outside of its ring is never read for it.
+ *
+ * Calls do not block, unless they have a time-out. Those that would have to wait return -EAGAIN.
+ * Then either use ivshmem_channel_wait(), or poll the descriptor of ivshmem_channel_fd().
+ *
+ * Interrupts wake whoever waits. Where there are none (memory alone, or a device without
+ * interrupts), the library looks at the memory every now and then instead: at first after 50 us,
+ * then more and more seldom, up to every 10 ms.
+ *
+ * Threads: one thread at a time may use a participant and all its channels. Different participants
+ * are independent, also in one process. Errors are as in client.h: 0 or a count, or a negative
+ * errno; output parameters are not touched on failure; nothing is printed.
+ */
+
+#include <ivshmem/common.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct ivshmem_participant;
+struct ivshmem_channel;
+
+/* ---- taking part ----------------------------------------------------------------------------- */
+
+struct ivshmem_participant_options {
+	size_t struct_size; /* sizeof(struct ivshmem_participant_options); common.h */
+
+	/* Who we are, for people. At most 55 bytes; NULL: the name of the program. */
+	const char *name;
+
+	/* Which of our vectors others are to ring. Nobody else should use it. */
+	unsigned vector;
+
+	/* If we are the first: into how many areas the memory is cut, from 2 to 256, which is how
+	 * many participants there can be at a time. 0: one for each 256 KiB, from 2 to 64. */
+	unsigned areas;
+};
+
+/*
+ * Take part through `target`, which is any of client.h.
+ *
+ *	ret_participant	release it with ivshmem_participant_close()
+ *	options		may be NULL
+ *	reterr		may be NULL; filled in on failure only
+ *
+ * Returns 0, an error of ivshmem_attach(), or
+ *	-EINVAL		the memory is too small, or an option makes no sense
+ *	-ENOSPC		every area belongs to a participant that lives
+ *	-EMEDIUMTYPE	there is something else in the memory
+ *	-EPROTONOSUPPORT, -EPROTO  the memory was formatted by another version, or for other memory
+ *	-EACCES		the memory is mapped for reading only
+ */
+int ivshmem_participant_open(struct ivshmem_participant **ret_participant, const char *target,
+	const struct ivshmem_participant_options *options, struct ivshmem_error *reterr);
+
+/*
+ * The same over any memory and any interrupts, such as a program's own device or a test. The
+ * functions are called in the thread that uses the participant.
+ */
+struct ivshmem_transport {
+	size_t struct_size; /* sizeof(struct ivshmem_transport); common.h */
+
+	/* At a multiple of 128. It must stay until the participant is closed. */
+	void *memory;
+	uint64_t size;
+
+	/* Whether it is mapped uncached or write-combining. Then it is accessed in aligned words,
+	 * with fences. */
+	bool uncached;
+
+	/* Interrupt `vector` of `peer`, after all stores before. NULL: we cannot. */
+	int (*ring)(void *data, uint16_t peer, unsigned vector);
+
+	/* Readable when we were rung; -1: we are never rung. `clear` makes it unreadable again. */
+	int fd;
+	void (*clear)(void *data);
+	/* How others ring us. */
+	uint16_t peer;
+	unsigned vector;
+
+	/* Whether this peer is known to be gone, so that areas of its processes can be given to
+	 * others. NULL: we do not know. Of a device's peers, a server's client knows. */
+	bool (*is_gone)(void *data, uint16_t peer);
+
+	/* Called at the end of ivshmem_participant_close(). May be NULL. */
+	void (*close)(void *data);
+
+	void *data; /* passed to each */
+};
+
+int ivshmem_participant_open_over(struct ivshmem_participant **ret_participant,
+	const struct ivshmem_transport *transport,
+	const struct ivshmem_participant_options *options, struct ivshmem_error *reterr);
+
+/*
+ * Close all channels and leave. NULL is allowed; returns NULL. What was sent stays readable until
+ * another participant needs the area, so see ivshmem_channel_drain(). The channels must not be used
+ * after this, nor closed.
+ */
+struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant *participant);
+
+/*
+ * Look after all channels: take interrupts, notice who connects, closes and dies, and wake the
+ * descriptors of channels. Every function that returned -EAGAIN has done so; only a program that
+ * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, or -ESTALE.
+ */
+int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
+
+/* The number of our area, from 0. */
+unsigned ivshmem_participant_area(const struct ivshmem_participant *participant);
+
+/*
+ * How often somebody who slept was not woken, and found by looking that there was something to do.
+ * It must be 0 where there are interrupts; anything else is a fault in this library, in a VMM or in
+ * a driver.
+ */
+uint64_t ivshmem_participant_rescues(const struct ivshmem_participant *participant);
+
+/* ---- channels -------------------------------------------------------------------------------- */
+
+enum ivshmem_channel_kind { IVSHMEM_STREAM = 1, IVSHMEM_QUEUE = 2, IVSHMEM_CHANNEL_KINDS };
+
+/* "stream", "queue"; a static string. */
+const char *ivshmem_channel_kind_name(enum ivshmem_channel_kind kind);
+
+struct ivshmem_channel_options {
+	size_t struct_size; /* sizeof(struct ivshmem_channel_options); common.h */
+
+	/*
+	 * The size in bytes of the ring that this end sends through, which becomes a power of two,
+	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or a
+	 * quarter of our area's free memory if that is less. Rings that fit into the processor's
+	 * second-level cache are the fastest. Of a listener, it is the size for each connection
+	 * that it accepts.
+	 */
+	uint64_t ring_size;
+};
+
+/*
+ * Listen under `name`, 1 to 55 bytes without control characters.
+ *	-EADDRINUSE	somebody listens under this name already
+ *	-EINVAL		the name or an option makes no sense
+ *	-ENOSPC		our area has no room for another channel
+ */
+int ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	const char *name, enum ivshmem_channel_kind kind,
+	const struct ivshmem_channel_options *options, struct ivshmem_error *reterr);
+
+/*
+ * The next connection, with the listener's kind and options.
+ *	-EAGAIN		there is none
+ *	-ENOSPC		our area has no room for another channel. The connection was refused
+ */
+int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener);
+
+/*
+ * Connect to who listens under `name`; wait at most `timeout_ms` milliseconds for somebody to do so
+ * (0: do not wait, -1: for ever). Does not wait until the connection is accepted.
+ *	-ENOENT		nobody listens under this name
+ *	-EPROTOTYPE	who listens there has another kind of channel
+ *	-EINVAL, -ENOSPC  as for ivshmem_listen()
+ *	-EINTR		a signal came while we waited
+ *	-ESTALE		see above
+ */
+int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	const char *name, enum ivshmem_channel_kind kind,
+	const struct ivshmem_channel_options *options, int timeout_ms,
+	struct ivshmem_error *reterr);
+
+/* Close a channel or a listener, and free it. NULL is allowed; returns NULL. The other end still
+ * receives what was sent. Connections that a listener has not accepted are refused. */
+struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
+
+/* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. */
+int ivshmem_channel_shutdown(struct ivshmem_channel *channel);
+
+/* Wait until the other end has received everything, for at most `timeout_ms`. 0, -ETIMEDOUT,
+ * -EINTR, or how the channel ended. */
+int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
+
+#define IVSHMEM_READABLE 1 /* something can be received, or accepted */
+#define IVSHMEM_WRITABLE 2 /* half of the ring is free, or what a call had no room for before */
+
+/*
+ * Wait until one of `events` is there, for at most `timeout_ms` (-1: for ever). A channel that has
+ * ended is both. It first spins for up to 200 us, as long as that has been worth it lately. Returns
+ * those that are there, or -ETIMEDOUT, -EINTR.
+ */
+int ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms);
+
+/*
+ * A descriptor that becomes readable when a call that returned -EAGAIN is worth another try. It
+ * belongs to the channel: poll it, do not read it. Call it before the first -EAGAIN that matters;
+ * from then on, each -EAGAIN asks the other side for an interrupt. -EMFILE, -ENOMEM.
+ */
+int ivshmem_channel_fd(struct ivshmem_channel *channel);
+
+/* What a channel is like. */
+struct ivshmem_channel_status {
+	size_t struct_size; /* sizeof(struct ivshmem_channel_status); common.h */
+	enum ivshmem_channel_kind kind;
+	bool listening;
+	bool connected;          /* the other end has accepted */
+	int error;               /* 0, or how the channel ended for those who receive */
+	uint64_t max_record;     /* the longest record that can be sent */
+	uint64_t sent, received; /* bytes, with the headers of records */
+	uint64_t rings;          /* how often we rang the other end */
+	uint64_t sleeps, spins; /* how often ivshmem_channel_wait() slept, and found something while
+					   it spun */
+	char peer_name[64];     /* who the other participant says it is */
+};
+int ivshmem_channel_status(
+	const struct ivshmem_channel *channel, struct ivshmem_channel_status *ret_status);
+
+/* ---- queues ---------------------------------------------------------------------------------- */
+
+/*
+ * Send a record of `length` bytes, and ring the other end if it sleeps. 0, or -EAGAIN (no room),
+ * -EMSGSIZE (longer than max_record), or how the channel ended.
+ */
+int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size_t length);
+
+/*
+ * The same in steps. Reserve room in the ring, and write the record there; commit it, with the
+ * length that it has become; publish all that was committed, so that one who looks sees it; and
+ * flush, which publishes and rings one who sleeps. A record that is reserved and not committed is
+ * replaced by the next reservation. Reserve and flush return what ivshmem_queue_send() returns;
+ * commit -EINVAL if nothing, or less, was reserved.
+ *
+ * One flush for many records is much faster than one for each: the processor has to wait for its
+ * stores.
+ */
+int ivshmem_queue_reserve(struct ivshmem_channel *channel, size_t length, void **ret_record);
+int ivshmem_queue_commit(struct ivshmem_channel *channel, size_t length);
+int ivshmem_queue_publish(struct ivshmem_channel *channel);
+int ivshmem_queue_flush(struct ivshmem_channel *channel);
+
+/*
+ * Receive the next record into `buffer`. Returns its length, or -EAGAIN, -EMSGSIZE (it is longer
+ * than `size` and stays where it is), or how the channel ended.
+ */
+int64_t ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, size_t size);
+
+/*
+ * The same without copying: look at the next record where it is, and release it. Until then, a
+ * second peek gives the same record, and the sender cannot use its room. The bytes may change under
+ * you if the sender wants to harm you: copy what you check before you use it. Release returns
+ * -EINVAL if there was no peek.
+ */
+int64_t ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record);
+int ivshmem_queue_release(struct ivshmem_channel *channel);
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+/* Send up to `length` bytes, as many as there is room for. Returns how many, or -EAGAIN, or how the
+ * channel ended. */
+int64_t ivshmem_stream_write(struct ivshmem_channel *channel, const void *bytes, size_t length);
+
+/* Receive up to `size` bytes. Returns how many, 0 at the end, or -EAGAIN, or how the channel ended.
+ * */
+int64_t ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size);
+
+/* ---- everybody ------------------------------------------------------------------------------- */
+
+/* A participant, as everybody sees it. */
+struct ivshmem_participant_info {
+	unsigned area;
+	uint32_t generation; /* of the area */
+	bool ourselves;
+	char name[64];
+	bool has_peer; /* whether it can be rung, and as whom */
+	uint16_t peer;
+	unsigned vector;
+	uint32_t pid; /* in its own machine */
+};
+
+/* A listener or an end of a channel, as everybody sees it. */
+struct ivshmem_channel_info {
+	unsigned area, entry;
+	enum ivshmem_channel_kind kind;
+	const char *phase; /* "listening", "connecting", "connected", "ended" or "refused" */
+	char name[64];     /* which was listened for, or connected to */
+	bool has_peer;
+	unsigned peer_area, peer_entry; /* the other end */
+	uint64_t ring_size;             /* of what this end sends */
+	uint64_t received;              /* its position in the other end's ring, in bytes */
+};
+
+/* Callbacks for each participant that lives, and each of its channels. What is not 0 ends the
+ * search, and is returned. The structs are valid during the call. */
+int ivshmem_participants(struct ivshmem_participant *participant,
+	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data);
+int ivshmem_channels(struct ivshmem_participant *participant,
+	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data);
+
+/*
+ * Format memory for channels, whatever it contains. Nobody may be using it for channels at this
+ * time; those who do get -ESTALE.
+ *	areas	see struct ivshmem_participant_options
+ *	-EINVAL	the memory is too small for so many, or the number is out of range
+ */
+int ivshmem_channels_format(
+	void *memory, uint64_t size, unsigned areas, struct ivshmem_error *reterr);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

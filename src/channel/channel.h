@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef CHANNEL_CHANNEL_H
+#define CHANNEL_CHANNEL_H
+
+/*
+ * Listeners and ends of channels: the inside of struct ivshmem_channel.
+ *
+ * Theory of operation. Everybody writes to entries of the own area only, and looks at those of
+ * others.
+ *
+ *	listener	LISTENING, with a name.
+ *	connector	finds the listener's entry, and makes an entry CONNECTING that refers to it
+ *			and names the ring that the connector sends through. It can send from now
+ *			on.
+ *	acceptor	the listener's owner finds such an entry, and makes an entry CONNECTED that
+ *			refers to it.
+ *	connector	finds that entry, refers to it from now on, and is CONNECTED, too.
+ *	either		shuts: says at which position what it sends ends. Ends: shuts, and receives
+ *			no more. Whoever has ended and knows that the other end has, too, makes the
+ *			entry UNUSED and takes the ring back.
+ *
+ * An end whose user has closed it stays as an orphan until then, because the other end may still be
+ * reading its ring. Each reference has the generations of the area and of the entry, so one that is
+ * out of date refers to nothing. Each change is followed by a notice.
+ *
+ *	channel		what all have in common; what the other end does; ending
+ *	connect		listening, connecting, accepting
+ *	transfer	sending and receiving records
+ *	queue, stream	what the user sends and receives
+ */
+
+#include <channel/participant.h>
+
+struct ivshmem_channel {
+	struct list link; /* participant::channels */
+	struct ivshmem_participant *participant;
+	enum ivshmem_channel_kind kind;
+	enum layout_phase phase;
+	bool orphan; /* the user has closed it */
+	char name[LAYOUT_MAX_NAME];
+
+	unsigned entry;
+	uint32_t entry_generation;
+	struct layout_entry *own;
+	struct heap_block *block; /* of the ring */
+	uint32_t ring_size;       /* a listener's: for each connection */
+
+	/* The other end; while connecting, the listener. Its area does not change. */
+	bool has_peer;
+	unsigned peer_area, peer_entry;
+	uint32_t peer_area_generation, peer_entry_generation;
+	const struct layout_entry *theirs;
+	bool connected; /* `theirs` is an end, and `reader` is its ring */
+
+	struct ring_writer writer;
+	struct ring_reader reader;
+	uint64_t flushed;  /* up to this position we have looked whether the other end sleeps */
+	uint32_t consumed; /* bytes of the next record that were read from a stream */
+	uint32_t wanted;   /* bytes for which there was no room */
+	unsigned idle;     /* looks at an empty ring since the last record */
+
+	bool we_shut;
+	bool they_shut; /* they send nothing after `their_end` */
+	uint64_t their_end;
+	bool they_ended; /* they do not receive any more */
+	bool they_died;  /* they do nothing any more; the ring is still theirs */
+	int error;       /* how it ended for good; -EPIPE is not among these */
+
+	/* For one who polls: an epoll descriptor with what rings us, the timer, and `ready`. -1:
+	 * nobody does. */
+	int fd, ready;
+	bool is_ready; /* `ready` is readable */
+
+	uint64_t budget; /* how long to spin before the next sleep, ns */
+	uint64_t n_rings, n_sleeps, n_spins;
+};
+
+/* Its bit in a notice. */
+static inline uint64_t
+channel_bit(unsigned entry)
+{
+	return UINT64_C(1) << (entry % LAYOUT_NOTICE_CHANNELS);
+}
+
+/* ---- channel --------------------------------------------------------------------------------- */
+
+/* A channel whose entry is not published yet, with a ring to send through of about `wanted` bytes
+ * (0: as large as is wise), or for a listener without. -ENOSPC, -ENOMEM, -EINVAL. */
+int channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	enum ivshmem_channel_kind kind, const char *name, uint64_t wanted, bool with_ring);
+/* Give the entry and the ring back, and free the channel. */
+void channel_discard(struct ivshmem_channel *channel);
+/* Free all channels, and leave their entries as they are. */
+void channel_free_all(struct ivshmem_participant *participant);
+
+/* From now on the entry is this to everybody. */
+void channel_publish(struct ivshmem_channel *channel, enum layout_phase phase);
+/* The entry refers to the peer that the channel has now. */
+void channel_refer(struct ivshmem_channel *channel);
+/* Whether an entry of another area refers to ours. */
+bool channel_is_meant(const struct ivshmem_channel *channel, const struct layout_entry *entry);
+/* Receive from the ring that the entry names: 0, or -EPROTO if it does not lie in its area's heap.
+ * */
+int channel_take_ring(struct ivshmem_channel *channel, const struct layout_entry *entry);
+
+/* Tell the other end that our entry has changed, or everybody. */
+void channel_tell_peer(struct ivshmem_channel *channel);
+void channel_tell_everybody(struct ivshmem_participant *participant);
+
+/* Look at the other end. */
+void channel_look(struct ivshmem_channel *channel);
+/* An area has a notice with these bits, or we want to know everything: look at what we have to do
+ * with it. */
+void channel_area_changed(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
+
+/* The channel is at its end, for good. The first reason counts. */
+void channel_fail(struct ivshmem_channel *channel, int error);
+/* The other end broke the rules, unless it is another one by now. Returns the error. */
+int channel_fail_protocol(struct ivshmem_channel *channel);
+/* Every channel ends: for the other ends. */
+void channel_end_all(struct ivshmem_participant *participant);
+/* Every channel ends with -ESTALE, for those who use it. */
+void channel_lose_all(struct ivshmem_participant *participant);
+
+/* Make the descriptor unreadable before one more look. */
+void channel_unsignal(struct ivshmem_channel *channel);
+
+/* ---- connect --------------------------------------------------------------------------------- */
+
+/* Whether a listener has a connection. */
+bool channel_can_accept(struct ivshmem_channel *listener);
+
+/* ---- transfer -------------------------------------------------------------------------------- */
+
+/* How sending has ended, or 0. */
+int channel_send_error(const struct ivshmem_channel *channel);
+
+/* Room for a record: 0, or what to return. Asks for an interrupt if there is none, and somebody
+ * polls. */
+int channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes);
+
+/* Publish, and ring one who sleeps. */
+void channel_flush(struct ivshmem_channel *channel);
+
+/* The next record: 0, or what to return. `may_ask`: if there is none, and somebody polls, ask for
+ * an interrupt. */
+int channel_peek(struct ivshmem_channel *channel, bool may_ask, const void **ret_bytes,
+	uint32_t *ret_length);
+
+/* Whether what was copied after channel_peek() is what was sent: the area is not another one's by
+ * now. 0, or -ECONNRESET. */
+int channel_confirm(struct ivshmem_channel *channel);
+
+/* The record that was peeked at was received. */
+void channel_release(struct ivshmem_channel *channel);
+
+/* Which of `events` are there. */
+int channel_ready(struct ivshmem_channel *channel, int events);
+
+/* Ask to be rung when one of `events` is there. After this, look whether it is there already. */
+void channel_arm(struct ivshmem_channel *channel, int events);
+
+/* Copying between private memory and the ring. */
+void channel_copy_in(
+	const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length);
+void channel_copy_out(
+	const struct ivshmem_channel *channel, void *bytes, const void *ring, size_t length);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Listening, connecting and accepting. channel.h has the theory. */
+#include <channel/channel.h>
+
+#include <base/error.h>
+#include <base/sized.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- listening and connecting ---------------------------------------------------------------- */
+
+static int
+get_options(struct ivshmem_channel_options *options, const struct ivshmem_channel_options *given,
+	const char *name, enum ivshmem_channel_kind kind, struct ivshmem_error *reterr)
+{
+	int r = given ? SIZED_IN(struct ivshmem_channel_options, ring_size, options, given, reterr)
+		      : 0;
+
+	if (r < 0)
+		return r;
+	if (!map_name_is_valid(name))
+		return error_set(reterr, -EINVAL,
+			"'%s' cannot be the name of a channel: it needs 1 to %d bytes without "
+			"control characters",
+			name, LAYOUT_MAX_NAME - 1);
+	if (kind != IVSHMEM_STREAM && kind != IVSHMEM_QUEUE)
+		return error_set(reterr, -EINVAL, "there is no kind %d of channels", (int)kind);
+	if (options->ring_size > RING_MAX_SIZE)
+		return error_set(reterr, -EINVAL, "a ring has at most %u bytes", RING_MAX_SIZE);
+	return 0;
+}
+
+static int
+explain(struct ivshmem_participant *participant, int r, struct ivshmem_error *reterr)
+{
+	if (r == -ENOSPC)
+		return error_set(reterr, r,
+			"our area of the shared memory has no room for another channel: close some, take "
+			"smaller rings, or format the memory for fewer areas ('ivshmem format')");
+	if (r == -ESTALE)
+		return error_set(reterr, r,
+			"area %u of the shared memory is not ours any more: open another participant",
+			participant->area);
+	return r < 0 ? error_set(reterr, r, "cannot make a channel: %s", strerror(-r)) : 0;
+}
+
+/* Whether this entry listens under the name. */
+static bool
+listens(const struct layout_entry *entry, const char *name, uint64_t *ret_state)
+{
+	char found[LAYOUT_MAX_NAME];
+	uint64_t state = word_acquire(&entry->state);
+
+	if (layout_state_phase(state) != LAYOUT_LISTENING)
+		return false;
+	map_copy_name(found, entry->name);
+	*ret_state = state;
+	return strcmp(found, name) == 0;
+}
+
+struct listener {
+	unsigned area, entry;
+	uint32_t area_generation, entry_generation;
+	unsigned kind;
+};
+
+/* Somebody who listens, except for `but`. */
+static int
+find_listener(struct ivshmem_participant *participant, const char *name,
+	const struct layout_entry *but, struct listener *ret_listener)
+{
+	const struct map *map = &participant->map;
+
+	for (unsigned area = 0; area < map->n_areas; area++) {
+		uint64_t claim = word_acquire(map_claim(map, area));
+		uint32_t generation = layout_claim_generation(claim);
+
+		if (layout_claim_state(claim) != LAYOUT_OWNED ||
+			!neighbour_know(participant, area, generation))
+			continue;
+		for (unsigned i = 0; i < map->n_entries; i++) {
+			struct layout_entry *entry = map_entry(map, area, i);
+			uint64_t state;
+
+			if (entry == but || !listens(entry, name, &state))
+				continue;
+			/* It may have died without a word. */
+			if (layout_claim_state(neighbour_check(participant, area)) != LAYOUT_OWNED)
+				break;
+			*ret_listener = (struct listener){
+				.area = area,
+				.entry = i,
+				.area_generation = generation,
+				.entry_generation = layout_state_generation(state),
+				.kind = layout_state_kind(state),
+			};
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int
+in_use(const char *name, const struct listener *listener, struct ivshmem_error *reterr)
+{
+	return error_set(reterr, -EADDRINUSE,
+		"somebody listens under the name '%s' already: the participant of area %u", name,
+		listener->area);
+}
+
+EXPORT int
+ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	const char *name, enum ivshmem_channel_kind kind,
+	const struct ivshmem_channel_options *given, struct ivshmem_error *reterr)
+{
+	struct ivshmem_channel_options options = {0};
+	struct ivshmem_channel *channel = NULL;
+	struct listener other;
+	int r = get_options(&options, given, name, kind, reterr);
+
+	if (r < 0)
+		return r;
+	r = participant_look(participant);
+	if (r == 0 && find_listener(participant, name, NULL, &other) == 0)
+		return in_use(name, &other, reterr);
+	if (r == 0)
+		r = channel_new(&channel, participant, kind, name, options.ring_size, false);
+	if (r < 0)
+		return explain(participant, r, reterr);
+	channel_publish(channel, LAYOUT_LISTENING);
+	word_fence();
+	/* Of two who do this at the same time, at least one sees the other here. */
+	if (find_listener(participant, name, channel->own, &other) == 0) {
+		channel_discard(channel);
+		return in_use(name, &other, reterr);
+	}
+	channel_tell_everybody(participant);
+	*ret_channel = channel;
+	return 0;
+}
+
+struct search {
+	struct ivshmem_participant *participant;
+	const char *name;
+	struct listener found;
+};
+
+static bool
+is_found(void *data)
+{
+	struct search *search = data;
+
+	return find_listener(search->participant, search->name, NULL, &search->found) == 0;
+}
+
+EXPORT int
+ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	const char *name, enum ivshmem_channel_kind kind,
+	const struct ivshmem_channel_options *given, int timeout_ms, struct ivshmem_error *reterr)
+{
+	struct ivshmem_channel_options options = {0};
+	struct search search = {.participant = participant, .name = name};
+	struct waiter waiter = {.there = is_found, .data = &search};
+	struct ivshmem_channel *channel = NULL;
+	int r = get_options(&options, given, name, kind, reterr);
+
+	if (r < 0)
+		return r;
+	r = wait_for(participant, &waiter, timeout_ms);
+	if (r == -ETIMEDOUT)
+		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
+	if (r == -EINTR)
+		return error_set(reterr, r, "interrupted by a signal");
+	if (r == 0 && search.found.kind != kind)
+		return error_set(reterr, -EPROTOTYPE, "'%s' is a %s, not a %s", name,
+			ivshmem_channel_kind_name((enum ivshmem_channel_kind)search.found.kind),
+			ivshmem_channel_kind_name(kind));
+	if (r == 0)
+		r = channel_new(&channel, participant, kind, name, options.ring_size, true);
+	if (r < 0)
+		return explain(participant, r, reterr);
+	channel->peer_area = search.found.area;
+	channel->peer_area_generation = search.found.area_generation;
+	channel->peer_entry = search.found.entry;
+	channel->peer_entry_generation = search.found.entry_generation;
+	channel_refer(channel);
+	channel_publish(channel, LAYOUT_CONNECTING);
+	channel_tell_peer(channel);
+	*ret_channel = channel;
+	return 0;
+}
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+/* An entry of `area` that wants to connect to the listener, and was not accepted before: its
+ * number, or -1. */
+static int
+find_connector(struct ivshmem_channel *listener, unsigned area, uint64_t *ret_state)
+{
+	struct ivshmem_participant *participant = listener->participant;
+	struct neighbour *neighbour = &participant->neighbours[area];
+	const struct map *map = &participant->map;
+
+	for (unsigned i = 0; i < map->n_entries; i++) {
+		struct layout_entry *entry = map_entry(map, area, i);
+		uint64_t state = word_acquire(&entry->state);
+
+		if (layout_state_phase(state) != LAYOUT_CONNECTING ||
+			layout_state_kind(state) != listener->kind ||
+			!channel_is_meant(listener, entry) ||
+			(neighbour->taken && neighbour->taken[i] == layout_state_generation(state)))
+			continue;
+		*ret_state = state;
+		return (int)i;
+	}
+	return -1;
+}
+
+/* Where there may be somebody who wants to connect. `ret_area` is where to begin, too. */
+static int
+next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *ret_state)
+{
+	struct ivshmem_participant *participant = listener->participant;
+
+	for (unsigned area = *ret_area; area < participant->map.n_areas; area++) {
+		uint64_t claim = word_acquire(map_claim(&participant->map, area));
+		struct neighbour *neighbour =
+			neighbour_know(participant, area, layout_claim_generation(claim));
+		int entry;
+
+		/* Who has left may have sent something before. */
+		if (!neighbour || !neighbour->may_be_connecting ||
+			layout_claim_state(claim) == LAYOUT_FREE)
+			continue;
+		entry = find_connector(listener, area, ret_state);
+		if (entry < 0)
+			continue;
+		*ret_area = area;
+		return entry;
+	}
+	return -1;
+}
+
+bool
+channel_can_accept(struct ivshmem_channel *listener)
+{
+	unsigned area = 0;
+	uint64_t state;
+
+	return next_connector(listener, &area, &state) >= 0;
+}
+
+static int
+mark_taken(struct neighbour *neighbour, unsigned n_entries, unsigned entry, uint32_t generation)
+{
+	if (!neighbour->taken)
+		neighbour->taken = calloc(n_entries, sizeof(*neighbour->taken));
+	if (!neighbour->taken)
+		return -ENOMEM;
+	neighbour->taken[entry] = generation;
+	return 0;
+}
+
+static int
+accept_connector(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener,
+	unsigned area, unsigned entry, uint64_t state)
+{
+	struct ivshmem_participant *participant = listener->participant;
+	struct neighbour *neighbour = &participant->neighbours[area];
+	struct ivshmem_channel *channel;
+	int r = channel_new(
+		&channel, participant, listener->kind, listener->name, listener->ring_size, true);
+
+	if (r < 0)
+		return r;
+	r = mark_taken(
+		neighbour, participant->map.n_entries, entry, layout_state_generation(state));
+	if (r < 0) {
+		channel_discard(channel);
+		return r;
+	}
+	channel->peer_area = area;
+	channel->peer_area_generation = neighbour->generation;
+	channel->peer_entry = entry;
+	channel->peer_entry_generation = layout_state_generation(state);
+	channel->theirs = map_entry(&participant->map, area, entry);
+	r = channel_take_ring(channel, channel->theirs);
+	if (r < 0) {
+		/* It can have no channel with a ring like this. */
+		channel_discard(channel);
+		return r;
+	}
+	channel_refer(channel);
+	channel->connected = true;
+	channel_publish(channel, LAYOUT_CONNECTED);
+	channel_tell_peer(channel);
+	channel_look(channel);
+	*ret_channel = channel;
+	return 0;
+}
+
+EXPORT int
+ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener)
+{
+	struct ivshmem_participant *participant = listener->participant;
+	bool asked = false;
+
+	if (listener->phase != LAYOUT_LISTENING)
+		return -EINVAL;
+	for (;;) {
+		unsigned area = 0;
+		uint64_t state;
+		int entry;
+		int r = participant_look(participant);
+
+		if (r < 0)
+			return r;
+		entry = next_connector(listener, &area, &state);
+		if (entry >= 0) {
+			r = accept_connector(ret_channel, listener, area, (unsigned)entry, state);
+			if (r != -EPROTO)
+				return r;
+		} else if (asked || listener->fd < 0) {
+			return -EAGAIN;
+		} else {
+			asked = true;
+			channel_unsignal(listener);
+			participant_poll_again(participant);
+		}
+	}
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <channel/participant.h>
+
+#include <base/clock.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/timerfd.h>
+
+#define CHECK_EVERY NSEC_PER_SEC
+#define MAX_PAUSE   (10 * NSEC_PER_MSEC)
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+static void
+take_notice(struct ivshmem_participant *participant, unsigned area)
+{
+	struct neighbour *neighbour = &participant->neighbours[area];
+	uint64_t bits = word_acquire(&map_notice(&participant->map, area, participant->area)->bits);
+	uint64_t news = bits ^ neighbour->seen;
+
+	if (!news)
+		return;
+	/* Who has something new after this gives another notice. */
+	neighbour->seen = bits;
+	word_store(&map_notice(&participant->map, participant->area, area)->seen, bits);
+	word_fence();
+	participant->area_changed(participant, area, news);
+}
+
+static void
+lose(struct ivshmem_participant *participant)
+{
+	participant->lost = true;
+	participant->area_lost(participant);
+}
+
+/* What needs no notice: that others die, and that there are some who cannot ring. */
+static void
+check_everything(struct ivshmem_participant *participant)
+{
+	struct layout_identity *identity = map_identity(&participant->map, participant->area);
+	bool must_look = participant->transport.fd < 0;
+
+	if (word_load(&map_header(&participant->map)->magic) != LAYOUT_MAGIC ||
+		word_load(&map_header(&participant->map)->epoch) != participant->epoch) {
+		lose(participant);
+		return;
+	}
+	word_store(&identity->heartbeat, word_load(&identity->heartbeat) + 1);
+	for (unsigned area = 0; area < participant->map.n_areas; area++) {
+		uint64_t claim = participant->neighbours[area].n_channels > 0
+					 ? neighbour_check(participant, area)
+					 : word_acquire(map_claim(&participant->map, area));
+		const struct neighbour *neighbour =
+			neighbour_know(participant, area, layout_claim_generation(claim));
+
+		if (neighbour && layout_claim_state(claim) == LAYOUT_OWNED &&
+			!(neighbour->features & LAYOUT_CAN_RING))
+			must_look = true;
+		participant->area_changed(participant, area, UINT64_MAX);
+	}
+	participant->must_look = must_look;
+}
+
+int
+participant_look(struct ivshmem_participant *participant)
+{
+	uint64_t claim = layout_claim(participant->generation, LAYOUT_OWNED);
+	uint64_t now;
+
+	if (!participant->lost && word_load(participant_own_claim(participant)) != claim)
+		lose(participant);
+	if (participant->lost)
+		return -ESTALE;
+	for (unsigned area = 0; area < participant->map.n_areas; area++)
+		take_notice(participant, area);
+	now = clock_now();
+	if (now >= participant->next_check) {
+		participant->next_check = now + CHECK_EVERY;
+		check_everything(participant);
+	}
+	return participant->lost ? -ESTALE : 0;
+}
+
+EXPORT int
+ivshmem_participant_dispatch(struct ivshmem_participant *participant)
+{
+	int r = participant_sleep(participant, 0);
+
+	return r == -EINTR ? 0 : participant_look(participant);
+}
+
+/* ---- telling others -------------------------------------------------------------------------- */
+
+bool
+participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_t bits)
+{
+	struct neighbour *neighbour = &participant->neighbours[area];
+	uint64_t seen = word_load(&map_notice(&participant->map, area, participant->area)->seen);
+	uint64_t told = (neighbour->told & ~bits) | (~seen & bits);
+
+	/* What it has not seen yet, it was rung for. */
+	if (told == neighbour->told)
+		return false;
+	neighbour->told = told;
+	word_release(&map_notice(&participant->map, participant->area, area)->bits, told);
+	if (!participant->transport.ring || !(neighbour->features & LAYOUT_CAN_BE_RUNG))
+		return false;
+	participant->transport.ring(
+		participant->transport.data, neighbour->peer, neighbour->vector);
+	return true;
+}
+
+/* ---- sleeping -------------------------------------------------------------------------------- */
+
+uint64_t
+participant_next_pause(struct ivshmem_participant *participant)
+{
+	uint64_t pause = participant->pause;
+
+	if (!participant->must_look)
+		return CHECK_EVERY;
+	participant->pause = 2 * pause < MAX_PAUSE ? 2 * pause : MAX_PAUSE;
+	return pause;
+}
+
+void
+participant_found_something(struct ivshmem_participant *participant)
+{
+	participant->pause = PARTICIPANT_MIN_PAUSE;
+}
+
+int
+participant_sleep(struct ivshmem_participant *participant, uint64_t timeout_ns)
+{
+	struct pollfd fds[] = {{.fd = participant->transport.fd, .events = POLLIN}};
+	struct timespec timeout = {
+		.tv_sec = (time_t)(timeout_ns / NSEC_PER_SEC),
+		.tv_nsec = (long)(timeout_ns % NSEC_PER_SEC),
+	};
+	int r = ppoll(fds, 1, &timeout, NULL);
+
+	if (r < 0)
+		return -errno;
+	if (r == 0)
+		return 0;
+	participant->transport.clear(participant->transport.data);
+	return 1;
+}
+
+void
+participant_poll_again(struct ivshmem_participant *participant)
+{
+	uint64_t pause = participant_next_pause(participant);
+	struct itimerspec when = {
+		.it_value.tv_sec = (time_t)(pause / NSEC_PER_SEC),
+		.it_value.tv_nsec = (long)(pause % NSEC_PER_SEC),
+	};
+
+	participant_sleep(participant, 0);
+	timerfd_settime(participant->timer, 0, &when, NULL);
+}
+
+/* ---- what it is like ------------------------------------------------------------------------- */
+
+EXPORT unsigned
+ivshmem_participant_area(const struct ivshmem_participant *participant)
+{
+	return participant->area;
+}
+
+EXPORT uint64_t
+ivshmem_participant_rescues(const struct ivshmem_participant *participant)
+{
+	return participant->rescues;
+}

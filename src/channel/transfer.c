@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Records through the rings of a channel: sending, receiving, and asking to be rung. */
+#include <channel/channel.h>
+
+#include <base/words.h>
+
+#include <errno.h>
+#include <string.h>
+
+/* After this many looks at an empty ring, the sender learns our position. */
+#define IDLE 64
+
+/* How long to spin at first, in ns: about what it costs to be woken. After so many sleeps without
+ * spinning, this is tried again. */
+#define FIRST_SPIN UINT64_C(50000)
+#define AGAIN      16
+
+/* ---- asking to be rung ----------------------------------------------------------------------- */
+
+static void
+tell_position(struct ivshmem_channel *channel)
+{
+	uint64_t told = channel->reader.told;
+	uint64_t position = channel->reader.position;
+	uint64_t space_at;
+
+	if (told == position || !channel->connected)
+		return;
+	channel->reader.told = position;
+	word_release(&channel->own->head, position);
+	word_fence();
+	space_at = word_load(&channel->theirs->space_at);
+	if (told <= space_at && space_at < position)
+		channel->n_rings += participant_tell(
+			channel->participant, channel->peer_area, channel_bit(channel->peer_entry));
+}
+
+void
+channel_arm(struct ivshmem_channel *channel, int events)
+{
+	if (channel->phase == LAYOUT_LISTENING)
+		return;
+	if (events & IVSHMEM_READABLE) {
+		tell_position(channel);
+		word_store(&channel->own->wake_at, channel->reader.position);
+	}
+	if (events & IVSHMEM_WRITABLE && !ring_has_space(&channel->writer, channel->wanted))
+		word_store(
+			&channel->own->space_at, ring_space_at(&channel->writer, channel->wanted));
+	word_fence();
+}
+
+/* Before the last look of one who polls then. */
+static void
+ask(struct ivshmem_channel *channel, int events)
+{
+	channel_unsignal(channel);
+	participant_poll_again(channel->participant);
+	channel_arm(channel, events);
+	participant_look(channel->participant);
+}
+
+/* ---- sending --------------------------------------------------------------------------------- */
+
+int
+channel_send_error(const struct ivshmem_channel *channel)
+{
+	if (channel->error != 0)
+		return channel->error;
+	if (channel->we_shut || channel->they_ended)
+		return -EPIPE;
+	return channel->they_died ? -ECONNRESET : 0;
+}
+
+/* Where the other end says how far it is. */
+static const uint64_t *
+their_head(const struct ivshmem_channel *channel)
+{
+	static const uint64_t none;
+
+	return channel->connected ? &channel->theirs->head : &none;
+}
+
+void
+channel_flush(struct ivshmem_channel *channel)
+{
+	struct ivshmem_participant *participant = channel->participant;
+	uint64_t wake_at;
+
+	ring_publish(&channel->writer);
+	if (channel->flushed == channel->writer.published)
+		return;
+	if (!channel->connected) {
+		/* Once it has accepted, we come here again. */
+		if (participant_has_notice(participant, channel->peer_area))
+			participant_look(participant);
+		return;
+	}
+	word_fence();
+	wake_at = word_load(&channel->theirs->wake_at);
+	if (channel->flushed <= wake_at && wake_at < channel->writer.published)
+		channel->n_rings += participant_tell(
+			participant, channel->peer_area, channel_bit(channel->peer_entry));
+	channel->flushed = channel->writer.published;
+}
+
+int
+channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes)
+{
+	struct ivshmem_participant *participant = channel->participant;
+	bool asked = false;
+
+	for (;;) {
+		int r = channel_send_error(channel);
+
+		if (r == 0)
+			r = ring_reserve(&channel->writer, length, their_head(channel), ret_bytes);
+		if (r == -EPROTO && channel->error == 0)
+			return channel_fail_protocol(channel);
+		if (r != -EAGAIN) {
+			channel->wanted = 0;
+			return r;
+		}
+		channel->wanted = length;
+		if (participant_has_notice(participant, channel->peer_area)) {
+			participant_look(participant);
+			continue;
+		}
+		if (asked)
+			return r;
+		asked = true;
+		/* The other end cannot make room for more before it sees what we have committed. */
+		channel_flush(channel);
+		if (channel->fd >= 0) {
+			ask(channel, IVSHMEM_WRITABLE);
+		}
+	}
+}
+
+/* ---- receiving ------------------------------------------------------------------------------- */
+
+/* There is nothing more, and there will be nothing more. */
+static int
+receive_error(struct ivshmem_channel *channel)
+{
+	if (channel->they_shut)
+		return channel->reader.position == channel->their_end
+			       ? -EPIPE
+			       : channel_fail_protocol(channel);
+	channel_fail(channel, -ECONNRESET);
+	return channel->error;
+}
+
+int
+channel_peek(
+	struct ivshmem_channel *channel, bool may_ask, const void **ret_bytes, uint32_t *ret_length)
+{
+	struct ivshmem_participant *participant = channel->participant;
+	bool asked = false;
+
+	for (;;) {
+		bool ended = channel->they_shut || channel->they_died;
+		int r = -EAGAIN;
+
+		if (channel->error != 0)
+			return channel->error;
+		if (channel->connected)
+			r = ring_peek(&channel->reader, ret_bytes, ret_length);
+		if (r == -EPROTO)
+			return channel_fail_protocol(channel);
+		if (r == 0) {
+			channel->idle = 0;
+			return 0;
+		}
+		/* It was empty after they had said that there will be no more. */
+		if (ended)
+			return receive_error(channel);
+		if (participant_has_notice(participant, channel->peer_area)) {
+			participant_look(participant);
+			continue;
+		}
+		if (++channel->idle == IDLE)
+			tell_position(channel);
+		if (!may_ask || asked || channel->fd < 0)
+			return -EAGAIN;
+		asked = true;
+		ask(channel, IVSHMEM_READABLE);
+	}
+}
+
+int
+channel_confirm(struct ivshmem_channel *channel)
+{
+	uint64_t claim;
+
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	claim = word_load(map_claim(&channel->participant->map, channel->peer_area));
+	if (layout_claim_generation(claim) == channel->peer_area_generation)
+		return 0;
+	channel_fail(channel, -ECONNRESET);
+	return channel->error;
+}
+
+void
+channel_release(struct ivshmem_channel *channel)
+{
+	if (ring_release(&channel->reader))
+		tell_position(channel);
+}
+
+/* ---- what is there --------------------------------------------------------------------------- */
+
+static bool
+is_readable(struct ivshmem_channel *channel)
+{
+	const void *bytes;
+	uint32_t length;
+
+	if (channel->phase == LAYOUT_LISTENING)
+		return channel_can_accept(channel);
+	return channel_peek(channel, false, &bytes, &length) != -EAGAIN;
+}
+
+static bool
+is_writable(struct ivshmem_channel *channel)
+{
+	if (channel_send_error(channel) != 0)
+		return true;
+	if (ring_refresh(&channel->writer, their_head(channel)) < 0) {
+		channel_fail_protocol(channel);
+		return true;
+	}
+	return ring_has_space(&channel->writer, channel->wanted);
+}
+
+int
+channel_ready(struct ivshmem_channel *channel, int events)
+{
+	int ready = 0;
+
+	if (channel->error != 0)
+		return events;
+	if (events & IVSHMEM_READABLE && is_readable(channel))
+		ready |= IVSHMEM_READABLE;
+	if (events & IVSHMEM_WRITABLE && channel->phase != LAYOUT_LISTENING && is_writable(channel))
+		ready |= IVSHMEM_WRITABLE;
+	return ready;
+}
+
+/* ---- copying --------------------------------------------------------------------------------- */
+
+void
+channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length)
+{
+	if (channel->participant->map.drain)
+		words_store(ring, bytes, length);
+	else
+		memcpy(ring, bytes, length);
+}
+
+void
+channel_copy_out(
+	const struct ivshmem_channel *channel, void *bytes, const void *ring, size_t length)
+{
+	if (channel->participant->map.drain)
+		words_load(bytes, ring, length);
+	else
+		memcpy(bytes, ring, length);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+struct channel_waiter {
+	struct ivshmem_channel *channel;
+	int events;
+	int ready;
+};
+
+static bool
+channel_there(void *data)
+{
+	struct channel_waiter *waiter = data;
+
+	if (waiter->channel->phase == LAYOUT_LISTENING)
+		participant_look(waiter->channel->participant);
+	waiter->ready = channel_ready(waiter->channel, waiter->events);
+	return waiter->ready != 0;
+}
+
+static void
+arm_channel(void *data)
+{
+	const struct channel_waiter *waiter = data;
+
+	channel_arm(waiter->channel, waiter->events);
+}
+
+EXPORT int
+ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms)
+{
+	struct channel_waiter data = {.channel = channel, .events = events};
+	struct waiter waiter = {
+		.there = channel_there,
+		.arm = arm_channel,
+		.data = &data,
+		.budget = &channel->budget,
+	};
+	int r;
+
+	if (events == 0 || (events & ~(IVSHMEM_READABLE | IVSHMEM_WRITABLE)) != 0)
+		return -EINVAL;
+	if (channel_there(&data))
+		return data.ready;
+	if (channel->phase != LAYOUT_LISTENING)
+		channel_flush(channel);
+	if (channel->budget == 0 && channel->n_sleeps % AGAIN == 0)
+		channel->budget = FIRST_SPIN;
+	r = wait_for(channel->participant, &waiter, timeout_ms);
+	channel->n_sleeps += waiter.slept;
+	channel->n_spins += waiter.spun;
+	return r < 0 && r != -ESTALE ? r : r == -ESTALE ? events : data.ready;
+}
+
+static bool
+is_drained(void *data)
+{
+	struct ivshmem_channel *channel = data;
+
+	if (channel->error != 0 || channel->they_died || channel->they_ended)
+		return true;
+	return channel->connected &&
+	       word_acquire(&channel->theirs->head) == channel->writer.published;
+}
+
+static void
+arm_drain(void *data)
+{
+	struct ivshmem_channel *channel = data;
+
+	word_store(&channel->own->space_at, channel->writer.published - 1);
+	word_fence();
+}
+
+EXPORT int
+ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms)
+{
+	struct waiter waiter = {.there = is_drained, .arm = arm_drain, .data = channel};
+	int r;
+
+	if (channel->phase == LAYOUT_LISTENING)
+		return -EINVAL;
+	channel_flush(channel);
+	r = wait_for(channel->participant, &waiter, timeout_ms);
+	if (r < 0)
+		return r == -ESTALE ? channel->error : r;
+	if (channel->connected && word_acquire(&channel->theirs->head) == channel->writer.published)
+		return 0;
+	return channel->error != 0 ? channel->error : channel->they_died ? -ECONNRESET : -EPIPE;
+}
