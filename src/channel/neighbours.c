@@ -117,6 +117,7 @@ neighbour_know(struct ivshmem_participant *participant, unsigned area, uint32_t 
 		neighbour->peer = __atomic_load_n(&identity->peer, __ATOMIC_RELAXED);
 		neighbour->vector = __atomic_load_n(&identity->vector, __ATOMIC_RELAXED);
 		neighbour->generation = generation;
+		neighbour->rung = false;
 		neighbour->may_be_connecting = true;
 		free(neighbour->taken);
 		neighbour->taken = NULL;

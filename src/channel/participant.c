@@ -100,10 +100,12 @@ participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_
 	uint64_t seen = word_load(&map_notice(&participant->map, area, participant->area)->seen);
 	uint64_t told = (neighbour->told & ~bits) | (~seen & bits);
 
-	/* What it has not seen yet, it was rung for. */
-	if (told == neighbour->told)
+	/* What it has not seen yet, it was rung for; unless either area had another owner then, who
+	 * left bits or copies behind that look like a notice. */
+	if (told == neighbour->told && neighbour->rung)
 		return false;
 	neighbour->told = told;
+	neighbour->rung = true;
 	word_release(&map_notice(&participant->map, participant->area, area)->bits, told);
 	if (!participant->transport.ring || !(neighbour->features & LAYOUT_CAN_BE_RUNG))
 		return false;

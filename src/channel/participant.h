@@ -39,6 +39,7 @@ struct neighbour {
 	uint16_t vector;
 	uint64_t seen; /* our copy of its bits for us; the other one is in our area */
 	uint64_t told; /* our bits for it; the other copy is in our area */
+	bool rung;     /* since this generation; what it has not seen before, nobody rang it for */
 	uint32_t
 		*taken; /* for each of its entries, the generation whose connection we have accepted
 		          */

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Nobody sleeps through what it waits for, and nobody is said to have done so. */
+#include <channel_stage.h>
+
+#include <poll.h>
+#include <unistd.h>
+
+static bool
+was_rung(int peer)
+{
+	struct pollfd fds = {.fd = stage.rung[peer], .events = POLLIN};
+
+	return CHECK_SYS(poll(&fds, 1, 0)) == 1;
+}
+
+/* A process that takes part, connects so many times, and dies. */
+static void
+connect_and_die(unsigned times)
+{
+	pid_t pid = test_fork();
+
+	if (pid == 0) {
+		struct ivshmem_participant *participant = stage_join(1);
+
+		for (unsigned i = 0; i < times; i++)
+			stage_connect(participant, IVSHMEM_QUEUE);
+		_exit(0);
+	}
+	test_join(pid);
+}
+
+/* What the last owner of an area said, and what others saw of it, is not what the next one says. */
+TEST(next_owner_of_an_area_wakes_others)
+{
+	stage_open(2, 16384);
+	for (unsigned before = 0; before < 4; before++) {
+		struct ivshmem_participant *listening = stage_join(0);
+		struct ivshmem_channel *listener = stage_listen(listening, IVSHMEM_QUEUE);
+		struct ivshmem_participant *next;
+		struct ivshmem_channel *channel;
+
+		connect_and_die(before);
+		/* It has seen all, and would sleep now. */
+		CHECK_EQ(ivshmem_participant_dispatch(listening), 0);
+		CHECK(!was_rung(0));
+		next = stage_join(1);
+		channel = stage_connect(next, IVSHMEM_QUEUE);
+		CHECK(was_rung(0));
+		CHECK_EQ(ivshmem_participant_dispatch(listening), 0);
+		ivshmem_channel_close(channel);
+		CHECK(was_rung(0));
+		ivshmem_channel_close(listener);
+		ivshmem_participant_close(next);
+		ivshmem_participant_close(listening);
+	}
+	stage_close();
+}
+
+/* And what others said to the last owner does not keep them from waking the next one. */
+TEST(next_owner_of_an_area_is_woken)
+{
+	struct ivshmem_participant *connecting;
+
+	stage_open(3, 16384);
+	connecting = stage_join(0);
+	for (unsigned round = 0; round < 6; round++) {
+		struct ivshmem_participant *listening = stage_join(1);
+		struct ivshmem_channel *listener = stage_listen(listening, IVSHMEM_QUEUE);
+		struct ivshmem_channel *channel;
+
+		CHECK_EQ(ivshmem_participant_dispatch(listening), 0);
+		CHECK(!was_rung(1));
+		channel = stage_connect(connecting, IVSHMEM_QUEUE);
+		CHECK(was_rung(1));
+		CHECK_EQ(ivshmem_participant_dispatch(listening), 0);
+		/* It does not see this. */
+		ivshmem_channel_close(channel);
+		ivshmem_channel_close(listener);
+		ivshmem_participant_close(listening);
+		CHECK_EQ(stage_check(connecting), 0);
+	}
+	ivshmem_participant_close(connecting);
+	stage_close();
+}
