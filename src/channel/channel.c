@@ -331,8 +331,10 @@ look_for_acceptor(struct ivshmem_channel *channel, uint64_t claim)
 		connected(channel);
 	else if (layout_claim_state(claim) != LAYOUT_OWNED ||
 		 layout_state_phase(state) != LAYOUT_LISTENING ||
-		 layout_state_generation(state) != channel->peer_entry_generation)
+		 layout_state_generation(state) != channel->peer_entry_generation) {
+		channel->participant->unannounced |= layout_claim_state(claim) == LAYOUT_DEAD;
 		channel_fail(channel, -ECONNREFUSED);
+	}
 }
 
 void
@@ -345,6 +347,7 @@ channel_look(struct ivshmem_channel *channel)
 	if (channel->error != 0 || channel->phase == LAYOUT_LISTENING)
 		return;
 	if (layout_claim_generation(claim) != channel->peer_area_generation) {
+		participant->unannounced = true;
 		channel_fail(channel, channel->connected ? -ECONNRESET : -ECONNREFUSED);
 		return;
 	}
@@ -365,8 +368,10 @@ channel_look(struct ivshmem_channel *channel)
 	}
 	if (word_acquire(&channel->theirs->ended))
 		channel->they_ended = true;
-	if (layout_claim_state(claim) == LAYOUT_DEAD)
+	if (layout_claim_state(claim) == LAYOUT_DEAD && !channel->they_died) {
+		participant->unannounced = true;
 		channel->they_died = true;
+	}
 }
 
 /* Nobody reads the ring any more, and nobody will. */

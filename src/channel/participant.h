@@ -72,6 +72,7 @@ struct ivshmem_participant {
 	uint64_t next_check; /* when to look at everything again; clock_now() */
 	uint64_t pause;      /* how long to sleep before the next look, if nobody rings us; ns */
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
+	bool unannounced;    /* we have found what nobody rings for: that somebody died */
 	bool lost;
 	uint64_t rescues;
 };

@@ -64,13 +64,21 @@ spin(struct waiter *waiter, uint64_t deadline)
 }
 
 /*
- * Nothing rang us, and yet something is there. Either its ring is on the way, or it was lost, which
- * must not happen.
+ * Nothing rang us, and yet something is there. Either its ring is on the way, or who had to ring has
+ * died, or the ring was lost, which must not happen.
  */
 static void
 count_rescue(struct ivshmem_participant *participant)
 {
-	if (!participant->must_look && participant_sleep(participant, CERTAIN) == 0)
+	int r;
+
+	if (participant->must_look || participant->unannounced)
+		return;
+	r = participant_sleep(participant, CERTAIN);
+	participant->next_check = 0;
+	/* What we were rung for may concern other channels, too. */
+	participant_look(participant);
+	if (r == 0 && !participant->unannounced)
 		participant->rescues++;
 }
 
@@ -84,8 +92,10 @@ wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int tim
 	for (;;) {
 		uint64_t now;
 		uint64_t pause;
-		int r = participant_look(participant);
+		int r;
 
+		participant->unannounced = false;
+		r = participant_look(participant);
 		if (r < 0)
 			return r;
 		if (waiter->there(waiter->data)) {

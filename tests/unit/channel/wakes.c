@@ -3,7 +3,11 @@
 /* Nobody sleeps through what it waits for, and nobody is said to have done so. */
 #include <channel_stage.h>
 
+#include <base/clock.h>
+
+#include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <unistd.h>
 
 static bool
@@ -81,5 +85,63 @@ TEST(next_owner_of_an_area_is_woken)
 		CHECK_EQ(stage_check(connecting), 0);
 	}
 	ivshmem_participant_close(connecting);
+	stage_close();
+}
+
+/* Nobody rings for a death. That a sleeper finds it is no rescue. */
+TEST(death_is_not_a_lost_wake)
+{
+	struct ivshmem_participant *listening;
+	struct ivshmem_channel *listener;
+	struct ivshmem_channel *channel;
+	int64_t r;
+
+	stage_open(2, 16384);
+	listening = stage_join(0);
+	listener = stage_listen(listening, IVSHMEM_QUEUE);
+	connect_and_die(1);
+	channel = stage_accept(listener);
+	CHECK_EQ(ivshmem_channel_wait(channel, IVSHMEM_READABLE, 5000), IVSHMEM_READABLE);
+	r = ivshmem_queue_receive(channel, &r, sizeof(r));
+	CHECK_EQ(r, -ECONNRESET);
+	CHECK_EQ(ivshmem_participant_rescues(listening), 0);
+	ivshmem_participant_close(listening);
+	stage_close();
+}
+
+/* Who sleeps because others cannot make it wake is not rung for less: what they say late counts. */
+static void *
+send_silently(void *data)
+{
+	struct ivshmem_channel *channel = data;
+	void *record;
+
+	usleep(20000);
+	if (ivshmem_queue_reserve(channel, 8, &record) == 0) {
+		ivshmem_queue_commit(channel, 8);
+		ivshmem_queue_publish(channel);
+	}
+	return NULL;
+}
+
+TEST(what_was_not_rung_for_is_a_rescue)
+{
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *listener, *sender, *receiver;
+	pthread_t thread;
+
+	stage_open(2, 16384);
+	here = stage_join(0);
+	there = stage_join(1);
+	listener = stage_listen(here, IVSHMEM_QUEUE);
+	sender = stage_connect(there, IVSHMEM_QUEUE);
+	receiver = stage_accept(listener);
+	CHECK_EQ(ivshmem_participant_dispatch(there), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, send_silently, sender), 0);
+	CHECK_EQ(ivshmem_channel_wait(receiver, IVSHMEM_READABLE, 5000), IVSHMEM_READABLE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(ivshmem_participant_rescues(here), 1);
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
 	stage_close();
 }
