@@ -450,6 +450,8 @@ end(struct ivshmem_channel *channel)
 		channel_publish(channel, LAYOUT_UNUSED);
 	} else {
 		shut(channel);
+		/* The other end wants to know whether it was all. */
+		word_store(&channel->own->head, channel->reader.position);
 		word_release(&channel->own->ended, 1);
 	}
 }

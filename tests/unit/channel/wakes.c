@@ -145,3 +145,31 @@ TEST(what_was_not_rung_for_is_a_rescue)
 	ivshmem_participant_close(there);
 	stage_close();
 }
+
+/* Who received everything, and went, has received everything. */
+TEST(drain_after_the_other_end_closed)
+{
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *listener, *sender, *receiver;
+	char text[8];
+
+	stage_open(2, 16384);
+	here = stage_join(0);
+	there = stage_join(1);
+	listener = stage_listen(here, IVSHMEM_QUEUE);
+	for (unsigned all = 0; all < 2; all++) {
+		sender = stage_connect(there, IVSHMEM_QUEUE);
+		CHECK_EQ(ivshmem_queue_send(sender, "one", 3), 0);
+		CHECK_EQ(ivshmem_queue_send(sender, "two", 3), 0);
+		receiver = stage_accept(listener);
+		CHECK_EQ(ivshmem_queue_receive(receiver, text, sizeof(text)), 3);
+		if (all)
+			CHECK_EQ(ivshmem_queue_receive(receiver, text, sizeof(text)), 3);
+		ivshmem_channel_close(receiver);
+		CHECK_EQ(ivshmem_channel_drain(sender, 1000), all ? 0 : -EPIPE);
+		ivshmem_channel_close(sender);
+	}
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
+	stage_close();
+}
