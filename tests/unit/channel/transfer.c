@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* Records and bytes through channels: order, back-pressure, descriptors, waking. */
+
+#include "channel_room.h"
+
+#include <test.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SIZE (UINT64_C(1) << 20)
+
+struct pair {
+	struct room room;
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *one, *other;
+};
+
+static void
+pair_open(struct pair *pair, enum ivshmem_channel_kind kind, uint64_t ring_size)
+{
+	room_open(&pair->room, SIZE);
+	pair->here = room_join(&pair->room, 0);
+	pair->there = room_join(&pair->room, 1);
+	room_connect(pair->here, pair->there, kind, ring_size, &pair->one, &pair->other);
+}
+
+static void
+pair_close(struct pair *pair)
+{
+	ivshmem_participant_close(pair->here);
+	ivshmem_participant_close(pair->there);
+	room_close(&pair->room);
+}
+
+/* ---- queues ---------------------------------------------------------------------------------- */
+
+TEST(the_longest_record)
+{
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+	struct pair pair;
+	uint8_t *record;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 4096);
+	CHECK_EQ(ivshmem_channel_status(pair.one, &status), 0);
+	CHECK_EQ(status.max_record, 4096 / 2 - 16);
+	record = calloc(1, 4096);
+	for (unsigned i = 0; i < 100; i++) {
+		memset(record, (int)i, 4096);
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, status.max_record + 1), -EMSGSIZE);
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, status.max_record), 0);
+		memset(record, 0xff, 4096);
+		CHECK_EQ(ivshmem_queue_receive(pair.other, record, 4096), status.max_record);
+		for (unsigned j = 0; j < status.max_record; j++)
+			CHECK_EQ(record[j], i);
+		/* It moves on by another length each time. */
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, i), 0);
+		CHECK_EQ(ivshmem_queue_receive(pair.other, record, 4096), i);
+		/* Who finds nothing for a while tells how far it is. */
+		for (unsigned j = 0; j < 64; j++)
+			CHECK_EQ(ivshmem_queue_receive(pair.other, record, 4096), -EAGAIN);
+	}
+	free(record);
+	pair_close(&pair);
+}
+
+TEST(peek_and_release)
+{
+	const void *record, *again;
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 0);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), -EAGAIN);
+	CHECK_EQ(ivshmem_queue_release(pair.other), -EINVAL);
+	CHECK_EQ(ivshmem_queue_send(pair.one, "first", 5), 0);
+	CHECK_EQ(ivshmem_queue_send(pair.one, "second", 6), 0);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), 5);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &again), 5);
+	CHECK(record == again);
+	CHECK_MEM(record, "first", 5);
+	CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+	CHECK_EQ(ivshmem_queue_release(pair.other), -EINVAL);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), 6);
+	CHECK_MEM(record, "second", 6);
+	CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+	pair_close(&pair);
+}
+
+TEST(reserve_commit_publish_flush)
+{
+	const void *record;
+	void *place;
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 0);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 0), -EINVAL);
+	CHECK_EQ(ivshmem_queue_reserve(pair.one, 10, &place), 0);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 11), -EINVAL);
+	memcpy(place, "abc", 3);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 3), 0);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 3), -EINVAL);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), -EAGAIN);
+	CHECK_EQ(ivshmem_queue_publish(pair.one), 0);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), 3);
+	CHECK_EQ(ivshmem_queue_flush(pair.one), 0);
+	pair_close(&pair);
+}
+
+TEST(a_full_queue_is_writable_when_half_of_it_is_free)
+{
+	unsigned sent = 0, received = 0;
+	char record[56] = {0};
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 4096);
+	while (ivshmem_queue_send(pair.one, record, sizeof(record)) == 0)
+		sent++;
+	CHECK_EQ(sent, 63);
+	CHECK_EQ(ivshmem_channel_wait(pair.one, IVSHMEM_WRITABLE, 0), -ETIMEDOUT);
+	while (ivshmem_channel_wait(pair.one, IVSHMEM_WRITABLE, 0) == -ETIMEDOUT) {
+		CHECK_EQ(ivshmem_queue_receive(pair.other, record, sizeof(record)), sizeof(record));
+		received++;
+	}
+	/* An eighth of the ring at a time is told. */
+	CHECK_EQ(received, 32);
+	CHECK_EQ(ivshmem_queue_send(pair.one, record, sizeof(record)), 0);
+	pair_close(&pair);
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+TEST(a_stream_keeps_its_bytes_in_order)
+{
+	uint8_t out[3000], in[3000];
+	uint64_t sent = 0, received = 0;
+	unsigned seed = 7;
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_STREAM, 4096);
+	for (unsigned round = 0; round < 20000; round++) {
+		size_t length = (unsigned)rand_r(&seed) % sizeof(out);
+		int64_t n;
+
+		for (size_t i = 0; i < length; i++)
+			out[i] = (uint8_t)((sent + i) * 13 >> 3);
+		n = ivshmem_stream_write(pair.one, out, length);
+		CHECK(n >= 0 || n == -EAGAIN);
+		sent += n > 0 ? (uint64_t)n : 0;
+		length = (unsigned)rand_r(&seed) % sizeof(in);
+		n = ivshmem_stream_read(pair.other, in, length);
+		CHECK(n >= 0 || n == -EAGAIN);
+		for (int64_t i = 0; i < n; i++)
+			CHECK_EQ(in[i], (uint8_t)((received + (uint64_t)i) * 13 >> 3));
+		received += n > 0 ? (uint64_t)n : 0;
+	}
+	CHECK(received > 1000000);
+	pair_close(&pair);
+}
+
+TEST(the_end_of_a_stream)
+{
+	char buffer[8];
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_STREAM, 0);
+	CHECK_EQ(ivshmem_stream_write(pair.one, "bye", 3), 3);
+	CHECK_EQ(ivshmem_channel_shutdown(pair.one), 0);
+	CHECK_EQ(ivshmem_stream_write(pair.one, "more", 4), -EPIPE);
+	CHECK_EQ(ivshmem_channel_shutdown(pair.one), -EPIPE);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 2), 2);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 1);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 0);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 0);
+	/* The other direction goes on. */
+	CHECK_EQ(ivshmem_stream_write(pair.other, "answer", 6), 6);
+	CHECK_EQ(ivshmem_stream_read(pair.one, buffer, 8), 6);
+	ivshmem_channel_close(pair.other);
+	CHECK_EQ(ivshmem_stream_read(pair.one, buffer, 8), 0);
+	pair_close(&pair);
+}
+
+/* ---- descriptors ----------------------------------------------------------------------------- */
+
+static bool
+is_readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+/* What wakes a poller without an interrupt is a timer; it is not meant here. */
+TEST(a_descriptor_tells_when_to_try_again)
+{
+	char buffer[8];
+	struct pair pair;
+	int fd;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 0);
+	fd = ivshmem_channel_fd(pair.other);
+	CHECK(fd >= 0);
+	CHECK_EQ(ivshmem_channel_fd(pair.other), fd);
+	CHECK(is_readable(fd));
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), -EAGAIN);
+	CHECK(!is_readable(fd));
+	for (unsigned i = 0; i < 100; i++) {
+		unsigned rings = pair.room.n_rings;
+
+		CHECK_EQ(ivshmem_queue_send(pair.one, "x", 1), 0);
+		CHECK_EQ(ivshmem_queue_send(pair.one, "y", 1), 0);
+		/* One ring for one sleep. */
+		CHECK_EQ(pair.room.n_rings, rings + 1);
+		CHECK(is_readable(fd));
+		CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 1);
+		CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 1);
+		CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), -EAGAIN);
+		CHECK(!is_readable(fd));
+	}
+	ivshmem_channel_close(pair.one);
+	CHECK(is_readable(fd));
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), -EPIPE);
+	pair_close(&pair);
+}
+
+TEST(a_descriptor_of_a_sender_tells_when_there_is_room)
+{
+	char record[56] = {0};
+	struct pair pair;
+	int fd;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 4096);
+	fd = ivshmem_channel_fd(pair.one);
+	for (unsigned round = 0; round < 50; round++) {
+		unsigned n = 0;
+
+		while (ivshmem_queue_send(pair.one, record, sizeof(record)) == 0)
+			;
+		CHECK(!is_readable(fd));
+		for (; !is_readable(fd); n++)
+			CHECK_EQ(ivshmem_queue_receive(pair.other, record, 56), 56);
+		CHECK(n >= 24 && n <= 40);
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, sizeof(record)), 0);
+	}
+	pair_close(&pair);
+}
+
+TEST(one_interrupt_wakes_the_descriptors_of_all_channels_that_it_is_for)
+{
+	struct ivshmem_channel *ones[3], *others[3];
+	struct ivshmem_participant *here, *there;
+	struct room room;
+	char buffer[8];
+	int fds[3];
+
+	room_open(&room, SIZE);
+	here = room_join(&room, 0);
+	there = room_join(&room, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		room_connect(here, there, IVSHMEM_QUEUE, 1024, &ones[i], &others[i]);
+		fds[i] = ivshmem_channel_fd(others[i]);
+		CHECK_EQ(ivshmem_queue_receive(others[i], buffer, 8), -EAGAIN);
+	}
+	CHECK_EQ(ivshmem_queue_send(ones[0], "x", 1), 0);
+	CHECK_EQ(ivshmem_queue_send(ones[2], "x", 1), 0);
+	/* They share the interrupt, and whoever takes it looks for the others, too. */
+	for (unsigned i = 0; i < 3; i++)
+		CHECK(is_readable(fds[i]));
+	CHECK_EQ(ivshmem_queue_receive(others[1], buffer, 8), -EAGAIN);
+	CHECK(is_readable(fds[0]));
+	CHECK(!is_readable(fds[1]));
+	CHECK(is_readable(fds[2]));
+	for (unsigned i = 0; i < 3; i += 2) {
+		CHECK_EQ(ivshmem_queue_receive(others[i], buffer, 8), 1);
+		CHECK_EQ(ivshmem_queue_receive(others[i], buffer, 8), -EAGAIN);
+		CHECK(!is_readable(fds[i]));
+	}
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
+	room_close(&room);
+}
+
+/* ---- two processes --------------------------------------------------------------------------- */
+
+enum way { WAIT, POLL, SPIN };
+
+static void
+wait_for_it(struct ivshmem_channel *channel, int events, enum way way)
+{
+	struct pollfd poll_fd = {.events = POLLIN};
+
+	switch (way) {
+	case WAIT:
+		CHECK(ivshmem_channel_wait(channel, events, 60000) > 0);
+		break;
+	case POLL:
+		poll_fd.fd = ivshmem_channel_fd(channel);
+		CHECK_EQ(poll(&poll_fd, 1, 60000), 1);
+		break;
+	case SPIN:
+		break;
+	}
+}
+
+/* Each side waits for its own reason: the sender for room, the receiver for records. */
+static void
+exchange(int peer_here, int peer_there, enum way way, uint64_t ring_size, unsigned n)
+{
+	const struct ivshmem_channel_options options = {sizeof(options), ring_size};
+	struct ivshmem_participant *me;
+	struct ivshmem_channel *listener, *channel;
+	uint32_t record[64];
+	uint32_t i = 0;
+	int64_t r;
+	struct room room;
+	pid_t child;
+	int status;
+
+	room_open(&room, SIZE);
+	me = room_join(&room, peer_here);
+	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_QUEUE, &options, NULL), 0);
+	child = CHECK_SYS(fork());
+	if (child == 0) {
+		me = room_join(&room, peer_there);
+		CHECK_EQ(ivshmem_connect(&channel, me, "a", IVSHMEM_QUEUE, &options, 60000, NULL),
+			0);
+		if (way == POLL)
+			CHECK(ivshmem_channel_fd(channel) >= 0);
+		while (i < n) {
+			record[0] = i;
+			record[i % 60] = i;
+			r = ivshmem_queue_send(channel, record, (i % 60 + 1) * sizeof(*record));
+			if (r == -EAGAIN)
+				wait_for_it(channel, IVSHMEM_WRITABLE, way);
+			else
+				CHECK_EQ(r, 0);
+			i += r == 0;
+		}
+		CHECK_EQ(ivshmem_channel_drain(channel, 60000), 0);
+		CHECK_EQ(ivshmem_participant_rescues(me), 0);
+		ivshmem_participant_close(me);
+		room_close(&room);
+		_exit(0);
+	}
+	CHECK_EQ(ivshmem_channel_wait(listener, IVSHMEM_READABLE, 60000), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_accept(&channel, listener), 0);
+	if (way == POLL)
+		CHECK(ivshmem_channel_fd(channel) >= 0);
+	while ((r = ivshmem_queue_receive(channel, record, sizeof(record))) != -EPIPE) {
+		if (r == -EAGAIN) {
+			wait_for_it(channel, IVSHMEM_READABLE, way);
+			continue;
+		}
+		CHECK_EQ(r, (i % 60 + 1) * sizeof(*record));
+		CHECK_EQ(record[i % 60], i);
+		i++;
+	}
+	CHECK_EQ(i, n);
+	CHECK_EQ(ivshmem_participant_rescues(me), 0);
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK_EQ(status, 0);
+	ivshmem_participant_close(me);
+	room_close(&room);
+}
+
+TEST_WITH(two_processes_that_wait, .timeout_s = 120)
+{
+	exchange(0, 1, WAIT, 16384, test_count(200000));
+}
+
+TEST_WITH(two_processes_that_wait_at_each_record, .timeout_s = 120)
+{
+	exchange(0, 1, WAIT, 512, test_count(20000));
+}
+
+TEST_WITH(two_processes_that_poll, .timeout_s = 120)
+{
+	exchange(0, 1, POLL, 16384, test_count(200000));
+}
+
+TEST_WITH(two_processes_that_poll_at_each_record, .timeout_s = 120)
+{
+	exchange(0, 1, POLL, 512, test_count(20000));
+}
+
+TEST_WITH(two_processes_that_spin, .timeout_s = 120)
+{
+	exchange(0, 1, SPIN, 16384, test_count(20000));
+}
+
+TEST_WITH(two_processes_without_interrupts, .timeout_s = 120)
+{
+	exchange(-1, -1, WAIT, 16384, test_count(100000));
+	exchange(-1, -1, POLL, 16384, test_count(100000));
+}
+
+/* One of the two can neither ring nor be rung. */
+TEST_WITH(one_process_with_interrupts_and_one_without, .timeout_s = 120)
+{
+	exchange(0, -1, WAIT, 16384, test_count(100000));
+	exchange(-1, 1, WAIT, 16384, test_count(100000));
+	exchange(0, -1, POLL, 16384, test_count(100000));
+	exchange(-1, 1, POLL, 16384, test_count(100000));
+}
+
+/* A ring that gets lost is found by looking, and counted. This shows that the count can fail. */
+TEST(a_lost_ring_is_a_rescue)
+{
+	char buffer[8];
+	struct pair pair;
+	pid_t child;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 0);
+	child = CHECK_SYS(fork());
+	if (child == 0) {
+		pair.room.deaf = true;
+		usleep(300000);
+		CHECK_EQ(ivshmem_queue_send(pair.one, "x", 1), 0);
+		_exit(0);
+	}
+	CHECK_EQ(ivshmem_channel_wait(pair.other, IVSHMEM_READABLE, 20000), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 1);
+	CHECK_EQ(ivshmem_participant_rescues(pair.there), 1);
+	waitpid(child, NULL, 0);
+	pair_close(&pair);
+}
