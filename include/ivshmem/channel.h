@@ -19,12 +19,14 @@
  * are several participants.
  *
  * A channel has two ends and goes both ways. One participant listens under a name, others connect
- * to the name, and each accepted connection is a channel of its own. There are two kinds, and both
+ * to the name, and each accepted connection is a channel of its own. There are three kinds, and both
  * ends must say the same:
  *
  *	IVSHMEM_STREAM	bytes, as in a pipe or a socket
  *	IVSHMEM_QUEUE	records: each is received as a whole, as it was sent; without copying, if
  *			wanted
+ *	IVSHMEM_CALL	requests from the end that connected, and a reply to each from the end that
+ *			accepted
  *
  * Whoever connects may send at once. What was sent before the other side accepts waits in the ring.
  *
@@ -167,9 +169,14 @@ uint64_t ivshmem_participant_rescues(const struct ivshmem_participant *participa
 
 /* ---- channels -------------------------------------------------------------------------------- */
 
-enum ivshmem_channel_kind { IVSHMEM_STREAM = 1, IVSHMEM_QUEUE = 2, IVSHMEM_CHANNEL_KINDS };
+enum ivshmem_channel_kind {
+	IVSHMEM_STREAM = 1,
+	IVSHMEM_QUEUE = 2,
+	IVSHMEM_CALL = 3,
+	IVSHMEM_CHANNEL_KINDS /* one more than the last */
+};
 
-/* "stream", "queue"; a static string. */
+/* "stream", "queue", "call"; a static string. */
 const char *ivshmem_channel_kind_name(enum ivshmem_channel_kind kind);
 
 struct ivshmem_channel_options {
@@ -308,6 +315,64 @@ int64_t ivshmem_stream_write(struct ivshmem_channel *channel, const void *bytes,
 /* Receive up to `size` bytes. Returns how many, 0 at the end, or -EAGAIN, or how the channel ended.
  * */
 int64_t ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size);
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+/* How many calls can be under way in one channel. */
+#define IVSHMEM_CALLS_MAX 1024
+
+/*
+ * Call: send a request, and wait at most `timeout_ms` (-1: for ever) for its reply. Returns the length
+ * of the reply, of which at most `size` bytes are stored, or
+ *	-ETIMEDOUT	there was no reply in time. The call is cancelled
+ *	-EBUSY		other calls are under way in this channel
+ *	-EMSGSIZE	the request is longer than max_record - 16
+ *	-EINTR		a signal came. The call is cancelled
+ *	what the other end gave as the status of its answer, or how the channel ended
+ */
+int64_t ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length,
+	void *reply, size_t size, int timeout_ms);
+
+/*
+ * The same in steps, for many calls at a time. Start sends a request and gives the call a number; a
+ * call that has no reply after `timeout_ms` (-1: never) is cancelled. 0, -EAGAIN (no room in the ring,
+ * or IVSHMEM_CALLS_MAX calls are under way), -EMSGSIZE, or how the channel ended.
+ */
+int ivshmem_call_start(struct ivshmem_channel *channel, const void *request, size_t length,
+	int timeout_ms, uint64_t *ret_call);
+
+/*
+ * The next reply, in the order in which the other end has answered. Says which call it belongs to, and
+ * the status that the other end gave, 0 or a negative errno, or -ETIMEDOUT if the call is cancelled
+ * because its time is over. Returns the length of the reply, of which at most `size` bytes are stored,
+ * or -EAGAIN, or how the channel ended. The descriptor of the channel does not tell when a call's time
+ * is over: it becomes readable when a reply comes.
+ */
+int64_t ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret_status,
+	void *reply, size_t size);
+
+/* The reply is not wanted any more. The other end is told, if there is room in the ring. 0, or -ENOENT:
+ * there is no such call under way. */
+int ivshmem_call_cancel(struct ivshmem_channel *channel, uint64_t call);
+
+/*
+ * The other end: the next request, to be answered with the number of the call. Returns its length, of
+ * which at most `size` bytes are stored, or -EAGAIN, or how the channel ended.
+ */
+int64_t ivshmem_call_receive(
+	struct ivshmem_channel *channel, uint64_t *ret_call, void *request, size_t size);
+
+/* Whether the caller has lost its interest in this call, as far as we have received: a cancellation
+ * comes after the requests that were sent before it. The call must be answered nevertheless. */
+bool ivshmem_call_is_cancelled(struct ivshmem_channel *channel, uint64_t call);
+
+/*
+ * Answer a call, with a status of 0 or a negative errno; in any order. 0, -EAGAIN (no room in the
+ * ring), -ENOENT (no such call waits for an answer), -EMSGSIZE (longer than max_record - 16), or how
+ * the channel ended.
+ */
+int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int status,
+	const void *reply, size_t length);
 
 /* ---- everybody ------------------------------------------------------------------------------- */
 

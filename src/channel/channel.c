@@ -170,6 +170,7 @@ forget(struct ivshmem_channel *channel)
 	channel->participant->entries[channel->entry] = NULL;
 	list_remove(&channel->link);
 	heap_free(channel->block);
+	free(channel->calls);
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	free(channel);
@@ -524,7 +525,8 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 EXPORT const char *
 ivshmem_channel_kind_name(enum ivshmem_channel_kind kind)
 {
-	static const char *const names[] = {[IVSHMEM_STREAM] = "stream", [IVSHMEM_QUEUE] = "queue"};
+	static const char *const names[] = {
+		[IVSHMEM_STREAM] = "stream", [IVSHMEM_QUEUE] = "queue", [IVSHMEM_CALL] = "call"};
 
 	return (unsigned)kind < IVSHMEM_CHANNEL_KINDS && names[kind] ? names[kind] : "unknown";
 }

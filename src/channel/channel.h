@@ -26,7 +26,7 @@
  *	channel		what all have in common; what the other end does; ending
  *	connect		listening, connecting, accepting
  *	transfer	sending and receiving records
- *	queue, stream	what the user sends and receives
+ *	queue, stream, call	what the user sends and receives
  */
 
 #include <channel/participant.h>
@@ -58,6 +58,9 @@ struct ivshmem_channel {
 	uint32_t consumed; /* bytes of the next record that were read from a stream */
 	uint32_t wanted;   /* bytes for which there was no room */
 	unsigned idle;     /* looks at an empty ring since the last record */
+
+	bool accepted;       /* we are the end that accepted */
+	struct calls *calls; /* call.c; NULL: none yet */
 
 	bool we_shut;
 	bool they_shut; /* they send nothing after `their_end` */

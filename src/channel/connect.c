@@ -26,7 +26,7 @@ get_options(struct ivshmem_channel_options *options, const struct ivshmem_channe
 			"'%s' cannot be the name of a channel: it needs 1 to %d bytes without "
 			"control characters",
 			name, LAYOUT_MAX_NAME - 1);
-	if (kind != IVSHMEM_STREAM && kind != IVSHMEM_QUEUE)
+	if (kind < IVSHMEM_STREAM || kind >= IVSHMEM_CHANNEL_KINDS)
 		return error_set(reterr, -EINVAL, "there is no kind %d of channels", (int)kind);
 	if (options->ring_size > RING_MAX_SIZE)
 		return error_set(reterr, -EINVAL, "a ring has at most %u bytes", RING_MAX_SIZE);
@@ -294,6 +294,7 @@ accept_connector(struct ivshmem_channel **ret_channel, struct ivshmem_channel *l
 		return r;
 	}
 	channel_refer(channel);
+	channel->accepted = true;
 	channel->connected = true;
 	channel_publish(channel, LAYOUT_CONNECTED);
 	channel_tell_peer(channel);

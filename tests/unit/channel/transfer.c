@@ -394,17 +394,17 @@ TEST_WITH(two_processes_that_spin, .timeout_s = 120)
 
 TEST_WITH(two_processes_without_interrupts, .timeout_s = 120)
 {
-	exchange(-1, -1, WAIT, 16384, test_count(100000));
-	exchange(-1, -1, POLL, 16384, test_count(100000));
+	exchange(-1, -1, WAIT, 16384, test_count(5000));
+	exchange(-1, -1, POLL, 16384, test_count(5000));
 }
 
 /* One of the two can neither ring nor be rung. */
 TEST_WITH(one_process_with_interrupts_and_one_without, .timeout_s = 120)
 {
-	exchange(0, -1, WAIT, 16384, test_count(100000));
-	exchange(-1, 1, WAIT, 16384, test_count(100000));
-	exchange(0, -1, POLL, 16384, test_count(100000));
-	exchange(-1, 1, POLL, 16384, test_count(100000));
+	exchange(0, -1, WAIT, 16384, test_count(5000));
+	exchange(-1, 1, WAIT, 16384, test_count(5000));
+	exchange(0, -1, POLL, 16384, test_count(5000));
+	exchange(-1, 1, POLL, 16384, test_count(5000));
 }
 
 /* A ring that gets lost is found by looking, and counted. This shows that the count can fail. */
