@@ -19,7 +19,7 @@
  * are several participants.
  *
  * A channel has two ends and goes both ways. One participant listens under a name, others connect
- * to the name, and each accepted connection is a channel of its own. There are three kinds, and both
+ * to the name, and each accepted connection is a channel of its own. There are four kinds, and both
  * ends must say the same:
  *
  *	IVSHMEM_STREAM	bytes, as in a pipe or a socket
@@ -27,6 +27,8 @@
  *			wanted
  *	IVSHMEM_CALL	requests from the end that connected, and a reply to each from the end that
  *			accepted
+ *	IVSHMEM_STATE	the latest value of something: who listens publishes it, and all who
+ *			connected read it
  *
  * Whoever connects may send at once. What was sent before the other side accepts waits in the ring.
  *
@@ -173,10 +175,11 @@ enum ivshmem_channel_kind {
 	IVSHMEM_STREAM = 1,
 	IVSHMEM_QUEUE = 2,
 	IVSHMEM_CALL = 3,
+	IVSHMEM_STATE = 4,
 	IVSHMEM_CHANNEL_KINDS /* one more than the last */
 };
 
-/* "stream", "queue", "call"; a static string. */
+/* "stream", "queue", "call", "state"; a static string. */
 const char *ivshmem_channel_kind_name(enum ivshmem_channel_kind kind);
 
 struct ivshmem_channel_options {
@@ -373,6 +376,28 @@ bool ivshmem_call_is_cancelled(struct ivshmem_channel *channel, uint64_t call);
  */
 int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int status,
 	const void *reply, size_t length);
+
+/* ---- states ---------------------------------------------------------------------------------- */
+
+/*
+ * A state has a latest value, such as a configuration, a position or a picture. Its owner makes it with
+ * ivshmem_listen() and kind IVSHMEM_STATE, where ring_size is the size in bytes of its longest value
+ * (0: 4096), of which four fit into the own area. Any number of others read it after
+ * ivshmem_connect(), and never hold the owner up. It ends when the owner closes it, with -EPIPE.
+ */
+
+/* Publish a value. 0, -EMSGSIZE (longer than the longest), or -ESTALE. */
+int ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t length);
+
+/*
+ * Read the latest value if its number is not `*number`, which is 0 for one who has none yet: store at
+ * most `size` bytes of it, and its number, which grows by one with each value. Returns its length, or
+ * -EAGAIN (there is none, or none that is newer, or values come so quickly that none could be read
+ * whole), or how the state ended. ivshmem_channel_wait() and ivshmem_channel_fd() wait for a value that
+ * is newer than the one that was read last.
+ */
+int64_t ivshmem_state_read(
+	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *number);
 
 /* ---- everybody ------------------------------------------------------------------------------- */
 

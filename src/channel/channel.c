@@ -171,6 +171,7 @@ forget(struct ivshmem_channel *channel)
 	list_remove(&channel->link);
 	heap_free(channel->block);
 	free(channel->calls);
+	free(channel->subscribers);
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	free(channel);
@@ -357,8 +358,10 @@ channel_look(struct ivshmem_channel *channel)
 	if (!channel->connected)
 		return;
 	state = word_acquire(&channel->theirs->state);
-	if (layout_state_generation(state) != channel->peer_entry_generation ||
-		layout_state_phase(state) == LAYOUT_UNUSED) {
+	if (channel_is_subscription(channel)) {
+		channel->they_ended |= state != channel_source_state(channel);
+	} else if (layout_state_generation(state) != channel->peer_entry_generation ||
+		   layout_state_phase(state) == LAYOUT_UNUSED) {
 		/* It took its ring back; that is only right if we have ended. */
 		channel_fail(channel, -ECONNRESET);
 		return;
@@ -382,9 +385,21 @@ is_over(const struct ivshmem_channel *channel)
 	return channel->error != 0 || channel->they_ended || channel->they_died;
 }
 
-static void
-peer_changed(struct ivshmem_channel *channel)
+/* All that looking can change. */
+static unsigned
+what_is_known(const struct ivshmem_channel *channel)
 {
+	return (channel->error != 0) | (unsigned)channel->connected << 1 |
+	       (unsigned)channel->they_shut << 2 | (unsigned)channel->they_ended << 3 |
+	       (unsigned)channel->they_died << 4;
+}
+
+/* Look at the other end. One who polls is woken if there was a notice, or if there is news. */
+static void
+look_again(struct ivshmem_channel *channel, bool noticed)
+{
+	unsigned known = what_is_known(channel);
+
 	channel_look(channel);
 	if (channel->orphan && is_over(channel)) {
 		struct ivshmem_participant *participant = channel->participant;
@@ -398,18 +413,19 @@ peer_changed(struct ivshmem_channel *channel)
 			participant_tell(participant, area, channel_bit(entry));
 		return;
 	}
-	signal_ready(channel);
+	if (noticed || what_is_known(channel) != known)
+		signal_ready(channel);
 }
 
 void
 channel_area_changed(struct ivshmem_participant *participant, unsigned area, uint64_t bits)
 {
 	uint64_t claim = word_acquire(map_claim(&participant->map, area));
-	struct neighbour *neighbour =
-		neighbour_know(participant, area, layout_claim_generation(claim));
 
-	if (neighbour && bits & LAYOUT_NOTICE_ENTRIES)
-		neighbour->may_be_connecting = true;
+	bool entries = bits == 0 || (bits & LAYOUT_NOTICE_ENTRIES) != 0;
+
+	neighbour_know(participant, area, layout_claim_generation(claim));
+	participant->n_changes += entries;
 	list_for_each_safe (link, &participant->channels) {
 		struct ivshmem_channel *channel = channel_of(link);
 
@@ -417,8 +433,8 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 			if (bits & LAYOUT_NOTICE_ENTRIES)
 				signal_ready(channel);
 		} else if (channel->peer_area == area &&
-			   bits & (LAYOUT_NOTICE_ENTRIES | channel_bit(channel->entry)))
-			peer_changed(channel);
+			   (entries || (bits & channel_bit(channel->entry)) != 0))
+			look_again(channel, bits != 0);
 	}
 }
 
@@ -502,7 +518,11 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	channel->orphan = true;
-	peer_changed(channel);
+	/* Nobody receives what a subscriber sends, which is nothing. */
+	if (channel_is_subscription(channel))
+		channel_discard(channel);
+	else
+		look_again(channel, true);
 	return NULL;
 }
 
@@ -511,7 +531,7 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 {
 	int r = channel_send_error(channel);
 
-	if (channel->phase == LAYOUT_LISTENING)
+	if (channel->phase == LAYOUT_LISTENING || channel_is_subscription(channel))
 		return -EINVAL;
 	if (r < 0)
 		return r;
@@ -525,8 +545,10 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 EXPORT const char *
 ivshmem_channel_kind_name(enum ivshmem_channel_kind kind)
 {
-	static const char *const names[] = {
-		[IVSHMEM_STREAM] = "stream", [IVSHMEM_QUEUE] = "queue", [IVSHMEM_CALL] = "call"};
+	static const char *const names[] = {[IVSHMEM_STREAM] = "stream",
+		[IVSHMEM_QUEUE] = "queue",
+		[IVSHMEM_CALL] = "call",
+		[IVSHMEM_STATE] = "state"};
 
 	return (unsigned)kind < IVSHMEM_CHANNEL_KINDS && names[kind] ? names[kind] : "unknown";
 }
@@ -552,7 +574,9 @@ ivshmem_channel_status(
 		.listening = listening,
 		.connected = channel->connected,
 		.error = end_for_receivers(channel),
-		.max_record = listening ? 0 : ring_max_record(channel->writer.size),
+		.max_record = channel->kind == IVSHMEM_STATE ? channel->ring_size
+			      : listening                    ? 0
+					  : ring_max_record(channel->writer.size),
 		.sent = channel->writer.published,
 		.received = channel->reader.position,
 		.rings = channel->n_rings,

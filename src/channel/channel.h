@@ -27,6 +27,8 @@
  *	connect		listening, connecting, accepting
  *	transfer	sending and receiving records
  *	queue, stream, call	what the user sends and receives
+ *	state		the latest value: one publishes, others read
+ *	subscribers	who wants to know of it
  */
 
 #include <channel/participant.h>
@@ -59,6 +61,12 @@ struct ivshmem_channel {
 	uint32_t wanted;   /* bytes for which there was no room */
 	unsigned idle;     /* looks at an empty ring since the last record */
 
+	/* Of a listener whose kind has subscribers: who they are, as of `scanned`. */
+	struct subscriber *subscribers;
+	unsigned n_subscribers;
+	uint64_t scanned; /* participant::n_changes when we last saw nobody new; 0: never */
+	uint64_t number;  /* of the value that was published last, or read last */
+
 	bool accepted;       /* we are the end that accepted */
 	struct calls *calls; /* call.c; NULL: none yet */
 
@@ -77,6 +85,20 @@ struct ivshmem_channel {
 	uint64_t budget; /* how long to spin before the next sleep, ns */
 	uint64_t n_rings, n_sleeps, n_spins;
 };
+
+/* The end of one who reads what the listener itself publishes: nobody accepts it. */
+static inline bool
+channel_is_subscription(const struct ivshmem_channel *channel)
+{
+	return channel->kind == IVSHMEM_STATE && channel->phase == LAYOUT_CONNECTING;
+}
+
+/* The state of the entry that it reads from, as long as that is the same. */
+static inline uint64_t
+channel_source_state(const struct ivshmem_channel *channel)
+{
+	return layout_state(channel->peer_entry_generation, channel->kind, LAYOUT_LISTENING);
+}
 
 /* Its bit in a notice. */
 static inline uint64_t
@@ -112,8 +134,8 @@ void channel_tell_everybody(struct ivshmem_participant *participant);
 
 /* Look at the other end. */
 void channel_look(struct ivshmem_channel *channel);
-/* An area has a notice with these bits, or we want to know everything: look at what we have to do
- * with it. */
+/* An area has a notice with these bits; or 0: there is none, and we want to know everything that has
+ * to do with it. */
 void channel_area_changed(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 
 /* The channel is at its end, for good. The first reason counts. */
@@ -132,6 +154,21 @@ void channel_unsignal(struct ivshmem_channel *channel);
 
 /* Whether a listener has a connection. */
 bool channel_can_accept(struct ivshmem_channel *listener);
+
+/* ---- state ----------------------------------------------------------------------------------- */
+
+/* Make room for values of at most `size` bytes (0: 4096) in a new listener. -ENOSPC, -ENOMEM. */
+int state_open(struct ivshmem_channel *listener, uint64_t size);
+/* Read from the listener that the channel refers to: 0, or -EPROTO if its values do not lie in its
+ * area's heap. */
+int state_subscribe(struct ivshmem_channel *channel);
+/* Whether there is a newer value, or there will be none. */
+bool state_is_readable(const struct ivshmem_channel *channel);
+
+/* ---- subscribers ----------------------------------------------------------------------------- */
+
+/* Look for new subscribers, and ring those who wait for something in [from, to). */
+void subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to);
 
 /* ---- transfer -------------------------------------------------------------------------------- */
 
@@ -162,6 +199,9 @@ int channel_ready(struct ivshmem_channel *channel, int events);
 
 /* Ask to be rung when one of `events` is there. After this, look whether it is there already. */
 void channel_arm(struct ivshmem_channel *channel, int events);
+
+/* The same for one who polls: before the last look. */
+void channel_ask(struct ivshmem_channel *channel, int events);
 
 /* Copying between private memory and the ring. */
 void channel_copy_in(

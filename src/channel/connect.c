@@ -130,6 +130,12 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 		r = channel_new(&channel, participant, kind, name, options.ring_size, false);
 	if (r < 0)
 		return explain(participant, r, reterr);
+	if (kind == IVSHMEM_STATE)
+		r = state_open(channel, options.ring_size);
+	if (r < 0) {
+		channel_discard(channel);
+		return explain(participant, r, reterr);
+	}
 	channel_publish(channel, LAYOUT_LISTENING);
 	word_fence();
 	/* Of two who do this at the same time, at least one sees the other here. */
@@ -179,7 +185,8 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 			ivshmem_channel_kind_name((enum ivshmem_channel_kind)search.found.kind),
 			ivshmem_channel_kind_name(kind));
 	if (r == 0)
-		r = channel_new(&channel, participant, kind, name, options.ring_size, true);
+		r = channel_new(&channel, participant, kind, name, options.ring_size,
+			kind != IVSHMEM_STATE);
 	if (r < 0)
 		return explain(participant, r, reterr);
 	channel->peer_area = search.found.area;
@@ -188,6 +195,13 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 	channel->peer_entry_generation = search.found.entry_generation;
 	channel_refer(channel);
 	channel_publish(channel, LAYOUT_CONNECTING);
+	if (kind == IVSHMEM_STATE)
+		r = state_subscribe(channel);
+	if (r < 0) {
+		channel_discard(channel);
+		return error_set(reterr, r, "'%s' is broken: area %u says what cannot be", name,
+			search.found.area);
+	}
 	channel_tell_peer(channel);
 	*ret_channel = channel;
 	return 0;
@@ -225,15 +239,16 @@ next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *r
 {
 	struct ivshmem_participant *participant = listener->participant;
 
+	uint64_t changes = participant->n_changes;
+
+	if (listener->kind == IVSHMEM_STATE || listener->scanned == changes)
+		return -1;
 	for (unsigned area = *ret_area; area < participant->map.n_areas; area++) {
 		uint64_t claim = word_acquire(map_claim(&participant->map, area));
-		struct neighbour *neighbour =
-			neighbour_know(participant, area, layout_claim_generation(claim));
 		int entry;
 
 		/* Who has left may have sent something before. */
-		if (!neighbour || !neighbour->may_be_connecting ||
-			layout_claim_state(claim) == LAYOUT_FREE)
+		if (!neighbour_know(participant, area, layout_claim_generation(claim)))
 			continue;
 		entry = find_connector(listener, area, ret_state);
 		if (entry < 0)
@@ -241,6 +256,8 @@ next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *r
 		*ret_area = area;
 		return entry;
 	}
+	if (*ret_area == 0)
+		listener->scanned = changes;
 	return -1;
 }
 
@@ -309,7 +326,7 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 	struct ivshmem_participant *participant = listener->participant;
 	bool asked = false;
 
-	if (listener->phase != LAYOUT_LISTENING)
+	if (listener->phase != LAYOUT_LISTENING || listener->kind == IVSHMEM_STATE)
 		return -EINVAL;
 	for (;;) {
 		unsigned area = 0;

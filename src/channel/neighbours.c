@@ -118,7 +118,7 @@ neighbour_know(struct ivshmem_participant *participant, unsigned area, uint32_t 
 		neighbour->vector = __atomic_load_n(&identity->vector, __ATOMIC_RELAXED);
 		neighbour->generation = generation;
 		neighbour->rung = false;
-		neighbour->may_be_connecting = true;
+		participant->n_changes++;
 		free(neighbour->taken);
 		neighbour->taken = NULL;
 	}

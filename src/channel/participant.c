@@ -58,7 +58,7 @@ check_everything(struct ivshmem_participant *participant)
 		if (neighbour && layout_claim_state(claim) == LAYOUT_OWNED &&
 			!(neighbour->features & LAYOUT_CAN_RING))
 			must_look = true;
-		participant->area_changed(participant, area, UINT64_MAX);
+		participant->area_changed(participant, area, 0);
 	}
 	participant->must_look = must_look;
 }

@@ -44,7 +44,6 @@ struct neighbour {
 		*taken; /* for each of its entries, the generation whose connection we have accepted
 		          */
 	unsigned n_channels;    /* that we have to it */
-	bool may_be_connecting; /* its entries have changed since we accepted all */
 	uint64_t unready_since; /* when we first saw that its owner is not ready; 0: it is */
 };
 
@@ -61,8 +60,8 @@ struct ivshmem_participant {
 	struct ivshmem_channel **entries; /* map.n_entries; NULL: free */
 	uint32_t *entry_generations;      /* map.n_entries; how often each was used */
 	struct list channels;
-	/* What looking leads to (channel.c): an area has a notice with these bits, or everything is
-	 * to be looked at; the own area is lost. */
+	/* What looking leads to (channel.c): an area has a notice with these bits, or (0) everything
+	 * is to be looked at; the own area is lost. */
 	void (*area_changed)(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 	void (*area_lost)(struct ivshmem_participant *participant);
 
@@ -71,6 +70,7 @@ struct ivshmem_participant {
 	bool may_spin;       /* there is more than one processor */
 	uint64_t next_check; /* when to look at everything again; clock_now() */
 	uint64_t pause;      /* how long to sleep before the next look, if nobody rings us; ns */
+	uint64_t n_changes;  /* how often entries of others have changed */
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
 	bool unannounced;    /* we have found what nobody rings for: that somebody died */
 	bool lost;

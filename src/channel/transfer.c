@@ -41,19 +41,21 @@ channel_arm(struct ivshmem_channel *channel, int events)
 {
 	if (channel->phase == LAYOUT_LISTENING)
 		return;
-	if (events & IVSHMEM_READABLE) {
+	if (channel_is_subscription(channel)) {
+		word_store(&channel->own->wake_at, channel->number);
+	} else if (events & IVSHMEM_READABLE) {
 		tell_position(channel);
 		word_store(&channel->own->wake_at, channel->reader.position);
 	}
-	if (events & IVSHMEM_WRITABLE && !ring_has_space(&channel->writer, channel->wanted))
+	if (events & IVSHMEM_WRITABLE && !channel_is_subscription(channel) &&
+		!ring_has_space(&channel->writer, channel->wanted))
 		word_store(
 			&channel->own->space_at, ring_space_at(&channel->writer, channel->wanted));
 	word_fence();
 }
 
-/* Before the last look of one who polls then. */
-static void
-ask(struct ivshmem_channel *channel, int events)
+void
+channel_ask(struct ivshmem_channel *channel, int events)
 {
 	channel_unsignal(channel);
 	participant_poll_again(channel->participant);
@@ -133,7 +135,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		/* The other end cannot make room for more before it sees what we have committed. */
 		channel_flush(channel);
 		if (channel->fd >= 0) {
-			ask(channel, IVSHMEM_WRITABLE);
+			channel_ask(channel, IVSHMEM_WRITABLE);
 		}
 	}
 }
@@ -185,7 +187,7 @@ channel_peek(
 		if (!may_ask || asked || channel->fd < 0)
 			return -EAGAIN;
 		asked = true;
-		ask(channel, IVSHMEM_READABLE);
+		channel_ask(channel, IVSHMEM_READABLE);
 	}
 }
 
@@ -217,6 +219,8 @@ is_readable(struct ivshmem_channel *channel)
 	const void *bytes;
 	uint32_t length;
 
+	if (channel_is_subscription(channel))
+		return state_is_readable(channel);
 	if (channel->phase == LAYOUT_LISTENING)
 		return channel_can_accept(channel);
 	return channel_peek(channel, false, &bytes, &length) != -EAGAIN;
@@ -225,7 +229,7 @@ is_readable(struct ivshmem_channel *channel)
 static bool
 is_writable(struct ivshmem_channel *channel)
 {
-	if (channel_send_error(channel) != 0)
+	if (channel_is_subscription(channel) || channel_send_error(channel) != 0)
 		return true;
 	if (ring_refresh(&channel->writer, their_head(channel)) < 0) {
 		channel_fail_protocol(channel);
@@ -348,7 +352,7 @@ ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms)
 	struct waiter waiter = {.there = is_drained, .arm = arm_drain, .data = channel};
 	int r;
 
-	if (channel->phase == LAYOUT_LISTENING)
+	if (channel->phase == LAYOUT_LISTENING || channel_is_subscription(channel))
 		return -EINVAL;
 	channel_flush(channel);
 	r = wait_for(channel->participant, &waiter, timeout_ms);
