@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test check bench install format clean
+.PHONY: all run test check kernels bench install format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -26,6 +26,12 @@ test:
 # One test, without asking for packages: make check T=roster, make check T=test_cli ARGS="-k json".
 check: all
 	@scripts/one.py $(BUILD) "$(T)" $(ARGS)
+
+# The driver under each kernel from 5.10 to the newest that Debian packages. ARGS selects kernels, for instance ARGS="5.10 newest".
+kernels:
+	@scripts/packages.sh build check vm
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 scripts/kernels.py --build $(BUILD) $(ARGS)
 
 bench:
 	@scripts/packages.sh build vm

@@ -11,13 +11,15 @@ usage() {
 	cat <<-END
 	usage: scripts/packages.sh GROUP...
 	       scripts/packages.sh --list GROUP...
-	       scripts/packages.sh --download DIRECTORY PACKAGE...
 	       scripts/packages.sh --unpack DIRECTORY RELEASE PACKAGE...
+	       scripts/packages.sh --unpack-only REGEX DIRECTORY RELEASE PACKAGE...
 
 	Installs those Debian packages of the groups that are missing, as root or with sudo.
-	--list only names the packages of the groups, --download fetches .deb files without installing them.
+	--list only names the packages of the groups.
 	--unpack takes packages, with all that they depend on, from another release of Debian, such as
 	trixie-backports, and unpacks them below DIRECTORY; this machine's own packages stay as they are.
+	--unpack-only takes packages, and of what they depend on only what has a name that REGEX matches,
+	also from this machine's own release.
 
 	groups:
 	  build   compiler, meson, ninja, libjansson
@@ -135,18 +137,9 @@ install_groups() {
 		apt_failed "apt-get install failed for: ${missing[*]}"
 }
 
-download_here() {
-	# As root, apt drops to a user that may not be allowed to write here; nothing gained for a .deb.
-	quietly apt-get -q -o APT::Sandbox::User=root download "$@"
-}
-
-download() {
-	local directory=$1
-	shift
-	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
-	cd "$directory"
-	have_candidates "$@" || update_lists
-	with_fresh_lists download_here "$@" || apt_failed "apt-get download failed for: $*"
+own_release() {
+	# shellcheck source=/dev/null
+	(. /etc/os-release && echo "${VERSION_CODENAME-}")
 }
 
 # Where this machine gets Debian from, in the words of apt, which alone understands all forms of its sources.
@@ -165,30 +158,20 @@ mirror() {
 		done
 }
 
-# apt with the sources of another release, and with its state and cache below $1 instead of the machine's.
-apt_aside() {
-	local state=$1 program=$2
-	shift 2
-	quietly "$program" -q -y \
-		-o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::State::Lists="$state/lists" \
-		-o Dir::Cache="$state/cache" -o Dir::Cache::Archives="$state/cache/archives" \
-		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-		-o Acquire::Languages=none -o APT::Update::Error-Mode=any -o APT::Sandbox::User=root "$@"
-}
+# What apt is told besides: here, that it need not become another user, who may not be allowed to write where it shall.
+apt_options=(-o APT::Sandbox::User=root)
 
-unpack() {
-	local directory=$1 release=$2 state=$1/.apt from options package
-	shift 2
-	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
+# From now on, apt is about another release, with its state and cache below $1 instead of the machine's.
+look_aside() {
+	local state=$1 release=$2 from options
 	from=$(mirror)
 	if [ -z "$from" ]; then
 		update_lists # without which apt tells nothing of its sources
 		from=$(mirror)
 	fi
-	[ -n "$from" ] || fail "apt's sources name no Debian to take $* of $release from"
+	[ -n "$from" ] || fail "apt's sources name no Debian to take packages of $release from"
 
-	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+	mkdir -p "$state/lists/partial"
 	: >"$state/status"
 	options="arch=$(dpkg --print-architecture)"
 	# What else is said of the keys in the machine's sources is for its own release.
@@ -199,12 +182,52 @@ unpack() {
 		[ "$release" = "${release%-backports}" ] || echo "deb [$options] $from $release main"
 	} >"$state/sources.list"
 
-	apt_aside "$state" apt-get update ||
+	apt_options+=(
+		-o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::State::Lists="$state/lists"
+		-o Dir::Cache="$state/cache"
+		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+		-o Acquire::Languages=none -o APT::Update::Error-Mode=any
+	)
+	quietly apt-get -q "${apt_options[@]}" update ||
 		apt_failed "apt found no $release at $from (is there a network, and does this mirror have it?)"
-	apt_aside "$state" apt-get --no-install-recommends --download-only -t "$release" install "$@" ||
-		apt_failed "apt could not fetch, from $release at $from: $*"
-	for package in "$state"/cache/archives/*.deb; do
-		quietly dpkg -x "$package" "$directory" || apt_failed "dpkg could not unpack ${package##*/}"
+	apt_options+=(-o APT::Default-Release="$release")
+}
+
+fetch_with_all() {
+	mkdir -p partial
+	quietly apt-get -q -y "${apt_options[@]}" -o Dir::Cache::Archives="$PWD" \
+		--no-install-recommends --download-only install "$@"
+}
+
+fetch_matching() {
+	local regex=$1 names
+	shift
+	quietly apt-cache "${apt_options[@]}" depends --recurse --no-recommends --no-suggests --no-conflicts \
+		--no-breaks --no-replaces --no-enhances "$@" || return 1
+	names=$(grep -Ex "$regex" "$log" | sort -u) || true
+	# shellcheck disable=SC2086 # one word per package
+	quietly apt-get -q "${apt_options[@]}" download "$@" $names
+}
+
+unpack() {
+	local regex=$1 directory=$2 release=$3 state package fetch=(fetch_with_all)
+	shift 3
+	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
+	mkdir -p "$directory/.apt/packages"
+	directory=$(realpath "$directory")
+	state=$directory/.apt
+	cd "$state/packages"
+
+	[ -z "$regex" ] || fetch=(fetch_matching "$regex")
+	if [ -z "$regex" ] || [ "$release" != "$(own_release)" ]; then
+		look_aside "$state" "$release"
+		"${fetch[@]}" "$@" || apt_failed "apt could not fetch, from $release: $*"
+	else
+		with_fresh_lists "${fetch[@]}" "$@" || apt_failed "apt could not fetch: $*"
+	fi
+	for package in *.deb; do
+		quietly dpkg -x "$package" "$directory" || apt_failed "dpkg could not unpack $package"
 	done
 	rm -rf "$state"
 }
@@ -218,12 +241,12 @@ case "${1-}" in
 	shift
 	packages_of "$@"
 	;;
---download)
-	[ $# -ge 3 ] || fail "--download wants a directory and packages"
-	download "${@:2}"
-	;;
 --unpack)
 	[ $# -ge 4 ] || fail "--unpack wants a directory, a release and packages"
+	unpack "" "${@:2}"
+	;;
+--unpack-only)
+	[ $# -ge 5 ] || fail "--unpack-only wants a regular expression, a directory, a release and packages"
 	unpack "${@:2}"
 	;;
 -*)

@@ -4,8 +4,9 @@
 import fcntl
 import functools
 import hashlib
-import os
 import pathlib
+import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -15,34 +16,44 @@ from .image import PACKAGES, ImageError, run
 SOURCES = pathlib.Path(__file__).resolve().parent.parent.parent / 'driver' / 'linux'
 
 
-def _header_packages(release):
-    """The headers of a kernel such as 6.1.0-56-cloud-amd64, and what their build needs: compilers are the machine's own."""
-    # The kernel came by apt-cache, too.
-    answer = subprocess.run(['apt-cache', 'depends', f'linux-headers-{release}'], check=False, text=True, capture_output=True,
-                            env={**os.environ, 'LC_ALL': 'C'}).stdout
-    needed = [line.split()[-1] for line in answer.splitlines() if 'Depends: linux-' in line]
-    if not needed:
-        raise ImageError(f'apt has no headers for the kernel {release}, which the guests boot; if there is a newer one, '
-                         'remove build/guest, and both are fetched anew')
-    wanted = ('linux-headers-', 'linux-kbuild-', 'linux-compiler-')
-    return [f'linux-headers-{release}', *(name for name in needed if name.startswith(wanted))]
+# Headers are three packages or four. Kbuild's programs want a C library that may be newer than this machine's.
+NEEDED = 'linux-(headers|kbuild|compiler)-.*|libc6|libelf1.*|zlib1g|libzstd1'
+
+# The kernel was built by a compiler, and told options, that this machine's need not have in this very version; and no module
+# needs the BTF, for which pahole would have to be there.
+MAKE = ['make', 'CC=gcc', 'CONFIG_CC_HAS_MIN_FUNCTION_ALIGNMENT=', 'CONFIG_DEBUG_INFO_BTF_MODULES=']
+OTHER_TOOLS = re.compile('warning: (the compiler|pahole version) differs')
 
 
-def _fetch_headers(headers, release, say):
+def _start_with_own_libraries(headers):
+    """Kbuild's programs with which this machine's loader and libraries may be too old."""
+    libraries = [headers / 'lib/x86_64-linux-gnu', headers / 'usr/lib/x86_64-linux-gnu']
+    loader = next(path for folder in libraries if (path := folder / 'ld-linux-x86-64.so.2').exists())
+    start = shlex.join([str(loader), '--library-path', ':'.join(map(str, libraries))])
+    for program in list(headers.glob('usr/lib/linux-kbuild-*/**/*.real-*')):
+        moved = program.rename(f'{program}.program')
+        program.write_text(f'#!/bin/sh\nexec {start} {shlex.quote(str(moved))} "$@"\n')
+        program.chmod(0o755)
+
+
+def _fetch_headers(headers, image, say):
     """Headers that can be built against."""
-    tree = headers / 'usr/src' / f'linux-headers-{release}'
+    tree = headers / 'usr/src' / f'linux-headers-{image.release}'
     if (headers / 'complete').exists():
         return tree
     shutil.rmtree(headers, ignore_errors=True)
     headers.mkdir(parents=True)
-    say(f'fetching the headers of the guests\' kernel, once: linux-headers-{release}')
-    with tempfile.TemporaryDirectory(dir=headers) as packages:
-        run([PACKAGES, '--download', packages, *_header_packages(release)])
-        for package in pathlib.Path(packages).glob('*.deb'):
-            run(['dpkg', '-x', package, headers])
+    package = f'linux-headers-{image.release}'
+    say(f'fetching the headers of the guests\' kernel, once: {package}')
+    try:
+        run([PACKAGES, '--unpack-only', NEEDED, headers, image.debian, package])
+    except ImageError as error:
+        raise ImageError(f'no headers for the kernel {image.release}, which the guests boot, see above; if apt has none but for '
+                         f'a newer one, remove {image.cache}, and both are fetched anew') from error
     # The one absolute path in them.
     makefile = tree / 'Makefile'
     makefile.write_text(makefile.read_text().replace('/usr/src/', f'{headers}/usr/src/'))
+    _start_with_own_libraries(headers)
     (headers / 'complete').touch()
     return tree
 
@@ -62,15 +73,14 @@ def build_driver(image, say=functools.partial(print, flush=True)):
     with open(folder / 'lock', 'w', encoding='ascii') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not module.exists():
-            tree = _fetch_headers(image.cache.parent / 'headers' / image.release, image.release, say)
+            tree = _fetch_headers(image.cache.parent / 'headers' / image.release, image, say)
             with tempfile.TemporaryDirectory(dir=folder) as build:
                 for path, data in sources.items():
                     (pathlib.Path(build) / path).parent.mkdir(parents=True, exist_ok=True)
                     (pathlib.Path(build) / path).write_bytes(data)
-                # The kernel was built by a compiler that the machine need not have in this very version.
-                answer = subprocess.run(['make', '-C', tree, f'M={build}', 'CC=gcc', 'CONFIG_DEBUG_INFO_BTF_MODULES=', 'modules'],
+                answer = subprocess.run([*MAKE, '-C', tree, f'M={build}', 'modules'],
                                         check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                if answer.returncode != 0 or 'warning' in answer.stdout.lower().replace('warning: the compiler differs', ''):
+                if answer.returncode != 0 or 'warning' in OTHER_TOOLS.sub('', answer.stdout.lower()):
                     raise ImageError(f'the driver does not build without warnings for {image.release}:\n{answer.stdout}')
                 for old in folder.glob('*.ko'):
                     old.unlink()

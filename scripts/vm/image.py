@@ -12,10 +12,10 @@ import subprocess
 import tempfile
 
 from . import cpio
+from .kernels import KERNELS, USUAL
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = HERE.parent / 'packages.sh'
-KERNEL_META = 'linux-image-%scloud-amd64'  # "" for the kernel that this Debian came with, or such as "6.12-"
 # Which modules each kind of guest loads, with all that they depend on: what its init loads, and what makes it a host.
 MODULES = {'order': ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic'), 'order-kvm': ('kvm-amd', 'kvm-intel')}
 
@@ -31,27 +31,6 @@ def run(command):
         raise ImageError(f'cannot run {command[0]}: {error.strerror}') from error
     except subprocess.CalledProcessError as error:
         raise ImageError(f'{pathlib.Path(command[0]).name} failed, see above') from error
-
-
-def _kernel_package(meta):
-    """The package that the meta package stands for now, such as linux-image-6.1.0-56-cloud-amd64."""
-    def ask():
-        if not shutil.which('apt-cache'):
-            return None
-        # Fails where apt has no lists yet.
-        answer = subprocess.run(['apt-cache', 'depends', meta], check=False, text=True,
-                                capture_output=True, env={**os.environ, 'LC_ALL': 'C'})
-        return re.search(r'Depends: (linux-image-[\w.+-]+)', answer.stdout)
-
-    found = ask()
-    if not found:
-        # Fetching the (tiny) meta package brings the lists, or a good message.
-        with tempfile.TemporaryDirectory() as folder:
-            run([PACKAGES, '--download', folder, meta])
-        found = ask()
-    if not found:
-        raise ImageError(f'apt does not know which kernel {meta} stands for')
-    return found[1]
 
 
 def _module_name(path):
@@ -97,7 +76,15 @@ def _has_modules(parts):
         return False
 
 
-def _fetch_parts(cache, say, version):
+def _find(root, *patterns):
+    """What the packages have in one place or another, as releases of Debian differ."""
+    for pattern in patterns:
+        for path in root.glob(pattern):
+            return path
+    raise ImageError(f'the packages have no {patterns[0]}')
+
+
+def _fetch_parts(cache, say, kernel):
     """Puts kernel, modules and busybox into cache/parts, once. Nothing is installed on this machine."""
     parts = cache / 'parts'
     if _has_modules(parts):
@@ -108,24 +95,23 @@ def _fetch_parts(cache, say, version):
         raise ImageError(f'the guests are x86-64 machines and run our tool; this machine is {machine}')
 
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        folder = pathlib.Path(folder)
-        kernel = _kernel_package(KERNEL_META % (f'{version}-' if version else ''))
-        release = kernel.removeprefix('linux-image-')
-        say(f'fetching the guests\' kernel and shell, once: {kernel}, busybox-static')
-        run([PACKAGES, '--download', folder, kernel, 'busybox-static'])
-        for package in folder.glob('*.deb'):
-            run(['dpkg', '-x', package, folder / 'root'])
+        root = pathlib.Path(folder) / 'root'
+        root.mkdir()
+        package = f'linux-image-{kernel.flavour}'
+        say(f'fetching the guests\' kernel and shell, once: {package} of {kernel.release}, busybox-static')
+        run([PACKAGES, '--unpack-only', 'linux-(image|binary|modules)-.*', root, kernel.release, package, 'busybox-static'])
 
-        new = folder / 'parts'
+        new = pathlib.Path(folder) / 'parts'
         (new / 'modules').mkdir(parents=True)
-        (folder / f'root/boot/vmlinuz-{release}').rename(new / 'vmlinuz')
-        (folder / 'root/bin/busybox').rename(new / 'busybox')
+        modules = _find(root, 'lib/modules/*/kernel', 'usr/lib/modules/*/kernel').parent
+        _find(root, 'boot/vmlinuz-*', 'usr/lib/modules/*/vmlinuz*').rename(new / 'vmlinuz')
+        _find(root, 'bin/busybox', 'usr/bin/busybox').rename(new / 'busybox')
         for file, names in MODULES.items():
-            order = _modules_in_order(folder / f'root/lib/modules/{release}', names)
+            order = _modules_in_order(modules, names)
             for name, data in order.items():
                 (new / 'modules' / f'{name}.ko').write_bytes(data)
             (new / 'modules' / file).write_text(''.join(f'{name}.ko\n' for name in order))
-        (new / 'release').write_text(release + '\n')
+        (new / 'release').write_text(modules.name + '\n')
         new.rename(parts)
     return parts
 
@@ -145,10 +131,11 @@ def _base_files(parts, tool):
 class Image:
     """What a guest boots. The initramfs is put together anew for each guest, which takes milliseconds."""
 
-    def __init__(self, parts, tool):
+    def __init__(self, parts, tool, kernel):
         self.kernel = parts / 'vmlinuz'
         self.cache = parts.parent
         self.release = (parts / 'release').read_text().strip()
+        self.debian = kernel.release
         self._files = list(_base_files(parts, tool))
 
     def initramfs(self, files):
@@ -165,13 +152,15 @@ class Image:
         return archive.finish()
 
 
-def build_image(cache, tool, say=functools.partial(print, flush=True), version=''):
+def build_image(cache, tool, say=functools.partial(print, flush=True), kernel=USUAL):
     """
-    Makes what guests boot, with what must be fetched kept in `cache`. `tool` is the static ivshmem, and `version`
-    that of another kernel which this Debian has, such as 6.12; it has a cache of its own.
+    Makes what guests boot, with what must be fetched kept in `cache`. `tool` is the static ivshmem, and `kernel` one
+    of KERNELS; an unusual one has a cache of its own.
     """
-    cache = pathlib.Path(f'{cache}-{version}' if version else cache).resolve()
+    if kernel not in KERNELS:
+        raise ImageError(f'guests cannot have the kernel \'{kernel}\'; there are: {", ".join(KERNELS)}')
+    cache = pathlib.Path(cache if kernel == USUAL else f'{cache}-{kernel}').resolve()
     cache.mkdir(parents=True, exist_ok=True)
     with open(cache / 'lock', 'w', encoding='ascii') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return Image(_fetch_parts(cache, say, version), tool)
+        return Image(_fetch_parts(cache, say, KERNELS[kernel]), tool, KERNELS[kernel])

@@ -25,9 +25,9 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def image():
-    """IVSHMEM_KERNEL=6.12 in the environment: with another kernel than the usual one."""
+    """IVSHMEM_KERNEL in the environment: with another kernel than the usual one, as scripts/kernels.py has them."""
     return vm.build_image(os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static"),
-                          version=os.environ.get("IVSHMEM_KERNEL", ""))
+                          kernel=os.environ.get("IVSHMEM_KERNEL") or vm.USUAL)
 
 
 @pytest.fixture(scope="session")
