@@ -123,7 +123,7 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 
 	if (r < 0)
 		return r;
-	r = participant_look(participant);
+	r = ivshmem_participant_dispatch(participant);
 	if (r == 0 && find_listener(participant, name, NULL, &other) == 0)
 		return in_use(name, &other, reterr);
 	if (r == 0)
@@ -175,7 +175,9 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 
 	if (r < 0)
 		return r;
-	r = wait_for(participant, &waiter, timeout_ms);
+	r = ivshmem_participant_dispatch(participant);
+	if (r == 0)
+		r = wait_for(participant, &waiter, timeout_ms);
 	if (r == -ETIMEDOUT)
 		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
 	if (r == -EINTR)

@@ -48,6 +48,7 @@ EXPORT int
 ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
+	ivshmem_participant_dispatch(participant);
 	for (unsigned area = 0; area < participant->map.n_areas; area++) {
 		uint64_t claim = neighbour_check(participant, area);
 
@@ -68,6 +69,7 @@ EXPORT int
 ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data)
 {
+	ivshmem_participant_dispatch(participant);
 	for (unsigned area = 0; area < participant->map.n_areas; area++) {
 		uint64_t claim = neighbour_check(participant, area);
 		const struct layout_identity *identity = map_identity(&participant->map, area);

@@ -46,6 +46,8 @@ move_in(struct ivshmem_participant *participant)
 	for (unsigned i = 0; i < LAYOUT_MAX_NAME; i++)
 		__atomic_store_n(&identity->name[i], participant->name[i], __ATOMIC_RELAXED);
 	word_release(&identity->ready, participant->generation);
+	/* Who looks for us after this finds us, or we find what it did before. */
+	word_fence();
 }
 
 static int

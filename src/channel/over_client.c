@@ -22,6 +22,7 @@ struct over_client {
 	struct ivshmem_client *client;
 	struct ivshmem_participant *participant;
 	bool knows_peers; /* the server tells who is there */
+	bool is_rung;     /* the participant dispatches when it is rung */
 	uint8_t has_left[PEERS / 8];
 	uint64_t unknown_since
 		[PEERS]; /* clock_now() of the first question about a peer that is not there; 0:
@@ -69,7 +70,9 @@ is_gone(void *data, uint16_t peer)
 	struct over_client *over = data;
 	uint64_t now = clock_now();
 
-	ivshmem_dispatch(over->client, 0);
+	/* Nobody asks the participant to look for interrupts that we would take here. */
+	if (!over->is_rung)
+		ivshmem_dispatch(over->client, 0);
 	if (!over->knows_peers || ivshmem_peer_vectors(over->client, peer) >= 0 ||
 		(ivshmem_has_id(over->client) && ivshmem_id(over->client) == peer))
 		return false;
@@ -177,5 +180,6 @@ ivshmem_participant_open(struct ivshmem_participant **ret_participant, const cha
 		return r;
 	}
 	over->participant = *ret_participant;
+	over->is_rung = over->participant->transport.fd >= 0;
 	return 0;
 }

@@ -73,13 +73,15 @@ participant_look(struct ivshmem_participant *participant)
 		lose(participant);
 	if (participant->lost)
 		return -ESTALE;
-	for (unsigned area = 0; area < participant->map.n_areas; area++)
-		take_notice(participant, area);
 	now = clock_now();
 	if (now >= participant->next_check) {
 		participant->next_check = now + CHECK_EVERY;
+		/* With them, we learn who is gone. Their notices are taken below. */
+		participant_sleep(participant, 0);
 		check_everything(participant);
 	}
+	for (unsigned area = 0; area < participant->map.n_areas && !participant->lost; area++)
+		take_notice(participant, area);
 	return participant->lost ? -ESTALE : 0;
 }
 
