@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define MOVING_IN (2 * NSEC_PER_SEC)
+#define MAX_LOST  10000 /* races for an area */
 
 /* ---- processes of this kernel ---------------------------------------------------------------- */
 
@@ -139,8 +140,9 @@ owner_is_gone(struct ivshmem_participant *participant, unsigned area, uint32_t g
 	/* Nobody can know who has just claimed the area. Whoever does so is ready within a moment.
 	 * */
 	if (word_acquire(&identity->ready) != generation) {
-		if (neighbour->unready_since == 0)
+		if (neighbour->unready_since == 0 || neighbour->unready != generation)
 			neighbour->unready_since = clock_now();
+		neighbour->unready = generation;
 		return clock_now() - neighbour->unready_since > MOVING_IN;
 	}
 	neighbour->unready_since = 0;
@@ -217,6 +219,7 @@ neighbours_claim(struct ivshmem_participant *participant, struct ivshmem_error *
 {
 	uint64_t until = clock_now() + MOVING_IN + NSEC_PER_SEC;
 	uint64_t claim = 0;
+	unsigned lost = 0;
 	int area;
 
 	participant->area = UINT32_MAX; /* none is ours yet */
@@ -231,8 +234,12 @@ neighbours_claim(struct ivshmem_participant *participant, struct ivshmem_error *
 		generation += generation == 0;
 		if (!__atomic_compare_exchange_n(map_claim(&participant->map, (unsigned)area),
 			    &claim, layout_claim(generation, LAYOUT_OWNED), false, __ATOMIC_ACQ_REL,
-			    __ATOMIC_RELAXED))
-			continue; /* another one was quicker */
+			    __ATOMIC_RELAXED)) {
+			/* Another one was quicker, or it writes claims all the time. */
+			if (++lost > MAX_LOST)
+				break;
+			continue;
+		}
 		participant->area = (unsigned)area;
 		participant->generation = generation;
 		/* Whoever still reads the area must see the claim before what we write there. */

@@ -45,6 +45,7 @@ struct neighbour {
 		          */
 	unsigned n_channels;    /* that we have to it */
 	uint64_t unready_since; /* when we first saw that its owner is not ready; 0: it is */
+	uint32_t unready;       /* the generation that this is about */
 };
 
 struct ivshmem_participant {
