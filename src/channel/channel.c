@@ -195,8 +195,8 @@ channel_free_all(struct ivshmem_participant *participant)
 
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
-static void
-signal_ready(struct ivshmem_channel *channel)
+void
+channel_signal(struct ivshmem_channel *channel)
 {
 	if (channel->fd < 0 || channel->is_ready)
 		return;
@@ -259,7 +259,7 @@ channel_fail(struct ivshmem_channel *channel, int error)
 {
 	if (channel->error == 0)
 		channel->error = error;
-	signal_ready(channel);
+	channel_signal(channel);
 }
 
 int
@@ -372,8 +372,9 @@ channel_look(struct ivshmem_channel *channel)
 	}
 	if (word_acquire(&channel->theirs->ended))
 		channel->they_ended = true;
-	if (layout_claim_state(claim) == LAYOUT_DEAD && !channel->they_died) {
-		participant->unannounced = true;
+	/* Who has left has ended before, unless it lies. */
+	if (layout_claim_state(claim) != LAYOUT_OWNED && !channel->they_died) {
+		participant->unannounced |= layout_claim_state(claim) == LAYOUT_DEAD;
 		channel->they_died = true;
 	}
 }
@@ -414,7 +415,7 @@ look_again(struct ivshmem_channel *channel, bool noticed)
 		return;
 	}
 	if (noticed || what_is_known(channel) != known)
-		signal_ready(channel);
+		channel_signal(channel);
 }
 
 void
@@ -431,7 +432,7 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 
 		if (channel->phase == LAYOUT_LISTENING) {
 			if (bits & LAYOUT_NOTICE_ENTRIES)
-				signal_ready(channel);
+				channel_signal(channel);
 		} else if (channel->peer_area == area &&
 			   (entries || (bits & channel_bit(channel->entry)) != 0))
 			look_again(channel, bits != 0);

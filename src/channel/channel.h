@@ -147,6 +147,8 @@ void channel_end_all(struct ivshmem_participant *participant);
 /* Every channel ends with -ESTALE, for those who use it. */
 void channel_lose_all(struct ivshmem_participant *participant);
 
+/* Make the descriptor readable: a call is worth another try. */
+void channel_signal(struct ivshmem_channel *channel);
 /* Make the descriptor unreadable before one more look. */
 void channel_unsignal(struct ivshmem_channel *channel);
 

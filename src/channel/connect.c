@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How many connections with impossible rings a call refuses; the next one goes on. */
+#define REFUSALS 64
+
 /* ---- listening and connecting ---------------------------------------------------------------- */
 
 static int
@@ -326,6 +329,7 @@ EXPORT int
 ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener)
 {
 	struct ivshmem_participant *participant = listener->participant;
+	unsigned refused = 0;
 	bool asked = false;
 
 	if (listener->phase != LAYOUT_LISTENING || listener->kind == IVSHMEM_STATE)
@@ -343,6 +347,10 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 			r = accept_connector(ret_channel, listener, area, (unsigned)entry, state);
 			if (r != -EPROTO)
 				return r;
+			if (++refused == REFUSALS) {
+				channel_signal(listener);
+				return -EAGAIN;
+			}
 		} else if (asked || listener->fd < 0) {
 			return -EAGAIN;
 		} else {

@@ -63,9 +63,11 @@ ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size)
 			return r == -EPIPE ? 0 : r;
 		if (r < 0)
 			break;
-		/* A hostile writer could have made the record shorter since we were here. It is the
-		 * one that we peeked at which counts. */
-		length -= channel->consumed < length ? channel->consumed : length;
+		/* Nobody writes empty records, which could keep us here for ever; nor makes one shorter
+		 * that we have read a part of. */
+		if (length <= channel->consumed)
+			return n_read == 0 ? channel_fail_protocol(channel) : (int64_t)n_read;
+		length -= channel->consumed;
 		n = size - n_read < length ? (uint32_t)(size - n_read) : length;
 		channel_copy_out(channel, (char *)buffer + n_read,
 			(const char *)place + channel->consumed, n);

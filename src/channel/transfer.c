@@ -11,6 +11,9 @@
 /* After this many looks at an empty ring, the sender learns our position. */
 #define IDLE 64
 
+/* How often a call looks at notices of one who gives them all the time. */
+#define LOOKS 4
+
 /* How long to spin at first, in ns: about what it costs to be woken. After so many sleeps without
  * spinning, this is tried again. */
 #define FIRST_SPIN UINT64_C(50000)
@@ -111,6 +114,7 @@ int
 channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes)
 {
 	struct ivshmem_participant *participant = channel->participant;
+	unsigned looks = 0;
 	bool asked = false;
 
 	for (;;) {
@@ -125,7 +129,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 			return r;
 		}
 		channel->wanted = length;
-		if (participant_has_notice(participant, channel->peer_area)) {
+		if (looks++ < LOOKS && participant_has_notice(participant, channel->peer_area)) {
 			participant_look(participant);
 			continue;
 		}
@@ -134,9 +138,8 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		asked = true;
 		/* The other end cannot make room for more before it sees what we have committed. */
 		channel_flush(channel);
-		if (channel->fd >= 0) {
+		if (channel->fd >= 0)
 			channel_ask(channel, IVSHMEM_WRITABLE);
-		}
 	}
 }
 
@@ -159,6 +162,7 @@ channel_peek(
 	struct ivshmem_channel *channel, bool may_ask, const void **ret_bytes, uint32_t *ret_length)
 {
 	struct ivshmem_participant *participant = channel->participant;
+	unsigned looks = 0;
 	bool asked = false;
 
 	for (;;) {
@@ -178,7 +182,7 @@ channel_peek(
 		/* It was empty after they had said that there will be no more. */
 		if (ended)
 			return receive_error(channel);
-		if (participant_has_notice(participant, channel->peer_area)) {
+		if (looks++ < LOOKS && participant_has_notice(participant, channel->peer_area)) {
 			participant_look(participant);
 			continue;
 		}
@@ -259,7 +263,7 @@ channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *b
 {
 	if (channel->participant->map.drain)
 		words_store(ring, bytes, length);
-	else
+	else if (length > 0)
 		memcpy(ring, bytes, length);
 }
 
@@ -269,7 +273,7 @@ channel_copy_out(
 {
 	if (channel->participant->map.drain)
 		words_load(bytes, ring, length);
-	else
+	else if (length > 0)
 		memcpy(bytes, ring, length);
 }
 
@@ -358,7 +362,9 @@ ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms)
 	r = wait_for(channel->participant, &waiter, timeout_ms);
 	if (r < 0)
 		return r == -ESTALE ? channel->error : r;
+	if (channel->error != 0)
+		return channel->error;
 	if (channel->connected && word_acquire(&channel->theirs->head) == channel->writer.published)
 		return 0;
-	return channel->error != 0 ? channel->error : channel->they_died ? -ECONNRESET : -EPIPE;
+	return channel->they_died ? -ECONNRESET : -EPIPE;
 }

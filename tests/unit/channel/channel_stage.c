@@ -31,12 +31,14 @@ stage_open(unsigned areas, uint64_t area_size)
 	CHECK_SYS(close(fd));
 	CHECK_EQ(map_open(&stage.map, stage.memory, stage.size, areas, NULL), 0);
 	for (unsigned i = 0; i < STAGE_PEERS; i++)
-		stage.rung[i] = test_eventfd();
+		stage.rung[i] = CHECK_SYS(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 }
 
 void
 stage_close(void)
 {
+	for (unsigned i = 0; i < STAGE_PEERS; i++)
+		test_close(&stage.rung[i]);
 	CHECK_SYS(munmap(stage.memory - LAYOUT_PAGE, stage.size + 2 * LAYOUT_PAGE));
 }
 
