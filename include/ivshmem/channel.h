@@ -19,7 +19,7 @@
  * are several participants.
  *
  * A channel has two ends and goes both ways. One participant listens under a name, others connect
- * to the name, and each accepted connection is a channel of its own. There are four kinds, and both
+ * to the name, and each accepted connection is a channel of its own. There are five kinds, and both
  * ends must say the same:
  *
  *	IVSHMEM_STREAM	bytes, as in a pipe or a socket
@@ -29,6 +29,8 @@
  *			accepted
  *	IVSHMEM_STATE	the latest value of something: who listens publishes it, and all who
  *			connected read it
+ *	IVSHMEM_TOPIC	records: who listens publishes them, and all who connected receive each of
+ *			them, from then on
  *
  * Whoever connects may send at once. What was sent before the other side accepts waits in the ring.
  *
@@ -176,10 +178,11 @@ enum ivshmem_channel_kind {
 	IVSHMEM_QUEUE = 2,
 	IVSHMEM_CALL = 3,
 	IVSHMEM_STATE = 4,
+	IVSHMEM_TOPIC = 5,
 	IVSHMEM_CHANNEL_KINDS /* one more than the last */
 };
 
-/* "stream", "queue", "call", "state"; a static string. */
+/* "stream", "queue", "call", "state", "topic"; a static string. */
 const char *ivshmem_channel_kind_name(enum ivshmem_channel_kind kind);
 
 struct ivshmem_channel_options {
@@ -193,6 +196,12 @@ struct ivshmem_channel_options {
 	 * that it accepts.
 	 */
 	uint64_t ring_size;
+
+	/*
+	 * Of one who publishes a topic: for how many milliseconds a reader that does not keep up may
+	 * hold the publisher up. After that, it misses records. 0: not at all. -1: for ever.
+	 */
+	int patience_ms;
 };
 
 /*
@@ -383,7 +392,8 @@ int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int stat
  * A state has a latest value, such as a configuration, a position or a picture. Its owner makes it with
  * ivshmem_listen() and kind IVSHMEM_STATE, where ring_size is the size in bytes of its longest value
  * (0: 4096), of which four fit into the own area. Any number of others read it after
- * ivshmem_connect(), and never hold the owner up. It ends when the owner closes it, with -EPIPE.
+ * ivshmem_connect(), and never hold the owner up. When the owner has closed it, the latest value can be
+ * read once more, and then it is -EPIPE.
  */
 
 /* Publish a value. 0, -EMSGSIZE (longer than the longest), or -ESTALE. */
@@ -398,6 +408,23 @@ int ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, si
  */
 int64_t ivshmem_state_read(
 	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *number);
+
+/* ---- topics ---------------------------------------------------------------------------------- */
+
+/*
+ * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind IVSHMEM_TOPIC.
+ * 0, -EAGAIN (a reader needs the room; wait until the topic is writable), -EMSGSIZE (longer than
+ * max_record), or -ESTALE. What was published last can be received after the topic was closed.
+ */
+int ivshmem_topic_publish(struct ivshmem_channel *channel, const void *record, size_t length);
+
+/*
+ * Receive the next record that was published since we connected. Returns its length; `*ret_missed` says
+ * how many were missed just before it, because we did not keep up. Or -EAGAIN, -EMSGSIZE (it is longer
+ * than `size`, and stays), or how the topic ended.
+ */
+int64_t ivshmem_topic_receive(
+	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *ret_missed);
 
 /* ---- everybody ------------------------------------------------------------------------------- */
 

@@ -156,6 +156,10 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 	word_store(&own->shut, 0);
 	word_store(&own->ended, 0);
 	word_store(&own->head, 0);
+	word_store(&own->tail, 0);
+	word_store(&own->resume, 0);
+	word_store(&own->begun, 0);
+	word_store(&own->done, 0);
 	word_store(&own->wake_at, LAYOUT_NEVER);
 	word_store(&own->space_at, LAYOUT_NEVER);
 	*ret_channel = channel;
@@ -358,10 +362,8 @@ channel_look(struct ivshmem_channel *channel)
 	if (!channel->connected)
 		return;
 	state = word_acquire(&channel->theirs->state);
-	if (channel_is_subscription(channel)) {
-		channel->they_ended |= state != channel_source_state(channel);
-	} else if (layout_state_generation(state) != channel->peer_entry_generation ||
-		   layout_state_phase(state) == LAYOUT_UNUSED) {
+	if (layout_state_generation(state) != channel->peer_entry_generation ||
+		layout_state_phase(state) == LAYOUT_UNUSED) {
 		/* It took its ring back; that is only right if we have ended. */
 		channel_fail(channel, -ECONNRESET);
 		return;
@@ -431,7 +433,9 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 		struct ivshmem_channel *channel = channel_of(link);
 
 		if (channel->phase == LAYOUT_LISTENING) {
-			if (bits & LAYOUT_NOTICE_ENTRIES)
+			if (channel->orphan && entries && subscribers_look(channel) == 0)
+				channel_discard(channel);
+			else if (bits & LAYOUT_NOTICE_ENTRIES)
 				channel_signal(channel);
 		} else if (channel->peer_area == area &&
 			   (entries || (bits & channel_bit(channel->entry)) != 0))
@@ -464,7 +468,10 @@ shut(struct ivshmem_channel *channel)
 static void
 end(struct ivshmem_channel *channel)
 {
-	if (channel->phase == LAYOUT_LISTENING) {
+	if (channel_is_publisher(channel)) {
+		shut(channel);
+		word_release(&channel->own->ended, 1);
+	} else if (channel->phase == LAYOUT_LISTENING) {
 		channel_publish(channel, LAYOUT_UNUSED);
 	} else {
 		shut(channel);
@@ -515,15 +522,28 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 		channel_tell_everybody(participant);
 		return NULL;
 	}
-	channel_tell_peer(channel);
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	channel->orphan = true;
-	/* Nobody receives what a subscriber sends, which is nothing. */
-	if (channel_is_subscription(channel))
+	if (channel_is_publisher(channel)) {
+		channel_tell_everybody(participant);
+		/* Readers may take what they have not read yet. */
+		participant->n_changes++;
+		if (subscribers_look(channel) == 0)
+			channel_discard(channel);
+		return NULL;
+	}
+	channel_tell_peer(channel);
+	if (channel_is_subscription(channel)) {
+		/* Nobody receives what a subscriber sends, which is nothing. */
+		unsigned area = channel->peer_area;
+
 		channel_discard(channel);
-	else
+		word_fence();
+		participant_tell(participant, area, LAYOUT_NOTICE_ENTRIES);
+	} else {
 		look_again(channel, true);
+	}
 	return NULL;
 }
 
@@ -549,7 +569,8 @@ ivshmem_channel_kind_name(enum ivshmem_channel_kind kind)
 	static const char *const names[] = {[IVSHMEM_STREAM] = "stream",
 		[IVSHMEM_QUEUE] = "queue",
 		[IVSHMEM_CALL] = "call",
-		[IVSHMEM_STATE] = "state"};
+		[IVSHMEM_STATE] = "state",
+		[IVSHMEM_TOPIC] = "topic"};
 
 	return (unsigned)kind < IVSHMEM_CHANNEL_KINDS && names[kind] ? names[kind] : "unknown";
 }
@@ -564,6 +585,23 @@ end_for_receivers(const struct ivshmem_channel *channel)
 	return channel->they_died ? -ECONNRESET : 0;
 }
 
+static uint64_t
+max_record(const struct ivshmem_channel *channel)
+{
+	switch (channel->kind) {
+	case IVSHMEM_STATE:
+		return channel->ring_size;
+	case IVSHMEM_TOPIC:
+		return ring_max_record(channel->ring_size) - sizeof(uint64_t);
+	case IVSHMEM_STREAM:
+	case IVSHMEM_QUEUE:
+	case IVSHMEM_CALL:
+	case IVSHMEM_CHANNEL_KINDS:
+		break;
+	}
+	return channel->phase == LAYOUT_LISTENING ? 0 : ring_max_record(channel->writer.size);
+}
+
 EXPORT int
 ivshmem_channel_status(
 	const struct ivshmem_channel *channel, struct ivshmem_channel_status *ret_status)
@@ -575,9 +613,7 @@ ivshmem_channel_status(
 		.listening = listening,
 		.connected = channel->connected,
 		.error = end_for_receivers(channel),
-		.max_record = channel->kind == IVSHMEM_STATE ? channel->ring_size
-			      : listening                    ? 0
-					  : ring_max_record(channel->writer.size),
+		.max_record = max_record(channel),
 		.sent = channel->writer.published,
 		.received = channel->reader.position,
 		.rings = channel->n_rings,

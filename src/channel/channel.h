@@ -28,7 +28,8 @@
  *	transfer	sending and receiving records
  *	queue, stream, call	what the user sends and receives
  *	state		the latest value: one publishes, others read
- *	subscribers	who wants to know of it
+ *	topic		records: one publishes, others read
+ *	subscribers	who these are
  */
 
 #include <channel/participant.h>
@@ -65,7 +66,12 @@ struct ivshmem_channel {
 	struct subscriber *subscribers;
 	unsigned n_subscribers;
 	uint64_t scanned; /* participant::n_changes when we last saw nobody new; 0: never */
-	uint64_t number;  /* of the value that was published last, or read last */
+	uint64_t number;  /* of the value or record that was published last, or read last */
+	bool numbered;    /* we know the number of the record before our position in a topic */
+	int patience_ms;  /* a topic's */
+	uint64_t resume;  /* a topic's: what its entry says */
+	uint64_t
+		slow_since; /* a topic's: when it began to wait for a slow reader; 0: it does not */
 
 	bool accepted;       /* we are the end that accepted */
 	struct calls *calls; /* call.c; NULL: none yet */
@@ -86,18 +92,25 @@ struct ivshmem_channel {
 	uint64_t n_rings, n_sleeps, n_spins;
 };
 
-/* The end of one who reads what the listener itself publishes: nobody accepts it. */
+/* Whether who listens publishes, and nobody accepts those who connect. */
+static inline bool
+kind_is_published(enum ivshmem_channel_kind kind)
+{
+	return kind == IVSHMEM_STATE || kind == IVSHMEM_TOPIC;
+}
+
+/* The end of one who reads what is published. */
 static inline bool
 channel_is_subscription(const struct ivshmem_channel *channel)
 {
-	return channel->kind == IVSHMEM_STATE && channel->phase == LAYOUT_CONNECTING;
+	return kind_is_published(channel->kind) && channel->phase == LAYOUT_CONNECTING;
 }
 
-/* The state of the entry that it reads from, as long as that is the same. */
-static inline uint64_t
-channel_source_state(const struct ivshmem_channel *channel)
+/* And its other end. */
+static inline bool
+channel_is_publisher(const struct ivshmem_channel *channel)
 {
-	return layout_state(channel->peer_entry_generation, channel->kind, LAYOUT_LISTENING);
+	return kind_is_published(channel->kind) && channel->phase == LAYOUT_LISTENING;
 }
 
 /* Its bit in a notice. */
@@ -167,7 +180,27 @@ int state_subscribe(struct ivshmem_channel *channel);
 /* Whether there is a newer value, or there will be none. */
 bool state_is_readable(const struct ivshmem_channel *channel);
 
+/* ---- topic ----------------------------------------------------------------------------------- */
+
+/* The same for records. */
+int topic_subscribe(struct ivshmem_channel *channel);
+bool topic_is_readable(struct ivshmem_channel *channel);
+/* Whether what lies at the reader's position was, or is being, overwritten. */
+bool topic_is_overtaken(const struct ivshmem_channel *channel);
+/* Whether there is room that no reader needs. */
+bool topic_is_writable(struct ivshmem_channel *channel);
+
 /* ---- subscribers ----------------------------------------------------------------------------- */
+
+struct subscriber {
+	unsigned area;
+	unsigned entry;
+	uint32_t area_generation;
+	const struct layout_entry *theirs;
+};
+
+/* Find out who the listener's subscribers are now; how many. */
+unsigned subscribers_look(struct ivshmem_channel *listener);
 
 /* Look for new subscribers, and ring those who wait for something in [from, to). */
 void subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to);

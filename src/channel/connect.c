@@ -19,7 +19,8 @@ static int
 get_options(struct ivshmem_channel_options *options, const struct ivshmem_channel_options *given,
 	const char *name, enum ivshmem_channel_kind kind, struct ivshmem_error *reterr)
 {
-	int r = given ? SIZED_IN(struct ivshmem_channel_options, ring_size, options, given, reterr)
+	int r = given ? SIZED_IN(
+				struct ivshmem_channel_options, patience_ms, options, given, reterr)
 		      : 0;
 
 	if (r < 0)
@@ -57,7 +58,7 @@ listens(const struct layout_entry *entry, const char *name, uint64_t *ret_state)
 	char found[LAYOUT_MAX_NAME];
 	uint64_t state = word_acquire(&entry->state);
 
-	if (layout_state_phase(state) != LAYOUT_LISTENING)
+	if (layout_state_phase(state) != LAYOUT_LISTENING || word_load(&entry->ended) != 0)
 		return false;
 	map_copy_name(found, entry->name);
 	*ret_state = state;
@@ -130,9 +131,11 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 	if (r == 0 && find_listener(participant, name, NULL, &other) == 0)
 		return in_use(name, &other, reterr);
 	if (r == 0)
-		r = channel_new(&channel, participant, kind, name, options.ring_size, false);
+		r = channel_new(&channel, participant, kind, name, options.ring_size,
+			kind == IVSHMEM_TOPIC);
 	if (r < 0)
 		return explain(participant, r, reterr);
+	channel->patience_ms = options.patience_ms;
 	if (kind == IVSHMEM_STATE)
 		r = state_open(channel, options.ring_size);
 	if (r < 0) {
@@ -191,7 +194,7 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 			ivshmem_channel_kind_name(kind));
 	if (r == 0)
 		r = channel_new(&channel, participant, kind, name, options.ring_size,
-			kind != IVSHMEM_STATE);
+			!kind_is_published(kind));
 	if (r < 0)
 		return explain(participant, r, reterr);
 	channel->peer_area = search.found.area;
@@ -200,8 +203,8 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 	channel->peer_entry_generation = search.found.entry_generation;
 	channel_refer(channel);
 	channel_publish(channel, LAYOUT_CONNECTING);
-	if (kind == IVSHMEM_STATE)
-		r = state_subscribe(channel);
+	if (kind_is_published(kind))
+		r = kind == IVSHMEM_STATE ? state_subscribe(channel) : topic_subscribe(channel);
 	if (r < 0) {
 		channel_discard(channel);
 		return error_set(reterr, r, "'%s' is broken: area %u says what cannot be", name,
@@ -246,7 +249,7 @@ next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *r
 
 	uint64_t changes = participant->n_changes;
 
-	if (listener->kind == IVSHMEM_STATE || listener->scanned == changes)
+	if (kind_is_published(listener->kind) || listener->scanned == changes)
 		return -1;
 	for (unsigned area = *ret_area; area < participant->map.n_areas; area++) {
 		uint64_t claim = word_acquire(map_claim(&participant->map, area));
@@ -332,7 +335,7 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 	unsigned refused = 0;
 	bool asked = false;
 
-	if (listener->phase != LAYOUT_LISTENING || listener->kind == IVSHMEM_STATE)
+	if (listener->phase != LAYOUT_LISTENING || kind_is_published(listener->kind))
 		return -EINVAL;
 	for (;;) {
 		unsigned area = 0;

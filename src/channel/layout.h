@@ -162,8 +162,14 @@ struct layout_entry {
 	uint64_t ended; /* not 0: nothing more will be received */
 	uint64_t padding_1[18];
 
-	uint64_t head; /* how far this end has received: a position in the peer's ring */
-	uint64_t padding_2[15];
+	/* How far this end has received: a position in the peer's ring. Of a state: the number of the
+	 * latest value. Of a topic: what lies before this position may be overwritten. */
+	uint64_t head;
+	uint64_t tail;   /* of a topic: what was published ends here */
+	uint64_t resume; /* of a topic: a record begins here, within the last half of the ring */
+	uint64_t begun;  /* of a topic: the number of the last record, before it changes `tail` */
+	uint64_t done;   /* and after that */
+	uint64_t padding_2[11];
 
 	uint64_t wake_at;  /* ring me when you have sent past this position */
 	uint64_t space_at; /* ring me when you have received past this position */

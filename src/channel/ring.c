@@ -60,14 +60,33 @@ ring_refresh(struct ring_writer *writer, const uint64_t *head)
 	return 0;
 }
 
+/* What would fill the ring up before a record of this length. */
+static uint64_t
+filler_before(const struct ring_writer *writer, uint32_t length)
+{
+	uint64_t to_end = writer->size - (writer->tail & (writer->size - 1));
+
+	return step(length) > to_end ? to_end : 0;
+}
+
+/* The 0 that follows the record needs room, too. */
+static uint64_t
+end_of(const struct ring_writer *writer, uint32_t length)
+{
+	return writer->tail + filler_before(writer, length) + step(length) + RING_HEADER;
+}
+
+uint64_t
+ring_needs(const struct ring_writer *writer, uint32_t length)
+{
+	return end_of(writer, length) - writer->size;
+}
+
 int
 ring_reserve(struct ring_writer *writer, uint32_t length, const uint64_t *head, void **ret_bytes)
 {
-	uint64_t to_end = writer->size - (writer->tail & (writer->size - 1));
-	uint64_t need = step(length);
-	uint64_t filler = need > to_end ? to_end : 0;
-	/* The 0 that follows needs room, too. */
-	uint64_t end = writer->tail + filler + need + RING_HEADER;
+	uint64_t filler = filler_before(writer, length);
+	uint64_t end = end_of(writer, length);
 
 	if (end - writer->head > writer->size) {
 		int r = ring_refresh(writer, head);

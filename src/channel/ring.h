@@ -71,6 +71,9 @@ void ring_publish(struct ring_writer *writer);
 /* Look how far the reader is. -EPROTO: that is impossible. */
 int ring_refresh(struct ring_writer *writer, const uint64_t *head);
 
+/* The position that the reader must have reached before ring_reserve() succeeds. */
+uint64_t ring_needs(const struct ring_writer *writer, uint32_t length);
+
 /*
  * Whether, as far as we know, half of the ring is free, and there is room for a record of `length`
  * bytes wherever it begins.

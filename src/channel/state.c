@@ -72,7 +72,7 @@ ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t
 	uint64_t number = channel->number + 1;
 	struct slot *slot;
 
-	if (channel->kind != IVSHMEM_STATE || channel->phase != LAYOUT_LISTENING)
+	if (channel->kind != IVSHMEM_STATE || !channel_is_publisher(channel))
 		return -EINVAL;
 	if (channel->error != 0)
 		return channel->error;
@@ -150,7 +150,8 @@ is_still_there(const struct ivshmem_channel *channel)
 	uint64_t state = word_load(&channel->theirs->state);
 	uint64_t claim = word_load(map_claim(&channel->participant->map, channel->peer_area));
 
-	return state == channel_source_state(channel) &&
+	return layout_state_generation(state) == channel->peer_entry_generation &&
+	       layout_state_phase(state) == LAYOUT_LISTENING &&
 	       layout_claim_generation(claim) == channel->peer_area_generation;
 }
 
@@ -183,7 +184,7 @@ ivshmem_state_read(struct ivshmem_channel *channel, void *buffer, size_t size, u
 	struct ivshmem_participant *participant = channel->participant;
 	int64_t length;
 
-	if (!channel_is_subscription(channel))
+	if (channel->kind != IVSHMEM_STATE || !channel_is_subscription(channel))
 		return -EINVAL;
 	if (channel->error != 0)
 		return channel->error;

@@ -5,13 +5,6 @@
 
 #include <stdlib.h>
 
-struct subscriber {
-	unsigned area;
-	unsigned entry;
-	uint32_t area_generation;
-	const struct layout_entry *theirs;
-};
-
 static void
 add(struct ivshmem_channel *listener, const struct subscriber *subscriber)
 {
@@ -37,6 +30,8 @@ scan(struct ivshmem_channel *listener)
 	const struct map *map = &participant->map;
 	uint64_t connecting = layout_state(0, listener->kind, LAYOUT_CONNECTING);
 
+	unsigned before;
+
 	listener->n_subscribers = 0;
 	for (unsigned area = 0; area < map->n_areas; area++) {
 		uint64_t claim = word_acquire(map_claim(map, area));
@@ -45,6 +40,7 @@ scan(struct ivshmem_channel *listener)
 		if (layout_claim_state(claim) != LAYOUT_OWNED ||
 			!neighbour_know(participant, area, generation))
 			continue;
+		before = listener->n_subscribers;
 		for (unsigned entry = 0; entry < map->n_entries; entry++) {
 			const struct layout_entry *theirs = map_entry(map, area, entry);
 
@@ -53,7 +49,23 @@ scan(struct ivshmem_channel *listener)
 				add(listener,
 					&(struct subscriber){area, entry, generation, theirs});
 		}
+		/* Those of one who died without a word are none. */
+		if (listener->n_subscribers > before &&
+			layout_claim_state(neighbour_check(participant, area)) != LAYOUT_OWNED)
+			listener->n_subscribers = before;
 	}
+}
+
+unsigned
+subscribers_look(struct ivshmem_channel *listener)
+{
+	struct ivshmem_participant *participant = listener->participant;
+
+	if (listener->scanned != participant->n_changes) {
+		listener->scanned = participant->n_changes;
+		scan(listener);
+	}
+	return listener->n_subscribers;
 }
 
 void
@@ -62,10 +74,7 @@ subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to)
 	struct ivshmem_participant *participant = listener->participant;
 
 	participant_look(participant);
-	if (listener->scanned != participant->n_changes) {
-		listener->scanned = participant->n_changes;
-		scan(listener);
-	}
+	subscribers_look(listener);
 	word_fence();
 	for (unsigned i = 0; i < listener->n_subscribers; i++) {
 		const struct subscriber *subscriber = &listener->subscribers[i];

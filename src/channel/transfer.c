@@ -42,11 +42,11 @@ tell_position(struct ivshmem_channel *channel)
 void
 channel_arm(struct ivshmem_channel *channel, int events)
 {
-	if (channel->phase == LAYOUT_LISTENING)
+	if (channel->phase == LAYOUT_LISTENING && channel->kind != IVSHMEM_TOPIC)
 		return;
-	if (channel_is_subscription(channel)) {
+	if (channel_is_subscription(channel) && channel->kind == IVSHMEM_STATE) {
 		word_store(&channel->own->wake_at, channel->number);
-	} else if (events & IVSHMEM_READABLE) {
+	} else if (events & IVSHMEM_READABLE && !channel_is_publisher(channel)) {
 		tell_position(channel);
 		word_store(&channel->own->wake_at, channel->reader.position);
 	}
@@ -173,6 +173,8 @@ channel_peek(
 			return channel->error;
 		if (channel->connected)
 			r = ring_peek(&channel->reader, ret_bytes, ret_length);
+		if (r < 0 && channel->kind == IVSHMEM_TOPIC && topic_is_overtaken(channel))
+			return -EAGAIN;
 		if (r == -EPROTO)
 			return channel_fail_protocol(channel);
 		if (r == 0) {
@@ -224,7 +226,8 @@ is_readable(struct ivshmem_channel *channel)
 	uint32_t length;
 
 	if (channel_is_subscription(channel))
-		return state_is_readable(channel);
+		return channel->kind == IVSHMEM_STATE ? state_is_readable(channel)
+						      : topic_is_readable(channel);
 	if (channel->phase == LAYOUT_LISTENING)
 		return channel_can_accept(channel);
 	return channel_peek(channel, false, &bytes, &length) != -EAGAIN;
@@ -233,6 +236,8 @@ is_readable(struct ivshmem_channel *channel)
 static bool
 is_writable(struct ivshmem_channel *channel)
 {
+	if (channel_is_publisher(channel))
+		return channel->kind == IVSHMEM_STATE || topic_is_writable(channel);
 	if (channel_is_subscription(channel) || channel_send_error(channel) != 0)
 		return true;
 	if (ring_refresh(&channel->writer, their_head(channel)) < 0) {
@@ -251,7 +256,9 @@ channel_ready(struct ivshmem_channel *channel, int events)
 		return events;
 	if (events & IVSHMEM_READABLE && is_readable(channel))
 		ready |= IVSHMEM_READABLE;
-	if (events & IVSHMEM_WRITABLE && channel->phase != LAYOUT_LISTENING && is_writable(channel))
+	if (events & IVSHMEM_WRITABLE &&
+		(channel->phase != LAYOUT_LISTENING || channel_is_publisher(channel)) &&
+		is_writable(channel))
 		ready |= IVSHMEM_WRITABLE;
 	return ready;
 }
