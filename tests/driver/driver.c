@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -282,6 +283,99 @@ TEST(reading_without_events)
 	CHECK_EQ(read(fd, &event, sizeof(event) - 1), -1);
 	CHECK_EQ(errno, EINVAL);
 	CHECK(is_quiet(fd));
+	CHECK_SYS(close(fd));
+}
+
+/* Returns when fd has been told of the vector, too: those who listen are told in their order. */
+static void
+ring_until_heard(int fd, unsigned vector)
+{
+	int heard = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+
+	CHECK_SYS(subscribe(fd, 0, vector, heard));
+	ring_self(fd, vector);
+	CHECK_EQ(count_of(heard), 1);
+	CHECK_SYS(close(heard));
+}
+
+/* The buffer is nowhere, or ends within the first event, or within the second. */
+TEST(a_read_that_fails_loses_nothing)
+{
+	int fd = open_node(O_RDWR | O_NONBLOCK);
+	struct ivshmem_dev_info info = need_vectors(fd, 1);
+	unsigned vectors = info.vectors < 2 ? info.vectors : 2;
+	char *pages =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ivshmem_dev_event events[3];
+
+	CHECK(pages != MAP_FAILED);
+	CHECK_SYS(munmap(pages + PAGE, PAGE));
+	for (unsigned vector = 0; vector < vectors; vector++)
+		CHECK_SYS(subscribe(fd, 0, vector, -1));
+	for (unsigned i = 0; i < 2 * vectors; i++)
+		ring_until_heard(fd, i % vectors);
+	CHECK_EQ(read(fd, pages + PAGE, sizeof(events)), -1);
+	CHECK_EQ(errno, EFAULT);
+	for (unsigned i = 0; i < vectors; i++) {
+		CHECK_EQ(read(fd, pages + PAGE - i * sizeof(events[0]) - 8, sizeof(events)), -1);
+		CHECK_EQ(errno, EFAULT);
+	}
+	CHECK_EQ(events_of(fd, 0), POLLIN);
+	CHECK_EQ(CHECK_SYS(read(fd, events, sizeof(events))), vectors * sizeof(events[0]));
+	for (unsigned i = 0; i < vectors; i++) {
+		CHECK_EQ(events[i].vector, i);
+		CHECK_EQ(events[i].count, 2);
+	}
+	CHECK(is_quiet(fd));
+	CHECK_SYS(munmap(pages, PAGE));
+	CHECK_SYS(close(fd));
+}
+
+TEST(a_short_read_leaves_the_rest)
+{
+	int fd = open_node(O_RDWR | O_NONBLOCK);
+	struct ivshmem_dev_event event;
+
+	need_vectors(fd, 4);
+	for (unsigned vector = 0; vector < 4; vector++) {
+		CHECK_SYS(subscribe(fd, 0, vector, -1));
+		ring_until_heard(fd, vector);
+	}
+	for (unsigned vector = 0; vector < 4; vector++) {
+		char buffer[2 * sizeof(event) - 1];
+
+		CHECK_EQ(CHECK_SYS(read(fd, buffer, sizeof(buffer))), sizeof(event));
+		memcpy(&event, buffer, sizeof(event));
+		CHECK_EQ(event.vector, vector);
+		CHECK_EQ(event.count, 1);
+	}
+	CHECK(is_quiet(fd));
+	CHECK_SYS(close(fd));
+}
+
+static void
+alarm_came(int signal)
+{
+	(void)signal;
+}
+
+TEST(a_signal_ends_a_read_and_takes_nothing)
+{
+	const struct itimerval often = {{0, 10000}, {0, 10000}}, never = {0};
+	struct sigaction action = {.sa_handler = alarm_came};
+	int fd = open_node(O_RDWR);
+	struct ivshmem_dev_event event;
+
+	need_vectors(fd, 1);
+	CHECK_SYS(subscribe(fd, 0, 0, -1));
+	CHECK_SYS(sigaction(SIGALRM, &action, NULL));
+	CHECK_SYS(setitimer(ITIMER_REAL, &often, NULL));
+	CHECK_EQ(read(fd, &event, sizeof(event)), -1);
+	CHECK_EQ(errno, EINTR);
+	CHECK_SYS(setitimer(ITIMER_REAL, &never, NULL));
+	ring_self(fd, 0);
+	CHECK_EQ(CHECK_SYS(read(fd, &event, sizeof(event))), sizeof(event));
+	CHECK_EQ(event.count, 1);
 	CHECK_SYS(close(fd));
 }
 

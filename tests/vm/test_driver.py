@@ -34,8 +34,9 @@ NO_WORDS = {"words_ring"}
 NO_VECTORS = NO_WORDS | {
     "a_ring_reaches_an_eventfd", "every_vector_comes_by_itself", "a_batch_rings_all", "rings_wait_for_somebody_who_listens",
     "several_may_have_one_vector", "who_listens_after_a_reset_is_told", "one_may_have_a_vector_alone", "a_process_that_dies_leaves_word",
+    "a_read_that_fails_loses_nothing", "a_short_read_leaves_the_rest", "a_signal_ends_a_read_and_takes_nothing",
 }
-ONE_VECTOR = NO_WORDS | {"a_batch_rings_all", "a_process_that_dies_leaves_word"}
+ONE_VECTOR = NO_WORDS | {"a_batch_rings_all", "a_process_that_dies_leaves_word", "a_short_read_leaves_the_rest"}
 
 
 @pytest.fixture(scope="session")
