@@ -156,6 +156,59 @@ def test_rings_each_way_are_counted_exactly(group, boot, driver):
     assert sorted(line for line in lines if line.startswith("echo")) == [f"echo {vector} 0" for vector in range(VECTORS)], lines
 
 
+HEARING = """
+insmod /modules/ivshmem.ko || exit 9
+echo loaded
+read -r line
+ivshmem info
+for vector in 1 2; do
+	ivshmem wait --vector $vector >/tmp/out$vector 2>/tmp/err$vector & eval wait$vector=$!
+done
+for vector in 1 2; do
+	eval pid=\\$wait$vector
+	until grep -q "waiting as peer 1" /tmp/err$vector && grep -q "^271 " /proc/$pid/syscall; do sleep 0.1; done
+	grep "^$pid " /sys/class/ivshmem/ivshmem0/holders | sed "s/^$pid/hears/"
+done
+switches() { grep -h "^voluntary" /proc/$wait2/status; }
+before=$(switches)
+echo waiting
+wait $wait1 && cat /tmp/out1
+[ "$before" = "$(switches)" ] && echo nobody else woke
+wait $wait2 && cat /tmp/out2
+ivshmem wait --vector 3 --timeout 60
+"""
+
+
+def test_a_process_hears_the_vector_that_it_waits_for(group, boot, driver):
+    """One that waits (in ppoll, 271) for another vector is not woken; one that only looks leaves rings to others."""
+    guest = boot(HEARING, server=group.server, iommu=None, files=driver)
+    guest.expect("^loaded$", BOOT_LIMIT)
+    group.run("ring", "1:3")
+    guest.send("\n")
+    for vector in (1, 2):
+        guest.expect(f"^hears {vector}$", BOOT_LIMIT)
+    guest.expect("^waiting$")
+    for vector in (1, 2):
+        group.run("ring", f"1:{vector}")
+        guest.expect(f"^vector {vector} count 1$")
+        if vector == 1:
+            guest.expect("^nobody else woke$")
+    guest.expect("^vector 3 count 1$")
+    assert guest.wait_script()[0] == 0
+
+
+@pytest.mark.parametrize("group", [512], indirect=True)
+def test_more_vectors_than_the_processors_have_room_for(group, boot, driver):
+    """Who wants all is told so; who wants one gets it; who wants none gets by."""
+    guest = boot("insmod /modules/ivshmem.ko || exit 9\nivshmem monitor 2>&1; ivshmem info | grep ^vectors\n"
+                 "ivshmem wait --vector 500 --timeout 60\n", server=group.server, iommu=None, files=driver)
+    guest.expect("does not give us interrupt vector .* processors have no room for it", BOOT_LIMIT)
+    guest.expect("^vectors: +512$")
+    group.run("ring", "1:500")
+    guest.expect("^vector 500 count 1$")
+    assert guest.wait_script()[0] == 0
+
+
 def test_who_may_not_open_the_node_is_told_how_to(group, boot, driver):
     guest = boot(AS_USER + "chown 0 /dev/ivshmem0\nas_user 'ivshmem info' 2>&1; as_user 'ivshmem -t dev:/dev/null info' 2>&1\n"
                  "chown 1000 /dev/ivshmem0; as_user 'ivshmem -t dev:/dev/ivshmem0 info'\n",
