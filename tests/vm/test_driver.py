@@ -49,6 +49,16 @@ def driver(image):
             "bin/driver-leaving": program("driver-leaving"), "bin/driver-fuzz": program("driver-fuzz")}
 
 
+@pytest.fixture(scope="session")
+def narrow_driver(driver):
+    """With a program of 32 bits in the place of the same of 64."""
+    path = os.path.join(wire.BUILD, "tests", "driver", "driver-driver-32")
+    if not os.path.exists(path):
+        pytest.skip("the compiler makes no programs of 32 bits")
+    with open(path, "rb") as file:
+        return {**driver, "bin/driver-driver": file.read()}
+
+
 def check(guest, skipped, **attributes):
     """Every test of both programs passed, but for those that this device cannot have."""
     status, lines = guest.wait_script(300)
@@ -88,6 +98,12 @@ def test_driver_with_our_device(server, device, boot, driver, words):
     guest = boot(SCRIPT, device=ours, bus="root-port", devices=ROOT_PORT, iommu=None, files=driver)
     check(guest, set() if words == "on" else NO_WORDS, interrupts="msix", doorbell="words" if words == "on" else "register",
           revision=1, vectors=VECTORS)
+
+
+def test_driver_with_programs_of_32_bits(server, device, boot, narrow_driver):
+    ours = device("--server", server("-l", "4M", vectors=VECTORS).path, "--vectors", str(VECTORS), "--doorbell-bar", "on")
+    guest = boot(SCRIPT, device=ours, bus="root-port", devices=ROOT_PORT, iommu=None, files=narrow_driver)
+    check(guest, set(), doorbell="words")
 
 
 @pytest.mark.parametrize("msi", ["on", "off"])
