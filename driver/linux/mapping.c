@@ -106,9 +106,14 @@ static vm_fault_t words_fault(struct vm_fault *fault)
 	vm_fault_t answer;
 	int error = ivshmem_enter(core);
 
-	/* A program that rings hears otherwise that the device is gone, and shall not die of it. */
+	/*
+	 * A program that rings hears otherwise that the device is gone, and shall not die of it.
+	 * This page is ordinary memory: mapped as a device, it could show what was in it before it
+	 * was cleared in the cache.
+	 */
 	if (error == -ENODEV)
-		return vmf_insert_pfn(vma, fault->address, page_to_pfn(file->node->nowhere));
+		return vmf_insert_pfn_prot(vma, fault->address, page_to_pfn(file->node->nowhere),
+					   vm_get_page_prot(vma->vm_flags));
 	if (error)
 		return VM_FAULT_SIGBUS;
 	answer = vmf_insert_pfn(vma, fault->address, PHYS_PFN(core->words.start + offset));
@@ -167,7 +172,7 @@ static int mmap_words(struct ivshmem_file *file, struct vm_area_struct *vma)
 	if (!(vma->vm_file->f_mode & FMODE_WRITE))
 		return -EACCES;
 	compat_vma_flags(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, 0);
-	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+	vma->vm_page_prot = pgprot_decrypted(pgprot_noncached(vma->vm_page_prot));
 	vma->vm_ops = &words_operations;
 	return 0;
 }

@@ -467,6 +467,40 @@ TEST(mappings_are_inherited)
 	CHECK_SYS(close(fd));
 }
 
+/* Each page shows its place in the memory, whatever becomes of the mapping, before and after its first use. */
+TEST(mappings_are_moved_and_split)
+{
+	const int advice[] = {MADV_DONTNEED, MADV_REMOVE, MADV_PAGEOUT, MADV_DODUMP, MADV_DOFORK};
+	int fd = open_node(O_RDWR);
+	volatile uint32_t *all = map(fd, 4 * PAGE, PROT_READ | PROT_WRITE), *part;
+	void *area = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, PAGE);
+	void *place = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(area != MAP_FAILED && place != MAP_FAILED);
+	for (unsigned page = 0; page < 4; page++)
+		all[page * PAGE / 4] = page + 10;
+	CHECK(mremap(area, 2 * PAGE, 3 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
+	CHECK_EQ(errno, EFAULT);
+	CHECK_EQ(((volatile uint32_t *)area)[0], 11);
+	part = mremap(area, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+	CHECK(part == place);
+	CHECK_SYS(mprotect((char *)place + PAGE, PAGE, PROT_NONE));
+	CHECK_SYS(mprotect(place, 3 * PAGE, PROT_READ | PROT_WRITE));
+	CHECK_EQ(part[2 * PAGE / 4], 13);
+	unmap(part, PAGE);
+	part[PAGE / 4]++;
+	CHECK_EQ(all[2 * PAGE / 4], 13);
+	/* What would take pages from it, or make copies of them, is refused. */
+	for (size_t i = 0; i < sizeof(advice) / sizeof(advice[0]); i++)
+		CHECK_EQ(madvise((void *)(uintptr_t)all, PAGE, advice[i]), -1);
+	for (unsigned page = 0; page < 4; page++)
+		CHECK_EQ(all[page * PAGE / 4], page == 2 ? 13 : page + 10);
+	CHECK_EQ(info_of(fd).cache, IVSHMEM_DEV_CACHE_WRITE_BACK);
+	unmap(&part[PAGE / 4], 2 * PAGE);
+	unmap(all, 4 * PAGE);
+	CHECK_SYS(close(fd));
+}
+
 TEST(words_ring)
 {
 	int fd = open_node(O_RDWR);
@@ -589,6 +623,33 @@ TEST(only_some_peers_and_vectors)
 		CHECK_SYS(subscribe(fd, 0, 0, -1));
 	}
 	CHECK_SYS(close(fd));
+}
+
+/* /proc/self/fd is a way to the node, not to the open file: it is open to whom the node is. */
+TEST(a_restricted_file_is_opened_again)
+{
+	int fd = open_node(O_RDWR);
+	char path[32];
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK_SYS(
+		restrict_file(fd, (struct ivshmem_dev_restriction){.flags = IVSHMEM_DEV_NO_RING}));
+	child = test_fork();
+	if (child == 0) {
+		test_drop_root();
+		CHECK_EQ(open(path, O_RDWR | O_CLOEXEC), -1);
+		CHECK_EQ(errno, EACCES);
+		CHECK_EQ(open(path, O_RDONLY | O_CLOEXEC), -1);
+		CHECK_EQ(errno, EACCES);
+		CHECK_EQ(ring(fd, 65000, 0), -1);
+		CHECK_EQ(errno, EPERM);
+		unmap(map(fd, PAGE, PROT_READ | PROT_WRITE), PAGE);
+		_exit(0);
+	}
+	test_join(child);
+	CHECK_EQ(ring(CHECK_SYS(open(path, O_RDWR | O_CLOEXEC)), 65000, 0), 1);
+	CHECK_SYS(close_range(3, 100, 0));
 }
 
 TEST(restrictions_that_are_wrong)

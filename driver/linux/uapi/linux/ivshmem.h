@@ -136,8 +136,8 @@ struct ivshmem_dev_subscription {
  * Restrictions add up and cannot be taken back. They hold for all who have this open file, so a
  * program restricts a file and hands it to another program. Mappings that exist stay as they are.
  * With bitmaps for rings, doorbell words cannot be mapped. EBUSY: the file has subscriptions that
- * would not be allowed. Whoever may open the node can open it again, without restrictions: so the
- * program that gets the file must not have permission for the node.
+ * would not be allowed. Whoever may open the node can open it again, without restrictions, also by
+ * /proc/self/fd/N: so the program that gets the file must not have permission for the node.
  */
 struct ivshmem_dev_restriction {
 	__u32 size;
