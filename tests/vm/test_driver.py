@@ -22,12 +22,12 @@ insmod /modules/ivshmem.ko || exit 9
 for device in /sys/bus/pci/devices/*; do
 	[ "$(cat $device/vendor) $(cat $device/device)" != "0x1af4 0x1110" ] || break
 done
-export PCI=$device TEST_COUNT_DIVISOR=10
+export PCI=$device TEST_COUNT_DIVISOR=%d
 driver-driver
 driver-leaving
 for name in interrupts doorbell revision vectors; do echo $name $(cat /sys/class/ivshmem/ivshmem0/$name); done
 rmmod ivshmem && echo removed
-"""
+""" % wire.sized(10, 1)
 
 # What cannot be tested with a device, because it has no such thing.
 NO_WORDS = {"words_ring"}
@@ -61,7 +61,7 @@ def narrow_driver(driver):
 
 def check(guest, skipped, **attributes):
     """Every test of both programs passed, but for those that this device cannot have."""
-    status, lines = guest.wait_script(300)
+    status, lines = guest.wait_script(wire.sized(300, 3000))
     report = "\n".join(line for line in lines if not line.startswith("ok")) + "\n" + guest.report()
     assert status == 0, report
     planned = sum(int(number) for line in lines for number in re.findall(r"^1\.\.(\d+)$", line))
