@@ -245,7 +245,7 @@ one_call(void)
 	case 1:
 		return use_mapping();
 	case 2:
-		return (int)read(files[slot], below(50) ? events : (void *)8,
+		return (int)read(files[slot], below(4) ? events : (void *)8,
 			below((unsigned)sizeof(events)));
 	case 3:
 		return poll(&(struct pollfd){.fd = files[slot], .events = (short)number()}, 1, 0);
