@@ -6,8 +6,8 @@
  * mmap() at INFO.doorbell_offset maps the doorbell words, if the device has any and INFO.features
  * says that they can be mapped. MAP_SHARED only.
  * read() gives struct ivshmem_dev_event for the vectors that were subscribed to without an eventfd;
- * poll() says when there are some. It gives as many as fit into the buffer, and at least one must. If
- * it fails (EFAULT, EINTR), no event is lost.
+ * poll() says when there are some. It gives as many as fit into the buffer, and at least one must.
+ * If it fails (EFAULT, EINTR), no event is lost.
  *
  * Each struct begins with its size, which the caller sets to sizeof. A kernel that knows a shorter
  * struct accepts a longer one if the rest is zero, and answers E2BIG otherwise; of what it gives,
