@@ -18,9 +18,6 @@
 
 #include "core.h"
 
-/* mmap() finds the doorbell words here. A file offset is a number of pages in a long. */
-#define IVSHMEM_WORDS_OFFSET (BITS_PER_LONG == 64 ? 1ULL << 52 : 1ULL << 42)
-
 /**
  * struct ivshmem_node - /dev/ivshmemN
  * @core: its device; the node has a reference
@@ -54,6 +51,15 @@ struct ivshmem_set {
 #define IVSHMEM_SET_WORDS (65536 / 64)
 
 struct ivshmem_on_close;
+
+/*
+ * mmap() finds the doorbell words here: behind the memory, and where programs of 32 bits can say
+ * it, which have 32 bits for a number of pages.
+ */
+static inline u64 ivshmem_words_offset(const struct ivshmem_device *core)
+{
+	return max_t(u64, 1ULL << 42, core->memory_size);
+}
 
 /**
  * struct ivshmem_file - an open file

@@ -277,6 +277,29 @@ static size_t take_events(struct ivshmem_file *file, struct ivshmem_dev_event *e
 	return n;
 }
 
+/*
+ * What the caller's memory did not take comes again, in front, unless it is unsubscribed meanwhile.
+ * The buffer may block for as long as its owner likes, so no lock is held while it is written to.
+ */
+static void put_back(struct ivshmem_file *file, const struct ivshmem_dev_event *events, size_t n)
+{
+	struct ivshmem_subscription *subscription;
+
+	mutex_lock(&file->lock);
+	while (n-- > 0) {
+		subscription = find(file, events[n].vector, NULL);
+		if (!subscription)
+			continue;
+		spin_lock_irq(&file->heard_lock);
+		subscription->count += events[n].count;
+		list_move(&subscription->heard_entry, &file->heard);
+		spin_unlock_irq(&file->heard_lock);
+	}
+	mutex_unlock(&file->lock);
+	/* Others may have gone to sleep meanwhile. */
+	wake_up_interruptible_poll(&file->wait, EPOLLIN | EPOLLRDNORM);
+}
+
 static ssize_t read(struct file *filp, char __user *buffer, size_t size, loff_t *position)
 {
 	struct ivshmem_file *file = filp->private_data;
@@ -297,8 +320,11 @@ static ssize_t read(struct file *filp, char __user *buffer, size_t size, loff_t 
 		if (error)
 			return error;
 	}
-	return copy_to_user(buffer, events, n * sizeof(events[0])) ? -EFAULT
-								   : n * sizeof(events[0]);
+	if (copy_to_user(buffer, events, n * sizeof(events[0]))) {
+		put_back(file, events, n);
+		return -EFAULT;
+	}
+	return n * sizeof(events[0]);
 }
 
 static __poll_t poll(struct file *filp, struct poll_table_struct *table)

@@ -60,7 +60,7 @@ static long info(struct ivshmem_file *file, void __user *argument)
 		info.features |= IVSHMEM_DEV_FEATURE_INTX;
 	if (core->words.peers) {
 		info.features |= IVSHMEM_DEV_FEATURE_WORDS;
-		info.doorbell_offset = IVSHMEM_WORDS_OFFSET;
+		info.doorbell_offset = ivshmem_words_offset(core);
 		info.doorbell_size = core->words.size;
 		info.doorbell_peers = core->words.peers;
 		info.doorbell_shift = core->words.shift;

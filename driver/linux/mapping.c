@@ -15,8 +15,8 @@
 #include "compat.h"
 
 /* Others need what modules do not get to write an entry, or to keep caches coherent. */
-#if !defined(CONFIG_X86) && !defined(CONFIG_ARM64)
-#error "ivshmem: this driver is for x86 and arm64"
+#if !defined(CONFIG_X86_64) && !defined(CONFIG_ARM64)
+#error "ivshmem: this driver is for x86-64 and arm64"
 #endif
 
 static bool map_words = true;
@@ -102,13 +102,18 @@ static vm_fault_t words_fault(struct vm_fault *fault)
 	struct vm_area_struct *vma = fault->vma;
 	struct ivshmem_file *file = vma->vm_file->private_data;
 	struct ivshmem_device *core = file->node->core;
-	u64 offset = ((u64)fault->pgoff << PAGE_SHIFT) - IVSHMEM_WORDS_OFFSET;
+	u64 offset = ((u64)fault->pgoff << PAGE_SHIFT) - ivshmem_words_offset(core);
 	vm_fault_t answer;
 	int error = ivshmem_enter(core);
 
-	/* A program that rings hears otherwise that the device is gone, and shall not die of it. */
+	/*
+	 * A program that rings hears otherwise that the device is gone, and shall not die of it.
+	 * This page is ordinary memory: mapped as a device, it could show what was in it before it
+	 * was cleared in the cache.
+	 */
 	if (error == -ENODEV)
-		return vmf_insert_pfn(vma, fault->address, page_to_pfn(file->node->nowhere));
+		return vmf_insert_pfn_prot(vma, fault->address, page_to_pfn(file->node->nowhere),
+					   vm_get_page_prot(vma->vm_flags));
 	if (error)
 		return VM_FAULT_SIGBUS;
 	answer = vmf_insert_pfn(vma, fault->address, PHYS_PFN(core->words.start + offset));
@@ -154,7 +159,9 @@ static int mmap_memory(struct ivshmem_file *file, struct vm_area_struct *vma)
 
 static int mmap_words(struct ivshmem_file *file, struct vm_area_struct *vma)
 {
-	if (!lies_in(vma, IVSHMEM_WORDS_OFFSET, PAGE_ALIGN(file->node->core->words.size)))
+	const struct ivshmem_device *core = file->node->core;
+
+	if (!lies_in(vma, ivshmem_words_offset(core), PAGE_ALIGN(core->words.size)))
 		return -EINVAL;
 	if (!ivshmem_words_can_be_mapped(file->node) || !ivshmem_may_ring_all(file))
 		return -EPERM;
@@ -165,7 +172,7 @@ static int mmap_words(struct ivshmem_file *file, struct vm_area_struct *vma)
 	if (!(vma->vm_file->f_mode & FMODE_WRITE))
 		return -EACCES;
 	compat_vma_flags(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, 0);
-	vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
+	vma->vm_page_prot = pgprot_decrypted(pgprot_noncached(vma->vm_page_prot));
 	vma->vm_ops = &words_operations;
 	return 0;
 }
@@ -179,7 +186,7 @@ int ivshmem_mmap(struct file *filp, struct vm_area_struct *vma)
 	/* A private mapping would be a copy, which is not what memory is shared for. */
 	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
-	if (vma->vm_pgoff >= IVSHMEM_WORDS_OFFSET >> PAGE_SHIFT)
+	if (vma->vm_pgoff >= ivshmem_words_offset(file->node->core) >> PAGE_SHIFT)
 		return mmap_words(file, vma);
 	return mmap_memory(file, vma);
 }

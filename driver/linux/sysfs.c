@@ -46,10 +46,7 @@ SHOW(interrupts, "%s", interrupts_names[node_of(dev)->core->interrupts]);
 SHOW(doorbell, "%s", node_of(dev)->core->words.peers ? "words" : "register");
 SHOW(cache, "%s", cache_names[READ_ONCE(node_of(dev)->cache)]);
 
-/*
- * A line for each open file: who opened it, and its vectors; "!" is behind one that it has alone.
- * /
- */
+/* A line for each open file: who opened it, its vectors, and "!" behind one that it has alone. */
 static ssize_t holders_show(struct device *dev, struct device_attribute *attribute, char *text)
 {
 	struct ivshmem_node *node = dev_get_drvdata(dev);

@@ -161,6 +161,17 @@ struct ivshmem_options {
 	/* pci only: "kernel", "vfio" or "sysfs". NULL: the library chooses by the driver that the device is
 	 * bound to. */
 	const char *backend;
+
+	/*
+	 * The vectors that we want to hear: numbers below IVSHMEM_MAX_VECTORS (abi.h), `n_vectors` of
+	 * them. NULL: all. None: any other pointer, with n_vectors 0. The others still count in
+	 * ivshmem_vectors() and others can ring them, but they neither wake us nor add up. It matters
+	 * in a guest with our driver: rings of a vector wait there until some process hears it, each
+	 * process that hears it is woken, and each vector that is heard takes an interrupt of the
+	 * guest's processors. Copied.
+	 */
+	const unsigned *vectors;
+	size_t n_vectors;
 };
 
 /*
@@ -190,9 +201,10 @@ struct ivshmem_options {
  *	-EPROTONOSUPPORT  the server speaks another version of the protocol, or refused us
  *	-ENODEV		the PCI device cannot be used this way (no vIOMMU, no vfio, no such backend)
  *	-EMFILE		not enough file descriptors: RLIMIT_NOFILE must exceed peers x vectors
- *	-EBUSY		another process, or a driver of the guest's kernel, has the PCI device
- *	-ENOSPC		the guest has no room for all interrupts of the device: give it more
- *			processors
+ *	-EBUSY		another process, or a driver of the guest's kernel, has the PCI device, or a
+ *			vector that we want to hear
+ *	-ENOSPC		the guest has no room for all interrupts that we want to hear: give it more
+ *			processors, or name fewer vectors
  */
 int ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 	const struct ivshmem_options *options, struct ivshmem_error *reterr);
@@ -329,7 +341,7 @@ uint64_t ivshmem_take(struct ivshmem_client *client, unsigned vector);
  *	-ETIMEDOUT	no ring came
  *	-EINTR		a signal came
  *	-EOPNOTSUPP	this target has no interrupts (see the table above)
- *	-EINVAL		the vector can never be rung
+ *	-EINVAL		the vector can never be rung, or is not one that we hear (options->vectors)
  *	-ENODEV		the device is being unplugged
  * The loss of the server does not end the wait, because peers can still ring.
  */

@@ -161,7 +161,11 @@ ivshmem_participant_open(struct ivshmem_participant **ret_participant, const cha
 	struct ivshmem_participant_options options = {.struct_size = sizeof(options)};
 	struct over_client *over;
 	struct ivshmem_options client_options = {
-		.struct_size = sizeof(client_options), .ops = &ops};
+		.struct_size = sizeof(client_options),
+		.ops = &ops,
+		.vectors = &options.vector,
+		.n_vectors = 1,
+	};
 	int r = given ? SIZED_IN(struct ivshmem_participant_options, areas, &options, given, reterr)
 		      : 0;
 

@@ -14,6 +14,7 @@
 #include <base/log.h>
 #include <loop/loop.h>
 
+#include <ivshmem/abi.h>
 #include <ivshmem/client.h>
 
 #include <errno.h>
@@ -81,11 +82,12 @@ struct ivshmem_client {
 	struct vector **vectors; /* n_vectors pointers: a vector must not move, the loop knows its
 				    address */
 	unsigned n_vectors;
+	bool heard[IVSHMEM_MAX_VECTORS]; /* those that the application wants to hear */
 };
 
 /*
- * Append one of our vectors, watch its eventfd and count its rings. -1 makes a vector that never
- * rings. The eventfd stays the back end's. -ENOMEM, -ENOSPC (there are IVSHMEM_MAX_VECTORS already).
+ * Append one of our vectors, watch its eventfd and count its rings, if the application wants to hear
+ * it. -1 makes a vector that never rings. The eventfd stays the back end's. -ENOMEM, -ENOSPC (there are IVSHMEM_MAX_VECTORS already).
  */
 int client_add_vector(struct ivshmem_client *client, int fd);
 

@@ -61,6 +61,25 @@ resolve(const char *target, const struct backend **ret_backend, const char **ret
 }
 
 static int
+choose_vectors(struct ivshmem_client *client, const struct ivshmem_options *options,
+	struct ivshmem_error *reterr)
+{
+	if (!options->vectors && options->n_vectors)
+		return error_set(reterr, -EINVAL, "n_vectors is %zu, but vectors is NULL",
+			options->n_vectors);
+	for (size_t i = 0; i < IVSHMEM_MAX_VECTORS; i++)
+		client->heard[i] = !options->vectors;
+	for (size_t i = 0; i < options->n_vectors; i++) {
+		if (options->vectors[i] >= IVSHMEM_MAX_VECTORS)
+			return error_set(reterr, -EINVAL,
+				"there is no vector %u to hear: they are numbers below %d",
+				options->vectors[i], IVSHMEM_MAX_VECTORS);
+		client->heard[options->vectors[i]] = true;
+	}
+	return 0;
+}
+
+static int
 attach(struct ivshmem_client *client, const char *target, const struct ivshmem_options *given,
 	struct ivshmem_error *reterr)
 {
@@ -74,6 +93,8 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 		r = SIZED_IN(struct ivshmem_options, backend, &options, given, reterr);
 	if (r == 0 && options.ops)
 		r = SIZED_IN(struct ivshmem_ops, log, &client->ops, options.ops, reterr);
+	if (r == 0)
+		r = choose_vectors(client, &options, reterr);
 	if (r < 0)
 		return r;
 	client->data = options.data;
@@ -374,6 +395,14 @@ any_pending(const struct ivshmem_client *client, int vector)
 	return false;
 }
 
+static bool
+hears(const struct ivshmem_client *client, int vector)
+{
+	if (vector != IVSHMEM_ANY_VECTOR)
+		return client->heard[vector];
+	return memchr(client->heard, true, sizeof(client->heard)) != NULL;
+}
+
 EXPORT int
 ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 {
@@ -385,7 +414,8 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 		return -EOPNOTSUPP;
 	/* A server may still send more vectors; the number of a device's vectors is fixed. */
 	if (vector < IVSHMEM_ANY_VECTOR || vector >= IVSHMEM_MAX_VECTORS ||
-		(!client->backend->peers && vector >= (int)client->n_vectors))
+		(!client->backend->peers && vector >= (int)client->n_vectors) ||
+		!hears(client, vector))
 		return -EINVAL;
 	for (;;) {
 		uint64_t now, left_ms;

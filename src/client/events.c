@@ -58,7 +58,7 @@ client_add_vector(struct ivshmem_client *client, int fd)
 	vector->client = client;
 	vector->index = client->n_vectors;
 	vector->source.fd = -1;
-	if (fd >= 0)
+	if (fd >= 0 && client->heard[vector->index])
 		r = loop_add(client->loop, &vector->source, fd, EPOLLIN, vector_rung);
 	if (r < 0) {
 		free(vector);

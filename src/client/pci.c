@@ -25,7 +25,8 @@ close_guest(struct ivshmem_client *client, struct guest *guest)
 static int
 pci_open(struct ivshmem_client *client, const char *address, struct ivshmem_error *reterr)
 {
-	const struct guest_owner owner = {client->loop, &client->log, unplugged, client};
+	const struct guest_owner owner = {
+		client->loop, &client->log, client->heard, unplugged, client};
 	struct guest *guest = NULL;
 	int r = guest_open(&guest, address, client->guest_backend, &owner, reterr);
 

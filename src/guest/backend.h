@@ -47,6 +47,7 @@ struct guest_backend {
 struct guest_owner {
 	struct loop *loop;     /* watches for the device being unplugged */
 	const struct log *log; /* may be NULL */
+	const bool *heard;     /* for each vector, whether its interrupts are wanted */
 	/* The loop calls it, at most once: the device is gone, or the host asks for it back. */
 	void (*unplugged)(void *data, const char *message);
 	void *data;
@@ -67,7 +68,7 @@ struct guest {
 	/* What this way of mapping is known to give; guest.c asks the kernel, which may know better. */
 	enum ivshmem_mapping mapping;
 	const char *doorbell; /* what ivshmem_doorbell() says */
-	int *vectors;         /* an eventfd each; guest.c closes and frees them */
+	int *vectors;         /* an eventfd each, -1 if not heard; guest.c closes and frees them */
 	unsigned n_vectors;
 };
 
@@ -79,7 +80,10 @@ guest_unplugged(struct guest *guest, const char *message)
 	guest->owner.unplugged(guest->owner.data, message);
 }
 
-/* Create guest->vectors, `n` of them. If that fails, guest.c closes those that there are. */
+/*
+ * Create guest->vectors, `n` of them, and an eventfd for each that is heard. Returns how many those
+ * are, or an error; then guest.c closes those that there are.
+ */
 int guest_add_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr);
 
 extern const struct guest_backend guest_kernel;

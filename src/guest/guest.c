@@ -50,19 +50,23 @@ guest_choose_backend(const struct pci_device *device, const char *name,
 int
 guest_add_eventfds(struct guest *guest, unsigned n, struct ivshmem_error *reterr)
 {
+	int heard = 0;
+
 	guest->vectors = malloc(n * sizeof(*guest->vectors));
 	if (!guest->vectors)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	while (guest->n_vectors < n) {
-		int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		bool wanted = guest->owner.heard[guest->n_vectors];
+		int fd = wanted ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
 
-		if (fd < 0)
+		if (wanted && fd < 0)
 			return error_set(reterr, -errno,
 				"cannot create an eventfd for each of %u vectors: %s (see `ulimit -n`)",
 				n, strerror(errno));
 		guest->vectors[guest->n_vectors++] = fd;
+		heard += wanted;
 	}
-	return 0;
+	return heard;
 }
 
 static struct guest *

@@ -151,6 +151,21 @@ map_words(struct kernel *kernel, const struct ivshmem_dev_info *info)
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
 
+static const char *
+remedy(int error)
+{
+	switch (error) {
+	case -EBUSY:
+		return "; a process has it for itself (see the attribute holders in sysfs)";
+	case -ENOSPC:
+		return "; too many listen to it (see the attribute holders in sysfs), or the guest's "
+		       "processors have no room for it: each can take about 200 vectors";
+	default:
+		return "";
+	}
+}
+
+/* Only to those that are heard: each process would be woken for the others, and keep them busy. */
 static int
 subscribe(struct kernel *kernel, unsigned n, struct ivshmem_error *reterr)
 {
@@ -159,22 +174,24 @@ subscribe(struct kernel *kernel, unsigned n, struct ivshmem_error *reterr)
 
 	if (n == 0)
 		return 0;
+	if (n > IVSHMEM_MAX_VECTORS)
+		n = IVSHMEM_MAX_VECTORS;
 	r = guest_add_eventfds(guest, n, reterr);
-	for (unsigned vector = 0; r == 0 && vector < n; vector++) {
+	if (r < 0)
+		return r;
+	for (unsigned vector = 0; vector < n; vector++) {
 		struct ivshmem_dev_subscription subscription = {.size = sizeof(subscription),
 			.vector = vector,
 			.eventfd = guest->vectors[vector]};
 
-		if (ioctl(kernel->node.fd, IVSHMEM_DEV_SUBSCRIBE, &subscription) == 0)
+		if (subscription.eventfd < 0 ||
+			ioctl(kernel->node.fd, IVSHMEM_DEV_SUBSCRIBE, &subscription) == 0)
 			continue;
 		r = -errno;
 		return error_set(reterr, r, "%s does not give us interrupt vector %u: %s%s",
-			kernel->path, vector, strerror(-r),
-			r == -EBUSY
-				? "; a process has it for itself (see the attribute holders in sysfs)"
-				: "");
+			kernel->path, vector, strerror(-r), remedy(r));
 	}
-	return r;
+	return 0;
 }
 
 /* ---- the back end ---------------------------------------------------------------------------- */

@@ -153,9 +153,12 @@ vfio_add_vectors(
 		n = IVSHMEM_MAX_VECTORS;
 	fill_msix_table(vfio);
 	r = guest_add_eventfds(guest, n, reterr);
-	if (r < 0)
+	if (r <= 0)
 		return r;
-	/* All or nothing: otherwise rings of the vectors that are missing would be silently lost. */
+	/*
+	 * All or nothing: otherwise rings of the vectors that are missing would be silently lost. Those
+	 * that are not heard have -1, and stay masked.
+	 */
 	r = set_irqs(vfio, VFIO_PCI_MSIX_IRQ_INDEX, guest->vectors, n);
 	if (r == -ENOSPC || r > 0)
 		return error_set(reterr, -ENOSPC,

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -285,6 +286,99 @@ TEST(reading_without_events)
 	CHECK_SYS(close(fd));
 }
 
+/* Returns when fd has been told of the vector, too: those who listen are told in their order. */
+static void
+ring_until_heard(int fd, unsigned vector)
+{
+	int heard = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+
+	CHECK_SYS(subscribe(fd, 0, vector, heard));
+	ring_self(fd, vector);
+	CHECK_EQ(count_of(heard), 1);
+	CHECK_SYS(close(heard));
+}
+
+/* The buffer is nowhere, or ends within the first event, or within the second. */
+TEST(a_read_that_fails_loses_nothing)
+{
+	int fd = open_node(O_RDWR | O_NONBLOCK);
+	struct ivshmem_dev_info info = need_vectors(fd, 1);
+	unsigned vectors = info.vectors < 2 ? info.vectors : 2;
+	char *pages =
+		mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ivshmem_dev_event events[3];
+
+	CHECK(pages != MAP_FAILED);
+	CHECK_SYS(munmap(pages + PAGE, PAGE));
+	for (unsigned vector = 0; vector < vectors; vector++)
+		CHECK_SYS(subscribe(fd, 0, vector, -1));
+	for (unsigned i = 0; i < 2 * vectors; i++)
+		ring_until_heard(fd, i % vectors);
+	CHECK_EQ(read(fd, pages + PAGE, sizeof(events)), -1);
+	CHECK_EQ(errno, EFAULT);
+	for (unsigned i = 0; i < vectors; i++) {
+		CHECK_EQ(read(fd, pages + PAGE - i * sizeof(events[0]) - 8, sizeof(events)), -1);
+		CHECK_EQ(errno, EFAULT);
+	}
+	CHECK_EQ(events_of(fd, 0), POLLIN);
+	CHECK_EQ(CHECK_SYS(read(fd, events, sizeof(events))), vectors * sizeof(events[0]));
+	for (unsigned i = 0; i < vectors; i++) {
+		CHECK_EQ(events[i].vector, i);
+		CHECK_EQ(events[i].count, 2);
+	}
+	CHECK(is_quiet(fd));
+	CHECK_SYS(munmap(pages, PAGE));
+	CHECK_SYS(close(fd));
+}
+
+TEST(a_short_read_leaves_the_rest)
+{
+	int fd = open_node(O_RDWR | O_NONBLOCK);
+	struct ivshmem_dev_event event;
+
+	need_vectors(fd, 4);
+	for (unsigned vector = 0; vector < 4; vector++) {
+		CHECK_SYS(subscribe(fd, 0, vector, -1));
+		ring_until_heard(fd, vector);
+	}
+	for (unsigned vector = 0; vector < 4; vector++) {
+		char buffer[2 * sizeof(event) - 1];
+
+		CHECK_EQ(CHECK_SYS(read(fd, buffer, sizeof(buffer))), sizeof(event));
+		memcpy(&event, buffer, sizeof(event));
+		CHECK_EQ(event.vector, vector);
+		CHECK_EQ(event.count, 1);
+	}
+	CHECK(is_quiet(fd));
+	CHECK_SYS(close(fd));
+}
+
+static void
+alarm_came(int signal)
+{
+	(void)signal;
+}
+
+TEST(a_signal_ends_a_read_and_takes_nothing)
+{
+	const struct itimerval often = {{0, 10000}, {0, 10000}}, never = {0};
+	struct sigaction action = {.sa_handler = alarm_came};
+	int fd = open_node(O_RDWR);
+	struct ivshmem_dev_event event;
+
+	need_vectors(fd, 1);
+	CHECK_SYS(subscribe(fd, 0, 0, -1));
+	CHECK_SYS(sigaction(SIGALRM, &action, NULL));
+	CHECK_SYS(setitimer(ITIMER_REAL, &often, NULL));
+	CHECK_EQ(read(fd, &event, sizeof(event)), -1);
+	CHECK_EQ(errno, EINTR);
+	CHECK_SYS(setitimer(ITIMER_REAL, &never, NULL));
+	ring_self(fd, 0);
+	CHECK_EQ(CHECK_SYS(read(fd, &event, sizeof(event))), sizeof(event));
+	CHECK_EQ(event.count, 1);
+	CHECK_SYS(close(fd));
+}
+
 /* ---- memory ---- */
 
 TEST(memory_is_shared_and_write_back)
@@ -325,7 +419,8 @@ TEST(mappings_that_are_wrong)
 {
 	int fd = open_node(O_RDWR);
 	struct ivshmem_dev_info info = info_of(fd);
-	off_t size = (off_t)info.memory_size, words = (off_t)1 << 52;
+	off_t size = (off_t)info.memory_size;
+	off_t words = info.doorbell_size != 0 ? (off_t)info.doorbell_offset : (off_t)1 << 42;
 	const struct {
 		const char *name;
 		int flags;
@@ -369,6 +464,40 @@ TEST(mappings_are_inherited)
 	test_join(child);
 	CHECK_EQ(memory[0], 2);
 	unmap(memory, PAGE);
+	CHECK_SYS(close(fd));
+}
+
+/* Each page shows its place in the memory, whatever becomes of the mapping, before and after its first use. */
+TEST(mappings_are_moved_and_split)
+{
+	const int advice[] = {MADV_DONTNEED, MADV_REMOVE, MADV_PAGEOUT, MADV_DODUMP, MADV_DOFORK};
+	int fd = open_node(O_RDWR);
+	volatile uint32_t *all = map(fd, 4 * PAGE, PROT_READ | PROT_WRITE), *part;
+	void *area = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, PAGE);
+	void *place = mmap(NULL, 3 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	CHECK(area != MAP_FAILED && place != MAP_FAILED);
+	for (unsigned page = 0; page < 4; page++)
+		all[page * PAGE / 4] = page + 10;
+	CHECK(mremap(area, 2 * PAGE, 3 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
+	CHECK_EQ(errno, EFAULT);
+	CHECK_EQ(((volatile uint32_t *)area)[0], 11);
+	part = mremap(area, 3 * PAGE, 3 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+	CHECK(part == place);
+	CHECK_SYS(mprotect((char *)place + PAGE, PAGE, PROT_NONE));
+	CHECK_SYS(mprotect(place, 3 * PAGE, PROT_READ | PROT_WRITE));
+	CHECK_EQ(part[2 * PAGE / 4], 13);
+	unmap(part, PAGE);
+	part[PAGE / 4]++;
+	CHECK_EQ(all[2 * PAGE / 4], 13);
+	/* What would take pages from it, or make copies of them, is refused. */
+	for (size_t i = 0; i < sizeof(advice) / sizeof(advice[0]); i++)
+		CHECK_EQ(madvise((void *)(uintptr_t)all, PAGE, advice[i]), -1);
+	for (unsigned page = 0; page < 4; page++)
+		CHECK_EQ(all[page * PAGE / 4], page == 2 ? 13 : page + 10);
+	CHECK_EQ(info_of(fd).cache, IVSHMEM_DEV_CACHE_WRITE_BACK);
+	unmap(&part[PAGE / 4], 2 * PAGE);
+	unmap(all, 4 * PAGE);
 	CHECK_SYS(close(fd));
 }
 
@@ -494,6 +623,33 @@ TEST(only_some_peers_and_vectors)
 		CHECK_SYS(subscribe(fd, 0, 0, -1));
 	}
 	CHECK_SYS(close(fd));
+}
+
+/* /proc/self/fd is a way to the node, not to the open file: it is open to whom the node is. */
+TEST(a_restricted_file_is_opened_again)
+{
+	int fd = open_node(O_RDWR);
+	char path[32];
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	CHECK_SYS(
+		restrict_file(fd, (struct ivshmem_dev_restriction){.flags = IVSHMEM_DEV_NO_RING}));
+	child = test_fork();
+	if (child == 0) {
+		test_drop_root();
+		CHECK_EQ(open(path, O_RDWR | O_CLOEXEC), -1);
+		CHECK_EQ(errno, EACCES);
+		CHECK_EQ(open(path, O_RDONLY | O_CLOEXEC), -1);
+		CHECK_EQ(errno, EACCES);
+		CHECK_EQ(ring(fd, 65000, 0), -1);
+		CHECK_EQ(errno, EPERM);
+		unmap(map(fd, PAGE, PROT_READ | PROT_WRITE), PAGE);
+		_exit(0);
+	}
+	test_join(child);
+	CHECK_EQ(ring(CHECK_SYS(open(path, O_RDWR | O_CLOEXEC)), 65000, 0), 1);
+	CHECK_SYS(close_range(3, 100, 0));
 }
 
 TEST(restrictions_that_are_wrong)

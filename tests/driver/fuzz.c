@@ -58,7 +58,7 @@ number(void)
 {
 	static const uint64_t edges[] = {0, 1, 2, 3, 4, 5, 7, 8, 63, 64, 65, 1023, 1024, 1025, 4095,
 		4096, 65535, 65536, 65537, 1 << 22, UINT32_MAX, UINT64_C(1) << 32,
-		UINT64_C(1) << 52, INT64_MAX, UINT64_MAX};
+		UINT64_C(1) << 42, INT64_MAX, UINT64_MAX};
 
 	return below(8) == 0 ? random_bits() : edges[below(sizeof(edges) / sizeof(edges[0]))];
 }
@@ -245,7 +245,7 @@ one_call(void)
 	case 1:
 		return use_mapping();
 	case 2:
-		return (int)read(files[slot], below(50) ? events : (void *)8,
+		return (int)read(files[slot], below(4) ? events : (void *)8,
 			below((unsigned)sizeof(events)));
 	case 3:
 		return poll(&(struct pollfd){.fd = files[slot], .events = (short)number()}, 1, 0);

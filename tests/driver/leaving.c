@@ -262,7 +262,22 @@ TEST(who_listens_after_a_reset_is_told)
 	CHECK_SYS(close(fd));
 }
 
-/* Processes open, map and listen while the device comes and goes. */
+/* Interrupts come while the file is closed, or the device leaves. */
+static void
+ring_often(int fd)
+{
+	struct ivshmem_dev_info info = {.size = sizeof(info)};
+
+	if (ioctl(fd, IVSHMEM_DEV_INFO, &info) != 0) {
+		CHECK_EQ(errno, ENODEV);
+		return;
+	}
+	for (unsigned i = 0; i < 10; i++)
+		if (ring(fd, (unsigned)info.peer & 0xffff, 0) != 1)
+			CHECK_EQ(errno, ENODEV);
+}
+
+/* Processes open, map, listen and ring while the device comes and goes. */
 TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 {
 	unsigned times = test_count(1000), opened = 0, failed = 0;
@@ -293,6 +308,7 @@ TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 		}
 		if (subscribe(fd, 0, 0, -1) != 0)
 			CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
+		ring_often(fd);
 		CHECK_SYS(close(fd));
 		opened++;
 	}

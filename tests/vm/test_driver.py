@@ -22,20 +22,21 @@ insmod /modules/ivshmem.ko || exit 9
 for device in /sys/bus/pci/devices/*; do
 	[ "$(cat $device/vendor) $(cat $device/device)" != "0x1af4 0x1110" ] || break
 done
-export PCI=$device TEST_COUNT_DIVISOR=10
+export PCI=$device TEST_COUNT_DIVISOR=%d
 driver-driver
 driver-leaving
 for name in interrupts doorbell revision vectors; do echo $name $(cat /sys/class/ivshmem/ivshmem0/$name); done
 rmmod ivshmem && echo removed
-"""
+""" % wire.sized(10, 1)
 
 # What cannot be tested with a device, because it has no such thing.
 NO_WORDS = {"words_ring"}
 NO_VECTORS = NO_WORDS | {
     "a_ring_reaches_an_eventfd", "every_vector_comes_by_itself", "a_batch_rings_all", "rings_wait_for_somebody_who_listens",
     "several_may_have_one_vector", "who_listens_after_a_reset_is_told", "one_may_have_a_vector_alone", "a_process_that_dies_leaves_word",
+    "a_read_that_fails_loses_nothing", "a_short_read_leaves_the_rest", "a_signal_ends_a_read_and_takes_nothing",
 }
-ONE_VECTOR = NO_WORDS | {"a_batch_rings_all", "a_process_that_dies_leaves_word"}
+ONE_VECTOR = NO_WORDS | {"a_batch_rings_all", "a_process_that_dies_leaves_word", "a_short_read_leaves_the_rest"}
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +49,19 @@ def driver(image):
             "bin/driver-leaving": program("driver-leaving"), "bin/driver-fuzz": program("driver-fuzz")}
 
 
+@pytest.fixture(scope="session")
+def narrow_driver(driver):
+    """With a program of 32 bits in the place of the same of 64."""
+    path = os.path.join(wire.BUILD, "tests", "driver", "driver-driver-32")
+    if not os.path.exists(path):
+        pytest.skip("the compiler makes no programs of 32 bits")
+    with open(path, "rb") as file:
+        return {**driver, "bin/driver-driver": file.read()}
+
+
 def check(guest, skipped, **attributes):
     """Every test of both programs passed, but for those that this device cannot have."""
-    status, lines = guest.wait_script(300)
+    status, lines = guest.wait_script(wire.sized(300, 3000))
     report = "\n".join(line for line in lines if not line.startswith("ok")) + "\n" + guest.report()
     assert status == 0, report
     planned = sum(int(number) for line in lines for number in re.findall(r"^1\.\.(\d+)$", line))
@@ -87,6 +98,12 @@ def test_driver_with_our_device(server, device, boot, driver, words):
     guest = boot(SCRIPT, device=ours, bus="root-port", devices=ROOT_PORT, iommu=None, files=driver)
     check(guest, set() if words == "on" else NO_WORDS, interrupts="msix", doorbell="words" if words == "on" else "register",
           revision=1, vectors=VECTORS)
+
+
+def test_driver_with_programs_of_32_bits(server, device, boot, narrow_driver):
+    ours = device("--server", server("-l", "4M", vectors=VECTORS).path, "--vectors", str(VECTORS), "--doorbell-bar", "on")
+    guest = boot(SCRIPT, device=ours, bus="root-port", devices=ROOT_PORT, iommu=None, files=narrow_driver)
+    check(guest, set(), doorbell="words")
 
 
 @pytest.mark.parametrize("msi", ["on", "off"])
@@ -153,6 +170,59 @@ def test_rings_each_way_are_counted_exactly(group, boot, driver):
     status, lines = guest.wait_script()
     assert status == 0, lines
     assert sorted(line for line in lines if line.startswith("echo")) == [f"echo {vector} 0" for vector in range(VECTORS)], lines
+
+
+HEARING = """
+insmod /modules/ivshmem.ko || exit 9
+echo loaded
+read -r line
+ivshmem info
+for vector in 1 2; do
+	ivshmem wait --vector $vector >/tmp/out$vector 2>/tmp/err$vector & eval wait$vector=$!
+done
+for vector in 1 2; do
+	eval pid=\\$wait$vector
+	until grep -q "waiting as peer 1" /tmp/err$vector && grep -q "^271 " /proc/$pid/syscall; do sleep 0.1; done
+	grep "^$pid " /sys/class/ivshmem/ivshmem0/holders | sed "s/^$pid/hears/"
+done
+switches() { grep -h "^voluntary" /proc/$wait2/status; }
+before=$(switches)
+echo waiting
+wait $wait1 && cat /tmp/out1
+[ "$before" = "$(switches)" ] && echo nobody else woke
+wait $wait2 && cat /tmp/out2
+ivshmem wait --vector 3 --timeout 60
+"""
+
+
+def test_a_process_hears_the_vector_that_it_waits_for(group, boot, driver):
+    """One that waits (in ppoll, 271) for another vector is not woken; one that only looks leaves rings to others."""
+    guest = boot(HEARING, server=group.server, iommu=None, files=driver)
+    guest.expect("^loaded$", BOOT_LIMIT)
+    group.run("ring", "1:3")
+    guest.send("\n")
+    for vector in (1, 2):
+        guest.expect(f"^hears {vector}$", BOOT_LIMIT)
+    guest.expect("^waiting$")
+    for vector in (1, 2):
+        group.run("ring", f"1:{vector}")
+        guest.expect(f"^vector {vector} count 1$")
+        if vector == 1:
+            guest.expect("^nobody else woke$")
+    guest.expect("^vector 3 count 1$")
+    assert guest.wait_script()[0] == 0
+
+
+@pytest.mark.parametrize("group", [512], indirect=True)
+def test_more_vectors_than_the_processors_have_room_for(group, boot, driver):
+    """Who wants all is told so; who wants one gets it; who wants none gets by."""
+    guest = boot("insmod /modules/ivshmem.ko || exit 9\nivshmem monitor 2>&1; ivshmem info | grep ^vectors\n"
+                 "ivshmem wait --vector 500 --timeout 60\n", server=group.server, iommu=None, files=driver)
+    guest.expect("does not give us interrupt vector .* processors have no room for it", BOOT_LIMIT)
+    guest.expect("^vectors: +512$")
+    group.run("ring", "1:500")
+    guest.expect("^vector 500 count 1$")
+    assert guest.wait_script()[0] == 0
 
 
 def test_who_may_not_open_the_node_is_told_how_to(group, boot, driver):

@@ -223,7 +223,7 @@ def test_msix_table_before_its_use(group, boot):
     for it, then and later. Seen where a lack of descriptors ends the tool just before it has Linux enable MSI-X.
     """
     guest = boot("bind-vfio; n=5\n"
-                 "until (ulimit -n $n; ivshmem info 2>&1) | grep 'eventfd for each of 4'; do n=$((n + 1)); done\n"
+                 "until (ulimit -n $n; ivshmem wait --timeout 1 2>&1) | grep 'eventfd for each of 4'; do n=$((n + 1)); done\n"
                  "ivshmem --backend sysfs info >/dev/null; echo status $?\n"
                  "for device in /sys/bus/pci/devices/*; do\n"
                  "\t[ \"$(cat $device/device)\" != 0x1110 ] || sed -n '2s/^/table /p' $device/resource\n"

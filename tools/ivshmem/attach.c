@@ -57,12 +57,16 @@ static int
 attach_with(const struct attach_config *config, struct ivshmem_client **ret_client,
 	struct ivshmem_error *reterr)
 {
+	const unsigned vector = (unsigned)config->hears;
+	bool hears_all = !config->looks && config->hears == IVSHMEM_ANY_VECTOR;
 	struct ivshmem_options options = {
 		.struct_size = sizeof(options),
 		.ops = config->ops,
 		.data = config->data,
 		.timeout_ms = config->cli->connect_timeout_ms,
 		.backend = config->cli->backend,
+		.vectors = hears_all ? NULL : &vector,
+		.n_vectors = !hears_all && !config->looks,
 	};
 	char target[TARGET_MAX];
 	int r;

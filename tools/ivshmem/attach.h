@@ -22,6 +22,7 @@ struct attach_config {
 	const struct cli *cli;
 	const char *target;
 	bool looks; /* take no id: use the server's socket for observers, if it has one */
+	int hears; /* the vector to hear, or IVSHMEM_ANY_VECTOR for all; who only looks hears none */
 	const struct ivshmem_ops *ops;
 	void *data;
 };

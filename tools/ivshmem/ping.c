@@ -170,6 +170,7 @@ ping_run(const struct cli *cli, char *const *operands)
 	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
+	session->hears = (int)bell.vector;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status == STATUS_OK)
 		status = session_await_vector(session, (int)bell.vector, SESSION_FOREVER);
@@ -333,6 +334,7 @@ echo_run(const struct cli *cli, char *const *operands)
 	if (operand_single_bell(operands[0], &bell) < 0)
 		return STATUS_USAGE;
 	session->needs_peers = true;
+	session->hears = (int)bell.vector;
 	status = session_open(session, cli, session_event_note, true,
 		echo_given.count == UINT64_MAX ? STATUS_OK : STATUS_FAILURE);
 	if (status == STATUS_OK)

@@ -78,6 +78,7 @@ attach_config(struct session *session)
 		.cli = session->cli,
 		.target = session->target,
 		.looks = session->looks,
+		.hears = session->hears,
 		.ops = &heard_ops,
 		.data = session,
 	};
@@ -154,6 +155,7 @@ session_new(void)
 		return NULL;
 	}
 	session->signal_fd = -1;
+	session->hears = IVSHMEM_ANY_VECTOR;
 	return session;
 }
 

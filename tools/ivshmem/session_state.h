@@ -34,6 +34,7 @@ struct session {
 	/* Set before session_open() ... */
 	bool needs_peers; /* ... by commands that make no sense without peers */
 	bool looks;       /* ... by commands that need no id, because they only look or ring */
+	int hears;        /* ... by commands that hear one vector; else IVSHMEM_ANY_VECTOR */
 
 	struct ivshmem_client *client; /* NULL once a PCI device is gone */
 	struct ivshmem_error lost;     /* code 0, or why it was lost */

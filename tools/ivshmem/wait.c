@@ -118,6 +118,7 @@ wait_run(const struct cli *cli, char *const *operands)
 	if (!session)
 		return STATUS_FAILURE;
 	session->needs_peers = true;
+	session->hears = vector;
 	status = session_open(session, cli, session_event_note, true, STATUS_FAILURE);
 	if (status != STATUS_OK)
 		return status;

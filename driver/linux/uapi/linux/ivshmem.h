@@ -6,7 +6,8 @@
  * mmap() at INFO.doorbell_offset maps the doorbell words, if the device has any and INFO.features
  * says that they can be mapped. MAP_SHARED only.
  * read() gives struct ivshmem_dev_event for the vectors that were subscribed to without an eventfd;
- * poll() says when there are some.
+ * poll() says when there are some. It gives as many as fit into the buffer, and at least one must.
+ * If it fails (EFAULT, EINTR), no event is lost.
  *
  * Each struct begins with its size, which the caller sets to sizeof. A kernel that knows a shorter
  * struct accepts a longer one if the rest is zero, and answers E2BIG otherwise; of what it gives,
@@ -135,8 +136,8 @@ struct ivshmem_dev_subscription {
  * Restrictions add up and cannot be taken back. They hold for all who have this open file, so a
  * program restricts a file and hands it to another program. Mappings that exist stay as they are.
  * With bitmaps for rings, doorbell words cannot be mapped. EBUSY: the file has subscriptions that
- * would not be allowed. Whoever may open the node can open it again, without restrictions: so the
- * program that gets the file must not have permission for the node.
+ * would not be allowed. Whoever may open the node can open it again, without restrictions, also by
+ * /proc/self/fd/N: so the program that gets the file must not have permission for the node.
  */
 struct ivshmem_dev_restriction {
 	__u32 size;
