@@ -137,6 +137,11 @@ struct ivshmem_transport {
 	 * others. NULL: we do not know. Of a device's peers, a server's client knows. */
 	bool (*is_gone)(void *data, uint16_t peer);
 
+	/* What is to happen when this process has ended without a word (ivshmem_on_close()). Others
+	 * learn of it at once then. NULL: nobody can do that. */
+	int (*on_close)(void *data, const struct ivshmem_store *stores, size_t n_stores,
+		const struct ivshmem_target *targets, size_t n_targets);
+
 	/* Called at the end of ivshmem_participant_close(). May be NULL. */
 	void (*close)(void *data);
 

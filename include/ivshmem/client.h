@@ -312,6 +312,22 @@ int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
  */
 int ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 
+/* How many stores, and how many rings, ivshmem_on_close() takes. */
+#define IVSHMEM_ON_CLOSE_MOST 64
+
+/*
+ * What is to happen when we are gone, however our process ends: these words are stored, then these
+ * targets are rung, in order. It happens at ivshmem_detach(), too, and when the last child that we
+ * forked has ended. A second call replaces the first one; with nothing to store and nobody to ring, it
+ * takes it back. The arrays are copied. Returns 0 or:
+ *	-EOPNOTSUPP	this target cannot do this: it needs our driver in a guest (back end "kernel")
+ *	-E2BIG		more than IVSHMEM_ON_CLOSE_MOST
+ *	-EINVAL		a word does not lie in the memory, or not at a multiple of 8
+ *	-ENODEV		the device is gone
+ */
+int ivshmem_on_close(struct ivshmem_client *client, const struct ivshmem_store *stores,
+	size_t n_stores, const struct ivshmem_target *targets, size_t n_targets);
+
 /*
  * A descriptor that is readable when ivshmem_dispatch() has something to do. It stays the same for
  * the life of the client and belongs to the client: poll it, but do not read or close it.

@@ -16,6 +16,8 @@
  * set, or is less than in the first version.
  */
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -30,6 +32,18 @@ struct ivshmem_error {
 enum ivshmem_log_level {
 	IVSHMEM_LOG_WARNING, /* something is wrong, but the library goes on */
 	IVSHMEM_LOG_DEBUG
+};
+
+/* A word of the memory, and what to store there. */
+struct ivshmem_store {
+	uint64_t offset; /* in bytes, a multiple of 8 */
+	uint64_t value;  /* little-endian in the memory */
+};
+
+/* Whom to ring. */
+struct ivshmem_target {
+	uint16_t peer;
+	uint16_t vector;
 };
 
 #ifdef __cplusplus

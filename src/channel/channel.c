@@ -33,9 +33,11 @@ channel_publish(struct ivshmem_channel *channel, enum layout_phase phase)
 void
 channel_refer(struct ivshmem_channel *channel)
 {
-	if (!channel->has_peer)
-		channel->participant->neighbours[channel->peer_area].n_channels++;
-	channel->has_peer = true;
+	if (!channel->has_peer) {
+		channel->has_peer = true;
+		if (channel->participant->neighbours[channel->peer_area].n_channels++ == 0)
+			participant_leave_word(channel->participant);
+	}
 	word_store(&channel->own->peer, layout_reference(channel->peer_area, channel->peer_entry,
 						channel->peer_entry_generation));
 	__atomic_store_n(
@@ -169,8 +171,9 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 static void
 forget(struct ivshmem_channel *channel)
 {
-	if (channel->has_peer)
-		channel->participant->neighbours[channel->peer_area].n_channels--;
+	if (channel->has_peer &&
+		--channel->participant->neighbours[channel->peer_area].n_channels == 0)
+		participant_leave_word(channel->participant);
 	channel->participant->entries[channel->entry] = NULL;
 	list_remove(&channel->link);
 	heap_free(channel->block);

@@ -101,6 +101,7 @@ set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *
 		return r;
 	heap_init(&participant->heap, map->heap_offset, map->area_size);
 	move_in(participant);
+	participant_leave_word(participant);
 	return 0;
 }
 
@@ -147,6 +148,7 @@ ivshmem_participant_close(struct ivshmem_participant *participant)
 		return NULL;
 	/* Others learn of the ends of our channels from the entries, which stay. */
 	channel_end_all(participant);
+	participant_take_word_back(participant);
 	if (!participant->lost) {
 		uint64_t claim = layout_claim(participant->generation, LAYOUT_OWNED);
 

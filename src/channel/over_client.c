@@ -101,6 +101,15 @@ clear(void *data)
 	ivshmem_dispatch(over->client, 0);
 }
 
+static int
+on_close(void *data, const struct ivshmem_store *stores, size_t n_stores,
+	const struct ivshmem_target *targets, size_t n_targets)
+{
+	struct over_client *over = data;
+
+	return ivshmem_on_close(over->client, stores, n_stores, targets, n_targets);
+}
+
 static void
 close_client(void *data)
 {
@@ -127,6 +136,7 @@ open_over(struct ivshmem_participant **ret_participant, struct over_client *over
 		.ring = strcmp(ivshmem_doorbell(client), "none") == 0 ? NULL : ring,
 		.fd = -1,
 		.is_gone = is_gone,
+		.on_close = on_close,
 		.close = close_client,
 		.data = over,
 	};

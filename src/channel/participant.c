@@ -32,6 +32,7 @@ static void
 lose(struct ivshmem_participant *participant)
 {
 	participant->lost = true;
+	participant_take_word_back(participant);
 	participant->area_lost(participant);
 }
 
@@ -63,6 +64,22 @@ check_everything(struct ivshmem_participant *participant)
 	participant->must_look = must_look;
 }
 
+/* Whoever marks a participant as dead gives no notice. */
+static void
+look_at_claim(struct ivshmem_participant *participant, unsigned area)
+{
+	struct neighbour *neighbour = &participant->neighbours[area];
+	uint64_t claim;
+
+	if (neighbour->n_channels == 0)
+		return;
+	claim = word_acquire(map_claim(&participant->map, area));
+	if (claim == neighbour->claim)
+		return;
+	neighbour->claim = claim;
+	participant->area_changed(participant, area, 0);
+}
+
 int
 participant_look(struct ivshmem_participant *participant)
 {
@@ -80,8 +97,10 @@ participant_look(struct ivshmem_participant *participant)
 		participant_sleep(participant, 0);
 		check_everything(participant);
 	}
-	for (unsigned area = 0; area < participant->map.n_areas && !participant->lost; area++)
+	for (unsigned area = 0; area < participant->map.n_areas && !participant->lost; area++) {
+		look_at_claim(participant, area);
 		take_notice(participant, area);
+	}
 	return participant->lost ? -ESTALE : 0;
 }
 
@@ -114,6 +133,40 @@ participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_
 	participant->transport.ring(
 		participant->transport.data, neighbour->peer, neighbour->vector);
 	return true;
+}
+
+void
+participant_leave_word(struct ivshmem_participant *participant)
+{
+	const struct ivshmem_transport *transport = &participant->transport;
+	const struct ivshmem_store store = {
+		.offset = (uint64_t)((uint8_t *)participant_own_claim(participant) -
+				     participant->map.memory),
+		.value = layout_claim(participant->generation, LAYOUT_DEAD),
+	};
+	struct ivshmem_target targets[64];
+	size_t n = 0;
+
+	if (!transport->on_close)
+		return;
+	for (unsigned area = 0; area < participant->map.n_areas && n < 64; area++) {
+		const struct neighbour *neighbour = &participant->neighbours[area];
+
+		/* Those who are left out find out within a second. */
+		if (neighbour->n_channels > 0 && neighbour->features & LAYOUT_CAN_BE_RUNG)
+			targets[n++] = (struct ivshmem_target){neighbour->peer, neighbour->vector};
+	}
+	transport->on_close(transport->data, &store, 1, targets, transport->ring ? n : 0);
+}
+
+void
+participant_take_word_back(struct ivshmem_participant *participant)
+{
+	struct ivshmem_transport *transport = &participant->transport;
+
+	if (transport->on_close)
+		transport->on_close(transport->data, NULL, 0, NULL, 0);
+	transport->on_close = NULL;
 }
 
 /* ---- sleeping -------------------------------------------------------------------------------- */

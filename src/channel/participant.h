@@ -37,9 +37,10 @@ struct neighbour {
 	uint32_t features;
 	uint16_t peer;
 	uint16_t vector;
-	uint64_t seen; /* our copy of its bits for us; the other one is in our area */
-	uint64_t told; /* our bits for it; the other copy is in our area */
-	bool rung;     /* since this generation; what it has not seen before, nobody rang it for */
+	uint64_t claim; /* as we saw it last, if we have a channel to it */
+	uint64_t seen;  /* our copy of its bits for us; the other one is in our area */
+	uint64_t told;  /* our bits for it; the other copy is in our area */
+	bool rung;      /* since this generation; what it has not seen before, nobody rang it for */
 	uint32_t
 		*taken; /* for each of its entries, the generation whose connection we have accepted
 		          */
@@ -102,6 +103,15 @@ participant_has_notice(const struct ivshmem_participant *participant, unsigned a
  * last notice. The caller has had a fence after what it did. True if it was rung.
  */
 bool participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
+
+/*
+ * Leave word of what is to happen if this process dies: the area is marked as dead, and those whom we
+ * have channels to are rung. Called whenever these change.
+ */
+void participant_leave_word(struct ivshmem_participant *participant);
+
+/* The area is not ours any more, or we end in an orderly way. */
+void participant_take_word_back(struct ivshmem_participant *participant);
 
 /* How long one who sleeps may sleep until the next look, in nanoseconds. */
 uint64_t participant_next_pause(struct ivshmem_participant *participant);

@@ -41,6 +41,10 @@ struct backend {
 	 * IVSHMEM_MAX_VECTORS. */
 	int (*ring)(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 
+	/* ivshmem_on_close(), with at most IVSHMEM_ON_CLOSE_MOST of each. NULL: impossible. */
+	int (*on_close)(struct ivshmem_client *client, const struct ivshmem_store *stores,
+		size_t n_stores, const struct ivshmem_target *targets, size_t n_targets);
+
 	/* Remove every source, close every descriptor, unmap the memory, free `state`. */
 	void (*close)(struct ivshmem_client *client);
 };

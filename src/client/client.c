@@ -349,6 +349,17 @@ ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 }
 
 EXPORT int
+ivshmem_on_close(struct ivshmem_client *client, const struct ivshmem_store *stores, size_t n_stores,
+	const struct ivshmem_target *targets, size_t n_targets)
+{
+	if (!client->backend->on_close)
+		return -EOPNOTSUPP;
+	if (n_stores > IVSHMEM_ON_CLOSE_MOST || n_targets > IVSHMEM_ON_CLOSE_MOST)
+		return -E2BIG;
+	return client->backend->on_close(client, stores, n_stores, targets, n_targets);
+}
+
+EXPORT int
 ivshmem_fd(const struct ivshmem_client *client)
 {
 	return loop_fd(client->loop);

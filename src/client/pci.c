@@ -56,6 +56,17 @@ pci_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 	return guest_ring(client->state, peer, vector);
 }
 
+static int
+pci_on_close(struct ivshmem_client *client, const struct ivshmem_store *stores, size_t n_stores,
+	const struct ivshmem_target *targets, size_t n_targets)
+{
+	struct guest *guest = client->state;
+
+	if (!guest->backend->on_close)
+		return -EOPNOTSUPP;
+	return guest->backend->on_close(guest, stores, n_stores, targets, n_targets);
+}
+
 static void
 pci_close(struct ivshmem_client *client)
 {
@@ -78,6 +89,7 @@ const struct backend backend_dev = {
 	.scheme = "dev",
 	.open = dev_open,
 	.ring = pci_ring,
+	.on_close = pci_on_close,
 	.close = pci_close,
 };
 
@@ -85,5 +97,6 @@ const struct backend backend_pci = {
 	.scheme = "pci",
 	.open = pci_open,
 	.ring = pci_ring,
+	.on_close = pci_on_close,
 	.close = pci_close,
 };

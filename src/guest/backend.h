@@ -39,6 +39,10 @@ struct guest_backend {
 	/* Any thread may call it. It never blocks. `vector` is below IVSHMEM_MAX_VECTORS. */
 	int (*ring)(struct guest *guest, uint16_t peer, unsigned vector);
 
+	/* ivshmem_on_close(), with at most IVSHMEM_ON_CLOSE_MOST of each. NULL: impossible. */
+	int (*on_close)(struct guest *guest, const struct ivshmem_store *stores, size_t n_stores,
+		const struct ivshmem_target *targets, size_t n_targets);
+
 	/* Remove every source, close every descriptor, unmap the memory, free `state`. */
 	void (*close)(struct guest *guest);
 };

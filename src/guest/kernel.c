@@ -30,6 +30,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+_Static_assert(IVSHMEM_ON_CLOSE_MOST == IVSHMEM_DEV_ON_CLOSE_MOST, "ivshmem_on_close() checks it");
+
 struct kernel {
 	struct guest *guest;
 	struct loop_source node; /* fd is owned; it tells that the device left */
@@ -271,6 +273,30 @@ kernel_ring(struct guest *guest, uint16_t peer, unsigned vector)
 	return ioctl(kernel->node.fd, IVSHMEM_DEV_RING, &ring) < 0 ? -errno : 0;
 }
 
+static int
+kernel_on_close(struct guest *guest, const struct ivshmem_store *stores, size_t n_stores,
+	const struct ivshmem_target *targets, size_t n_targets)
+{
+	struct kernel *kernel = guest->state;
+	struct ivshmem_dev_store to_store[IVSHMEM_DEV_ON_CLOSE_MOST];
+	struct ivshmem_dev_target to_ring[IVSHMEM_DEV_ON_CLOSE_MOST];
+	struct ivshmem_dev_on_close on_close = {
+		.size = sizeof(on_close),
+		.stores = (uintptr_t)to_store,
+		.targets = (uintptr_t)to_ring,
+		.n_stores = (uint32_t)n_stores,
+		.n_targets = (uint32_t)n_targets,
+	};
+
+	for (size_t i = 0; i < n_stores; i++)
+		to_store[i] = (struct ivshmem_dev_store){
+			.offset = stores[i].offset, .value = stores[i].value, .width = 8};
+	for (size_t i = 0; i < n_targets; i++)
+		to_ring[i] = (struct ivshmem_dev_target){
+			.peer = targets[i].peer, .vector = targets[i].vector};
+	return ioctl(kernel->node.fd, IVSHMEM_DEV_ON_CLOSE, &on_close) < 0 ? -errno : 0;
+}
+
 static void
 kernel_close(struct guest *guest)
 {
@@ -284,5 +310,6 @@ const struct guest_backend guest_kernel = {
 	.drivers = our_driver,
 	.open = kernel_open,
 	.ring = kernel_ring,
+	.on_close = kernel_on_close,
 	.close = kernel_close,
 };

@@ -4,6 +4,7 @@
 #include <test.h>
 
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -60,6 +61,37 @@ is_gone(void *data, uint16_t peer)
 	return peer < ROOM_PEERS && seat->room->gone[peer];
 }
 
+static int
+on_close(void *data, const struct ivshmem_store *stores, size_t n_stores,
+	const struct ivshmem_target *targets, size_t n_targets)
+{
+	const struct seat *seat = data;
+	struct room_word *word = &seat->room->words[seat->peer];
+
+	CHECK(n_stores <= 2 && n_targets <= ROOM_PEERS);
+	*word = (struct room_word){.n_stores = n_stores, .n_targets = n_targets};
+	for (size_t i = 0; i < n_stores; i++)
+		word->stores[i] = stores[i];
+	for (size_t i = 0; i < n_targets; i++)
+		word->targets[i] = targets[i];
+	return 0;
+}
+
+void
+room_die(struct room *room, int peer)
+{
+	const struct room_word *word = &room->words[peer];
+
+	for (size_t i = 0; i < word->n_stores; i++) {
+		CHECK(word->stores[i].offset % 8 == 0 && word->stores[i].offset < room->size);
+		memcpy(room->memory + word->stores[i].offset, &word->stores[i].value, 8);
+	}
+	for (size_t i = 0; i < word->n_targets; i++) {
+		CHECK_EQ(word->targets[i].vector, 3);
+		CHECK_SYS(eventfd_write(room->eventfds[word->targets[i].peer], 1));
+	}
+}
+
 int
 room_try(struct room *room, struct ivshmem_participant **ret_participant, int peer,
 	struct ivshmem_error *reterr)
@@ -79,6 +111,7 @@ room_try(struct room *room, struct ivshmem_participant **ret_participant, int pe
 	*seat = (struct seat){.room = room, .peer = peer};
 	if (peer >= 0) {
 		transport.ring = ring;
+		transport.on_close = on_close;
 		transport.fd = room->eventfds[peer];
 		transport.clear = clear;
 		transport.peer = (uint16_t)peer;

@@ -20,7 +20,13 @@ struct room {
 	int eventfds[ROOM_PEERS];
 	bool gone[ROOM_PEERS]; /* what is_gone() says */
 	unsigned n_rings;      /* rings of all peers of this process */
-	bool deaf;             /* rings get lost */
+	/* What each peer wants to happen when it is gone (ivshmem_on_close()). */
+	struct room_word {
+		size_t n_stores, n_targets;
+		struct ivshmem_store stores[2];
+		struct ivshmem_target targets[ROOM_PEERS];
+	} words[ROOM_PEERS];
+	bool deaf; /* rings get lost */
 };
 
 void room_open(struct room *room, uint64_t size);
@@ -30,6 +36,9 @@ void room_close(struct room *room);
 int room_try(struct room *room, struct ivshmem_participant **ret_participant, int peer,
 	struct ivshmem_error *reterr);
 struct ivshmem_participant *room_join(struct room *room, int peer);
+
+/* What happens when the process of this peer dies, and its kernel has our driver. */
+void room_die(struct room *room, int peer);
 
 /* A channel between two participants: `here` connected, `there` accepted. */
 void room_connect(struct ivshmem_participant *here, struct ivshmem_participant *there,

@@ -538,6 +538,49 @@ TEST(a_peer_that_is_gone_takes_its_participants_along)
 	room_close(&room);
 }
 
+TEST(who_left_word_is_known_to_be_dead_at_once)
+{
+	struct ivshmem_participant *here, *there, *third, *another;
+	struct ivshmem_channel *one, *other, *more;
+	char buffer[8];
+	struct room room;
+
+	room_open(&room, SIZE);
+	here = room_join(&room, 0);
+	there = room_join(&room, 1);
+	third = room_join(&room, 2);
+	CHECK_EQ(room.words[1].n_stores, 1);
+	CHECK_EQ(room.words[1].n_targets, 0);
+	room_connect(here, there, IVSHMEM_QUEUE, 0, &one, &other);
+	CHECK_EQ(room.words[1].n_targets, 1);
+	room_connect(here, there, IVSHMEM_QUEUE, 0, &more, &other);
+	CHECK_EQ(room.words[1].n_targets, 1);
+	ivshmem_channel_close(more);
+	CHECK_EQ(room.words[2].n_targets, 0);
+	CHECK_EQ(ivshmem_participant_dispatch(here), 0);
+	room_die(&room, 1);
+	CHECK_EQ(ivshmem_channel_wait(one, IVSHMEM_READABLE, 20000), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_queue_receive(one, buffer, 8), -ECONNRESET);
+	CHECK_EQ(ivshmem_participant_rescues(here), 0);
+	/* Its area can be taken, and what it does then harms nobody. */
+	another = room_join(&room, 3);
+	CHECK_EQ(ivshmem_participant_area(another), 3);
+	ivshmem_participant_close(another);
+	another = room_join(&room, 3);
+	CHECK_EQ(ivshmem_participant_area(another), 1);
+	CHECK_EQ(ivshmem_participant_dispatch(there), -ESTALE);
+	CHECK_EQ(room.words[1].n_stores, 0);
+	room_die(&room, 1);
+	CHECK_EQ(ivshmem_participant_dispatch(another), 0);
+	/* An orderly end leaves no word behind. */
+	ivshmem_participant_close(here);
+	CHECK_EQ(room.words[0].n_stores, 0);
+	ivshmem_participant_close(there);
+	ivshmem_participant_close(third);
+	ivshmem_participant_close(another);
+	room_close(&room);
+}
+
 /* ---- what everybody sees --------------------------------------------------------------------- */
 
 static int
