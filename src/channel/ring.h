@@ -26,7 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RING_MIN_SIZE 256
+#define RING_MIN_SIZE UINT32_C(256)
 #define RING_MAX_SIZE (UINT32_C(1) << 31)
 #define RING_HEADER   8
 
