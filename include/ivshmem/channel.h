@@ -72,6 +72,8 @@
 extern "C" {
 #endif
 
+struct ivshmem_client;  /* client.h */
+struct ivshmem_options; /* client.h */
 struct ivshmem_participant;
 struct ivshmem_channel;
 
@@ -89,6 +91,10 @@ struct ivshmem_participant_options {
 	/* If we are the first: into how many areas the memory is cut, from 2 to 256, which is how
 	 * many participants there can be at a time. 0: one for each 256 KiB, from 2 to 64. */
 	unsigned areas;
+
+	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` only, and it
+	 * hears `vector` only. May be NULL. */
+	const struct ivshmem_options *attach;
 };
 
 /*
@@ -165,6 +171,11 @@ struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant
  * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, or -ESTALE.
  */
 int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
+
+/* The client that ivshmem_participant_open() attached, to be asked for its id or its memory. NULL if
+ * there is none. */
+const struct ivshmem_client *ivshmem_participant_client(
+	const struct ivshmem_participant *participant);
 
 /* The number of our area, from 0. */
 unsigned ivshmem_participant_area(const struct ivshmem_participant *participant);
@@ -449,7 +460,7 @@ struct ivshmem_participant_info {
 struct ivshmem_channel_info {
 	unsigned area, entry;
 	enum ivshmem_channel_kind kind;
-	const char *phase; /* "listening", "connecting", "connected", "ended" or "refused" */
+	const char *phase; /* "listening", "connecting", "connected" or "ended" */
 	char name[64];     /* which was listened for, or connected to */
 	bool has_peer;
 	unsigned peer_area, peer_entry; /* the other end */
@@ -463,6 +474,21 @@ int ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data);
 int ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data);
+
+/*
+ * The same for one who takes no part, through any client, also one that has no id or may only read.
+ * It takes no area and writes nothing. For each participant, `participant_fn` is called, and then
+ * `channel_fn` for each of its channels; each may be NULL. It leaves out who is known to have died.
+ *
+ * Returns how many areas there are; 0 if there are no channels in the memory yet; what is not 0 of
+ * a callback; or
+ *	-EINVAL		the memory is too small for channels
+ *	-EMEDIUMTYPE, -EPROTONOSUPPORT, -EPROTO  as for ivshmem_participant_open()
+ */
+int ivshmem_channels_look(const struct ivshmem_client *client,
+	int (*participant_fn)(void *data, const struct ivshmem_participant_info *info),
+	int (*channel_fn)(void *data, const struct ivshmem_channel_info *info), void *data,
+	struct ivshmem_error *reterr);
 
 /*
  * Format memory for channels, whatever it contains. Nobody may be using it for channels at this

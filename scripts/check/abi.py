@@ -17,7 +17,7 @@ from check.builds import ROOT
 from check.report import FAILED, PASSED, Result
 
 LIBRARIES = {
-    "libivshmem": ("abi.h", "common.h", "client.h"),
+    "libivshmem": ("abi.h", "common.h", "client.h", "channel.h"),
     "libivshmem-device": ("common.h", "device.h", "kvm.h"),
 }
 

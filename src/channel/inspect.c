@@ -3,6 +3,10 @@
 /* What everybody can see of all participants and channels. */
 #include <channel/channel.h>
 
+#include <ivshmem/client.h>
+
+#include <errno.h>
+
 static const char *
 phase_name(enum layout_phase phase, bool ended)
 {
@@ -20,10 +24,10 @@ phase_name(enum layout_phase phase, bool ended)
 }
 
 static int
-show_entry(const struct ivshmem_participant *participant, unsigned area, unsigned i,
+show_entry(const struct map *map, unsigned area, unsigned i,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
-	const struct layout_entry *entry = map_entry(&participant->map, area, i);
+	const struct layout_entry *entry = map_entry(map, area, i);
 	uint64_t state = word_acquire(&entry->state);
 	uint64_t peer = word_load(&entry->peer);
 	struct ivshmem_channel_info info = {
@@ -44,54 +48,124 @@ show_entry(const struct ivshmem_participant *participant, unsigned area, unsigne
 	return fn(data, &info);
 }
 
+static int
+show_entries(const struct map *map, unsigned area,
+	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
+{
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < map->n_entries; i++)
+		r = show_entry(map, area, i, fn, data);
+	return r;
+}
+
+static int
+show_participant(const struct map *map, unsigned area, bool ourselves,
+	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data)
+{
+	const struct layout_identity *identity = map_identity(map, area);
+	struct ivshmem_participant_info info = {
+		.area = area,
+		.generation = (uint32_t)word_acquire(&identity->ready),
+		.ourselves = ourselves,
+		.has_peer = (half_load(&identity->features) & LAYOUT_CAN_BE_RUNG) != 0,
+		.peer = __atomic_load_n(&identity->peer, __ATOMIC_RELAXED),
+		.vector = __atomic_load_n(&identity->vector, __ATOMIC_RELAXED),
+		.pid = half_load(&identity->pid),
+	};
+
+	map_copy_name(info.name, identity->name);
+	return fn(data, &info);
+}
+
+/* ---- for participants ------------------------------------------------------------------------ */
+
+/* Whether somebody who lives has the area. */
+static bool
+lives(struct ivshmem_participant *participant, unsigned area)
+{
+	uint64_t claim = neighbour_check(participant, area);
+
+	return layout_claim_state(claim) == LAYOUT_OWNED &&
+	       neighbour_know(participant, area, layout_claim_generation(claim));
+}
+
 EXPORT int
 ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
+	int r = 0;
+
 	ivshmem_participant_dispatch(participant);
-	for (unsigned area = 0; area < participant->map.n_areas; area++) {
-		uint64_t claim = neighbour_check(participant, area);
-
-		if (layout_claim_state(claim) != LAYOUT_OWNED ||
-			!neighbour_know(participant, area, layout_claim_generation(claim)))
-			continue;
-		for (unsigned i = 0; i < participant->map.n_entries; i++) {
-			int r = show_entry(participant, area, i, fn, data);
-
-			if (r != 0)
-				return r;
-		}
-	}
-	return 0;
+	for (unsigned area = 0; r == 0 && area < participant->map.n_areas; area++)
+		if (lives(participant, area))
+			r = show_entries(&participant->map, area, fn, data);
+	return r;
 }
 
 EXPORT int
 ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data)
 {
-	ivshmem_participant_dispatch(participant);
-	for (unsigned area = 0; area < participant->map.n_areas; area++) {
-		uint64_t claim = neighbour_check(participant, area);
-		const struct layout_identity *identity = map_identity(&participant->map, area);
-		const struct neighbour *neighbour =
-			neighbour_know(participant, area, layout_claim_generation(claim));
-		struct ivshmem_participant_info info = {
-			.area = area, .ourselves = area == participant->area};
-		int r;
+	int r = 0;
 
-		if (layout_claim_state(claim) != LAYOUT_OWNED || !neighbour)
+	ivshmem_participant_dispatch(participant);
+	for (unsigned area = 0; r == 0 && area < participant->map.n_areas; area++)
+		if (lives(participant, area))
+			r = show_participant(
+				&participant->map, area, area == participant->area, fn, data);
+	return r;
+}
+
+/* ---- for others ------------------------------------------------------------------------------ */
+
+static bool
+client_lacks(const struct ivshmem_client *client, uint16_t peer)
+{
+	return ivshmem_peers(client, NULL, 0) >= 0 && ivshmem_peer_vectors(client, peer) < 0 &&
+	       !(ivshmem_has_id(client) && ivshmem_id(client) == peer);
+}
+
+/* The same as far as one can tell who writes nothing. */
+static bool
+seems_to_live(
+	const struct map *map, unsigned area, const struct ivshmem_client *client, uint64_t kernel)
+{
+	const struct layout_identity *identity = map_identity(map, area);
+	uint64_t claim = word_acquire(map_claim(map, area));
+
+	if (layout_claim_state(claim) != LAYOUT_OWNED ||
+		word_acquire(&identity->ready) != layout_claim_generation(claim))
+		return false;
+	if (neighbour_is_ours(identity, kernel))
+		return !neighbour_process_is_gone(identity);
+	return !(half_load(&identity->features) & LAYOUT_CAN_BE_RUNG) ||
+	       !client_lacks(client, __atomic_load_n(&identity->peer, __ATOMIC_RELAXED));
+}
+
+EXPORT int
+ivshmem_channels_look(const struct ivshmem_client *client,
+	int (*participant_fn)(void *data, const struct ivshmem_participant_info *info),
+	int (*channel_fn)(void *data, const struct ivshmem_channel_info *info), void *data,
+	struct ivshmem_error *reterr)
+{
+	uint64_t kernel = neighbour_kernel();
+	struct map map;
+	int r = map_look(&map, ivshmem_memory(client), ivshmem_size(client), reterr);
+
+	if (r < 0)
+		return r == -ENODATA ? 0 : r;
+	for (unsigned area = 0; area < map.n_areas; area++) {
+		if (!seems_to_live(&map, area, client, kernel))
 			continue;
-		info.generation = neighbour->generation;
-		info.has_peer = (neighbour->features & LAYOUT_CAN_BE_RUNG) != 0;
-		info.peer = neighbour->peer;
-		info.vector = neighbour->vector;
-		info.pid = half_load(&identity->pid);
-		map_copy_name(info.name, identity->name);
-		r = fn(data, &info);
+		if (participant_fn)
+			r = show_participant(&map, area, false, participant_fn, data);
+		if (r == 0 && channel_fn)
+			r = show_entries(&map, area, channel_fn, data);
 		if (r != 0)
 			return r;
 	}
-	return 0;
+	return (int)map.n_areas;
 }
 
 EXPORT int

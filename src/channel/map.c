@@ -125,19 +125,12 @@ is_blank(const struct layout_header *header)
 	return all == 0;
 }
 
-int
-map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
-	struct ivshmem_error *reterr)
+/* The magic; 0 if nobody has formatted the memory yet. */
+static uint64_t
+find_magic(const struct layout_header *header)
 {
-	struct layout_header *header = memory;
-	struct map map = {.memory = memory, .size = size};
-	uint64_t shape;
-	uint64_t magic;
-	int r = choose_shape(size, n_areas, &shape, reterr);
+	uint64_t magic = word_acquire(&header->magic);
 
-	if (r < 0)
-		return r;
-	magic = word_acquire(&header->magic);
 	if (magic == 0 && !is_blank(header)) {
 		/* Something else, unless another one was quicker and the areas are in use by now.
 		 * */
@@ -145,19 +138,22 @@ map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
 		if (magic == 0)
 			magic = 1;
 	}
-	if (magic == 0) {
-		/* The words before the magic are 0, or what another one is setting at this moment.
-		 * */
-		shape = set_once(&header->shape, shape);
-		set_once(&header->epoch, random_epoch());
-		magic = set_once(&header->magic, LAYOUT_MAGIC);
-	}
-	r = check_magic(magic, reterr);
-	if (r < 0)
-		return r;
-	shape = word_load(&header->shape);
-	map.n_areas = (unsigned)(shape >> 48);
-	map.area_size = (shape & UINT64_C(0xffffffffffff)) * LAYOUT_PAGE;
+	return magic;
+}
+
+/* Use the region that is there. */
+static int
+take_shape(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_error *reterr)
+{
+	const struct layout_header *header = memory;
+	uint64_t shape = word_load(&header->shape);
+	struct map map = {
+		.memory = memory,
+		.size = size,
+		.n_areas = (unsigned)(shape >> 48),
+		.area_size = (shape & UINT64_C(0xffffffffffff)) * LAYOUT_PAGE,
+	};
+
 	if (map.n_areas < LAYOUT_MIN_AREAS || map.n_areas > LAYOUT_MAX_AREAS ||
 		map.area_size < min_area(map.n_areas) ||
 		map.area_size > (size - LAYOUT_PAGE) / map.n_areas)
@@ -169,6 +165,45 @@ map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
 	lay_out(&map);
 	*ret_map = map;
 	return 0;
+}
+
+int
+map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
+	struct ivshmem_error *reterr)
+{
+	struct layout_header *header = memory;
+	uint64_t shape = 0;
+	uint64_t magic;
+	int r = choose_shape(size, n_areas, &shape, reterr);
+
+	if (r < 0)
+		return r;
+	magic = find_magic(header);
+	if (magic == 0) {
+		/* The words before the magic are 0, or what another one is setting at this moment.
+		 * */
+		shape = set_once(&header->shape, shape);
+		set_once(&header->epoch, random_epoch());
+		magic = set_once(&header->magic, LAYOUT_MAGIC);
+	}
+	r = check_magic(magic, reterr);
+	return r < 0 ? r : take_shape(ret_map, memory, size, reterr);
+}
+
+int
+map_look(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_error *reterr)
+{
+	uint64_t shape = 0;
+	uint64_t magic;
+	int r = choose_shape(size, 0, &shape, reterr);
+
+	if (r < 0)
+		return r;
+	magic = find_magic(memory);
+	if (magic == 0)
+		return error_set(reterr, -ENODATA, "there are no channels in this memory yet");
+	r = check_magic(magic, reterr);
+	return r < 0 ? r : take_shape(ret_map, memory, size, reterr);
 }
 
 int

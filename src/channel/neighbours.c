@@ -78,9 +78,17 @@ has_one_thread(uint32_t pid)
 	return stat(path, &tasks) < 0 || tasks.st_nlink <= 3;
 }
 
-static bool
-process_is_gone(uint32_t pid, uint64_t when)
+bool
+neighbour_is_ours(const struct layout_identity *identity, uint64_t kernel)
 {
+	return kernel != 0 && word_load(&identity->kernel) == kernel;
+}
+
+bool
+neighbour_process_is_gone(const struct layout_identity *identity)
+{
+	uint32_t pid = half_load(&identity->pid);
+	uint64_t when = word_load(&identity->started);
 	char state = 0;
 	uint64_t found;
 
@@ -135,7 +143,6 @@ owner_is_gone(struct ivshmem_participant *participant, unsigned area, uint32_t g
 	const struct layout_identity *identity = map_identity(&participant->map, area);
 	const struct ivshmem_transport *transport = &participant->transport;
 	struct neighbour *neighbour = &participant->neighbours[area];
-	uint64_t kernel;
 
 	/* Nobody can know who has just claimed the area. Whoever does so is ready within a moment.
 	 * */
@@ -146,9 +153,8 @@ owner_is_gone(struct ivshmem_participant *participant, unsigned area, uint32_t g
 		return clock_now() - neighbour->unready_since > MOVING_IN;
 	}
 	neighbour->unready_since = 0;
-	kernel = word_load(&identity->kernel);
-	if (kernel != 0 && kernel == participant->kernel)
-		return process_is_gone(half_load(&identity->pid), word_load(&identity->started));
+	if (neighbour_is_ours(identity, participant->kernel))
+		return neighbour_process_is_gone(identity);
 	return transport->is_gone && (half_load(&identity->features) & LAYOUT_CAN_BE_RUNG) &&
 	       transport->is_gone(
 		       transport->data, __atomic_load_n(&identity->peer, __ATOMIC_RELAXED));

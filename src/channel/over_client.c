@@ -21,8 +21,10 @@
 struct over_client {
 	struct ivshmem_client *client;
 	struct ivshmem_participant *participant;
-	bool knows_peers; /* the server tells who is there */
-	bool is_rung;     /* the participant dispatches when it is rung */
+	struct ivshmem_options attach; /* the user's */
+	struct ivshmem_ops user;       /* its callbacks */
+	bool knows_peers;              /* the server tells who is there */
+	bool is_rung;                  /* the participant dispatches when it is rung */
 	uint8_t has_left[PEERS / 8];
 	uint64_t unknown_since
 		[PEERS]; /* clock_now() of the first question about a peer that is not there; 0:
@@ -62,6 +64,15 @@ lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *dat
 	(void)client;
 	(void)error;
 	over->knows_peers = false;
+}
+
+static void
+log_for_user(struct ivshmem_client *client, enum ivshmem_log_level level, const char *message,
+	void *data)
+{
+	struct over_client *over = data;
+
+	over->user.log(client, level, message, over->attach.data);
 }
 
 static bool
@@ -158,24 +169,49 @@ open_over(struct ivshmem_participant **ret_participant, struct over_client *over
 	return ivshmem_participant_open_over(ret_participant, &transport, options, reterr);
 }
 
-EXPORT int
-ivshmem_participant_open(struct ivshmem_participant **ret_participant, const char *target,
-	const struct ivshmem_participant_options *given, struct ivshmem_error *reterr)
+static int
+attach(struct over_client *over, const char *target,
+	const struct ivshmem_participant_options *participant, struct ivshmem_error *reterr)
 {
-	static const struct ivshmem_ops ops = {
+	struct ivshmem_ops ops = {
 		.struct_size = sizeof(ops),
 		.peer_joined = peer_joined,
 		.peer_left = peer_left,
 		.lost = lost,
 	};
+	const struct ivshmem_options *given = participant->attach;
+	struct ivshmem_options options;
+	int r = given ? SIZED_IN(struct ivshmem_options, backend, &over->attach, given, reterr) : 0;
+
+	if (r == 0 && over->attach.ops)
+		r = SIZED_IN(struct ivshmem_ops, log, &over->user, over->attach.ops, reterr);
+	if (r < 0)
+		return r;
+	if (over->user.log)
+		ops.log = log_for_user;
+	options = over->attach;
+	options.struct_size = sizeof(options);
+	options.ops = &ops;
+	options.data = over;
+	options.vectors = &participant->vector;
+	options.n_vectors = 1;
+	return ivshmem_attach(&over->client, target, &options, reterr);
+}
+
+EXPORT const struct ivshmem_client *
+ivshmem_participant_client(const struct ivshmem_participant *participant)
+{
+	const struct over_client *over = participant->transport.data;
+
+	return participant->transport.close == close_client ? over->client : NULL;
+}
+
+EXPORT int
+ivshmem_participant_open(struct ivshmem_participant **ret_participant, const char *target,
+	const struct ivshmem_participant_options *given, struct ivshmem_error *reterr)
+{
 	struct ivshmem_participant_options options = {.struct_size = sizeof(options)};
 	struct over_client *over;
-	struct ivshmem_options client_options = {
-		.struct_size = sizeof(client_options),
-		.ops = &ops,
-		.vectors = &options.vector,
-		.n_vectors = 1,
-	};
 	int r = given ? SIZED_IN(struct ivshmem_participant_options, areas, &options, given, reterr)
 		      : 0;
 
@@ -185,8 +221,7 @@ ivshmem_participant_open(struct ivshmem_participant **ret_participant, const cha
 	over = calloc(1, sizeof(*over));
 	if (!over)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	client_options.data = over;
-	r = ivshmem_attach(&over->client, target, &client_options, reterr);
+	r = attach(over, target, &options, reterr);
 	if (r == 0)
 		r = open_over(ret_participant, over, target, &options, reterr);
 	if (r < 0) {

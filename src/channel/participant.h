@@ -145,6 +145,11 @@ uint64_t neighbour_check(struct ivshmem_participant *participant, unsigned area)
 /* What nobody else has: this start of this kernel, and who numbers our processes. 0: unknown. */
 uint64_t neighbour_kernel(void);
 
+/* Whether this is a process that we can look for, because it is of `kernel`, which is ours. */
+bool neighbour_is_ours(const struct layout_identity *identity, uint64_t kernel);
+/* If so: whether it has died. */
+bool neighbour_process_is_gone(const struct layout_identity *identity);
+
 /* Who we are, for those in the same kernel. */
 void neighbour_identify(
 	const struct ivshmem_participant *participant, struct layout_identity *identity);

@@ -96,6 +96,13 @@ attach(const struct attach_config *config, struct ivshmem_client **ret_client,
 	return r;
 }
 
+bool
+attach_may_succeed_later(const char *target, int r)
+{
+	/* -ENODATA: the memory object has no size yet. */
+	return (r == -ENOENT || r == -ECONNREFUSED || r == -ENODATA) && !target_is_pci(target);
+}
+
 /* ---- in the background ----------------------------------------------------------------------- */
 
 /* In the thread of an attempt: that attempt. NULL in other threads. */

@@ -31,6 +31,9 @@ struct attach_config {
 int attach(const struct attach_config *config, struct ivshmem_client **ret_client,
 	struct ivshmem_error *reterr);
 
+/* Whether to try again, because a server or memory that is missing may still come. */
+bool attach_may_succeed_later(const char *target, int r);
+
 struct attaching;
 
 /* Begin in the background. What config points to must stay valid. 0, or -errno and the reason. */

@@ -60,6 +60,10 @@ extern const struct command command_read;
 extern const struct command command_write;
 extern const struct command command_ping;
 extern const struct command command_echo;
+extern const struct command command_channels;
+extern const struct command command_send;
+extern const struct command command_recv;
+extern const struct command command_format;
 extern const struct command command_shell;
 
 #endif

@@ -30,6 +30,10 @@ static const struct command *const commands[] = {
 	&command_write,
 	&command_ping,
 	&command_echo,
+	&command_channels,
+	&command_send,
+	&command_recv,
+	&command_format,
 	&command_shell,
 };
 

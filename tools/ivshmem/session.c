@@ -125,9 +125,7 @@ session_attach_first(struct session *session, struct ivshmem_error *reterr)
 		r = attach_or_signal(session, reterr);
 		if (session->quit)
 			return r;
-		/* -ENODATA: the memory object has no size yet. */
-		if ((r != -ENOENT && r != -ECONNREFUSED && r != -ENODATA) || session->is_pci ||
-			clock_now() >= end)
+		if (!attach_may_succeed_later(session->target, r) || clock_now() >= end)
 			return r;
 		if (poll(&signals, 1, WAIT_STEP_MS) == 1)
 			signals_read(session);

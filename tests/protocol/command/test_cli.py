@@ -15,7 +15,10 @@ import ivshmem_wire as wire
 from ivshmem_cli import FAILURE, ODD, OK, USAGE, counts, script
 from ivshmem_fixtures import root_only
 
-COMMANDS = ["info", "peers", "ring", "wait", "monitor", "read", "write", "ping", "echo", "shell"]
+COMMANDS = [
+    "info", "peers", "ring", "wait", "monitor", "read", "write", "ping", "echo", "channels", "send", "recv", "format",
+    "shell",
+]
 
 
 # ---- the command line itself ---------------------------------------------------------------------------

@@ -117,6 +117,31 @@ TEST(whoever_comes_later_takes_what_is_there)
 	free(memory);
 }
 
+TEST(who_only_looks_formats_nothing)
+{
+	uint8_t *memory = new_memory(SIZE);
+	uint8_t *before = new_memory(SIZE);
+	struct ivshmem_error error;
+	struct map map, seen;
+
+	CHECK_EQ(map_look(&seen, memory, SIZE, &error), -ENODATA);
+	CHECK_EQ(memcmp(memory, before, SIZE), 0);
+	memory[2000] = 1;
+	CHECK_EQ(map_look(&seen, memory, SIZE, &error), -EMEDIUMTYPE);
+	memory[2000] = 0;
+	CHECK_EQ(map_look(&seen, memory, MAP_MIN_SIZE - 1, &error), -EINVAL);
+	CHECK_EQ(map_open(&map, memory, SIZE, 7, NULL), 0);
+	memcpy(before, memory, SIZE);
+	CHECK_EQ(map_look(&seen, memory, SIZE, NULL), 0);
+	CHECK_EQ(seen.n_areas, 7);
+	CHECK_EQ(seen.area_size, map.area_size);
+	check_map(&seen, SIZE);
+	CHECK_EQ(map_look(&seen, memory, SIZE / 2, &error), -EPROTO);
+	CHECK_EQ(memcmp(memory, before, SIZE), 0);
+	free(before);
+	free(memory);
+}
+
 TEST(who_died_while_formatting_is_overtaken)
 {
 	uint8_t *memory = new_memory(SIZE);
@@ -194,6 +219,7 @@ TEST(each_wrong_header_is_refused)
 		header->shape = wrong[i].shape;
 		CHECK_EQ(map_open(&map, memory, SIZE, 0, &error), wrong[i].error);
 		CHECK_EQ(error.code, wrong[i].error);
+		CHECK_EQ(map_look(&map, memory, SIZE, NULL), wrong[i].error);
 	}
 	free(memory);
 }

@@ -1,0 +1,571 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""The command line tool: channels, send, recv and format."""
+
+import hashlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+
+import ivshmem_wire as wire
+from ivshmem_cli import FAILURE, OK, TIMEOUT, USAGE, feed
+
+MANY = wire.sized(8 << 20, 256 << 20)
+NOBODY = "nobody listens under the name"
+
+
+# ---- where there is memory -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def file_target(room):
+    """Memory without a server."""
+    path = room.file("memory")
+    with open(path, "wb") as file:
+        file.truncate(4 << 20)
+    return "file:" + path
+
+
+@pytest.fixture
+def shm_target(closing):
+    name = f"ivshmem-test-channels-{os.getpid()}"
+    path = f"/dev/shm/{name}"
+    with open(path, "wb") as file:
+        file.truncate(4 << 20)
+
+    class Removal:
+        def close(self):
+            os.unlink(path)
+
+    closing.append(Removal())
+    return "shm:" + name
+
+
+@pytest.fixture(params=["unix", "without interrupts", "file", "shm"])
+def target(request, room, file_target, shm_target):
+    """A target of each sort, with memory for channels."""
+    if request.param in ("file", "shm"):
+        return {"file": file_target, "shm": shm_target}[request.param]
+    request.getfixturevalue("server")("-l", "4M", "-n", "0" if request.param == "without interrupts" else "1")
+    return "unix:" + room.socket
+
+
+@pytest.fixture
+def tool(launch):
+    """tool(target, *arguments, ...)"""
+    return lambda target, *arguments, **options: launch("ivshmem", "--target", target, *arguments, **options)
+
+
+@pytest.fixture
+def receiver(tool):
+    """recv that listens."""
+
+    def receiver(target, name, *arguments, **options):
+        process = tool(target, "recv", name, *arguments, **options)
+        process.expect(f"ivshmem: listening under '{name}'", "stderr")
+        return process
+
+    return receiver
+
+
+def send(tool, target, name, data, *arguments, status=OK):
+    fd = feed(data)
+    process = tool(target, "send", name, *arguments, stdin=fd)
+    os.close(fd)
+    assert process.wait() == status, process.describe()
+    return process
+
+
+def listing(tool, target):
+    process = tool(target, "channels", "--json")
+    assert process.wait() == OK, process.describe()
+    return json.loads(process.stdout)
+
+
+def channels(tool, target):
+    """All channels that there are, as (name of the participant, kind, name, phase)."""
+    return sorted(
+        (participant["name"], channel["kind"], channel["name"], channel["phase"])
+        for participant in listing(tool, target)["participants"]
+        for channel in participant["channels"]
+    )
+
+
+def ends(process, status, *words):
+    assert process.wait() == status, process.describe()
+    for word in words:
+        assert word in process.stderr, process.describe()
+
+
+# ---- streams -------------------------------------------------------------------------------------------
+
+
+def test_many_bytes(tool, receiver, target):
+    data = os.urandom(MANY)
+    process = receiver(target, "bytes")
+    sender = send(tool, target, "bytes", data, "--json")
+    assert json.loads(sender.stdout) == {"name": "bytes", "bytes": len(data)}
+    assert process.wait() == OK, process.describe()
+    assert hashlib.sha256(process.output["stdout"]).digest() == hashlib.sha256(data).digest()
+    assert listing(tool, target)["participants"] == []
+
+
+@pytest.mark.parametrize("size", ["256", "1000", "128K"])
+def test_rings_of_all_sizes(tool, receiver, file_target, size):
+    data = os.urandom(50000)
+    process = receiver(file_target, "bytes")
+    send(tool, file_target, "bytes", data, "--size", size)
+    assert process.wait() == OK and bytes(process.output["stdout"]) == data
+
+
+def test_nothing_at_all(tool, receiver, target):
+    for more in ([], ["--queue"]):
+        process = receiver(target, "nothing", *more)
+        send(tool, target, "nothing", b"", *more)
+        assert process.wait() == OK and process.stdout == ""
+
+
+def test_sender_first(tool, target):
+    sender = tool(target, "send", "late", stdin=subprocess.PIPE)
+    sender.expect(f"ivshmem: waiting: {NOBODY} 'late'", "stderr")
+    process = tool(target, "recv", "late", "--quiet")
+    sender.write("hello")
+    sender.process.stdin.close()
+    ends(sender, OK)
+    ends(process, OK)
+    assert process.stdout == "hello" and process.stderr == ""
+
+
+def test_what_was_sent_arrives_at_once(tool, receiver, target):
+    process = receiver(target, "live")
+    sender = tool(target, "send", "live", stdin=subprocess.PIPE)
+    for line in ("one", "two"):
+        sender.write(line + "\n")
+        process.expect(line)
+    (end,) = [x for x in listing(tool, target)["participants"] if x["name"] == "ivshmem recv"]
+    (channel,) = end["channels"]
+    assert channel["phase"] == "connected" and channel["kind"] == "stream" and channel["received"] > 0
+    assert end["pid"] == process.pid and channel["peer_area"] != end["area"]
+    sender.process.stdin.close()
+    ends(sender, OK)
+    ends(process, OK)
+
+
+def test_two_senders(tool, receiver, target):
+    """With --keep, the second one waits until the first one is done."""
+    process = receiver(target, "both", "--keep")
+    first = tool(target, "send", "both", stdin=subprocess.PIPE)
+    first.write("first\n")
+    process.expect("first")
+    fd = feed(b"second\n" * 100000)
+    second = tool(target, "send", "both", stdin=fd)
+    os.close(fd)
+    wire.wait_until(
+        lambda: ("ivshmem send", "stream", "both", "connecting") in channels(tool, target), "the second sender"
+    )
+    first.write("still first\n")
+    process.expect("still first")
+    assert second.running() and "second" not in process.stdout
+    first.process.stdin.close()
+    ends(first, OK)
+    ends(second, OK)
+    process.finish(signal.SIGINT)
+    assert process.stdout == "first\nstill first\n" + "second\n" * 100000
+
+
+def test_without_keep_there_is_one_sender(tool, receiver, target):
+    process = receiver(target, "one")
+    first = tool(target, "send", "one", stdin=subprocess.PIPE)
+    first.write("first\n")
+    process.expect("first")
+    ends(tool(target, "send", "one", "--timeout", "0.1"), TIMEOUT, NOBODY)
+    first.process.stdin.close()
+    ends(first, OK)
+    ends(process, OK)
+
+
+# ---- queues --------------------------------------------------------------------------------------------
+
+
+def test_records(tool, receiver, target):
+    lines = b"one\n\n" + bytes(range(1, 10)) + b"\xff\nlast without newline"
+    process = receiver(target, "records", "--queue")
+    sender = send(tool, target, "records", lines, "--queue", "--json")
+    assert json.loads(sender.stdout) == {"name": "records", "bytes": len(lines) - 3, "records": 4}
+    assert process.wait() == OK and bytes(process.output["stdout"]) == lines + b"\n"
+
+
+def test_records_that_end_with_nul(tool, receiver, file_target):
+    data = b"two\nlines\0\0x\0"
+    process = receiver(file_target, "nul", "--queue", "-0")
+    send(tool, file_target, "nul", data, "--queue", "--nul")
+    assert process.wait() == OK and bytes(process.output["stdout"]) == data
+
+
+def test_records_as_json(tool, receiver, file_target):
+    records = [b"", b"plain", b"a\nb", b"\xff\xfe\"\\", bytes(range(1, 256)), os.urandom(5000).replace(b"\0", b"x")]
+    process = receiver(file_target, "json", "--queue", "--json")
+    send(tool, file_target, "json", b"".join(record + b"\0" for record in records), "--queue", "-0")
+    assert process.wait() == OK
+    # Not lines(): there are more characters that end a line than newline.
+    got = [json.loads(line) for line in process.output["stdout"].splitlines()]
+    assert [bytes.fromhex(record["hex"]) for record in got] == records
+    assert [record["length"] for record in got] == [len(record) for record in records]
+    assert got[1]["text"] == "plain" and got[3]["text"] == '\ufffd\ufffd"\\'
+
+
+def test_many_records(tool, receiver, target):
+    data = b"".join(b"%d %s\n" % (i, b"x" * (i * 7919 % 3000)) for i in range(wire.sized(3000, 100000)))
+    process = receiver(target, "records", "--queue")
+    send(tool, target, "records", data, "--queue")
+    assert process.wait() == OK and bytes(process.output["stdout"]) == data
+
+
+def test_record_that_is_too_long(tool, receiver, file_target):
+    process = receiver(file_target, "long", "--queue")
+    data = b"short\n" + b"x" * 2049
+    sender = send(tool, file_target, "long", data, "--queue", "--size", "4K", status=FAILURE)
+    assert "record 2 is too long" in sender.stderr and "2032 bytes" in sender.stderr and "--size" in sender.stderr
+    assert process.wait() in (OK, FAILURE) and process.stdout == "short\n"
+    process = receiver(file_target, "long", "--queue")
+    send(tool, file_target, "long", b"y" * 2032 + b"\n", "--queue", "--size", "4K")
+    assert process.wait() == OK and process.stdout == "y" * 2032 + "\n"
+
+
+def test_records_on_a_terminal(tool, receiver, file_target, terminal):
+    process = receiver(file_target, "log", "--queue", stdout=terminal.process_end)
+    send(tool, file_target, "log", b"\x1b[31mred\n", "--queue")
+    assert process.wait() == OK
+    assert terminal.rest() == b"\\x1b[31mred\r\n"
+
+
+def test_progress_on_a_terminal(tool, receiver, file_target, terminal):
+    """stdin that is slow makes it take long."""
+    process = receiver(file_target, "slow")
+    sender = tool(file_target, "send", "slow", stdin=subprocess.PIPE, stderr=terminal.process_end)
+    while not select.select([terminal.master], [], [], 0.1)[0]:
+        sender.write("x" * 1000)
+    terminal.expect(b"sent 0.0 MiB, ")
+    sender.process.stdin.close()
+    ends(sender, OK)
+    ends(process, OK)
+    assert terminal.rest().endswith(b"\r\x1b[K")
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------
+
+
+def test_sender_dies(tool, receiver, target):
+    process = receiver(target, "victim")
+    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
+    sender.write("the last words\n")
+    process.expect("the last words")
+    sender.signal(signal.SIGKILL)
+    sender.wait()
+    ends(process, FAILURE, "the other end of 'victim' died or gave up: ivshmem send")
+    assert process.stdout == "the last words\n"
+    assert listing(tool, target)["participants"] == []
+
+
+def test_sender_that_dies_does_not_end_keep(tool, receiver, target):
+    process = receiver(target, "victim", "--keep")
+    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
+    sender.write("the last words\n")
+    process.expect("the last words")
+    sender.signal(signal.SIGTERM)
+    sender.wait()
+    process.expect("ivshmem: the other end of 'victim' died or gave up: ivshmem send", "stderr")
+    send(tool, target, "victim", b"another\n")
+    process.expect("another")
+    process.finish()
+
+
+def test_receiver_dies_while_we_wait_for_stdin(tool, receiver, target):
+    process = receiver(target, "victim")
+    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
+    sender.write("hello\n")
+    process.expect("hello")
+    process.signal(signal.SIGKILL)
+    process.wait()
+    ends(sender, FAILURE, "the other end of 'victim' died or gave up: ivshmem recv")
+
+
+def test_receiver_dies_while_we_wait_for_room(tool, receiver, target):
+    reader, writer = os.pipe()
+    process = receiver(target, "victim", stdout=writer)
+    fd = feed(bytes(3 << 20))
+    sender = tool(target, "send", "victim", stdin=fd)
+    for end in (fd, writer):
+        os.close(end)
+    wire.wait_until(lambda: len(os.read(reader, 1)) == 1, "the receiver receives")
+    process.signal(signal.SIGKILL)
+    process.wait()
+    ends(sender, FAILURE, "the other end of 'victim' died or gave up: ivshmem recv")
+    os.close(reader)
+
+
+def test_receiver_dies_before_it_accepts(tool, receiver, target):
+    process = receiver(target, "victim")
+    process.signal(signal.SIGSTOP)
+    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
+    wire.wait_until(
+        lambda: ("ivshmem send", "stream", "victim", "connecting") in channels(tool, target), "the sender"
+    )
+    process.signal(signal.SIGKILL)
+    process.wait()
+    ends(sender, FAILURE, "'victim' did not accept us")
+
+
+def test_receiver_ends_early(tool, receiver, target):
+    process = receiver(target, "early")
+    sender = tool(target, "send", "early", stdin=subprocess.PIPE)
+    sender.write("hello\n")
+    process.expect("hello")
+    process.signal(signal.SIGINT)
+    ends(process, FAILURE, "interrupted: the sender of 'early' was not done")
+    ends(sender, FAILURE, "the receiver of 'early' ended before it had received everything")
+
+
+def test_sender_that_writes_nonsense(tool, receiver, file_target):
+    process = receiver(file_target, "nonsense")
+    sender = tool(file_target, "send", "nonsense", stdin=subprocess.PIPE)
+    sender.write("hello\n")
+    process.expect("hello")
+    area = 63 * 4096  # of 16 in 4 MiB
+    (entry,) = [x for x in listing(tool, file_target)["participants"] if x["pid"] == sender.pid]
+    start = 4096 + entry["area"] * area
+    heap = 512 + 63 * 512  # behind the identity, the notices and the entries; docs/channels.md
+    with open(file_target.removeprefix("file:"), "r+b") as file:
+        file.seek(start + heap)
+        file.write(b"\x55" * (area - heap))
+    ends(process, FAILURE, "what the other end of 'nonsense' wrote into the memory makes no sense: ivshmem send")
+    assert process.stdout == "hello\n"
+    ends(sender, FAILURE, "the other end of 'nonsense' died or gave up: ivshmem recv")
+
+
+def test_interrupted_without_a_sender(receiver, file_target):
+    process = receiver(file_target, "nothing")
+    process.signal(signal.SIGTERM)
+    ends(process, FAILURE, "interrupted: nobody sent to 'nothing'")
+    receiver(file_target, "nothing", "--keep").finish()
+
+
+def test_reader_of_the_output_ends(tool, receiver, file_target):
+    reader, writer = os.pipe()
+    process = receiver(file_target, "pipe", stdout=writer)
+    os.close(writer)
+    os.close(reader)
+    sender = tool(file_target, "send", "pipe", stdin=subprocess.PIPE)
+    sender.write("hello\n")
+    ends(process, FAILURE)
+    ends(sender, FAILURE, "the receiver of 'pipe' ended")
+
+
+def test_nobody_listens(tool, target):
+    process = tool(target, "send", "nobody", "--timeout", "0.2", "--quiet")
+    ends(process, TIMEOUT, f"timed out: {NOBODY} 'nobody'")
+    assert len(process.lines("stderr")) == 1
+    ends(tool(target, "send", "nobody", "--timeout", "0"), TIMEOUT, NOBODY)
+    ends(tool(target, "recv", "nobody", "--timeout", "0.2"), TIMEOUT, "timed out: nobody sent to 'nobody'")
+
+
+def test_name_in_use(tool, receiver, target):
+    process = receiver(target, "mine", "--keep")
+    ends(tool(target, "recv", "mine"), FAILURE, "somebody listens under the name 'mine' already")
+    ends(tool(target, "recv", "mine", "--queue"), FAILURE, "somebody listens under the name 'mine' already")
+    process.finish()
+    process = receiver(target, "mine", "--keep")
+    process.signal(signal.SIGKILL)
+    process.wait()
+    receiver(target, "mine", "--keep").finish()
+
+
+def test_another_kind(tool, receiver, target):
+    process = receiver(target, "records", "--queue", "--keep")
+    ends(tool(target, "send", "records"), FAILURE, "'records' is a queue, not a stream")
+    process.finish()
+
+
+def test_names_and_options_that_make_no_sense(tool, file_target):
+    for name in ("", "x" * 56, "a\nb"):
+        ends(tool(file_target, "recv", name), FAILURE, "cannot be the name of a channel")
+        ends(tool(file_target, "send", name), FAILURE, "cannot be the name of a channel")
+    for arguments, word in (
+        (["send"], "NAME"),
+        (["recv"], "NAME"),
+        (["send", "x", "y"], "y"),
+        (["send", "x", "-0"], "--queue"),
+        (["recv", "x", "--nul"], "--queue"),
+        (["recv", "x", "--json"], "--queue"),
+        (["recv", "x", "--json", "--queue", "--nul"], "--nul"),
+        (["send", "x", "--size", "255"], "--size"),
+        (["send", "x", "--size", "3G"], "--size"),
+        (["send", "x", "--vector", "9999"], "--vector"),
+        (["format", "--areas", "1"], "--areas"),
+        (["format", "--areas", "257"], "--areas"),
+        (["channels", "x"], "x"),
+    ):
+        ends(tool(file_target, *arguments), USAGE, word, "--help")
+    ends(tool(file_target, "recv", "x" * 55, "--timeout", "0"), TIMEOUT)
+
+
+def test_vectors(tool, receiver, server, room):
+    server("-l", "4M", "-n", "3")
+    target = "unix:" + room.socket
+    ends(tool(target, "recv", "x", "--vector", "3"), FAILURE, "no vector 3")
+    process = receiver(target, "x", "--vector", "2")
+    (participant,) = listing(tool, target)["participants"]
+    assert participant["vector"] == 2 and isinstance(participant["peer"], int)
+    send(tool, target, "x", b"hello", "-V", "1")
+    assert process.wait() == OK and process.stdout == "hello"
+
+
+def test_ring_larger_than_the_area(tool, receiver, file_target):
+    process = receiver(file_target, "big")
+    ends(tool(file_target, "send", "big", "--size", "1M"), FAILURE, "no room for another channel")
+    assert process.running()
+
+
+def test_all_areas_taken(tool, receiver, file_target):
+    ends(tool(file_target, "format", "--areas", "2"), OK)
+    first, second = receiver(file_target, "1", "--keep"), receiver(file_target, "2", "--keep")
+    ends(tool(file_target, "recv", "3"), FAILURE, "all 2 areas")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    receiver(file_target, "3", "--keep").finish()
+    second.finish()
+
+
+# ---- memory that is not ready --------------------------------------------------------------------------
+
+
+def test_looking_changes_nothing(tool, target):
+    process = tool(target, "channels")
+    assert process.wait() == OK and process.stdout == "no channels: nobody has formatted this memory yet\n"
+    assert listing(tool, target) == {"areas": 0, "participants": []}
+    process = tool(target, "read", "0", "4K")
+    assert process.wait() == OK and bytes(process.output["stdout"]) == bytes(4096)
+
+
+def test_reading_only(tool, receiver, file_target):
+    only = file_target + ",ro"
+    assert listing(tool, only) == {"areas": 0, "participants": []}
+    process = receiver(file_target, "x", "--keep")
+    assert channels(tool, only) == [("ivshmem recv", "stream", "x", "listening")]
+    for command in (["send", "x"], ["recv", "y"], ["format"]):
+        ends(tool(only, *command), FAILURE, "for reading only")
+    process.finish()
+
+
+def test_text_of_channels(tool, receiver, server, room):
+    server("-l", "4M", "-n", "1")
+    target = "unix:" + room.socket
+    process = receiver(target, "x")
+    sender = tool(target, "send", "x", "--size", "64K", stdin=subprocess.PIPE)
+    sender.write("hello\n")
+    process.expect("hello")
+    shown = tool(target, "channels")
+    assert shown.wait() == OK
+    lines = shown.lines()
+    assert lines[0] == "16 areas, 2 taken"
+    assert lines[1] == f'area 0: "ivshmem recv", pid {process.pid}, peer 0 vector 0'
+    assert lines[3] == f'area 1: "ivshmem send", pid {sender.pid}, peer 1 vector 0'
+    assert '"x", connected with area 1 channel 0, ring 256 bytes, received ' in lines[2]
+    assert lines[4] == '  channel 0: stream "x", connected with area 0 channel 1, ring 64 KiB, received 0 bytes'
+    sender.process.stdin.close()
+    ends(sender, OK)
+
+
+def test_observers_see_who_has_left(tool, receiver, server, room):
+    """One who looks from another pid namespace knows of processes only what the server tells."""
+    server("-l", "4M", "-n", "1")
+    target = "unix:" + room.socket
+    process = receiver(target, "x", "--keep")
+    # As if it were on another machine.
+    kernel = 4096 + 16
+    ends(tool(target, "write", str(kernel), "another"), OK)
+    assert len(listing(tool, target)["participants"]) == 1
+    process.signal(signal.SIGKILL)
+    process.wait()
+    wire.wait_until(lambda: listing(tool, target)["participants"] == [], "it is known to be gone")
+
+
+def test_something_else_in_the_memory(tool, receiver, target):
+    ends(tool(target, "write", "0", "something else entirely"), OK)
+    for command in (["channels"], ["channels", "--json"], ["send", "x"], ["recv", "x"]):
+        process = tool(target, *command)
+        ends(process, FAILURE, "there is something else in the shared memory", "ivshmem format")
+        assert process.stdout == ""
+    ends(tool(target, "format"), OK)
+    assert listing(tool, target) == {"areas": 16, "participants": []}
+    receiver(target, "x", "--keep").finish()
+
+
+def test_memory_that_is_too_small(tool, room):
+    path = room.file("small")
+    with open(path, "wb") as file:
+        file.truncate(8192)
+    for command in (["channels"], ["send", "x"], ["recv", "x"], ["format"]):
+        ends(tool("file:" + path, *command), FAILURE, "at least 12288 bytes, and this has 8192")
+    with open(path, "wb") as file:
+        file.truncate(65536)
+    ends(tool("file:" + path, "format", "--areas", "200"), FAILURE, "too small for 200 areas")
+    assert listing(tool, "file:" + path)["areas"] == 0
+
+
+def test_memory_that_is_waited_for(tool, room):
+    path = room.file("later")
+    process = tool("file:" + path, "--wait", "60", "recv", "x")
+    with open(path, "wb") as file:
+        file.truncate(1 << 20)
+    process.expect("ivshmem: listening under 'x'", "stderr")
+    send(tool, "file:" + path, "x", b"hello")
+    assert process.wait() == OK and process.stdout == "hello"
+    ends(tool("file:" + room.file("never"), "--wait", "0.2", "send", "x"), FAILURE, "never")
+
+
+def test_global_options_for_attaching(fake, run, attached):
+    began = time.monotonic()
+    process = run("recv", "x", "--connect-timeout", "0.3", status=FAILURE)
+    assert time.monotonic() - began < 5, "that was the default, not what was asked for"
+    assert len(process.stderr.splitlines()) == 1
+    run("recv", "x", "--backend", "vfio", status=USAGE)
+    fake.accept().close()
+    # What the library says.
+    reader, writer = os.pipe()
+    process = attached("recv", "x", own=[reader]).process
+    process.expect("ivshmem: warning: the server sent something else than an eventfd for peer 0", "stderr")
+    process.expect("ivshmem: listening under 'x'", "stderr")
+    for end in (reader, writer):
+        os.close(end)
+
+
+def test_format(tool, receiver, target):
+    process = tool(target, "format", "--areas", "8", "--json")
+    assert process.wait() == OK and json.loads(process.stdout) == {"areas": 8}
+    process = receiver(target, "x", "--keep")
+    refused = tool(target, "format")
+    ends(refused, FAILURE, "1 process takes part", "'ivshmem recv'", f"pid {process.pid}", "--force")
+    assert listing(tool, target)["areas"] == 8
+    forced = tool(target, "format", "--force")
+    assert forced.wait() == OK and forced.stdout == "16 areas\n"
+    ends(process, FAILURE, "our part of the shared memory is lost", "formatted")
+
+
+def test_format_after_one_that_died(tool, receiver, target):
+    process = receiver(target, "x")
+    process.signal(signal.SIGKILL)
+    process.wait()
+    if target.startswith("unix:"):
+        wire.wait_until(lambda: listing(tool, target)["participants"] == [], "it is known to be gone")
+    ends(tool(target, "format"), OK)
+
+
+def test_truncated_memory_is_no_crash(receiver, file_target):
+    process = receiver(file_target, "x")
+    os.truncate(file_target.removeprefix("file:"), 0)
+    ends(process, FAILURE, "was truncated while in use")

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "participate.h"
+
+#include "attach.h"
+#include "bus_error.h"
+#include "output.h"
+#include "target.h"
+
+#include <base/clock.h>
+
+#include <ivshmem/client.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+/* The time between two attempts to find a server. */
+#define WAIT_STEP_MS 100
+
+enum status
+channel_arguments_check(const struct channel_arguments *given)
+{
+	if (!given->nul || given->queue)
+		return STATUS_OK;
+	fail("--nul is for the records of --queue; a stream is bytes as they come");
+	return STATUS_USAGE;
+}
+
+static void
+on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *message, void *data)
+{
+	const bool *verbose = data;
+
+	(void)client;
+	if (level == IVSHMEM_LOG_WARNING)
+		fail("warning: %s", message);
+	else if (*verbose)
+		fail("debug: %s", message);
+}
+
+enum status
+participate(const struct cli *cli, const char *name, unsigned vector,
+	struct ivshmem_participant **ret_participant)
+{
+	static bool verbose;
+	static const struct ivshmem_ops ops = {.struct_size = sizeof(ops), .log = on_log};
+	struct ivshmem_options attach = {
+		.struct_size = sizeof(attach),
+		.ops = &ops,
+		.data = &verbose,
+		.timeout_ms = cli->connect_timeout_ms,
+		.backend = cli->backend,
+	};
+	struct ivshmem_participant_options options = {
+		.struct_size = sizeof(options),
+		.name = name,
+		.vector = vector,
+		.attach = &attach,
+	};
+	uint64_t end = clock_now() + cli->wait;
+	struct ivshmem_error error = {.message = ""};
+	char target[TARGET_MAX];
+	enum status status = target_choose(cli, target);
+	int r;
+
+	if (status != STATUS_OK)
+		return status;
+	verbose = cli->verbose;
+	bus_error_handle(target);
+	while ((r = ivshmem_participant_open(ret_participant, target, &options, &error)) < 0 &&
+		attach_may_succeed_later(target, r) && clock_now() < end)
+		poll(NULL, 0, WAIT_STEP_MS);
+	if (r < 0)
+		return fail("%s", error.message[0] ? error.message : strerror(-r));
+	bus_error_watch(ivshmem_participant_client(*ret_participant));
+	return STATUS_OK;
+}
+
+enum status
+channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
+{
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+
+	ivshmem_channel_status(channel, &status);
+	switch (error) {
+	case -EPIPE:
+		return fail("the receiver of '%s' ended before it had received everything", name);
+	case -ECONNREFUSED:
+		return fail(
+			"'%s' did not accept us: who listened there has ended, or takes no more",
+			name);
+	case -ECONNRESET:
+		return fail("the other end of '%s' died or gave up: %s", name, status.peer_name);
+	case -EPROTO:
+		return fail("what the other end of '%s' wrote into the memory makes no sense: %s",
+			name, status.peer_name);
+	case -ESTALE:
+		return fail("our part of the shared memory is lost: somebody formatted the memory, "
+			    "or took us for dead");
+	default:
+		return fail("cannot use '%s': %s", name, strerror(-error));
+	}
+}
+
+int
+channel_timeout(uint64_t deadline, int max_ms)
+{
+	uint64_t now = clock_now();
+	uint64_t left_ms =
+		deadline > now ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+
+	return left_ms < (uint64_t)max_ms ? (int)left_ms : max_ms;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_PARTICIPATE_H
+#define IVSHMEM_PARTICIPATE_H
+
+/* Taking part in channels, for send and recv: what they have in common. */
+
+#include "cli.h"
+
+#include <ivshmem/channel.h>
+
+/* The options that both commands have. */
+struct channel_arguments {
+	bool queue, nul;
+	uint64_t ring_size;
+	unsigned vector;
+	uint64_t timeout; /* nanoseconds; UINT64_MAX is for ever */
+};
+
+#define CHANNEL_ARGUMENTS                                                                          \
+	{                                                                                          \
+		.timeout = UINT64_MAX                                                              \
+	}
+
+/* Check options that must go together. On failure, prints why. */
+enum status channel_arguments_check(const struct channel_arguments *given);
+
+static inline enum ivshmem_channel_kind
+channel_arguments_kind(const struct channel_arguments *given)
+{
+	return given->queue ? IVSHMEM_QUEUE : IVSHMEM_STREAM;
+}
+
+/*
+ * Choose the target, attach to it as the global options say, and take part under `name`. On failure,
+ * prints why. Signals end the process meanwhile.
+ */
+enum status participate(const struct cli *cli, const char *name, unsigned vector,
+	struct ivshmem_participant **ret_participant);
+
+/* How a channel ended, or a call on it failed, in a sentence. Returns STATUS_FAILURE. */
+enum status channel_fail(const struct ivshmem_channel *channel, const char *name, int error);
+
+/* The time until `deadline` (of clock_now()), but at most `max_ms`, in milliseconds. */
+int channel_timeout(uint64_t deadline, int max_ms);
+
+#endif

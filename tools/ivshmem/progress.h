@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_PROGRESS_H
+#define IVSHMEM_PROGRESS_H
+
+/* A line on stderr that says how far we are, if that is a terminal and it takes long. */
+
+#include "cli.h"
+
+struct progress {
+	const char *what; /* "sent", "received"; NULL: show nothing */
+	uint64_t start, next;
+	bool shown;
+};
+
+void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
+void progress_show(struct progress *progress, uint64_t bytes);
+/* Make the line empty. */
+void progress_end(struct progress *progress);
+
+#endif

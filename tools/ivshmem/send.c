@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "json.h"
+#include "output.h"
+#include "participate.h"
+#include "progress.h"
+
+#include <base/clock.h>
+
+#include <ivshmem/abi.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK_SIZE 65536
+#define STEP_MS    500 /* between two looks whether to show progress */
+
+struct sending {
+	const struct cli *cli;
+	const char *name;
+	struct ivshmem_channel *channel;
+	struct progress progress;
+	uint64_t bytes, records;
+
+	/* What was read from stdin and was not sent. */
+	char *buffer;
+	size_t start, end, capacity;
+	bool at_end;
+};
+
+static struct channel_arguments given = CHANNEL_ARGUMENTS;
+
+static const struct argument send_options[] = {
+	{"queue", NULL, "send records: each line of stdin is one", .flag = &given.queue},
+	{"nul", NULL, "the records end with NUL instead of newline", .letter = '0',
+		.flag = &given.nul},
+	{"size", "BYTES",
+		"the size of the ring that we send through, which becomes a power of two (default: 256K, or less in small memory)",
+		.size = &given.ring_size, .min = 256, .max = UINT64_C(1) << 31},
+	{"vector", "V", "be woken on our vector V (default: 0)", .letter = 'V',
+		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},
+	{"timeout", "SECONDS",
+		"give up if nobody listens under NAME within SECONDS (default: wait for ever)",
+		.letter = 'w', .ns = &given.timeout, .max = TIME_YEAR},
+};
+
+/* ---- the other end ------------------------------------------------------------------------ */
+
+static enum status
+connect_to_listener(struct sending *sending, struct ivshmem_participant *participant)
+{
+	uint64_t now = clock_now();
+	uint64_t deadline = given.timeout == UINT64_MAX ? UINT64_MAX : now + given.timeout;
+	struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = given.ring_size};
+	struct ivshmem_error error;
+	bool noted = false;
+	int wait_ms = 0;
+	int r;
+
+	/* Try at once, and if nobody is there, tell the user and wait. */
+	while ((r = ivshmem_connect(&sending->channel, participant, sending->name,
+			channel_arguments_kind(&given), &options, wait_ms, &error)) < 0) {
+		if (r != -ENOENT && r != -EINTR)
+			return fail("%s", error.message);
+		wait_ms = channel_timeout(deadline, INT_MAX);
+		if (wait_ms == 0) {
+			fail("timed out: %s", error.message);
+			return STATUS_TIMEOUT;
+		}
+		if (!noted)
+			note(sending->cli, "waiting: %s", error.message);
+		noted = true;
+	}
+	return STATUS_OK;
+}
+
+/* Whether the other end has ended, so that nobody will take what we send. What it sends to us is of
+ * no use here. */
+static int
+other_end(struct sending *sending)
+{
+	char unwanted[4096];
+	const void *record;
+	int64_t r;
+
+	do {
+		r = given.queue ? ivshmem_queue_peek(sending->channel, &record)
+				: ivshmem_stream_read(sending->channel, unwanted, sizeof(unwanted));
+		if (r >= 0 && given.queue)
+			r = ivshmem_queue_release(sending->channel) < 0 ? -EPROTO : 1;
+	} while (r > 0);
+	return r == -EAGAIN ? 0 : r == 0 ? -EPIPE : (int)r;
+}
+
+/* Wait for room in the ring. */
+static int
+wait_for_room(struct sending *sending)
+{
+	int r;
+
+	do {
+		progress_show(&sending->progress, sending->bytes);
+		r = ivshmem_channel_wait(sending->channel, IVSHMEM_WRITABLE, STEP_MS);
+	} while (r == -ETIMEDOUT || r == -EINTR);
+	return r < 0 ? r : 0;
+}
+
+/* Wait until the other end has received everything. */
+static int
+drain(struct sending *sending)
+{
+	int r = ivshmem_channel_shutdown(sending->channel);
+
+	while (r == 0 || r == -ETIMEDOUT || r == -EINTR) {
+		progress_show(&sending->progress, sending->bytes);
+		r = ivshmem_channel_drain(sending->channel, STEP_MS);
+		if (r == 0)
+			break;
+	}
+	return r;
+}
+
+/* ---- stdin -------------------------------------------------------------------------------- */
+
+/* Wait until stdin can be read, unless the other end ends. 0, or how that ended. */
+static int
+wait_for_input(struct sending *sending)
+{
+	int channel_fd = ivshmem_channel_fd(sending->channel);
+	struct pollfd fds[] = {
+		{.fd = STDIN_FILENO, .events = POLLIN},
+		{.fd = channel_fd, .events = POLLIN},
+	};
+
+	if (channel_fd < 0)
+		return channel_fd;
+	if (poll(fds, 1, 0) != 0)
+		return 0;
+	for (;;) {
+		int r = other_end(sending);
+
+		if (r < 0)
+			return r;
+		if (poll(fds, 2, -1) > 0 && fds[0].revents)
+			return 0;
+	}
+}
+
+static enum status
+make_room_in_buffer(struct sending *sending)
+{
+	if (sending->start > 0) {
+		memmove(sending->buffer, sending->buffer + sending->start,
+			sending->end - sending->start);
+		sending->end -= sending->start;
+		sending->start = 0;
+	}
+	if (sending->capacity - sending->end < CHUNK_SIZE) {
+		size_t capacity = sending->capacity ? 2 * sending->capacity : 2 * CHUNK_SIZE;
+		char *buffer = realloc(sending->buffer, capacity);
+
+		if (!buffer)
+			return fail("out of memory");
+		sending->buffer = buffer;
+		sending->capacity = capacity;
+	}
+	return STATUS_OK;
+}
+
+/* Read once. */
+static enum status
+fill_buffer(struct sending *sending)
+{
+	int r = wait_for_input(sending);
+	ssize_t n;
+
+	if (r < 0)
+		return channel_fail(sending->channel, sending->name, r);
+	if (make_room_in_buffer(sending) != STATUS_OK)
+		return STATUS_FAILURE;
+	n = read(STDIN_FILENO, sending->buffer + sending->end, CHUNK_SIZE);
+	if (n < 0 && errno != EINTR && errno != EAGAIN)
+		return fail("cannot read stdin: %s", strerror(errno));
+	if (n > 0)
+		sending->end += (size_t)n;
+	sending->at_end = n == 0;
+	return STATUS_OK;
+}
+
+/* ---- sending ------------------------------------------------------------------------------ */
+
+static int
+send_bytes(struct sending *sending)
+{
+	while (sending->start < sending->end) {
+		int64_t n = ivshmem_stream_write(sending->channel, sending->buffer + sending->start,
+			sending->end - sending->start);
+
+		if (n == -EAGAIN)
+			n = wait_for_room(sending);
+		if (n < 0)
+			return (int)n;
+		sending->start += (size_t)n;
+		sending->bytes += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int
+send_record(struct sending *sending, const char *record, size_t length)
+{
+	int r;
+
+	while ((r = ivshmem_queue_send(sending->channel, record, length)) == -EAGAIN) {
+		r = wait_for_room(sending);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	sending->bytes += length;
+	sending->records++;
+	return 0;
+}
+
+/* Send the records that are complete. */
+static int
+send_records(struct sending *sending, uint64_t max_record)
+{
+	while (sending->start < sending->end) {
+		const char *record = sending->buffer + sending->start;
+		size_t left = sending->end - sending->start;
+		const char *end = memchr(record, given.nul ? '\0' : '\n', left);
+		size_t length = end ? (size_t)(end - record) : left;
+		int r;
+
+		if (length > max_record)
+			return -EMSGSIZE;
+		if (!end && !sending->at_end)
+			return 0;
+		r = send_record(sending, record, length);
+		if (r < 0)
+			return r;
+		sending->start += length + (end != NULL);
+	}
+	return 0;
+}
+
+static enum status
+send_stdin(struct sending *sending)
+{
+	struct ivshmem_channel_status channel = {.struct_size = sizeof(channel)};
+	int r = ivshmem_channel_status(sending->channel, &channel);
+
+	while (r == 0 && !sending->at_end) {
+		if (fill_buffer(sending) != STATUS_OK)
+			return STATUS_FAILURE;
+		r = given.queue ? send_records(sending, channel.max_record) : send_bytes(sending);
+		progress_show(&sending->progress, sending->bytes);
+	}
+	if (r == 0)
+		r = drain(sending);
+	progress_end(&sending->progress);
+	if (r == -EMSGSIZE)
+		return fail("record %" PRIu64 " is too long: it can have at most %" PRIu64
+			    " bytes; take a larger ring with --size",
+			sending->records + 1, channel.max_record);
+	return r < 0 ? channel_fail(sending->channel, sending->name, r) : STATUS_OK;
+}
+
+static void
+report(const struct sending *sending)
+{
+	struct json json = JSON_BEGIN;
+
+	if (!sending->cli->json)
+		return;
+	json_object(&json, NULL);
+	json_string(&json, "name", sending->name);
+	json_number(&json, "bytes", sending->bytes);
+	if (given.queue)
+		json_number(&json, "records", sending->records);
+	json_finish(&json);
+}
+
+static enum status
+send_run(const struct cli *cli, char *const *operands)
+{
+	struct sending sending = {.cli = cli, .name = operands[0]};
+	struct ivshmem_participant *participant = NULL;
+	enum status status = channel_arguments_check(&given);
+
+	if (status == STATUS_OK)
+		status = participate(cli, "ivshmem send", given.vector, &participant);
+	if (status == STATUS_OK)
+		status = connect_to_listener(&sending, participant);
+	if (status == STATUS_OK) {
+		progress_begin(&sending.progress, cli, "sent");
+		status = send_stdin(&sending);
+		progress_end(&sending.progress);
+	}
+	if (status == STATUS_OK)
+		report(&sending);
+	ivshmem_participant_close(participant);
+	free(sending.buffer);
+	return status;
+}
+
+const struct command command_send = {
+	.name = "send",
+	.operands = "NAME",
+	.min_operands = 1,
+	.max_operands = 1,
+	.summary = "send stdin through a channel, to recv",
+	.description =
+		"Connects to who listens under NAME, which is ivshmem recv or any program that uses "
+		"channels, waits for one if there is none yet, and sends what it reads from stdin up "
+		"to its end. The command ends when the other end has received everything.\n"
+		"A channel is a stream of bytes, or with --queue one of records, and both ends must "
+		"say the same. Each line is a record, without its newline; the last one needs none. "
+		"A record has at most half of the bytes of the ring, less 16.\n"
+		"Each process that uses channels takes an area of the shared memory; the first one "
+		"formats the memory, if it is zero. See ivshmem channels and ivshmem format.\n"
+		"A signal ends the command, and then the receiver learns that we died.",
+	CLI_OPTIONS(send_options),
+	.json = "{\"name\":NAME,\"bytes\":SENT}, and with --queue \"records\":SENT",
+	.statuses = "1 also if the receiver ended or died before it had received everything; 3 if "
+		    "nobody listened in time.",
+	.examples = "ivshmem send backup < disk.img\n"
+		    "journalctl -f -o json | ivshmem --target pci:auto send --queue log",
+	.run = send_run,
+};
