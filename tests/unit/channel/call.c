@@ -58,10 +58,10 @@ TEST(answers_in_any_order)
 	CHECK_EQ(ivshmem_call_answer(pair.server, received[2], 0, "third", 5), -ENOENT);
 	CHECK_EQ(ivshmem_call_answer(pair.server, received[0], -EDOM, NULL, 0), 0);
 	CHECK_EQ(ivshmem_call_answer(pair.server, received[1], 5, NULL, 0), -EINVAL);
-	CHECK_EQ(ivshmem_call_reply(pair.caller, &call, &status, buffer, 3), 5);
+	CHECK_EQ(ivshmem_call_reply(pair.caller, &call, &status, buffer, 4), 5);
 	CHECK_EQ(call, calls[2]);
 	CHECK_EQ(status, 0);
-	CHECK_MEM(buffer, "thi", 3);
+	CHECK_MEM(buffer, "thir", 4);
 	CHECK_EQ(ivshmem_call_reply(pair.caller, &call, &status, buffer, 16), 0);
 	CHECK_EQ(call, calls[0]);
 	CHECK_EQ(status, -EDOM);
