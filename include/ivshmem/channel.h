@@ -309,7 +309,7 @@ int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size
  * length that it has become; publish all that was committed, so that one who looks sees it; and
  * flush, which publishes and rings one who sleeps. A record that is reserved and not committed is
  * replaced by the next reservation. Reserve and flush return what ivshmem_queue_send() returns;
- * commit -EINVAL if nothing, or less, was reserved.
+ * commit -EINVAL if nothing, or less, was reserved, or -ESTALE.
  *
  * One flush for many records is much faster than one for each: the processor has to wait for its
  * stores.
