@@ -662,6 +662,36 @@ TEST(impossible_connections_all_the_time)
 	scene_close(&scene);
 }
 
+/* The caller has room in its ring, but in its table of calls only when there is an answer. */
+TEST(calls_are_never_answered)
+{
+	static const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = 65536};
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+	struct ivshmem_participant *victim, *hostile;
+	struct ivshmem_channel *listener, *channel, *theirs;
+	uint64_t call;
+	char reply[8];
+
+	stage_open(2, 256 * 1024);
+	victim = stage_join(0);
+	hostile = stage_join(HOSTILE);
+	CHECK_EQ(ivshmem_listen(&listener, hostile, "calls", IVSHMEM_CALL, &options, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&channel, victim, "calls", IVSHMEM_CALL, &options, 0, NULL), 0);
+	theirs = stage_accept(listener);
+	for (unsigned i = 0; i < IVSHMEM_CALLS_MAX; i++) {
+		CHECK_EQ(ivshmem_call_start(channel, "x", 1, -1, &call), 0);
+		CHECK_EQ(ivshmem_call_receive(theirs, &call, reply, sizeof(reply)), 1);
+		CHECK_EQ(ivshmem_call_cancel(channel, call), 0);
+	}
+	CHECK_EQ(ivshmem_call(channel, "x", 1, reply, sizeof(reply), 50), -ETIMEDOUT);
+	CHECK_EQ(ivshmem_channel_status(channel, &status), 0);
+	CHECK(status.sleeps > 0);
+	ivshmem_participant_close(hostile);
+	ivshmem_participant_close(victim);
+	stage_close();
+}
+
 TEST(claims_all_the_time)
 {
 	struct hammer hammer;
