@@ -233,7 +233,7 @@ int ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_particip
 /*
  * The next connection, with the listener's kind and options.
  *	-EAGAIN		there is none
- *	-ENOSPC		our area has no room for another channel. The connection was refused
+ *	-ENOSPC		our area has no room for another channel. The connection waits: close a channel, and try again
  */
 int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener);
 
