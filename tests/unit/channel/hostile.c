@@ -613,7 +613,7 @@ give_another_notice(struct ivshmem_participant *participant, unsigned area, uint
 	channel_area_changed(participant, area, bits);
 	if (area != HOSTILE)
 		return;
-	map_notice(&stage.map, HOSTILE, 0)->bits += LAYOUT_NOTICE_ENTRIES | 1;
+	map_notice(&stage.map, HOSTILE, 0)->bits = ~participant->neighbours[HOSTILE].seen;
 	if (connecting)
 		*connecting += GENERATION;
 }
@@ -826,10 +826,11 @@ do_something(struct ivshmem_participant *participant, struct ivshmem_channel *li
 		r = ivshmem_stream_read(*channel, bytes, sizeof(bytes));
 		break;
 	case 9:
-		ivshmem_channel_wait(*channel, 1 + (int)(random >> 8) % 3, random >> 16 & 1);
+		ivshmem_channel_wait(
+			*channel, 1 + (int)((random >> 8) % 3), (int)(random >> 16 & 1));
 		break;
 	case 10:
-		ivshmem_channel_drain(*channel, random >> 8 & 1);
+		ivshmem_channel_drain(*channel, (int)(random >> 8 & 1));
 		break;
 	case 11:
 		ivshmem_channel_fd(*channel);
