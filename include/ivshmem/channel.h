@@ -233,7 +233,7 @@ int ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_particip
 /*
  * The next connection, with the listener's kind and options.
  *	-EAGAIN		there is none
- *	-ENOSPC		our area has no room for another channel. The connection was refused
+ *	-ENOSPC		our area has no room for another channel. The connection waits: close a channel, and try again
  */
 int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener);
 
@@ -309,7 +309,7 @@ int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size
  * length that it has become; publish all that was committed, so that one who looks sees it; and
  * flush, which publishes and rings one who sleeps. A record that is reserved and not committed is
  * replaced by the next reservation. Reserve and flush return what ivshmem_queue_send() returns;
- * commit -EINVAL if nothing, or less, was reserved.
+ * commit -EINVAL if nothing, or less, was reserved, or -ESTALE.
  *
  * One flush for many records is much faster than one for each: the processor has to wait for its
  * stores.

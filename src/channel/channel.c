@@ -188,7 +188,7 @@ forget(struct ivshmem_channel *channel)
 void
 channel_discard(struct ivshmem_channel *channel)
 {
-	if (!channel->participant->lost)
+	if (!participant_is_lost(channel->participant))
 		channel_publish(channel, LAYOUT_UNUSED);
 	forget(channel);
 }
@@ -494,7 +494,7 @@ channel_lose_all(struct ivshmem_participant *participant)
 void
 channel_end_all(struct ivshmem_participant *participant)
 {
-	if (participant->lost)
+	if (participant_is_lost(participant))
 		return;
 	list_for_each (link, &participant->channels) {
 		struct ivshmem_channel *channel = channel_of(link);
@@ -515,7 +515,7 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 	if (!channel)
 		return NULL;
 	participant = channel->participant;
-	if (participant->lost) {
+	if (participant_is_lost(participant)) {
 		forget(channel);
 		return NULL;
 	}
@@ -559,6 +559,8 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 		return -EINVAL;
 	if (r < 0)
 		return r;
+	if (participant_is_lost(channel->participant))
+		return -ESTALE;
 	shut(channel);
 	channel_tell_peer(channel);
 	return 0;

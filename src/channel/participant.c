@@ -28,8 +28,8 @@ take_notice(struct ivshmem_participant *participant, unsigned area)
 	participant->area_changed(participant, area, news);
 }
 
-static void
-lose(struct ivshmem_participant *participant)
+void
+participant_lose(struct ivshmem_participant *participant)
 {
 	participant->lost = true;
 	participant_take_word_back(participant);
@@ -45,7 +45,7 @@ check_everything(struct ivshmem_participant *participant)
 
 	if (word_load(&map_header(&participant->map)->magic) != LAYOUT_MAGIC ||
 		word_load(&map_header(&participant->map)->epoch) != participant->epoch) {
-		lose(participant);
+		participant_lose(participant);
 		return;
 	}
 	word_store(&identity->heartbeat, word_load(&identity->heartbeat) + 1);
@@ -83,12 +83,9 @@ look_at_claim(struct ivshmem_participant *participant, unsigned area)
 int
 participant_look(struct ivshmem_participant *participant)
 {
-	uint64_t claim = layout_claim(participant->generation, LAYOUT_OWNED);
 	uint64_t now;
 
-	if (!participant->lost && word_load(participant_own_claim(participant)) != claim)
-		lose(participant);
-	if (participant->lost)
+	if (participant_is_lost(participant))
 		return -ESTALE;
 	now = clock_now();
 	if (now >= participant->next_check) {

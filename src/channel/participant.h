@@ -87,6 +87,19 @@ participant_own_claim(const struct ivshmem_participant *participant)
 	return map_claim(&participant->map, participant->area);
 }
 
+/* The area is not ours any more: all channels end with -ESTALE. */
+void participant_lose(struct ivshmem_participant *participant);
+
+/* Whether that is so. Whoever is about to write to the area asks. */
+static inline bool
+participant_is_lost(struct ivshmem_participant *participant)
+{
+	if (!participant->lost && word_load(participant_own_claim(participant)) !=
+					  layout_claim(participant->generation, LAYOUT_OWNED))
+		participant_lose(participant);
+	return participant->lost;
+}
+
 /* Handle all notices, and once a second look at everything. -ESTALE if we are lost. */
 int participant_look(struct ivshmem_participant *participant);
 

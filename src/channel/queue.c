@@ -26,6 +26,8 @@ ivshmem_queue_commit(struct ivshmem_channel *channel, size_t length)
 {
 	if (!channel->writer.reserving || length > channel->writer.reserved)
 		return -EINVAL;
+	if (participant_is_lost(channel->participant))
+		return -ESTALE;
 	ring_commit(&channel->writer, (uint32_t)length);
 	return 0;
 }
@@ -35,7 +37,8 @@ ivshmem_queue_publish(struct ivshmem_channel *channel)
 {
 	if (!is_queue(channel))
 		return -EINVAL;
-	ring_publish(&channel->writer);
+	if (!participant_is_lost(channel->participant))
+		ring_publish(&channel->writer);
 	return channel_send_error(channel);
 }
 

@@ -28,7 +28,7 @@ tell_position(struct ivshmem_channel *channel)
 	uint64_t position = channel->reader.position;
 	uint64_t space_at;
 
-	if (told == position || !channel->connected)
+	if (told == position || !channel->connected || participant_is_lost(channel->participant))
 		return;
 	channel->reader.told = position;
 	word_release(&channel->own->head, position);
@@ -43,6 +43,8 @@ void
 channel_arm(struct ivshmem_channel *channel, int events)
 {
 	if (channel->phase == LAYOUT_LISTENING && channel->kind != IVSHMEM_TOPIC)
+		return;
+	if (participant_is_lost(channel->participant))
 		return;
 	if (channel_is_subscription(channel) && channel->kind == IVSHMEM_STATE) {
 		word_store(&channel->own->wake_at, channel->number);
@@ -93,6 +95,8 @@ channel_flush(struct ivshmem_channel *channel)
 	struct ivshmem_participant *participant = channel->participant;
 	uint64_t wake_at;
 
+	if (participant_is_lost(participant))
+		return;
 	ring_publish(&channel->writer);
 	if (channel->flushed == channel->writer.published)
 		return;
@@ -118,7 +122,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 	bool asked = false;
 
 	for (;;) {
-		int r = channel_send_error(channel);
+		int r = participant_is_lost(participant) ? -ESTALE : channel_send_error(channel);
 
 		if (r == 0)
 			r = ring_reserve(&channel->writer, length, their_head(channel), ret_bytes);

@@ -24,6 +24,7 @@ struct side {
 	struct ivshmem_participant *participant;
 	struct ivshmem_channel *listener, *channels[CHANNELS];
 	const char *listens, *connects;
+	enum ivshmem_channel_kind kind; /* besides queues */
 };
 
 static struct side
@@ -59,6 +60,8 @@ receive(struct ivshmem_channel *channel)
 {
 	uint8_t bytes[128];
 	const void *record;
+	uint64_t number = 0;
+	int status;
 	uint8_t sum = 0;
 	int64_t r = ivshmem_queue_peek(channel, &record);
 
@@ -69,17 +72,25 @@ receive(struct ivshmem_channel *channel)
 	DEMAND(r <= (int64_t)sizeof(bytes));
 	r = ivshmem_stream_read(channel, bytes, sizeof(bytes));
 	DEMAND(r <= (int64_t)sizeof(bytes));
+	/* What is longer is cut off, or stays where it is; an AddressSanitizer sees more. */
+	ivshmem_state_read(channel, bytes, sizeof(bytes), &number);
+	ivshmem_topic_receive(channel, bytes, sizeof(bytes), &number);
+	if (ivshmem_call_receive(channel, &number, bytes, sizeof(bytes)) >= 0)
+		ivshmem_call_answer(channel, number, 0, bytes, sizeof(bytes) / 2);
+	ivshmem_call_reply(channel, &number, &status, bytes, sizeof(bytes));
 }
 
 static void
 send(struct ivshmem_channel *channel, size_t length)
 {
 	static const uint8_t bytes[256];
+	uint64_t call;
 	int64_t r;
 
 	ivshmem_queue_send(channel, bytes, length);
 	r = ivshmem_stream_write(channel, bytes, length);
 	DEMAND(r <= (int64_t)length);
+	ivshmem_call_start(channel, bytes, length, 0, &call);
 }
 
 static void
@@ -118,7 +129,7 @@ use(struct side *side, struct ivshmem_channel **channel, unsigned what)
 static void
 call(struct side *side, unsigned what)
 {
-	enum ivshmem_channel_kind kind = what & 1 ? IVSHMEM_STREAM : IVSHMEM_QUEUE;
+	enum ivshmem_channel_kind kind = what & 1 ? side->kind : IVSHMEM_QUEUE;
 	struct ivshmem_channel_options options = {.struct_size = sizeof(options), .ring_size = 256};
 	struct ivshmem_channel **channel = &side->channels[what >> 1 & 1];
 
@@ -131,7 +142,11 @@ call(struct side *side, unsigned what)
 	} else if (*channel) {
 		use(side, channel, what);
 	} else if (what & 4) {
+		static const uint8_t value[32];
+
 		ivshmem_accept(channel, side->listener);
+		ivshmem_state_publish(side->listener, value, sizeof(value));
+		ivshmem_topic_publish(side->listener, value, sizeof(value));
 	} else {
 		ivshmem_connect(
 			channel, side->participant, side->connects, kind, &options, 0, NULL);
@@ -181,6 +196,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(memory, 0, SIZE);
 	victim = side_open(memory, "victim", "hostile");
 	hostile = side_open(memory, "hostile", "victim");
+	victim.kind = hostile.kind =
+		(enum ivshmem_channel_kind)(1 + fuzz_take(&input, 1) % (IVSHMEM_CHANNEL_KINDS - 1));
 	for (unsigned step = 0; input.size > 0 && step < STEPS; step++) {
 		unsigned what = (unsigned)fuzz_take(&input, 1);
 

@@ -522,3 +522,98 @@ TEST(who_moves_in_is_given_time)
 	ivshmem_participant_close(participant);
 	stage_close();
 }
+
+/* ---- who is taken for dead ------------------------------------------------------------------- */
+
+static void
+do_one(struct survivor *survivor, unsigned what)
+{
+	struct ivshmem_channel *channel = survivor->channel;
+	char bytes[8];
+
+	switch (what) {
+	case 0:
+		CHECK_EQ(ivshmem_queue_send(channel, "late", 4), -ESTALE);
+		break;
+	case 1:
+		CHECK_EQ(ivshmem_queue_flush(channel), -ESTALE);
+		break;
+	case 2:
+		CHECK_EQ(ivshmem_queue_publish(channel), -ESTALE);
+		break;
+	case 3:
+		CHECK_EQ(ivshmem_queue_commit(channel, 1), -ESTALE);
+		break;
+	case 4:
+		/* Its position would be told. */
+		for (unsigned i = 0; i < RECORDS; i++)
+			ivshmem_queue_receive(channel, bytes, sizeof(bytes));
+		channel_arm(channel, IVSHMEM_READABLE | IVSHMEM_WRITABLE);
+		break;
+	case 5:
+		CHECK_EQ(ivshmem_channel_wait(channel, IVSHMEM_WRITABLE | IVSHMEM_READABLE, 1000),
+			IVSHMEM_WRITABLE | IVSHMEM_READABLE);
+		break;
+	case 6:
+		CHECK_EQ(ivshmem_channel_drain(channel, 1000), -ESTALE);
+		break;
+	case 7:
+		CHECK_EQ(ivshmem_channel_shutdown(channel), -ESTALE);
+		break;
+	case 8:
+		ivshmem_channel_close(channel);
+		break;
+	case 9:
+		ivshmem_channel_close(survivor->listener);
+		break;
+	case 10:
+		CHECK_EQ(ivshmem_accept(&channel, survivor->listener), -ESTALE);
+		break;
+	case 11:
+		CHECK_EQ(ivshmem_connect(&channel, survivor->participant, "stage", IVSHMEM_QUEUE,
+				 NULL, -1, NULL),
+			-ESTALE);
+		break;
+	default:
+		CHECK_EQ(ivshmem_listen(&channel, survivor->participant, "more", IVSHMEM_QUEUE,
+				 NULL, NULL),
+			-ESTALE);
+	}
+}
+
+/* Somebody has the area now. Whatever we do next, we write nothing there. */
+TEST(who_was_taken_for_dead_writes_nothing)
+{
+	for (unsigned what = 0; what <= 12; what++) {
+		struct survivor survivor;
+		struct ivshmem_channel *theirs;
+		struct ivshmem_participant *other;
+		uint8_t *area, *before = malloc(AREA);
+		void *place;
+
+		CHECK(before);
+		stage_open(3, AREA);
+		survivor_open(&survivor, IVSHMEM_QUEUE, true);
+		other = stage_join(2);
+		theirs = stage_connect(other, IVSHMEM_QUEUE);
+		survivor.channel = stage_accept(survivor.listener);
+		CHECK_EQ(ivshmem_queue_send(theirs, "text", 4), 0);
+		for (unsigned i = 0; i < 3; i++) {
+			CHECK_EQ(ivshmem_queue_reserve(survivor.channel, 10, &place), 0);
+			CHECK_EQ(ivshmem_queue_commit(survivor.channel, 10), 0);
+		}
+		CHECK_EQ(ivshmem_queue_reserve(survivor.channel, 10, &place), 0);
+		*map_claim(&stage.map, 0) += UINT64_C(1) << 32;
+		area = map_area(&stage.map, 0);
+		memcpy(before, area, AREA);
+		do_one(&survivor, what);
+		CHECK_MEM(area, before, AREA);
+		CHECK_EQ(ivshmem_participant_dispatch(survivor.participant), -ESTALE);
+		ivshmem_participant_close(survivor.participant);
+		CHECK_MEM(area, before, AREA);
+		ivshmem_participant_close(other);
+		ivshmem_participant_close(survivor.bystander);
+		stage_close();
+		free(before);
+	}
+}

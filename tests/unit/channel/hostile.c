@@ -613,7 +613,7 @@ give_another_notice(struct ivshmem_participant *participant, unsigned area, uint
 	channel_area_changed(participant, area, bits);
 	if (area != HOSTILE)
 		return;
-	map_notice(&stage.map, HOSTILE, 0)->bits += LAYOUT_NOTICE_ENTRIES | 1;
+	map_notice(&stage.map, HOSTILE, 0)->bits = ~participant->neighbours[HOSTILE].seen;
 	if (connecting)
 		*connecting += GENERATION;
 }
@@ -660,6 +660,36 @@ TEST(impossible_connections_all_the_time)
 	}
 	scene.victim->area_changed = channel_area_changed;
 	scene_close(&scene);
+}
+
+/* The caller has room in its ring, but in its table of calls only when there is an answer. */
+TEST(calls_are_never_answered)
+{
+	static const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = 65536};
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+	struct ivshmem_participant *victim, *hostile;
+	struct ivshmem_channel *listener, *channel, *theirs;
+	uint64_t call;
+	char reply[8];
+
+	stage_open(2, 256 * 1024);
+	victim = stage_join(0);
+	hostile = stage_join(HOSTILE);
+	CHECK_EQ(ivshmem_listen(&listener, hostile, "calls", IVSHMEM_CALL, &options, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&channel, victim, "calls", IVSHMEM_CALL, &options, 0, NULL), 0);
+	theirs = stage_accept(listener);
+	for (unsigned i = 0; i < IVSHMEM_CALLS_MAX; i++) {
+		CHECK_EQ(ivshmem_call_start(channel, "x", 1, -1, &call), 0);
+		CHECK_EQ(ivshmem_call_receive(theirs, &call, reply, sizeof(reply)), 1);
+		CHECK_EQ(ivshmem_call_cancel(channel, call), 0);
+	}
+	CHECK_EQ(ivshmem_call(channel, "x", 1, reply, sizeof(reply), 50), -ETIMEDOUT);
+	CHECK_EQ(ivshmem_channel_status(channel, &status), 0);
+	CHECK(status.sleeps > 0);
+	ivshmem_participant_close(hostile);
+	ivshmem_participant_close(victim);
+	stage_close();
 }
 
 TEST(claims_all_the_time)
@@ -796,10 +826,11 @@ do_something(struct ivshmem_participant *participant, struct ivshmem_channel *li
 		r = ivshmem_stream_read(*channel, bytes, sizeof(bytes));
 		break;
 	case 9:
-		ivshmem_channel_wait(*channel, 1 + (int)(random >> 8) % 3, random >> 16 & 1);
+		ivshmem_channel_wait(
+			*channel, 1 + (int)((random >> 8) % 3), (int)(random >> 16 & 1));
 		break;
 	case 10:
-		ivshmem_channel_drain(*channel, random >> 8 & 1);
+		ivshmem_channel_drain(*channel, (int)(random >> 8 & 1));
 		break;
 	case 11:
 		ivshmem_channel_fd(*channel);
