@@ -25,6 +25,7 @@ usage() {
 	  build   compiler, meson, ninja, libjansson
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
+	  deb     what makes Debian packages
 	END
 }
 
@@ -43,6 +44,7 @@ group_packages() {
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
 	vm) echo qemu-system-x86 python3 ;;
+	deb) echo build-essential debhelper dh-dkms ;;
 	*) return 1 ;;
 	esac
 }
@@ -50,7 +52,7 @@ group_packages() {
 packages_of() {
 	local group
 	for group in "$@"; do
-		group_packages "$group" || fail "there is no group '$group'; the groups are build, check and vm"
+		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm and deb"
 	done
 }
 
