@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test check kernels bench install format clean
+.PHONY: all run test check kernels bench install deb-dkms format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -39,6 +39,11 @@ bench:
 
 install: all
 	@meson install -C $(BUILD)
+
+# The Debian package of the driver for Linux guests, into build/deb.
+deb-dkms:
+	@scripts/packages.sh deb
+	@packaging/deb.sh $(BUILD)/deb
 
 format:
 	@clang-format -i $$(git ls-files '*.c' '*.h')

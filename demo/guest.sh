@@ -1,50 +1,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=sh
 #
-# What the demo runs in each guest, with its output going to the host. Lines that begin with "@" are for
-# demo/run.py, the rest is for people.
+# What a guest of the demo begins with, as root: it makes the device usable, by our driver if the guest has it. Then
+# peer.sh uses it, as an ordinary user if it can.
 
-# shellcheck source=/dev/null # sets MY_BLOCK, OTHER_BLOCKS, BLOCK_SIZE
-. /guest/settings
-
+if [ -e /modules/ivshmem.ko ]; then
+	load-driver || exit
+	exec su user -c /guest/peer
+fi
 bind-vfio
-ivshmem --json info | sed 's/^/@info /'
-
-# A block of random bytes that the others must find in the memory later.
-dd if=/dev/urandom of=/tmp/block bs="$BLOCK_SIZE" count=1 2>/dev/null
-ivshmem write "$MY_BLOCK" </tmp/block
-echo "@wrote $(sha256sum </tmp/block)"
-
-# One shell for everything, so that MSI-X stays enabled. It reads the commands, and then has to stay until
-# the kernel's own count of its interrupts has been read: the second line of its input comes only after that.
-mkfifo /run/counted
-exec 3<>/run/counted
-{
-	cat /guest/commands
-	echo 'say @end'
-	read -r _ <&3
-} | {
-	ivshmem shell --exit-on-error 2>&1
-	echo "@status $?"
-} | while IFS= read -r line; do
-	case $line in
-	@end)
-		sed -n 's/^ *\([0-9]*\): *\([0-9]*\) .*vfio-msix\[\([0-9]*\)\].*/@msix \3 \2/p' /proc/interrupts
-		echo "$line"
-		echo >&3
-		;;
-	"@status 0") ;;
-	"@status "*)
-		echo "the shell ended with ${line#@}"
-		echo >&3
-		touch /run/failed
-		;;
-	*) echo "$line" ;;
-	esac
-done
-
-for block in $OTHER_BLOCKS; do
-	echo "@read $block $(ivshmem read "$block" "$BLOCK_SIZE" | sha256sum)"
-done
-
-[ ! -e /run/failed ]
+exec /guest/peer

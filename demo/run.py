@@ -3,8 +3,9 @@
 """Three Linux guests and this machine share memory through ivshmem-server and interrupt each other.
 
 Guests A and B have the device that is part of QEMU, guest C has ours, which ivshmem-device serves over
-vfio-user. What each party does stands in host.commands, guest-a.commands and so on; guest.sh is what runs in
-the guests around that. Exit status 0 means that every interrupt arrived and every byte was right.
+vfio-user. An ordinary user of guest A has the device through our driver, the others are root and have it through
+vfio. What each party does stands in host.commands, guest-a.commands and so on; guest.sh and peer.sh are what
+runs in the guests around that. Exit status 0 means that every interrupt arrived and every byte was right.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from script import Script, find_causes  # noqa: E402
 from transcript import Transcript  # noqa: E402
 
 GUESTS = ('guest A', 'guest B', 'guest C')
+WITH_DRIVER = 'guest A'  # has our driver and no virtual IOMMU, which vfio needs in the others
 VECTORS = 5  # one for each peer to be rung by, and one to measure round trips on
 MEMORY = 4 << 20
 BLOCK_SIZE = 64 << 10
@@ -86,6 +88,8 @@ class Party:
         self.device = None
         self.where = None
         self.id = None
+        self.user = None
+        self.back_end = None
         self.script = None
         self.lines = []
         self.received = {}     # vector -> interrupts, as our tool counted
@@ -105,10 +109,13 @@ class Party:
             self.blocks_read[int(match[1], 0)] = match[2]
         elif match := re.match(r'@msix (\d+) (\d+)', line):
             self.msix[int(match[1])] = int(match[2])
+        elif match := re.match(r'@user (\d+)', line):
+            self.user = int(match[1])
         elif match := re.match(r'@info (.*)', line):
             info = json.loads(match[1])
             self.id = info['id']
-            self.where += f', {info["backend"]}'
+            self.back_end = info['backend']
+            self.where += f', {self.back_end}, user {self.user}'
         elif match := re.match(r'vector (\d+) received (\d+)', line):
             self.received[int(match[1])] = int(match[2])
         elif line == '@end':
@@ -144,6 +151,7 @@ class Demo:
         self.accel = None
         self.socket = None
         self.qemu = None
+        self.driver = None
         self.scratch = None
 
     # Listening to everybody
@@ -261,17 +269,21 @@ class Demo:
             devices, iommu, qemu = self.start_device(), 'caching', self.qemu
             party.device = 'ivshmem-device, vfio-user-pci of QEMU '
         else:
-            devices, iommu, qemu = vm.ivshmem_doorbell(self.socket, VECTORS), 'remapping', vm.QEMU
+            devices, qemu = vm.ivshmem_doorbell(self.socket, VECTORS), vm.QEMU
+            iommu = None if name == WITH_DRIVER else 'remapping'
             party.device = 'ivshmem-doorbell of QEMU '
         file_name = name.replace(' ', '-').lower()
         others = ' '.join(hex(offset) for other, offset in BLOCKS.items() if other != name)
         settings = f'MY_BLOCK={BLOCKS[name]:#x}\nOTHER_BLOCKS="{others}"\nBLOCK_SIZE={BLOCK_SIZE}\n'
         console = os.path.join(self.scratch.path, file_name) if self.options.console else None
+        files = {'guest/settings': settings, 'guest/commands': party.script.text(),
+                 'guest/peer': (ROOT / 'demo/peer.sh').read_bytes(),
+                 'guest/welcome': f'\nThis is {name}. Try: ivshmem --help\n'}
+        if name == WITH_DRIVER:
+            files['modules/ivshmem.ko'] = self.driver
         guest = vm.Guest(
             image, self.accel, self.options.run_dir, name=file_name,
-            script=(ROOT / 'demo/guest.sh').read_text(encoding='utf-8'),
-            files={'guest/settings': settings, 'guest/commands': party.script.text(),
-                   'guest/welcome': f'\nThis is {name}. Try: ivshmem --help\n'},
+            script=(ROOT / 'demo/guest.sh').read_text(encoding='utf-8'), files=files,
             qemu=qemu, devices=devices, iommu=iommu, console=console)
         guest.start()
         version = guest.monitor('query-version')['qemu']
@@ -309,6 +321,7 @@ class Demo:
     def run(self):
         cache = self.options.build / 'guest'
         image = vm.build_image(cache, self.options.build / 'ivshmem-static', self.out.say)
+        self.driver = vm.build_driver(image, self.out.say)
         self.accel = vm.choose_accel(image, cache, self.options.accel)
         self.qemu = vm.qemu_with_vfio_user(self.out.say)
         self.out.say(f'three guests, Linux {image.release}, under {self.accel}')
@@ -357,6 +370,8 @@ class Demo:
                 counts.append(('the kernel', party.msix))
                 if self.guests[party.name].status != 0:
                     problem(f'the commands of {party.name} failed')
+                if (party.back_end == 'kernel') != (party.name == WITH_DRIVER):
+                    problem(f'{party.name} uses its device through {party.back_end}')
                 if party.id != names[_short(party.name)]:
                     problem(f'{party.name} takes itself for peer {party.id}')
             for vector, expected in due[party.id].items():
@@ -412,6 +427,7 @@ class Demo:
             'seconds': self.seconds and round(self.seconds, 3),
             'peers': [{
                 'name': party.name, 'id': party.id, 'where': party.where, 'device': party.device,
+                'back_end': party.back_end, 'user': party.user,
                 'sent': sum(party.script.rings().values()) if party.script else None,
                 'due': due.get(party.id), 'received': party.received, 'msix': party.msix,
                 'block': party.block, 'blocks_read': party.blocks_read,

@@ -37,6 +37,8 @@ def main():
                         help='the build folder (default: %(default)s)')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     commands.add_parser('image', help='fetch what guests boot, unless it is there')
+    commands.add_parser('arm64-driver', help='compile our Linux driver for 64-bit ARM, for the guests\' version of the kernel; '
+                                             'a warning is an error, also of sparse if that is installed')
     commands.add_parser('accel', help='say whether guests run under KVM or TCG, and why')
     run = commands.add_parser('run', help='boot a guest, run a command in it, print what it prints')
     run.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto')
@@ -70,6 +72,8 @@ def main():
     image = vm.build_image(cache, arguments.build / 'ivshmem-static')
     if arguments.command == 'accel':
         print(vm.choose_accel(image, cache))
+    elif arguments.command == 'arm64-driver':
+        print(vm.build_driver_for_arm64(image))
     elif arguments.command == 'run':
         devices = vm.ivshmem_doorbell(arguments.socket, arguments.vectors) if arguments.socket else ()
         accel = vm.choose_accel(image, cache, arguments.accel)

@@ -13,6 +13,7 @@ usage() {
 	       scripts/packages.sh --list GROUP...
 	       scripts/packages.sh --unpack DIRECTORY RELEASE PACKAGE...
 	       scripts/packages.sh --unpack-only REGEX DIRECTORY RELEASE PACKAGE...
+	       scripts/packages.sh --unpack-foreign ARCHITECTURE DIRECTORY PACKAGE...
 
 	Installs those Debian packages of the groups that are missing, as root or with sudo.
 	--list only names the packages of the groups.
@@ -20,11 +21,13 @@ usage() {
 	trixie-backports, and unpacks them below DIRECTORY; this machine's own packages stay as they are.
 	--unpack-only takes packages, and of what they depend on only what has a name that REGEX matches,
 	also from this machine's own release.
+	--unpack-foreign takes packages, and nothing that they depend on, of another architecture, such as arm64.
 
 	groups:
 	  build   compiler, meson, ninja, libjansson
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
+	  deb     what makes Debian packages
 	END
 }
 
@@ -43,6 +46,7 @@ group_packages() {
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
 	vm) echo qemu-system-x86 python3 ;;
+	deb) echo build-essential debhelper dh-dkms ;;
 	*) return 1 ;;
 	esac
 }
@@ -50,7 +54,7 @@ group_packages() {
 packages_of() {
 	local group
 	for group in "$@"; do
-		group_packages "$group" || fail "there is no group '$group'; the groups are build, check and vm"
+		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm and deb"
 	done
 }
 
@@ -161,7 +165,21 @@ mirror() {
 # What apt is told besides: here, that it need not become another user, who may not be allowed to write where it shall.
 apt_options=(-o APT::Sandbox::User=root)
 
-# From now on, apt is about another release, with its state and cache below $1 instead of the machine's.
+# From now on, apt has its sources, state and cache below $1 instead of the machine's.
+set_apart() {
+	local state=$1
+	mkdir -p "$state/lists/partial"
+	: >"$state/status"
+	apt_options+=(
+		-o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::State::Lists="$state/lists"
+		-o Dir::Cache="$state/cache"
+		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
+		-o Acquire::Languages=none -o APT::Update::Error-Mode=any
+	)
+}
+
+# From now on, apt is about another release.
 look_aside() {
 	local state=$1 release=$2 from options
 	from=$(mirror)
@@ -171,8 +189,6 @@ look_aside() {
 	fi
 	[ -n "$from" ] || fail "apt's sources name no Debian to take packages of $release from"
 
-	mkdir -p "$state/lists/partial"
-	: >"$state/status"
 	options="arch=$(dpkg --print-architecture)"
 	# What else is said of the keys in the machine's sources is for its own release.
 	local keys=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -182,13 +198,7 @@ look_aside() {
 		[ "$release" = "${release%-backports}" ] || echo "deb [$options] $from $release main"
 	} >"$state/sources.list"
 
-	apt_options+=(
-		-o Dir::State="$state" -o Dir::State::status="$state/status" -o Dir::State::Lists="$state/lists"
-		-o Dir::Cache="$state/cache"
-		-o Dir::Etc::SourceList="$state/sources.list" -o Dir::Etc::SourceParts=/dev/null
-		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null
-		-o Acquire::Languages=none -o APT::Update::Error-Mode=any
-	)
+	set_apart "$state"
 	quietly apt-get -q "${apt_options[@]}" update ||
 		apt_failed "apt found no $release at $from (is there a network, and does this mirror have it?)"
 	apt_options+=(-o APT::Default-Release="$release")
@@ -210,8 +220,43 @@ fetch_matching() {
 	quietly apt-get -q "${apt_options[@]}" download "$@" $names
 }
 
+# From now on, apt is about another architecture, of the same releases.
+look_abroad() {
+	local state=$1 architecture=$2
+	have_candidates apt || update_lists # without which apt tells nothing of its sources
+	# shellcheck disable=SC2016 # these are apt's dollars
+	apt-get indextargets --format "deb [arch=$architecture] "'$(REPO_URI) $(RELEASE) $(COMPONENT)' \
+		'Created-By: Packages' 'Origin: Debian' >"$state/sources.list"
+	set_apart "$state"
+	apt_options+=(-o APT::Architecture="$architecture" -o APT::Architectures="$architecture")
+	quietly apt-get -q "${apt_options[@]}" update ||
+		apt_failed "apt found no packages for $architecture (is there a network, and does this mirror have them?)"
+}
+
+unpack_all() {
+	local directory=$1 package
+	for package in *.deb; do
+		quietly dpkg -x "$package" "$directory" || apt_failed "dpkg could not unpack $package"
+	done
+}
+
+unpack_foreign() {
+	local architecture=$1 directory=$2 state
+	shift 2
+	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
+	mkdir -p "$directory/.apt/packages"
+	directory=$(realpath "$directory")
+	state=$directory/.apt
+	cd "$state/packages"
+
+	look_abroad "$state" "$architecture"
+	quietly apt-get -q "${apt_options[@]}" download "$@" || apt_failed "apt could not fetch, for $architecture: $*"
+	unpack_all "$directory"
+	rm -rf "$state"
+}
+
 unpack() {
-	local regex=$1 directory=$2 release=$3 state package fetch=(fetch_with_all)
+	local regex=$1 directory=$2 release=$3 state fetch=(fetch_with_all)
 	shift 3
 	command -v apt-get >/dev/null || fail "no apt-get on this machine, but it is needed to fetch: $*"
 	mkdir -p "$directory/.apt/packages"
@@ -226,9 +271,7 @@ unpack() {
 	else
 		with_fresh_lists "${fetch[@]}" "$@" || apt_failed "apt could not fetch: $*"
 	fi
-	for package in *.deb; do
-		quietly dpkg -x "$package" "$directory" || apt_failed "dpkg could not unpack $package"
-	done
+	unpack_all "$directory"
 	rm -rf "$state"
 }
 
@@ -248,6 +291,10 @@ case "${1-}" in
 --unpack-only)
 	[ $# -ge 5 ] || fail "--unpack-only wants a regular expression, a directory, a release and packages"
 	unpack "${@:2}"
+	;;
+--unpack-foreign)
+	[ $# -ge 4 ] || fail "--unpack-foreign wants an architecture, a directory and packages"
+	unpack_foreign "${@:2}"
 	;;
 -*)
 	fail "unknown option '$1'; try --help"

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* /sys/class/ivshmem/ivshmemN: what a node has, and who holds it. */
+#include <linux/ctype.h>
 #include <linux/device.h>
 #include <linux/sched.h>
 #include <linux/sysfs.h>
@@ -46,6 +47,16 @@ SHOW(interrupts, "%s", interrupts_names[node_of(dev)->core->interrupts]);
 SHOW(doorbell, "%s", node_of(dev)->core->words.peers ? "words" : "register");
 SHOW(cache, "%s", cache_names[READ_ONCE(node_of(dev)->cache)]);
 
+/* An attribute has one page. "..." stands for all that follows the last whole word. */
+static int end_with_dots(char *text)
+{
+	int length = PAGE_SIZE - sizeof("...\n");
+
+	while (length > 0 && !isspace(text[length - 1]))
+		length--;
+	return length + sysfs_emit_at(text, length, "...\n");
+}
+
 /* A line for each open file: who opened it, its vectors, and "!" behind one that it has alone. */
 static ssize_t holders_show(struct device *dev, struct device_attribute *attribute, char *text)
 {
@@ -56,8 +67,6 @@ static ssize_t holders_show(struct device *dev, struct device_attribute *attribu
 
 	mutex_lock(&node->files_lock);
 	list_for_each_entry(file, &node->files, node_entry) {
-		if (length >= PAGE_SIZE - 1)
-			break;
 		length += sysfs_emit_at(text, length, "%d", pid_vnr(file->opener));
 		mutex_lock(&file->lock);
 		list_for_each_entry(subscription, &file->subscriptions, entry)
@@ -66,9 +75,11 @@ static ssize_t holders_show(struct device *dev, struct device_attribute *attribu
 					      subscription->listener.exclusive ? "!" : "");
 		mutex_unlock(&file->lock);
 		length += sysfs_emit_at(text, length, "\n");
+		if (length == PAGE_SIZE - 1)
+			break;
 	}
 	mutex_unlock(&node->files_lock);
-	return length;
+	return length == PAGE_SIZE - 1 ? end_with_dots(text) : length;
 }
 static DEVICE_ATTR_ADMIN_RO(holders);
 

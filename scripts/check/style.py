@@ -196,6 +196,24 @@ def no_circles():
     return "\n".join("a circle of files: " + " - ".join(circle) for circle in found) or None
 
 
+# Where else the version of meson.build stands, because other tools read it there.
+VERSIONS = {
+    "driver/linux/Kbuild": r"-DIVSHMEM_VERSION='\"(.*?)\"'",
+    "driver/linux/dkms.conf": r'^PACKAGE_VERSION="(.*)"$',
+    "packaging/debian/changelog": r"\Aivshmem \((.*?)\)",
+}
+
+
+def one_version():
+    version = re.search(r"^  version: '(.*)',$", read("meson.build"), re.MULTILINE)[1]
+    wrong = []
+    for name, pattern in VERSIONS.items():
+        found = re.search(pattern, read(name), re.MULTILINE)
+        if found is None or found[1] != version:
+            wrong.append(f"{name}: the version is {found and found[1]} instead of {version}, as meson.build has it")
+    return "\n".join(wrong) or None
+
+
 CHECKS = {
     "clang-format": clang_format,
     "clang-tidy": clang_tidy,
@@ -207,6 +225,7 @@ CHECKS = {
     "a wrong include does not compile": wrong_includes,
     "no circles of files": no_circles,
     "libraries do not exit or print": libraries_keep_quiet,
+    "the same version everywhere": one_version,
 }
 
 

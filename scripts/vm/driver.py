@@ -50,24 +50,40 @@ def _fetch_headers(headers, image, say):
     except ImageError as error:
         raise ImageError(f'no headers for the kernel {image.release}, which the guests boot, see above; if apt has none but for '
                          f'a newer one, remove {image.cache}, and both are fetched anew') from error
-    # The one absolute path in them.
-    makefile = tree / 'Makefile'
-    makefile.write_text(makefile.read_text().replace('/usr/src/', f'{headers}/usr/src/'))
+    _point_to(headers, tree)
     _start_with_own_libraries(headers)
     (headers / 'complete').touch()
     return tree
 
 
+def _point_to(headers, tree):
+    """The one absolute path in the headers of a kernel leads to what all kernels of the version have."""
+    makefile = tree / 'Makefile'
+    makefile.write_text(makefile.read_text().replace('/usr/src/', f'{headers}/usr/src/'))
+
+
 def _sources():
-    return sorted(path for path in SOURCES.rglob('*') if path.suffix in ('.c', '.h') and not path.name.endswith('.mod.c')) + \
-        [SOURCES / 'Kbuild']
+    """path -> bytes"""
+    paths = sorted(path for path in SOURCES.rglob('*') if path.suffix in ('.c', '.h') and not path.name.endswith('.mod.c'))
+    return {path.relative_to(SOURCES): path.read_bytes() for path in [*paths, SOURCES / 'Kbuild']}
+
+
+def _compile(sources, make, tree, folder):
+    """Makes ivshmem.ko in the folder. A warning is an error."""
+    for path, data in sources.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    answer = subprocess.run([*make, '-C', tree, f'M={folder}', 'modules'],
+                            check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if answer.returncode != 0 or 'warning' in OTHER_TOOLS.sub('', answer.stdout.lower()):
+        raise ImageError(f'the driver does not build without warnings for {tree.name}:\n{answer.stdout}')
 
 
 def build_driver(image, say=functools.partial(print, flush=True)):
     """The bytes of ivshmem.ko for the kernel of `image`. It is built once for each version of the sources."""
     folder = image.cache / 'driver' / image.release
     folder.mkdir(parents=True, exist_ok=True)
-    sources = {path.relative_to(SOURCES): path.read_bytes() for path in _sources()}
+    sources = _sources()
     digest = hashlib.sha256(repr(sorted(sources.items())).encode()).hexdigest()[:16]
     module = folder / f'{digest}.ko'
     with open(folder / 'lock', 'w', encoding='ascii') as lock:
@@ -75,14 +91,41 @@ def build_driver(image, say=functools.partial(print, flush=True)):
         if not module.exists():
             tree = _fetch_headers(image.cache.parent / 'headers' / image.release, image, say)
             with tempfile.TemporaryDirectory(dir=folder) as build:
-                for path, data in sources.items():
-                    (pathlib.Path(build) / path).parent.mkdir(parents=True, exist_ok=True)
-                    (pathlib.Path(build) / path).write_bytes(data)
-                answer = subprocess.run([*MAKE, '-C', tree, f'M={build}', 'modules'],
-                                        check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-                if answer.returncode != 0 or 'warning' in OTHER_TOOLS.sub('', answer.stdout.lower()):
-                    raise ImageError(f'the driver does not build without warnings for {image.release}:\n{answer.stdout}')
+                _compile(sources, MAKE, tree, pathlib.Path(build))
                 for old in folder.glob('*.ko'):
                     old.unlink()
                 (pathlib.Path(build) / 'ivshmem.ko').rename(module)
         return module.read_bytes()
+
+
+# gcc's cross compiler cannot be installed beside gcc-multilib. So the kernel's build is told that the kernel was built by clang.
+MAKE_ARM64 = ['make', 'ARCH=arm64', 'CC=clang --target=aarch64-linux-gnu', 'CROSS_COMPILE=aarch64-linux-gnu-', 'CONFIG_CC_IS_GCC=',
+              'CONFIG_GCC_VERSION=0', 'CONFIG_CC_IS_CLANG=y', 'CONFIG_CLANG_VERSION=140000',
+              'CONFIG_CC_HAS_AUTO_VAR_INIT_ZERO_ENABLER=y', 'CONFIG_CC_IMPLICIT_FALLTHROUGH=-Wimplicit-fallthrough',
+              'CONFIG_DEBUG_INFO_BTF_MODULES=']
+
+
+def build_driver_for_arm64(image, say=functools.partial(print, flush=True)):
+    """
+    Makes ivshmem.ko for the same version of the kernel on 64-bit ARM, and returns its path. What all kernels of a version have,
+    also the programs that build modules, comes from the guests' headers.
+    """
+    release = image.release.replace('amd64', 'arm64')
+    headers = image.cache.parent / 'headers' / release
+    shared = image.cache.parent / 'headers' / image.release
+    tree = headers / 'usr/src' / f'linux-headers-{release}'
+    _fetch_headers(shared, image, say)
+    if not (headers / 'complete').exists():
+        shutil.rmtree(headers, ignore_errors=True)
+        headers.mkdir()
+        say(f'fetching linux-headers-{release}, once')
+        run([PACKAGES, '--unpack-foreign', 'arm64', headers, f'linux-headers-{release}'])
+        (headers / 'usr/lib').symlink_to(shared / 'usr/lib')
+        _point_to(shared, tree)
+        (headers / 'complete').touch()
+    folder = image.cache / 'driver' / release
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    sparse = ['C=1', 'CF=-D__CHECK_ENDIAN__'] if shutil.which('sparse') else []
+    _compile(_sources(), [*MAKE_ARM64, *sparse], tree, folder)
+    return folder / 'ivshmem.ko'

@@ -123,7 +123,8 @@ def _base_files(parts, tool):
         raise ImageError(f'cannot read {tool}: {error.strerror}; build first') from error
     yield 'init', (HERE / 'init').read_bytes(), 0o755
     yield 'bin/busybox', (parts / 'busybox').read_bytes(), 0o755
-    yield 'bin/bind-vfio', (HERE / 'bind-vfio').read_bytes(), 0o755
+    for script in ('bind-vfio', 'load-driver'):
+        yield f'bin/{script}', (HERE / script).read_bytes(), 0o755
     for module in sorted((parts / 'modules').iterdir()):
         yield f'modules/{module.name}', module.read_bytes(), 0o644
 

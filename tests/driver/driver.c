@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -812,4 +813,70 @@ TEST(last_words_that_are_wrong)
 	CHECK_EQ(errno, EPERM);
 	CHECK_SYS(close(reader));
 	CHECK_SYS(close(fd));
+}
+
+/* ---- who has it, in sysfs ---- */
+
+/* The text ends with a zero. */
+static void
+read_holders(char *text, size_t size)
+{
+	int fd = CHECK_SYS(open("/sys/class/ivshmem/ivshmem0/holders", O_RDONLY | O_CLOEXEC));
+	ssize_t length = CHECK_SYS(read(fd, text, size - 1));
+
+	CHECK(length < (ssize_t)size - 1); /* that was all */
+	text[length] = '\0';
+	CHECK_SYS(close(fd));
+}
+
+TEST(each_holder_has_a_line)
+{
+	char text[2 * PAGE], expected[64];
+	int one, two, with_vectors = 0;
+
+	read_holders(text, sizeof(text));
+	CHECK_STR(text, "");
+	one = open_node(O_RDONLY);
+	two = open_node(O_RDONLY);
+	if (info_of(two).vectors > 1) {
+		CHECK_SYS(subscribe(two, 0, 0, -1));
+		CHECK_SYS(subscribe(two, IVSHMEM_DEV_EXCLUSIVE, 1, -1));
+		with_vectors = 1;
+	}
+	snprintf(expected, sizeof(expected), "%d\n%d%s\n", getpid(), getpid(),
+		with_vectors ? " 0 1!" : "");
+	read_holders(text, sizeof(text));
+	CHECK_STR(text, expected);
+	CHECK_SYS(close(one));
+	CHECK_SYS(close(two));
+}
+
+/* The node is opened until the lines no longer fit into a page. They are whole up to the dots. */
+TEST(holders_that_do_not_fit_are_dots)
+{
+	static const char dots[] = "...\n";
+	struct rlimit limit;
+	char text[2 * PAGE], line[16];
+	int first = open_node(O_RDONLY), last = first;
+	size_t length, lines;
+
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
+	limit.rlim_cur = limit.rlim_max;
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	length = (size_t)snprintf(line, sizeof(line), "%d\n", getpid());
+	lines = PAGE / length;
+	while (last - first < (int)lines - 2)
+		last = open_node(O_RDONLY);
+	read_holders(text, sizeof(text));
+	CHECK_EQ(strlen(text), (lines - 1) * length);
+	CHECK(strstr(text, dots) == NULL);
+
+	last = open_node(O_RDONLY);
+	last = open_node(O_RDONLY);
+	read_holders(text, sizeof(text));
+	CHECK(strlen(text) < PAGE);
+	CHECK_STR(strstr(text, dots), dots);
+	for (const char *at = text; strcmp(at, dots) != 0; at += length)
+		CHECK_MEM(at, line, length);
+	CHECK_SYS(close_range((unsigned)first, (unsigned)last, 0));
 }

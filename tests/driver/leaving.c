@@ -204,11 +204,12 @@ TEST(a_program_that_waits_wakes_when_the_device_goes)
 {
 	struct ivshmem_dev_event event;
 	pid_t child = test_fork();
-	int fd;
+	int fd, mark;
 
 	if (child == 0) {
 		fd = CHECK_SYS(open(NODE, O_RDONLY | O_CLOEXEC));
-		CHECK_SYS(close(CHECK_SYS(creat("/tmp/waits", 0600))));
+		mark = CHECK_SYS(creat("/tmp/waits", 0600));
+		CHECK_SYS(close(mark));
 		CHECK_EQ(read(fd, &event, sizeof(event)), -1);
 		CHECK_EQ(errno, ENODEV);
 		_exit(0);

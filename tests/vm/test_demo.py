@@ -73,6 +73,7 @@ def test_demo(room, demo):
     assert [peer["id"] for peer in (host, a, b, c)] == [0, 1, 2, 3]
     assert "ivshmem-doorbell" in a["device"] and "ivshmem-doorbell" in b["device"]
     assert "ivshmem-device, vfio-user-pci" in c["device"]
+    assert [(peer["back_end"], peer["user"]) for peer in (a, b, c)] == [("kernel", 1000), ("vfio", 0), ("vfio", 0)]
 
     # What the issue of it all is, counted by hand: vector -> interrupts. Everybody has interrupted everybody.
     assert host["received"] == {"0": 0, "1": 2, "2": 3, "3": 2, "4": 150}
@@ -91,6 +92,12 @@ def test_demo(room, demo):
     assert [trip["peer"] for trip in b["round_trips"]] == [3]
     assert all(trip["count"] == 50 and trip["median_us"] > 0 for peer in (host, a, b)
                for trip in peer["round_trips"])
+
+    # Who uses the device through what is said, and is in the table.
+    assert re.search(r"^guest A \| back end: kernel, as uid=1000\(user\) .*\(ivshmem\)", process.stdout, re.MULTILINE), process.stdout
+    for guest in "BC":
+        assert re.search(rf"^guest {guest} \| back end: vfio, as uid=0 ", process.stdout, re.MULTILINE), process.stdout
+    assert re.search(r"^ +guest A +1 +Linux .*, kernel, user 1000 +ivshmem-doorbell of QEMU", process.stdout, re.MULTILINE), process.stdout
 
     # The transcript is plain text when it goes to a file, and has a line of each party.
     assert "\033" not in process.stdout and process.stderr == ""
@@ -172,7 +179,7 @@ def test_demo_console(room, demo):
         expect("Every interrupt arrived")
         expect("guest# ")
         os.write(terminal, b"ivshmem info\r")
-        expect("back end: vfio")
+        expect("back end: kernel")
         expect("guest# ")
         os.write(terminal, b"ivshmem ring 0:1\r")
         expect("interrupt vector 1 count 1")
