@@ -6,34 +6,18 @@
  * of groups of accesses, because a guest's clock may itself be far away.
  */
 
+#include "measure.h"
+
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <ivshmem/abi.h>
 
 #define GROUP 20
-
-static uint64_t
-now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-static int
-number_compare(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
 
 int
 main(int argc, char **argv)
@@ -62,7 +46,7 @@ main(int argc, char **argv)
 	registers += strtoul(argv[2], NULL, 0) / sizeof(*registers);
 	for (unsigned write = 0; write < 2; write++) {
 		for (unsigned i = 0; i < groups; i++) {
-			uint64_t start = now();
+			uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
 			for (unsigned k = 0; k < GROUP; k++) {
 				if (write)
@@ -70,10 +54,10 @@ main(int argc, char **argv)
 				else
 					(void)registers[IVSHMEM_REG_IV_POSITION / 4];
 			}
-			times[i] = (now() - start) / GROUP;
+			times[i] = (clock_ns(CLOCK_MONOTONIC) - start) / GROUP;
 		}
-		qsort(times, groups, sizeof(*times), number_compare);
-		printf("%s %llu\n", write ? "ring" : "read", (unsigned long long)times[groups / 2]);
+		printf("%s %llu\n", write ? "ring" : "read",
+			(unsigned long long)median(times, groups));
 	}
 	free(times);
 	return 0;
