@@ -17,7 +17,7 @@ import subprocess
 import sys
 
 from doorbell_plot import draw
-from doorbell_sides import Sides, qemu_version
+from doorbell_sides import DoorbellSides, qemu_version
 from machine import Machine, build_programs
 from tables import PERFORMANCE, ROOT, machine_text, number, spread, table, update_docs
 
@@ -52,25 +52,25 @@ def why_not():
 
 
 def measure(options, machine):
-    with Sides(options.build, machine) as sides:
+    with DoorbellSides(options.build, machine) as sides:
         words = [os.path.join(options.build, "bench", "doorbell", "doorbell"), "--rounds",
                  "12" if options.quick else "100"]
         if machine.driver_cpu is not None:
             words += ["--cpus", f"{machine.server_cpu},{machine.driver_cpu}"]
-        words += ["--bare", "--embedded", sides.server("embedded", 1)]
-        words += ["--remote", sides.devices(sides.server("remote", 1))]
-        words += ["--trapped", sides.devices(sides.server("trapped", 1))]
+        words += ["--bare", "--embedded", sides.group("embedded")]
+        words += ["--remote", sides.devices(sides.group("remote"))]
+        words += ["--trapped", sides.devices(sides.group("trapped"))]
         qemu = None
         try:
-            words += ["--qemu", sides.qemus(sides.server("qemu", 1))]
+            words += ["--qemu", sides.qemus(sides.group("qemu"))]
         except RuntimeError as error:
             qemu = str(error)
         counts = COUNTS if machine.facts()["max_files"] >= NEEDED_FILES else [n for n in COUNTS if n <= 1000]
         for count in counts:
             vectors = min(count, 100)
-            words += ["--doorbells", f"{count},{sides.server(f'many-{count}', vectors, idle=False)}"]
-            server = sides.server(f"remote-many-{count}", vectors, idle=False)
-            device = sides.device(server, 0, vectors, "--doorbell-bar=on")
+            words += ["--doorbells", f"{count},{sides.server(f'many-{count}', vectors)}"]
+            server = sides.server(f"remote-many-{count}", vectors)
+            device = sides.beside(server, 0, vectors, "--doorbell-bar=on")
             words += ["--remote-doorbells", f"{count},{server},{device}"]
         output = subprocess.run(words, stdout=subprocess.PIPE, check=True, timeout=600).stdout
         return {"machine": machine.facts(), "qemu": qemu or qemu_version(), "qemu_failed": qemu is not None,

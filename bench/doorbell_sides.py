@@ -5,98 +5,40 @@ import mmap
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
-import time
 
-from machine import child_setup
+from sides import Sides, wait_for
 
-PATIENCE_S = 20
 QEMU = "qemu-system-x86_64"
 GUEST_MEMORY = 64 << 20
 MAILBOX_AT = 0x8000  # tests/vmm/guest/mailbox.h
 MAGIC = bytes.fromhex("6967766d")
-MEMORY = "4M"  # shared, of each group
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not come")
-        time.sleep(0.01)
-
-
-class Sides:
-    """Processes, and what they leave behind; a context manager that ends them all."""
+class DoorbellSides(Sides):
+    """The devices and QEMUs beside the processor that does not ring."""
 
     def __init__(self, build, machine):
-        self.build = build
-        self.machine = machine
+        super().__init__(build)
         self.cpus = (machine.server_cpu, machine.driver_cpu)
-        self.directory = tempfile.TemporaryDirectory(prefix="ivshmem-bench-")
-        self.processes = []
-        self.sockets = []
         self.memories = []
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        for process in reversed(self.processes):
-            process.kill()  # also one that is stopped
-            process.wait()
-            if process.stdout:
-                process.stdout.close()
-        for file in self.sockets:
-            file.close()
+    def __exit__(self, *exception):
+        super().__exit__(*exception)
         for fd in self.memories:
             os.close(fd)
-        self.directory.cleanup()
 
-    def path(self, name):
-        return os.path.join(self.directory.name, name)
+    def group(self, name):
+        """A server of which the first id belongs to a peer that never looks."""
+        server = self.server(name, 1)
+        self.idle_peer(server)
+        return server
 
-    def start(self, words, cpu=None, **pipes):
-        process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL,
-                                   preexec_fn=child_setup(cpu), **pipes)
-        self.processes.append(process)
-        return process
-
-    def server(self, name, vectors, idle=True):
-        """A server, and in it a client that never reads its eventfds, which has the first id."""
-        path = self.path(name)
-        self.start([os.path.join(self.build, "ivshmem-server"), "-F", "-S", path, "-l", MEMORY, "-n", vectors],
-                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: os.path.exists(path), "the server's socket")
-        if idle:
-            wait_for(lambda: self.join(path), "the server")
-        return path
-
-    def join(self, path):
-        peer = socket.socket(socket.AF_UNIX)
-        self.sockets.append(peer)
-        try:
-            peer.connect(path)
-        except ConnectionRefusedError:
-            return False
-        greeting = b""
-        while len(greeting) < 16:
-            greeting += peer.recv(16 - len(greeting))
-        return True
-
-    def device(self, server, number, vectors, *options):
-        """An ivshmem-device beside the processor that does not ring; its socket."""
-        path = f"{server}-{number}"
-        device = self.start([os.path.join(self.build, "ivshmem-device"), "--socket", path, "--server", server,
-                             "--vectors", vectors, *options], self.cpus[1 - number], stdout=subprocess.PIPE)
-        if not device.stdout.readline().startswith(b"ready"):
-            raise RuntimeError("ivshmem-device did not start")
-        return path
+    def beside(self, server, number, vectors, *options):
+        return self.device(server, number, vectors, *options, cpu=self.cpus[1 - number])
 
     def devices(self, server):
-        return ",".join(self.device(server, number, 1) for number in range(2))
+        return ",".join(self.beside(server, number, 1) for number in range(2))
 
     def qemu(self, server, number):
         """A QEMU that has its guest started, and is stopped; process id and the file of its memory."""

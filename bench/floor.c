@@ -12,9 +12,9 @@
  * has to be that does nothing but send.
  */
 
-#include <errno.h>
+#include "measure.h"
+
 #include <getopt.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +27,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define BATCH       192 /* fits into the default send buffer, which takes 278 such messages */
@@ -44,35 +43,6 @@ static struct {
 		char space[CMSG_SPACE(sizeof(int))];
 	} control[BATCH];
 } out, in;
-
-static void
-die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static uint64_t
-clock_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void
-cpu_pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
-		die("sched_setaffinity");
-}
 
 static void
 out_prepare(int fd)
@@ -147,20 +117,12 @@ batch_send(int socket_fd, bool one_call)
 	}
 }
 
-static int
-number_compare(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 /* Nanoseconds per message, median over the rounds. */
 static double
 measure_hot(int fd, bool one_call, unsigned rounds)
 {
 	uint64_t *times = calloc(rounds, sizeof(*times));
-	double median;
+	double per_message;
 	int pair[2];
 
 	if (!times || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -174,12 +136,11 @@ measure_hot(int fd, bool one_call, unsigned rounds)
 		for (unsigned got = 0; got < BATCH;)
 			got += messages_read(pair[1], 0);
 	}
-	qsort(times, rounds, sizeof(*times), number_compare);
-	median = (double)times[rounds / 2] / BATCH;
+	per_message = (double)median(times, rounds) / BATCH;
 	free(times);
 	close(pair[0]);
 	close(pair[1]);
-	return median;
+	return per_message;
 }
 
 /* The other process: drain all sockets until they are closed. */

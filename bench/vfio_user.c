@@ -10,13 +10,14 @@
  *	eventfd	the bare process writes an eventfd before it answers the same
  */
 
+#include "measure.h"
+
 #include <vfio_client.h>
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <getopt.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,7 +28,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAX_MESSAGE 512
@@ -40,35 +40,6 @@ struct access {
 
 static uint64_t spin_ns;
 
-static void
-die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
-static uint64_t
-now(void)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-static void
-cpu_pin(int cpu)
-{
-	cpu_set_t set;
-
-	if (cpu < 0)
-		return;
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set) < 0)
-		die("sched_setaffinity");
-}
-
 /* One read, after spinning for it. Returns 0 at the end. */
 static size_t
 receive(int fd, void *buffer, size_t size)
@@ -76,11 +47,11 @@ receive(int fd, void *buffer, size_t size)
 	ssize_t n = -1;
 
 	if (spin_ns > 0) {
-		uint64_t end = now() + spin_ns;
+		uint64_t end = clock_ns(CLOCK_MONOTONIC) + spin_ns;
 
 		do
 			n = recv(fd, buffer, size, MSG_DONTWAIT);
-		while (n < 0 && errno == EAGAIN && now() < end);
+		while (n < 0 && errno == EAGAIN && clock_ns(CLOCK_MONOTONIC) < end);
 	}
 	if (n < 0)
 		n = recv(fd, buffer, size, 0);
@@ -155,14 +126,6 @@ connect_device(struct vfio_client *client, const char *path)
 
 /* ---- measuring -------------------------------------------------------------------------------- */
 
-static int
-number_compare(const void *a, const void *b)
-{
-	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
 static uint64_t
 measure(int fd, const struct access *request, uint64_t *times, unsigned count)
 {
@@ -171,16 +134,15 @@ measure(int fd, const struct access *request, uint64_t *times, unsigned count)
 	char reply[MAX_MESSAGE];
 
 	for (unsigned i = 0; i < count; i++) {
-		uint64_t start = now();
+		uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
 		if (send(fd, request, request->header.size, MSG_NOSIGNAL) !=
 				(ssize_t)request->header.size ||
 			receive(fd, reply, sizeof(reply)) != expected)
 			die("an access failed");
-		times[i] = now() - start;
+		times[i] = clock_ns(CLOCK_MONOTONIC) - start;
 	}
-	qsort(times, count, sizeof(*times), number_compare);
-	return times[count / 2];
+	return median(times, count);
 }
 
 int

@@ -3,26 +3,23 @@
 """Measures what an access of the guest costs over vfio-user: see docs/performance.md for what and how.
 
 bench/vfio_user is the VMM: it reads a register of ivshmem-device and rings a peer through it, in turns with a
-process that answers messages of the same sizes and does nothing else. Then bench/guest_access does the same in
+process that answers messages of the same sizes and does nothing else. Then bench/guest does the same in
 Linux guests, one with ivshmem-device and one with QEMU's own device. Results go to build/bench/vfio-user.json.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 
-from machine import Machine, build_programs, child_setup
+from guest_access import GuestAccess, vm
+from machine import Machine, build_programs
+from sides import Sides
 from tables import ROOT, machine_text, spread, table, update_docs
-
-sys.path.insert(0, os.path.join(ROOT, "scripts"))
-import vm
 
 GOAL = 1.15
 SPIN_US = 200
@@ -33,75 +30,22 @@ CASES = {  # case: (what the VMM does, what it is compared with)
     "ring beside": ("rings a peer", "bare_eventfd"),
 }
 GUESTS = {"QEMU's ivshmem-doorbell": None, "ivshmem-device": 0, f"ivshmem-device --spin {SPIN_US}": SPIN_US}
+GUEST_ROUNDS = 25
+GUEST_TASKS = {"read": "read of a register", "ring": "ring by register"}
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + 20
-    while not condition():
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"{what} did not come")
-        time.sleep(0.01)
-
-
-class Group:
-    """A server, an idle peer to be rung, and a device; a context manager that leaves nothing behind."""
-
-    def __init__(self, build, machine, spin_us):
-        self.directory = tempfile.TemporaryDirectory(prefix="ivshmem-bench-")
-        self.server_socket = os.path.join(self.directory.name, "server")
-        self.socket = os.path.join(self.directory.name, "device")
-        self.processes = []
-        self.peer = socket.socket(socket.AF_UNIX)
-        try:
-            self.start([os.path.join(build, "ivshmem-server"), "-F", "-S", self.server_socket, "-l", "1M", "-n", "1"],
-                       machine)
-            wait_for(lambda: os.path.exists(self.server_socket), "the server's socket")
-            wait_for(self.join, "the server")
-            device = self.start([os.path.join(build, "ivshmem-device"), "--socket", self.socket, "--server",
-                                 self.server_socket, "--spin", str(spin_us)], machine, stdout=subprocess.PIPE)
-            if not device.stdout.readline().startswith(b"ready"):
-                raise RuntimeError("ivshmem-device did not start")
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self, words, machine, stdout=subprocess.DEVNULL):
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=stdout,
-                                   preexec_fn=child_setup(machine.server_cpu))
-        self.processes.append(process)
-        return process
-
-    def join(self):
-        """Become the peer, which says no more: the device learns of it when it joins."""
-        try:
-            self.peer.connect(self.server_socket)
-        except ConnectionRefusedError:
-            return False
-        greeting = b""
-        while len(greeting) < 16:
-            greeting += self.peer.recv(16 - len(greeting))
-        self.peer_id = int.from_bytes(greeting[8:], "little")
-        return True
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-    def stop(self):
-        self.peer.close()
-        for process in reversed(self.processes):
-            process.terminate()
-            process.wait(10)
-            if process.stdout:
-                process.stdout.close()
-        self.directory.cleanup()
+@contextlib.contextmanager
+def group(build, machine, spin_us):
+    """A server, an idle peer to be rung, and a device: these processes, the server's socket, the peer's id, the device's socket."""
+    with Sides(build) as sides:
+        server = sides.server("server", 1, memory="1M", cpu=machine.server_cpu)
+        peer = sides.idle_peer(server)
+        yield sides, server, peer, sides.device(server, 0, 1, "--spin", spin_us, cpu=machine.server_cpu)
 
 
 def measure(options, machine, spin_us):
-    with Group(options.build, machine, spin_us) as group:
-        words = [os.path.join(options.build, "bench", "vfio_user"), "--socket", group.socket, "--peer", group.peer_id,
+    with group(options.build, machine, spin_us) as (_, _, peer, device):
+        words = [os.path.join(options.build, "bench", "vfio_user"), "--socket", device, "--peer", peer,
                  "--spin", spin_us, "--rounds", 5 if options.quick else 25, "--count", 1000 if options.quick else 4000]
         if machine.driver_cpu is not None:
             words += ["--cpu", machine.driver_cpu, "--bare-cpu", machine.server_cpu]
@@ -109,31 +53,18 @@ def measure(options, machine, spin_us):
         return json.loads(output)
 
 
-GUEST_SCRIPT = """
-for device in /sys/bus/pci/devices/*; do
-	[ "$(cat $device/vendor) $(cat $device/device)" = "0x1af4 0x1110" ] || continue
-	echo 1 >$device/enable
-	read -r start rest <$device/resource
-	guest_access $device/resource0 $((start & 4095)) COUNT VALUE && exit 0
-done
-exit 1
-"""
-
-
 def measure_guest(options, machine, spin_us):
     """The same from Linux in a QEMU; spin_us None: with QEMU's own device."""
-    image = vm.build_image(os.path.join(options.build, "guest"), os.path.join(options.build, "ivshmem-static"))
-    accel = vm.choose_accel(image, os.path.join(options.build, "guest"))
-    with open(os.path.join(options.build, "bench", "guest_access"), "rb") as file:
-        files = {"bin/guest_access": file.read()}
-    with Group(options.build, machine, spin_us or 0) as group:
-        script = GUEST_SCRIPT.replace("COUNT", "10000").replace("VALUE", str(group.peer_id << 16))
-        devices = vm.ivshmem_doorbell(group.server_socket, 1) if spin_us is None else vm.vfio_user(group.socket)
-        with vm.Guest(image, accel, group.directory.name, script=script, files=files, devices=devices, iommu=None,
-                      qemu=vm.qemu_with_vfio_user()) as guest:
-            times = {name: int(guest.expect(f"^{name} (\\d+)$", 180)[1]) for name in ("read", "ring")}
+    access = GuestAccess(options.build)
+    with group(options.build, machine, spin_us or 0) as (sides, server, peer, device):
+        devices = vm.ivshmem_doorbell(server, 1) if spin_us is None else vm.vfio_user(device)
+        with access.guest(sides, ["device=sysfs"], devices, ["--rounds", GUEST_ROUNDS, "--reads", "--rings", peer],
+                          iommu=None) as guest:
+            json.loads(guest.expect("^{.*}$", 180)[0])
+            rounds = [json.loads(guest.expect("^{.*}$")[0]) for _ in range(GUEST_ROUNDS)]
             guest.wait_end(60)
-    return {**times, "accel": accel.name}
+    times = {name: statistics.median(one[f"device: {task}"] for one in rounds) for name, task in GUEST_TASKS.items()}
+    return {**times, "accel": access.accel.name}
 
 
 def guests_text(results):
@@ -181,7 +112,7 @@ def main():
     else:
         if not options.no_build:
             build_programs(options.build, "ivshmem-server", "ivshmem-device", "ivshmem-static", "bench/vfio_user",
-                           "bench/guest_access")
+                           "bench/guest/guest_access")
         machine = Machine()
         modes = {"sleep": measure(options, machine, 0), f"spin {SPIN_US} us": measure(options, machine, SPIN_US)}
         results = {"machine": machine.facts(), "rounds": len(modes["sleep"]), "modes": modes}

@@ -12,8 +12,6 @@ import vm
 from check.builds import PLAIN, ROOT, share_guest_images
 from check.run import run
 
-PYTHON = "/usr/bin/python3"
-
 KVM_GET_API_VERSION, KVM_CREATE_VM = 0xAE00, 0xAE01
 SUITE = "needs-kvm"
 
@@ -56,31 +54,13 @@ def program_files(builds):
 
 
 def linux_files():
-    """What tests/vm needs: its own files, Python with pytest, and QEMU, both of them."""
-    yield from (PYTHON, "/bin/bash", "/usr/bin/qemu-system-x86_64")
-    status, output = run([PYTHON, "-B", "-c", PYTHON_FILES], timeout=60)
-    if status != 0:
-        raise RuntimeError(f"{PYTHON} does not tell where pytest is:\n{output}")
-    yield from output.splitlines()
-    yield from ("/usr/share/qemu", "/usr/share/seabios", "/usr/lib/ipxe/qemu")
-    for name in ("scripts", "tests/vm", "tests/support", "tests/interop", "driver", "build/guest/parts", "build/qemu"):
+    """What tests/vm needs: its own files, and what starts guests."""
+    yield from vm.guest_files("pytest", "xml.etree.ElementTree")
+    for name in ("tests/vm", "tests/support", "tests/interop", "build/guest/parts"):
         yield os.path.join(ROOT, name)
     yield from (path for path in glob.glob(os.path.join(PLAIN.path, "ivshmem*")) if os.path.isfile(path))
     yield os.path.join(PLAIN.path, "guest")
     yield from glob.glob(os.path.join(PLAIN.path, "tests", "driver", "driver-*[!p]"))
-
-
-# The standard library, and whatever pytest imports from elsewhere.
-PYTHON_FILES = """
-import os, sys, sysconfig
-import pytest, xml.etree.ElementTree
-library = sysconfig.get_path("stdlib")
-print(library)
-for module in list(sys.modules.values()):
-    path = getattr(module, "__file__", None)
-    if path and not path.startswith(library + "/"):
-        print(os.path.dirname(path) if path.endswith("/__init__.py") else path)
-"""
 
 
 class Kvm:

@@ -10,8 +10,9 @@ import xml.etree.ElementTree as ElementTree
 
 from check.builds import ROOT
 from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
-from check.kvm import PYTHON, run_in
+from check.kvm import run_in
 from check.run import run
+from vm import PYTHON
 
 XML_FOLLOWS = "what follows is the results"
 

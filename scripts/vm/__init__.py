@@ -8,11 +8,11 @@ from .guest import QEMU, Guest, GuestError, ivshmem_doorbell, vfio_user, vfio_us
 from .image import Image, ImageError, build_image
 from .kernels import KERNELS, USUAL
 from .kvm_machine import ENVIRONMENT as KVM_MACHINE_ENVIRONMENT
-from .kvm_machine import KvmMachine, KvmMachineError
+from .kvm_machine import PYTHON, SAY, KvmMachine, KvmMachineError, guest_files
 from .qemu import QemuError, qemu_with_vfio_user
 from .terminal import attach_console, connect_console
 
-__all__ = ['KERNELS', 'KVM_MACHINE_ENVIRONMENT', 'QEMU', 'USUAL', 'Accel', 'Guest', 'GuestError', 'Image', 'ImageError',
-           'KvmMachine', 'KvmMachineError', 'QemuError', 'ScratchDir', 'attach_console', 'build_driver',
-           'build_driver_for_arm64', 'build_image', 'choose_accel', 'connect_console', 'ivshmem_doorbell',
+__all__ = ['KERNELS', 'KVM_MACHINE_ENVIRONMENT', 'PYTHON', 'QEMU', 'SAY', 'USUAL', 'Accel', 'Guest', 'GuestError', 'Image',
+           'ImageError', 'KvmMachine', 'KvmMachineError', 'QemuError', 'ScratchDir', 'attach_console', 'build_driver',
+           'build_driver_for_arm64', 'build_image', 'choose_accel', 'connect_console', 'guest_files', 'ivshmem_doorbell',
            'qemu_with_vfio_user', 'start_child', 'stop_child', 'vfio_user', 'vfio_user_device']

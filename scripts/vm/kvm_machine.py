@@ -26,8 +26,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .accel import Accel
 from .child import ScratchDir
-from .guest import Guest, GuestError
+from .guest import QEMU, Guest, GuestError
 from .qemu import qemu_with_vfio_user
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PYTHON = '/usr/bin/python3'
 
 # A round trip takes some 20 times as long as with a processor that can do it. tests/harness and the Python tests
 # multiply their time limits, and tests that repeat something thousands of times divide the number.
@@ -50,16 +53,20 @@ mount -t tmpfs shm /dev/shm
 ln -s /proc/self/fd /dev/fd
 ip link set lo up
 '''
+# A file in the machine: a command that is still running writes a line there which somebody is to see now.
+SAY = '/tmp/say'
 # One line is one command. Its output is marked, for it may contain anything.
 SERVE = r'''
 while sleep 5; do echo @alive; done &
+mkfifo SAY
+while read -r text; do echo "@say $text"; done <>SAY &
 while read -r line; do
 	eval "$line" >/tmp/.output 2>&1 </dev/null
 	status=$?
 	sed 's/^/|/' /tmp/.output
 	printf '\n@done %d\n' $status
 done
-'''
+'''.replace('SAY', SAY)
 
 
 class KvmMachineError(Exception):
@@ -90,12 +97,35 @@ def files_of(paths):
     return files
 
 
+# The standard library, and whatever these modules import from elsewhere.
+PYTHON_FILES = '''
+import importlib, os, sys, sysconfig
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+library = sysconfig.get_path("stdlib")
+print(library)
+for module in list(sys.modules.values()):
+    path = getattr(module, "__file__", None)
+    if path and not path.startswith(library + "/"):
+        print(os.path.dirname(path) if path.endswith("/__init__.py") else path)
+'''
+
+
+def guest_files(*modules):
+    """What a program in Python needs to start Linux guests: Python, with these modules, and QEMU, both of them. Not images."""
+    yield from (PYTHON, '/bin/bash', f'/usr/bin/{QEMU}')
+    yield from subprocess.run([PYTHON, '-B', '-c', PYTHON_FILES, *modules], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout.splitlines()
+    yield from ('/usr/share/qemu', '/usr/share/seabios', '/usr/lib/ipxe/qemu')
+    yield from (ROOT / name for name in ('scripts', 'driver', 'build/qemu'))
+
+
 class KvmMachine:
     """
     Starts with the first command, and anew after a command that it did not survive.
 
     paths       what must be in it: files, and folders with all that is in them
-    say         is told when it starts
+    say         is told when it starts, and what its commands write to SAY
     """
 
     def __init__(self, image, paths, *, memory=2048, say=None):
@@ -121,11 +151,13 @@ class KvmMachine:
         output = []
         self._guest.send(line + '\n', BOOT_LIMIT)
         while True:
-            said = self._guest.expect('^(@alive$|@done|[|])', SILENCE).string
+            said = self._guest.expect('^(@alive$|@done|@say|[|])', SILENCE).string
             if said.startswith('@done'):
                 return int(said.split()[1]), ''.join(output)
             if said.startswith('|'):
                 output.append(said[1:] + '\n')
+            if said.startswith('@say '):
+                self._say(said.removeprefix('@say '))
 
     def run(self, command, *, timeout, cwd=None, env=None):
         """
