@@ -188,7 +188,7 @@ ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret
 	if (r < 0)
 		return r;
 	for (;;) {
-		struct head head;
+		struct head head = {0};
 		struct call *call;
 		bool wanted;
 		int64_t length = look(channel, &head, reply, size);
@@ -292,7 +292,7 @@ ivshmem_call_receive(
 	if (r < 0)
 		return r;
 	for (unsigned n = 0; n < 2 * IVSHMEM_CALLS_MAX; n++) {
-		struct head head;
+		struct head head = {0};
 		struct call *call;
 		int64_t length = look(channel, &head, request, size);
 

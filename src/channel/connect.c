@@ -128,11 +128,12 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 	if (r < 0)
 		return r;
 	r = ivshmem_participant_dispatch(participant);
-	if (r == 0 && find_listener(participant, name, NULL, &other) == 0)
+	if (r < 0)
+		return explain(participant, r, reterr);
+	if (find_listener(participant, name, NULL, &other) == 0)
 		return in_use(name, &other, reterr);
-	if (r == 0)
-		r = channel_new(&channel, participant, kind, name, options.ring_size,
-			kind == IVSHMEM_TOPIC);
+	r = channel_new(
+		&channel, participant, kind, name, options.ring_size, kind == IVSHMEM_TOPIC);
 	if (r < 0)
 		return explain(participant, r, reterr);
 	channel->patience_ms = options.patience_ms;
@@ -188,13 +189,14 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
 	if (r == -EINTR)
 		return error_set(reterr, r, "interrupted by a signal");
-	if (r == 0 && search.found.kind != kind)
+	if (r < 0)
+		return explain(participant, r, reterr);
+	if (search.found.kind != kind)
 		return error_set(reterr, -EPROTOTYPE, "'%s' is a %s, not a %s", name,
 			ivshmem_channel_kind_name((enum ivshmem_channel_kind)search.found.kind),
 			ivshmem_channel_kind_name(kind));
-	if (r == 0)
-		r = channel_new(&channel, participant, kind, name, options.ring_size,
-			!kind_is_published(kind));
+	r = channel_new(
+		&channel, participant, kind, name, options.ring_size, !kind_is_published(kind));
 	if (r < 0)
 		return explain(participant, r, reterr);
 	channel->peer_area = search.found.area;

@@ -234,7 +234,9 @@ map_copy_name(char *to, const char *from)
 	for (unsigned i = 0; i < LAYOUT_MAX_NAME; i++) {
 		unsigned char c = (unsigned char)__atomic_load_n(&from[i], __ATOMIC_RELAXED);
 
-		to[i] = c != 0 && (c < ' ' || c == 0x7f) ? '?' : (char)c;
+		if (c != 0 && (c < ' ' || c == 0x7f))
+			c = '?';
+		memcpy(&to[i], &c, 1);
 		if (c == 0)
 			return;
 	}
