@@ -207,8 +207,8 @@ struct ivshmem_channel_options {
 	/*
 	 * The size in bytes of the ring that this end sends through, which becomes a power of two,
 	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or a
-	 * quarter of our area's free memory if that is less. Rings that fit into the processor's
-	 * second-level cache are the fastest. Of a listener, it is the size for each connection
+	 * quarter of our area's free memory if that is less. The fastest rings have 256 KiB or more,
+	 * and fit into the processor's second-level cache. Of a listener, it is the size for each connection
 	 * that it accepts.
 	 */
 	uint64_t ring_size;
