@@ -207,8 +207,8 @@ struct ivshmem_channel_options {
 	/*
 	 * The size in bytes of the ring that this end sends through, which becomes a power of two,
 	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or a
-	 * quarter of our area's free memory if that is less. Rings that fit into the processor's
-	 * second-level cache are the fastest. Of a listener, it is the size for each connection
+	 * quarter of our area's free memory if that is less. The fastest rings have 256 KiB or more,
+	 * and fit into the processor's second-level cache. Of a listener, it is the size for each connection
 	 * that it accepts.
 	 */
 	uint64_t ring_size;
@@ -319,6 +319,19 @@ int ivshmem_queue_commit(struct ivshmem_channel *channel, size_t length);
 int ivshmem_queue_publish(struct ivshmem_channel *channel);
 int ivshmem_queue_flush(struct ivshmem_channel *channel);
 
+/* One of many records. */
+struct ivshmem_record {
+	const void *bytes;
+	size_t length;
+};
+
+/*
+ * Send up to `n` records, and flush once, which is the fastest way. Returns how many were sent; if
+ * it was none, what ivshmem_queue_send() returns.
+ */
+int64_t ivshmem_queue_send_many(
+	struct ivshmem_channel *channel, const struct ivshmem_record *records, size_t n);
+
 /*
  * Receive the next record into `buffer`. Returns its length, or -EAGAIN, -EMSGSIZE (it is longer
  * than `size` and stays where it is), or how the channel ended.
@@ -333,6 +346,13 @@ int64_t ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, siz
  */
 int64_t ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record);
 int ivshmem_queue_release(struct ivshmem_channel *channel);
+
+/*
+ * Look at up to `n` records (at least 1) where they are. Returns how many; if there is none, what
+ * ivshmem_queue_peek() returns. It need not be all that are there. Release releases all of them.
+ */
+int64_t ivshmem_queue_peek_many(
+	struct ivshmem_channel *channel, struct ivshmem_record *ret_records, size_t n);
 
 /* ---- streams --------------------------------------------------------------------------------- */
 

@@ -34,6 +34,11 @@
 
 #include <channel/participant.h>
 
+#include <base/words.h>
+
+#include <errno.h>
+#include <string.h>
+
 struct ivshmem_channel {
 	struct list link; /* participant::channels */
 	struct ivshmem_participant *participant;
@@ -208,11 +213,30 @@ void subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t 
 /* ---- transfer -------------------------------------------------------------------------------- */
 
 /* How sending has ended, or 0. */
-int channel_send_error(const struct ivshmem_channel *channel);
+static inline int
+channel_send_error(const struct ivshmem_channel *channel)
+{
+	if (channel->error != 0)
+		return channel->error;
+	if (channel->we_shut || channel->they_ended)
+		return -EPIPE;
+	return channel->they_died ? -ECONNRESET : 0;
+}
 
 /* Room for a record: 0, or what to return. Asks for an interrupt if there is none, and somebody
  * polls. */
 int channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes);
+
+/* The same if there is nothing to wait for; else false. */
+static inline bool
+channel_reserve_here(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes)
+{
+	if (channel_send_error(channel) != 0 ||
+		!ring_reserve_here(&channel->writer, length, ret_bytes))
+		return false;
+	channel->wanted = 0;
+	return true;
+}
 
 /* Publish, and ring one who sleeps. */
 void channel_flush(struct ivshmem_channel *channel);
@@ -222,12 +246,33 @@ void channel_flush(struct ivshmem_channel *channel);
 int channel_peek(struct ivshmem_channel *channel, bool may_ask, const void **ret_bytes,
 	uint32_t *ret_length);
 
+/* The same if there is one that begins here: its length, or negative. */
+static inline int64_t
+channel_peek_here(struct ivshmem_channel *channel, const void **ret_bytes)
+{
+	int64_t length = -1;
+
+	if (channel->error == 0 && channel->connected)
+		length = ring_peek_here(&channel->reader, ret_bytes);
+	if (length >= 0)
+		channel->idle = 0;
+	return length;
+}
+
 /* Whether what was copied after channel_peek() is what was sent: the area is not another one's by
  * now. 0, or -ECONNRESET. */
 int channel_confirm(struct ivshmem_channel *channel);
 
+/* Tell the other end how far we have received, and ring it if it waits for that. */
+void channel_tell_position(struct ivshmem_channel *channel);
+
 /* The record that was peeked at was received. */
-void channel_release(struct ivshmem_channel *channel);
+static inline void
+channel_release(struct ivshmem_channel *channel)
+{
+	if (ring_release(&channel->reader))
+		channel_tell_position(channel);
+}
 
 /* Which of `events` are there. */
 int channel_ready(struct ivshmem_channel *channel, int events);
@@ -239,9 +284,23 @@ void channel_arm(struct ivshmem_channel *channel, int events);
 void channel_ask(struct ivshmem_channel *channel, int events);
 
 /* Copying between private memory and the ring. */
-void channel_copy_in(
-	const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length);
-void channel_copy_out(
-	const struct ivshmem_channel *channel, void *bytes, const void *ring, size_t length);
+static inline void
+channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length)
+{
+	if (channel->writer.drain)
+		words_store(ring, bytes, length);
+	else if (length > 0)
+		memcpy(ring, bytes, length);
+}
+
+static inline void
+channel_copy_out(
+	const struct ivshmem_channel *channel, void *bytes, const void *ring, size_t length)
+{
+	if (channel->participant->map.drain)
+		words_load(bytes, ring, length);
+	else if (length > 0)
+		memcpy(bytes, ring, length);
+}
 
 #endif

@@ -11,14 +11,20 @@ is_queue(const struct ivshmem_channel *channel)
 	return channel->kind == IVSHMEM_QUEUE && channel->phase != LAYOUT_LISTENING;
 }
 
+static int
+reserve(struct ivshmem_channel *channel, size_t length, void **ret_record)
+{
+	if (length > ring_max_record(channel->writer.size))
+		return -EMSGSIZE;
+	if (channel_reserve_here(channel, (uint32_t)length, ret_record))
+		return 0;
+	return channel_reserve(channel, (uint32_t)length, ret_record);
+}
+
 EXPORT int
 ivshmem_queue_reserve(struct ivshmem_channel *channel, size_t length, void **ret_record)
 {
-	if (!is_queue(channel))
-		return -EINVAL;
-	if (length > ring_max_record(channel->writer.size))
-		return -EMSGSIZE;
-	return channel_reserve(channel, (uint32_t)length, ret_record);
+	return is_queue(channel) ? reserve(channel, length, ret_record) : -EINVAL;
 }
 
 EXPORT int
@@ -65,22 +71,105 @@ ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size_t l
 	return 0;
 }
 
-EXPORT int64_t
-ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
+/* Put as many of these records into the ring as find their place at once. */
+static size_t
+put_here(struct ivshmem_channel *channel, const struct ivshmem_record *records, size_t n)
 {
-	uint32_t length;
-	int r;
+	/* A copy stays in registers. The channel does not: for all that the compiler knows, a store
+	 * to the ring changes it. */
+	struct ring_writer writer = channel->writer;
+	uint32_t max = ring_max_record(writer.size);
+	void *place;
+	size_t i;
+
+	if (channel_send_error(channel) != 0)
+		return 0;
+	for (i = 0; i < n; i++) {
+		size_t length = records[i].length;
+
+		if (length > max || !ring_reserve_here(&writer, (uint32_t)length, &place))
+			break;
+		channel_copy_in(channel, place, records[i].bytes, length);
+		ring_commit(&writer, (uint32_t)length);
+	}
+	channel->writer = writer;
+	return i;
+}
+
+EXPORT int64_t
+ivshmem_queue_send_many(
+	struct ivshmem_channel *channel, const struct ivshmem_record *records, size_t n)
+{
+	size_t sent = 0;
+	int r = 0;
 
 	if (!is_queue(channel))
 		return -EINVAL;
-	r = channel_peek(channel, true, ret_record, &length);
+	for (;;) {
+		void *place;
+
+		sent += put_here(channel, records + sent, n - sent);
+		if (sent == n)
+			break;
+		r = reserve(channel, records[sent].length, &place);
+		if (r < 0)
+			break;
+		channel_copy_in(channel, place, records[sent].bytes, records[sent].length);
+		ring_commit(&channel->writer, (uint32_t)records[sent].length);
+		sent++;
+	}
+	channel_flush(channel);
+	return sent > 0 ? (int64_t)sent : r;
+}
+
+/* Where channel_peek_here() finds nothing. Apart, so that the usual way needs no stack. */
+static int64_t
+peek(struct ivshmem_channel *channel, const void **ret_record)
+{
+	uint32_t length;
+	int r = channel_peek(channel, true, ret_record, &length);
+
 	return r < 0 ? r : (int64_t)length;
+}
+
+EXPORT int64_t
+ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
+{
+	int64_t length;
+
+	if (!is_queue(channel))
+		return -EINVAL;
+	length = channel_peek_here(channel, ret_record);
+	return length >= 0 ? length : peek(channel, ret_record);
+}
+
+EXPORT int64_t
+ivshmem_queue_peek_many(
+	struct ivshmem_channel *channel, struct ivshmem_record *ret_records, size_t n)
+{
+	struct ring_reader reader;
+	const void *place;
+	int64_t length;
+	size_t i = 0;
+
+	if (n == 0)
+		return -EINVAL;
+	length = ivshmem_queue_peek(channel, &place);
+	if (length < 0)
+		return length;
+	/* A copy, as in put_here(). */
+	reader = channel->reader;
+	do {
+		ret_records[i++] = (struct ivshmem_record){place, (size_t)length};
+	} while (i < n && (length = ring_peek_next(&reader, &place)) >= 0);
+	channel->reader.next = reader.next;
+	return (int64_t)i;
 }
 
 EXPORT int
 ivshmem_queue_release(struct ivshmem_channel *channel)
 {
-	if (!is_queue(channel) || !channel->reader.peeked)
+	if (!is_queue(channel) || !ring_has_peeked(&channel->reader))
 		return -EINVAL;
 	channel_release(channel);
 	return 0;
@@ -90,20 +179,17 @@ EXPORT int64_t
 ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, size_t size)
 {
 	const void *place;
-	uint32_t length;
+	int64_t length = ivshmem_queue_peek(channel, &place);
 	int r;
 
-	if (!is_queue(channel))
-		return -EINVAL;
-	r = channel_peek(channel, true, &place, &length);
-	if (r < 0)
-		return r;
-	if (length > size)
+	if (length < 0)
+		return length;
+	if ((uint64_t)length > size)
 		return -EMSGSIZE;
-	channel_copy_out(channel, buffer, place, length);
+	channel_copy_out(channel, buffer, place, (size_t)length);
 	r = channel_confirm(channel);
 	if (r < 0)
 		return r;
 	channel_release(channel);
-	return (int64_t)length;
+	return length;
 }

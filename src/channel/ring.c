@@ -1,52 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <channel/ring.h>
 
-#include <channel/layout.h>
-
 #include <errno.h>
 
-/* A header: the length, how often the ring had been filled (16 bits), what it is, and a mark. */
-#define HEADER_MARK   (UINT64_C(0xa5) << 56)
-#define HEADER_RECORD (UINT64_C(1) << 48)
-#define HEADER_FILLER (UINT64_C(2) << 48)
-
-static uint64_t
-make_header(uint64_t what, uint64_t position, uint32_t size, uint32_t length)
-{
-	return HEADER_MARK | what | (position / size & 0xffff) << 32 | length;
-}
-
-/* A record with its header, up to the next one. */
-static uint64_t
-step(uint32_t length)
-{
-	return RING_HEADER + (((uint64_t)length + 7) & ~UINT64_C(7));
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
-
-static uint64_t *
-header_at(const struct ring_writer *writer, uint64_t position)
-{
-	return (uint64_t *)(void *)(writer->data + (position & (writer->size - 1)));
-}
 
 void
 ring_writer_init(struct ring_writer *writer, void *data, uint32_t size, bool drain)
 {
-	*writer = (struct ring_writer){.data = data, .size = size, .drain = drain};
-	word_store(header_at(writer, 0), 0);
-}
-
-/* The first header of a batch stays with us until the batch is published. */
-static void
-put(struct ring_writer *writer, uint64_t header, uint64_t next)
-{
-	if (writer->tail == writer->published)
-		writer->first = header;
-	else
-		word_store(header_at(writer, writer->tail), header);
-	writer->tail = next;
+	*writer = (struct ring_writer){
+		.data = data, .size = size, .shift = (unsigned)__builtin_ctz(size), .drain = drain};
+	word_store(ring_header_at(writer, 0), 0);
 }
 
 int
@@ -66,14 +30,14 @@ filler_before(const struct ring_writer *writer, uint32_t length)
 {
 	uint64_t to_end = writer->size - (writer->tail & (writer->size - 1));
 
-	return step(length) > to_end ? to_end : 0;
+	return ring_step(length) > to_end ? to_end : 0;
 }
 
 /* The 0 that follows the record needs room, too. */
 static uint64_t
 end_of(const struct ring_writer *writer, uint32_t length)
 {
-	return writer->tail + filler_before(writer, length) + step(length) + RING_HEADER;
+	return writer->tail + filler_before(writer, length) + ring_step(length) + RING_HEADER;
 }
 
 uint64_t
@@ -97,22 +61,9 @@ ring_reserve(struct ring_writer *writer, uint32_t length, const uint64_t *head, 
 			return -EAGAIN;
 	}
 	if (filler)
-		put(writer,
-			make_header(HEADER_FILLER, writer->tail, writer->size,
-				(uint32_t)filler - RING_HEADER),
-			writer->tail + filler);
-	writer->reserved = length;
-	writer->reserving = true;
-	*ret_bytes = (uint8_t *)header_at(writer, writer->tail) + RING_HEADER;
+		ring_put(writer, RING_FILLER, (uint32_t)filler - RING_HEADER);
+	ring_reserve_here(writer, length, ret_bytes);
 	return 0;
-}
-
-void
-ring_commit(struct ring_writer *writer, uint32_t length)
-{
-	put(writer, make_header(HEADER_RECORD, writer->tail, writer->size, length),
-		writer->tail + step(length));
-	writer->reserving = false;
 }
 
 void
@@ -120,12 +71,12 @@ ring_publish(struct ring_writer *writer)
 {
 	if (writer->tail == writer->published)
 		return;
-	word_store(header_at(writer, writer->tail), 0);
+	word_store(ring_header_at(writer, writer->tail), 0);
 #if defined(__x86_64__) || defined(__i386__)
 	if (writer->drain)
 		__asm__ volatile("sfence" ::: "memory");
 #endif
-	word_release(header_at(writer, writer->published), writer->first);
+	word_release(ring_header_at(writer, writer->published), writer->first);
 	writer->published = writer->tail;
 }
 
@@ -134,7 +85,7 @@ static uint64_t
 used_at_most(const struct ring_writer *writer, uint32_t length)
 {
 	/* A filler before the record can be almost as large as the record. */
-	uint64_t need = 2 * step(length);
+	uint64_t need = 2 * ring_step(length);
 
 	return writer->size - (need > writer->size / 2 ? need : writer->size / 2);
 }
@@ -156,44 +107,33 @@ ring_space_at(const struct ring_writer *writer, uint32_t length)
 void
 ring_reader_init(struct ring_reader *reader, const void *data, uint32_t size)
 {
-	*reader = (struct ring_reader){.data = data, .size = size};
+	*reader = (struct ring_reader){
+		.data = data, .size = size, .shift = (unsigned)__builtin_ctz(size)};
 }
 
 int
 ring_peek(struct ring_reader *reader, const void **ret_bytes, uint32_t *ret_length)
 {
-	for (unsigned fillers = 0; fillers < 2; fillers++) {
+	reader->next = reader->position;
+	for (;;) {
 		uint64_t offset = reader->position & (reader->size - 1);
 		const uint8_t *place = reader->data + offset;
 		uint64_t header = word_acquire((const uint64_t *)(const void *)place);
-		uint32_t length = (uint32_t)header;
 
 		if (header == 0)
 			return -EAGAIN;
-		if (header == make_header(HEADER_RECORD, reader->position, reader->size, length)) {
-			if (length > ring_max_record(reader->size) ||
-				step(length) > reader->size - offset)
-				return -EPROTO;
-			reader->length = length;
-			reader->peeked = true;
+		if (ring_is_record(reader, reader->position, header)) {
+			*ret_length = (uint32_t)header;
 			*ret_bytes = place + RING_HEADER;
-			*ret_length = length;
+			reader->next = reader->position + ring_step(*ret_length);
 			return 0;
 		}
 		/* A filler reaches to the end of the ring, and does not begin it. */
 		if (offset == 0 ||
-			header != make_header(HEADER_FILLER, reader->position, reader->size,
+			header != ring_header(RING_FILLER, reader->position, reader->shift,
 					  (uint32_t)(reader->size - offset - RING_HEADER)))
 			return -EPROTO;
 		reader->position += reader->size - offset;
+		reader->next = reader->position;
 	}
-	return -EPROTO;
-}
-
-bool
-ring_release(struct ring_reader *reader)
-{
-	reader->position += step(reader->length);
-	reader->peeked = false;
-	return reader->position - reader->told >= reader->size / 8;
 }

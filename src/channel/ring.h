@@ -20,7 +20,12 @@
  *
  * Neither trusts the other. The reader checks each header for itself, and reads within the ring
  * only; the writer checks that the head lies between the last one and its own position.
+ *
+ * What each record needs is inline, and ends in `here`, or in `next`. What is rare is not: the end
+ * of the ring, a full ring, and headers of no record.
  */
+
+#include <channel/layout.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,6 +35,10 @@
 #define RING_MAX_SIZE (UINT32_C(1) << 31)
 #define RING_HEADER   8
 
+/* How far ahead the reader fetches lines into its cache. They are in the writer's, and no processor
+ * guesses that they will be wanted. */
+#define RING_AHEAD 2048
+
 /* The largest record that always finds its place in an empty ring, wherever that begins. */
 static inline uint32_t
 ring_max_record(uint32_t size)
@@ -37,21 +46,60 @@ ring_max_record(uint32_t size)
 	return size / 2 - 2 * RING_HEADER;
 }
 
+/* A header: the length, how often the ring had been filled (16 bits), what it is, and a mark. */
+#define RING_RECORD (UINT64_C(0xa501) << 48)
+#define RING_FILLER (UINT64_C(0xa502) << 48)
+
+/* The room of a record with its header, up to the next one. */
+static inline uint64_t
+ring_step(uint32_t length)
+{
+	return RING_HEADER + (((uint64_t)length + 7) & ~UINT64_C(7));
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
 struct ring_writer {
 	uint8_t *data;
 	uint32_t size;
-	bool drain; /* stores to this memory may overtake each other (write-combining) */
+	unsigned shift; /* size is 1 << shift */
+	bool drain;     /* stores to this memory may overtake each other (write-combining) */
 
+	bool reserving;
+	uint32_t reserved;  /* bytes, while `reserving` */
 	uint64_t published; /* what the reader can see ends here */
 	uint64_t tail;      /* what is committed ends here */
 	uint64_t first;     /* the header that belongs at `published`, if the two differ */
 	uint64_t head;      /* how far the reader is, as we know it */
-	uint32_t reserved;  /* bytes, while `reserving` */
-	bool reserving;
 };
 
 /* Makes an empty ring in `size` bytes, a power of two from RING_MIN_SIZE to RING_MAX_SIZE. */
 void ring_writer_init(struct ring_writer *writer, void *data, uint32_t size, bool drain);
+
+static inline uint64_t *
+ring_header_at(const struct ring_writer *writer, uint64_t position)
+{
+	return (uint64_t *)(void *)(writer->data + (position & (writer->size - 1)));
+}
+
+static inline uint64_t
+ring_header(uint64_t what, uint64_t position, unsigned shift, uint32_t length)
+{
+	return what | (position >> shift & 0xffff) << 32 | length;
+}
+
+/* The first header of a batch stays with us until the batch is published. */
+static inline void
+ring_put(struct ring_writer *writer, uint64_t what, uint32_t length)
+{
+	uint64_t header = ring_header(what, writer->tail, writer->shift, length);
+
+	if (writer->tail == writer->published)
+		writer->first = header;
+	else
+		word_store(ring_header_at(writer, writer->tail), header);
+	writer->tail += ring_step(length);
+}
 
 /*
  * Room for a record of `length` bytes, which is at most ring_max_record(). `head` is where the
@@ -61,9 +109,31 @@ void ring_writer_init(struct ring_writer *writer, void *data, uint32_t size, boo
 int ring_reserve(
 	struct ring_writer *writer, uint32_t length, const uint64_t *head, void **ret_bytes);
 
+/* The same where the record fits here, as far as the reader is known to be; else false. */
+static inline bool
+ring_reserve_here(struct ring_writer *writer, uint32_t length, void **ret_bytes)
+{
+	uint64_t offset = writer->tail & (writer->size - 1);
+	uint64_t need = ring_step(length);
+
+	/* The 0 that follows needs room, too. */
+	if (need > writer->size - offset ||
+		writer->tail + need + RING_HEADER - writer->head > writer->size)
+		return false;
+	writer->reserved = length;
+	writer->reserving = true;
+	*ret_bytes = writer->data + offset + RING_HEADER;
+	return true;
+}
+
 /* The record is complete, with `length` bytes of those that were reserved; it is visible after
  * ring_publish(). */
-void ring_commit(struct ring_writer *writer, uint32_t length);
+static inline void
+ring_commit(struct ring_writer *writer, uint32_t length)
+{
+	ring_put(writer, RING_RECORD, length);
+	writer->reserving = false;
+}
 
 /* The reader sees all that was committed. */
 void ring_publish(struct ring_writer *writer);
@@ -83,16 +153,25 @@ bool ring_has_space(const struct ring_writer *writer, uint32_t length);
 /* If not: when the reader has received past this position, there will be. */
 uint64_t ring_space_at(const struct ring_writer *writer, uint32_t length);
 
+/* ---- reading --------------------------------------------------------------------------------- */
+
 struct ring_reader {
 	const uint8_t *data;
 	uint32_t size;
+	unsigned shift;
 	uint64_t position; /* of the next header */
 	uint64_t told;     /* our position as the writer knows it */
-	uint32_t length;   /* of the record that was peeked at, if `peeked` */
-	bool peeked;
+	uint64_t next;     /* where the last record ends that was peeked at; else `position` */
 };
 
 void ring_reader_init(struct ring_reader *reader, const void *data, uint32_t size);
+
+/* Go on at this position, which the writer is told by the caller. */
+static inline void
+ring_move(struct ring_reader *reader, uint64_t position)
+{
+	reader->position = reader->told = reader->next = position;
+}
 
 /*
  * The next record: its bytes, which stay valid and may change until ring_release(), and its length.
@@ -100,7 +179,55 @@ void ring_reader_init(struct ring_reader *reader, const void *data, uint32_t siz
  */
 int ring_peek(struct ring_reader *reader, const void **ret_bytes, uint32_t *ret_length);
 
-/* The record that was peeked at is done with. True if the writer should be told the position. */
-bool ring_release(struct ring_reader *reader);
+/* Whether this header, at `position`, is that of a record which lies in the ring. */
+static inline bool
+ring_is_record(const struct ring_reader *reader, uint64_t position, uint64_t header)
+{
+	uint32_t length = (uint32_t)header;
+
+	return header == ring_header(RING_RECORD, position, reader->shift, length) &&
+	       length <= ring_max_record(reader->size) &&
+	       ring_step(length) <= reader->size - (position & (reader->size - 1));
+}
+
+/* Peek at the record at `next`, too: its length, or negative if no record begins there. */
+static inline int64_t
+ring_peek_next(struct ring_reader *reader, const void **ret_bytes)
+{
+	uint64_t position = reader->next;
+	const uint8_t *place = reader->data + (position & (reader->size - 1));
+	uint64_t header = word_acquire((const uint64_t *)(const void *)place);
+	uint32_t length = (uint32_t)header;
+
+	if (!ring_is_record(reader, position, header))
+		return -1;
+	reader->next = position + ring_step(length);
+	__builtin_prefetch(reader->data + ((reader->next + RING_AHEAD) & (reader->size - 1)));
+	*ret_bytes = place + RING_HEADER;
+	return length;
+}
+
+/* ring_peek() in one step: the length, or negative if no record begins at `position`. */
+static inline int64_t
+ring_peek_here(struct ring_reader *reader, const void **ret_bytes)
+{
+	reader->next = reader->position;
+	return ring_peek_next(reader, ret_bytes);
+}
+
+/* Whether there is something to release. */
+static inline bool
+ring_has_peeked(const struct ring_reader *reader)
+{
+	return reader->next != reader->position;
+}
+
+/* The records that were peeked at are done with. True if the writer should be told the position. */
+static inline bool
+ring_release(struct ring_reader *reader)
+{
+	reader->position = reader->next;
+	return reader->position - reader->told >= reader->size / 8;
+}
 
 #endif

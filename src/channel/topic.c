@@ -180,7 +180,7 @@ topic_subscribe(struct ivshmem_channel *channel)
 		channel->reader.position = word_acquire(&channel->theirs->tail);
 		channel->numbered = word_load(&channel->theirs->begun) == channel->number;
 	}
-	channel->reader.told = channel->reader.position;
+	ring_move(&channel->reader, channel->reader.position);
 	word_release(&channel->own->head, channel->reader.position);
 	channel->connected = true;
 	return channel->reader.position % RING_HEADER == 0 ? 0 : -EPROTO;
@@ -201,8 +201,7 @@ go_on(struct ivshmem_channel *channel)
 
 	if (resume % RING_HEADER != 0 || (int64_t)(resume - channel->reader.position) <= 0)
 		return channel_fail_protocol(channel);
-	channel->reader.position = channel->reader.told = resume;
-	channel->reader.peeked = false;
+	ring_move(&channel->reader, resume);
 	word_release(&channel->own->head, resume);
 	return 0;
 }

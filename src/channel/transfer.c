@@ -3,10 +3,7 @@
 /* Records through the rings of a channel: sending, receiving, and asking to be rung. */
 #include <channel/channel.h>
 
-#include <base/words.h>
-
 #include <errno.h>
-#include <string.h>
 
 /* After this many looks at an empty ring, the sender learns our position. */
 #define IDLE 64
@@ -21,8 +18,8 @@
 
 /* ---- asking to be rung ----------------------------------------------------------------------- */
 
-static void
-tell_position(struct ivshmem_channel *channel)
+void
+channel_tell_position(struct ivshmem_channel *channel)
 {
 	uint64_t told = channel->reader.told;
 	uint64_t position = channel->reader.position;
@@ -49,7 +46,7 @@ channel_arm(struct ivshmem_channel *channel, int events)
 	if (channel_is_subscription(channel) && channel->kind == IVSHMEM_STATE) {
 		word_store(&channel->own->wake_at, channel->number);
 	} else if (events & IVSHMEM_READABLE && !channel_is_publisher(channel)) {
-		tell_position(channel);
+		channel_tell_position(channel);
 		word_store(&channel->own->wake_at, channel->reader.position);
 	}
 	if (events & IVSHMEM_WRITABLE && !channel_is_subscription(channel) &&
@@ -69,16 +66,6 @@ channel_ask(struct ivshmem_channel *channel, int events)
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
-
-int
-channel_send_error(const struct ivshmem_channel *channel)
-{
-	if (channel->error != 0)
-		return channel->error;
-	if (channel->we_shut || channel->they_ended)
-		return -EPIPE;
-	return channel->they_died ? -ECONNRESET : 0;
-}
 
 /* Where the other end says how far it is. */
 static const uint64_t *
@@ -193,7 +180,7 @@ channel_peek(
 			continue;
 		}
 		if (++channel->idle == IDLE)
-			tell_position(channel);
+			channel_tell_position(channel);
 		if (!may_ask || asked || channel->fd < 0)
 			return -EAGAIN;
 		asked = true;
@@ -214,13 +201,6 @@ channel_confirm(struct ivshmem_channel *channel)
 	return channel->error;
 }
 
-void
-channel_release(struct ivshmem_channel *channel)
-{
-	if (ring_release(&channel->reader))
-		tell_position(channel);
-}
-
 /* ---- what is there --------------------------------------------------------------------------- */
 
 static bool
@@ -234,6 +214,9 @@ is_readable(struct ivshmem_channel *channel)
 						      : topic_is_readable(channel);
 	if (channel->phase == LAYOUT_LISTENING)
 		return channel_can_accept(channel);
+	/* One more look would forget that several were peeked at. */
+	if (ring_has_peeked(&channel->reader))
+		return true;
 	return channel_peek(channel, false, &bytes, &length) != -EAGAIN;
 }
 
@@ -265,27 +248,6 @@ channel_ready(struct ivshmem_channel *channel, int events)
 		is_writable(channel))
 		ready |= IVSHMEM_WRITABLE;
 	return ready;
-}
-
-/* ---- copying --------------------------------------------------------------------------------- */
-
-void
-channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length)
-{
-	if (channel->participant->map.drain)
-		words_store(ring, bytes, length);
-	else if (length > 0)
-		memcpy(ring, bytes, length);
-}
-
-void
-channel_copy_out(
-	const struct ivshmem_channel *channel, void *bytes, const void *ring, size_t length)
-{
-	if (channel->participant->map.drain)
-		words_load(bytes, ring, length);
-	else if (length > 0)
-		memcpy(bytes, ring, length);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */

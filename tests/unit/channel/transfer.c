@@ -132,6 +132,78 @@ TEST(a_full_queue_is_writable_when_half_of_it_is_free)
 	pair_close(&pair);
 }
 
+/* ---- many at a time -------------------------------------------------------------------------- */
+
+TEST(many_records_at_a_time)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyz";
+	struct ivshmem_record sent[26], received[40];
+	struct pair pair;
+
+	for (unsigned i = 0; i < 26; i++)
+		sent[i] = (struct ivshmem_record){letters + i, 1 + i % 3};
+	pair_open(&pair, IVSHMEM_QUEUE, 1024);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 0), 0);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 40), -EAGAIN);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 0), -EINVAL);
+	for (unsigned round = 0; round < 100; round++) {
+		unsigned next = 0;
+
+		CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 26), 26);
+		/* Where the ring ends, it needs another look. */
+		while (next < 26) {
+			int64_t n = ivshmem_queue_peek_many(pair.other, received, 20);
+
+			CHECK(n > 0 && n <= 20);
+			/* Looking whether there is something changes nothing. */
+			CHECK_EQ(ivshmem_channel_wait(pair.other, IVSHMEM_READABLE, 0),
+				IVSHMEM_READABLE);
+			for (int64_t i = 0; i < n; i++, next++) {
+				CHECK_EQ(received[i].length, sent[next].length);
+				CHECK_MEM(received[i].bytes, sent[next].bytes, sent[next].length);
+			}
+			CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+			CHECK_EQ(ivshmem_queue_release(pair.other), -EINVAL);
+		}
+		CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 40), -EAGAIN);
+	}
+	pair_close(&pair);
+}
+
+TEST(not_all_of_many_records)
+{
+	char bytes[300] = {0};
+	struct ivshmem_record sent[10], received[10];
+	const void *record;
+	struct pair pair;
+
+	/* With room for three of 64 bytes, and the 0 behind. */
+	for (unsigned i = 0; i < 10; i++)
+		sent[i] = (struct ivshmem_record){bytes, 64};
+	pair_open(&pair, IVSHMEM_QUEUE, 256);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 10), 3);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 10), -EAGAIN);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 2), 2);
+	/* Of those that were peeked at, a peek at one forgets the others. */
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), 64);
+	CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 10), 2);
+	CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+
+	/* One that is too long. */
+	sent[1].length = 300;
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 10), 1);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent + 1, 9), -EMSGSIZE);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.other, received, 10), 1);
+	CHECK_EQ(ivshmem_queue_release(pair.other), 0);
+
+	ivshmem_channel_close(pair.other);
+	CHECK_EQ(ivshmem_channel_wait(pair.one, IVSHMEM_READABLE, 0), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 1), -EPIPE);
+	CHECK_EQ(ivshmem_queue_peek_many(pair.one, received, 10), -EPIPE);
+	pair_close(&pair);
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 TEST(a_stream_keeps_its_bytes_in_order)

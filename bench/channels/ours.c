@@ -1,0 +1,517 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * Channels, between two participants of a server's group.
+ *
+ *	queue	records are copied into the ring and out of it; a flush for each 16
+ *	send	the same by ivshmem_queue_send() and ivshmem_queue_receive(), one at a time
+ *	round	a record there and back; both sides look all the time
+ *	stream	writes and reads of the record's length
+ *	many	16 participants send in turns, as for `queue`, and one receives from all
+ *	one	the same with one participant
+ *	poll	a record there and back; both sides sleep in poll()
+ *	wait	a record there and back; both sides use ivshmem_channel_wait()
+ *	idle-wait, idle-poll  processor time of one who waits for 2 seconds, in ns
+ */
+#include "sides.h"
+
+#include <ivshmem/channel.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define BATCH      32u
+#define MANY       16u
+#define RING       262144u
+#define MANY_RING  65536u
+#define SMALL_RING 4096u
+#define IDLE_MS    2000
+
+struct end {
+	struct ivshmem_participant *participant;
+	struct ivshmem_channel *listener, *channel;
+};
+
+/* ---- setting up ------------------------------------------------------------------------------ */
+
+static void
+must(int64_t r, const char *what)
+{
+	if (r < 0)
+		sides_die(what, (int)r);
+}
+
+static void
+must_error(int r, const struct ivshmem_error *error)
+{
+	if (r < 0)
+		sides_die(error->message, r);
+}
+
+static struct end
+end_new(const struct sides *sides)
+{
+	struct ivshmem_error error;
+	struct end end = {0};
+
+	must_error(ivshmem_participant_open(&end.participant, sides->target, NULL, &error), &error);
+	return end;
+}
+
+static struct end
+end_connect(const struct sides *sides, enum ivshmem_channel_kind kind, uint64_t ring_size)
+{
+	const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = ring_size};
+	struct ivshmem_error error;
+	struct end end = end_new(sides);
+
+	must_error(ivshmem_connect(
+			   &end.channel, end.participant, "bench", kind, &options, 10000, &error),
+		&error);
+	return end;
+}
+
+/* Wait until the other side has accepted. */
+static void
+end_settle(struct end *end)
+{
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+
+	do {
+		must(ivshmem_participant_dispatch(end->participant), "dispatch");
+		must(ivshmem_channel_status(end->channel, &status), "status");
+		usleep(1000);
+	} while (!status.connected);
+}
+
+static struct end
+end_listen(const struct sides *sides, enum ivshmem_channel_kind kind, uint64_t ring_size)
+{
+	const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = ring_size};
+	struct ivshmem_error error;
+	struct end end = end_new(sides);
+
+	must_error(ivshmem_listen(&end.listener, end.participant, "bench", kind, &options, &error),
+		&error);
+	return end;
+}
+
+static void
+end_accept(struct end *end)
+{
+	must(ivshmem_channel_wait(end->listener, IVSHMEM_READABLE, 10000), "wait for a connection");
+	must(ivshmem_accept(&end->channel, end->listener), "accept");
+}
+
+/* Stay until the other side has received everything. */
+static void
+end_close(struct end *end)
+{
+	ivshmem_channel_drain(end->channel, 10000);
+	ivshmem_participant_close(end->participant);
+}
+
+static char *
+buffer_new(const struct sides *sides)
+{
+	char *buffer = malloc(sides->length);
+
+	if (!buffer)
+		sides_die("malloc", ENOMEM);
+	memset(buffer, 1, sides->length);
+	return buffer;
+}
+
+/* ---- one way --------------------------------------------------------------------------------- */
+
+static void
+send_to(struct sides *sides, struct end *ends, size_t n_ends)
+{
+	char *record = buffer_new(sides);
+	struct ivshmem_record batch[BATCH];
+
+	for (unsigned i = 0; i < BATCH; i++)
+		batch[i] = (struct ivshmem_record){record, sides->length};
+	sides_begin(sides);
+	for (uint64_t sent = 0; sent < sides->count;)
+		for (size_t i = 0; i < n_ends && sent < sides->count; i++) {
+			uint64_t left = sides->count - sent;
+			int64_t n = ivshmem_queue_send_many(
+				ends[i].channel, batch, left < BATCH ? left : BATCH);
+
+			if (n == -EAGAIN) {
+				sides_relax();
+				continue;
+			}
+			must(n, "send");
+			sent += (uint64_t)n;
+		}
+	free(record);
+}
+
+static void
+receive_from(struct sides *sides, struct end *ends, size_t n_ends)
+{
+	char *buffer = buffer_new(sides);
+	struct ivshmem_record batch[BATCH];
+
+	sides_begin(sides);
+	for (uint64_t received = 0; received < sides->count;)
+		for (size_t i = 0; i < n_ends; i++) {
+			int64_t n = ivshmem_queue_peek_many(ends[i].channel, batch, BATCH);
+
+			/* One that has sent its share may have left. */
+			if (n == -EAGAIN || n == -EPIPE) {
+				sides_relax();
+				continue;
+			}
+			must(n, "peek");
+			for (int64_t k = 0; k < n; k++)
+				memcpy(buffer, batch[k].bytes, batch[k].length);
+			ivshmem_queue_release(ends[i].channel);
+			received += (uint64_t)n;
+		}
+	sides_end(sides);
+	free(buffer);
+}
+
+static void
+send_through(struct sides *sides, size_t n_ends, uint64_t ring_size)
+{
+	struct end ends[MANY];
+
+	for (size_t i = 0; i < n_ends; i++)
+		ends[i] = end_connect(sides, IVSHMEM_QUEUE, ring_size);
+	for (size_t i = 0; i < n_ends; i++)
+		end_settle(&ends[i]);
+	send_to(sides, ends, n_ends);
+	for (size_t i = 0; i < n_ends; i++)
+		end_close(&ends[i]);
+}
+
+static void
+receive_through(struct sides *sides, size_t n_ends)
+{
+	struct end listener = end_listen(sides, IVSHMEM_QUEUE, SMALL_RING);
+	struct end ends[MANY];
+
+	for (size_t i = 0; i < n_ends; i++) {
+		end_accept(&listener);
+		ends[i] = listener;
+	}
+	receive_from(sides, ends, n_ends);
+	ivshmem_participant_close(listener.participant);
+}
+
+static void
+send_queue(struct sides *sides)
+{
+	send_through(sides, 1, RING);
+}
+
+static void
+receive_one(struct sides *sides)
+{
+	receive_through(sides, 1);
+}
+
+static void
+send_one(struct sides *sides)
+{
+	send_through(sides, 1, RING);
+}
+
+static void
+send_many(struct sides *sides)
+{
+	send_through(sides, MANY, MANY_RING);
+}
+
+static void
+receive_many(struct sides *sides)
+{
+	receive_through(sides, MANY);
+}
+
+static void
+send_each(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
+	char *record = buffer_new(sides);
+
+	end_settle(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		int r;
+
+		while ((r = ivshmem_queue_send(end.channel, record, sides->length)) == -EAGAIN)
+			sides_relax();
+		must(r, "send");
+	}
+	free(record);
+	end_close(&end);
+}
+
+static void
+receive_each(struct sides *sides)
+{
+	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
+	char *buffer = buffer_new(sides);
+
+	end_accept(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		int64_t n;
+
+		while ((n = ivshmem_queue_receive(end.channel, buffer, sides->length)) == -EAGAIN)
+			sides_relax();
+		must(n, "receive");
+	}
+	sides_end(sides);
+	free(buffer);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+send_stream(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_STREAM, RING);
+	char *bytes = buffer_new(sides);
+
+	end_settle(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++)
+		for (size_t written = 0; written < sides->length;) {
+			int64_t n = ivshmem_stream_write(
+				end.channel, bytes + written, sides->length - written);
+
+			if (n == -EAGAIN) {
+				sides_relax();
+				continue;
+			}
+			must(n, "write");
+			written += (size_t)n;
+		}
+	free(bytes);
+	end_close(&end);
+}
+
+static void
+receive_stream(struct sides *sides)
+{
+	struct end end = end_listen(sides, IVSHMEM_STREAM, RING);
+	char *buffer = buffer_new(sides);
+
+	end_accept(&end);
+	sides_begin(sides);
+	for (uint64_t left = sides->count * sides->length; left > 0;) {
+		int64_t n = ivshmem_stream_read(end.channel, buffer, sides->length);
+
+		if (n == -EAGAIN) {
+			sides_relax();
+			continue;
+		}
+		must(n, "read");
+		left -= (uint64_t)n;
+	}
+	sides_end(sides);
+	free(buffer);
+	ivshmem_participant_close(end.participant);
+}
+
+/* ---- there and back -------------------------------------------------------------------------- */
+
+/* Called when there is nothing to receive. */
+typedef void wait_fn(struct ivshmem_channel *channel);
+
+static void
+wait_by_looking(struct ivshmem_channel *channel)
+{
+	(void)channel;
+	sides_relax();
+}
+
+static void
+wait_by_poll(struct ivshmem_channel *channel)
+{
+	struct pollfd fd = {.fd = ivshmem_channel_fd(channel), .events = POLLIN};
+
+	if (poll(&fd, 1, -1) < 0)
+		sides_die("poll", errno);
+}
+
+static void
+wait_by_wait(struct ivshmem_channel *channel)
+{
+	must(ivshmem_channel_wait(channel, IVSHMEM_READABLE, -1), "wait");
+}
+
+static void
+receive_record(struct ivshmem_channel *channel, char *buffer, size_t size, wait_fn *wait)
+{
+	int64_t n;
+
+	while ((n = ivshmem_queue_receive(channel, buffer, size)) == -EAGAIN)
+		wait(channel);
+	must(n, "receive");
+}
+
+static void
+answer(struct sides *sides, wait_fn *wait)
+{
+	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
+	char *record = buffer_new(sides);
+
+	end_settle(&end);
+	if (wait == wait_by_poll)
+		must(ivshmem_channel_fd(end.channel), "fd");
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		receive_record(end.channel, record, sides->length, wait);
+		must(ivshmem_queue_send(end.channel, record, sides->length), "send");
+	}
+	free(record);
+	end_close(&end);
+}
+
+static void
+ask(struct sides *sides, wait_fn *wait)
+{
+	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
+	char *record = buffer_new(sides);
+
+	end_accept(&end);
+	if (wait == wait_by_poll)
+		must(ivshmem_channel_fd(end.channel), "fd");
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		must(ivshmem_queue_send(end.channel, record, sides->length), "send");
+		receive_record(end.channel, record, sides->length, wait);
+	}
+	sides_end(sides);
+	free(record);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+answer_looking(struct sides *sides)
+{
+	answer(sides, wait_by_looking);
+}
+
+static void
+ask_looking(struct sides *sides)
+{
+	ask(sides, wait_by_looking);
+}
+
+static void
+answer_polling(struct sides *sides)
+{
+	answer(sides, wait_by_poll);
+}
+
+static void
+ask_polling(struct sides *sides)
+{
+	ask(sides, wait_by_poll);
+}
+
+static void
+answer_waiting(struct sides *sides)
+{
+	answer(sides, wait_by_wait);
+}
+
+static void
+ask_waiting(struct sides *sides)
+{
+	ask(sides, wait_by_wait);
+}
+
+/* ---- idle ------------------------------------------------------------------------------------ */
+
+static double
+processor_time(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1e9 +
+	       (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) * 1e3;
+}
+
+static void
+be_there(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
+
+	end_settle(&end);
+	sides_begin(sides);
+	ivshmem_channel_wait(end.channel, IVSHMEM_READABLE, -1);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+idle_wait(struct sides *sides)
+{
+	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
+	double before;
+
+	end_accept(&end);
+	sides_begin(sides);
+	before = processor_time();
+	if (ivshmem_channel_wait(end.channel, IVSHMEM_READABLE, IDLE_MS) != -ETIMEDOUT)
+		sides_die("wait", EPROTO);
+	sides_result(sides, processor_time() - before);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+idle_poll(struct sides *sides)
+{
+	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
+	uint64_t until;
+	double before;
+
+	end_accept(&end);
+	must(ivshmem_channel_fd(end.channel), "fd");
+	sides_begin(sides);
+	before = processor_time();
+	until = sides_now() + IDLE_MS * 1000000u;
+	for (uint64_t now = sides_now(); now < until; now = sides_now()) {
+		struct pollfd fd = {.fd = ivshmem_channel_fd(end.channel), .events = POLLIN};
+		const void *record;
+
+		if (ivshmem_queue_peek(end.channel, &record) != -EAGAIN)
+			sides_die("peek", EPROTO);
+		poll(&fd, 1, (int)((until - now) / 1000000) + 1);
+	}
+	sides_result(sides, processor_time() - before);
+	ivshmem_participant_close(end.participant);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct sides_case cases[] = {
+		{"queue", send_queue, receive_one},
+		{"send", send_each, receive_each},
+		{"round", answer_looking, ask_looking},
+		{"stream", send_stream, receive_stream},
+		{"many", send_many, receive_many},
+		{"one", send_one, receive_one},
+		{"poll", answer_polling, ask_polling},
+		{"wait", answer_waiting, ask_waiting},
+		{"idle-wait", be_there, idle_wait},
+		{"idle-poll", be_there, idle_poll},
+	};
+
+	return sides_main(argc, argv, cases, sizeof(cases) / sizeof(cases[0]));
+}
