@@ -89,7 +89,8 @@ struct ivshmem_participant_options {
 	unsigned vector;
 
 	/* If we are the first: into how many areas the memory is cut, from 2 to 256, which is how
-	 * many participants there can be at a time. 0: one for each 256 KiB, from 2 to 64. */
+	 * many participants there can be at a time. 0: from 2 to 64, as
+	 * many as have 640 KiB, or, if these are less than 8, up to 8 that have 256 KiB. */
 	unsigned areas;
 
 	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` only, and it
@@ -206,8 +207,8 @@ struct ivshmem_channel_options {
 
 	/*
 	 * The size in bytes of the ring that this end sends through, which becomes a power of two,
-	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or a
-	 * quarter of our area's free memory if that is less. The fastest rings have 256 KiB or more,
+	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or half
+	 * of the largest free piece of our area if that is less. The fastest rings have 256 KiB or more,
 	 * and fit into the processor's second-level cache. Of a listener, it is the size for each connection
 	 * that it accepts.
 	 */

@@ -76,7 +76,7 @@ static int
 ring_size(struct ivshmem_participant *participant, uint64_t wanted, uint32_t *ret_size)
 {
 	uint64_t size = RING_MIN_SIZE;
-	uint64_t largest = heap_largest(&participant->heap) / 4;
+	uint64_t largest = heap_largest(&participant->heap) / 2;
 
 	if (wanted > RING_MAX_SIZE)
 		return -EINVAL;

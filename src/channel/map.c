@@ -9,16 +9,20 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define DEFAULT_AREA (UINT64_C(256) << 10)
-#define ENTRY_EVERY  4096 /* bytes of an area */
-#define MIN_ENTRIES  2
-#define MAX_ENTRIES  1024
+#define GOOD_AREA   (UINT64_C(640) << 10) /* has room for two rings of the default size */
+#define SMALL_AREA  (UINT64_C(256) << 10)
+#define GOOD_NUMBER 8
+#define ENTRY_EVERY 4096 /* bytes of an area */
+#define MIN_ENTRIES 2
+#define MAX_ENTRIES 1024
 
 unsigned
 map_default_areas(uint64_t size)
 {
-	uint64_t areas = size / DEFAULT_AREA;
+	uint64_t areas = size / GOOD_AREA;
 
+	if (areas < GOOD_NUMBER)
+		areas = size / SMALL_AREA < GOOD_NUMBER ? size / SMALL_AREA : GOOD_NUMBER;
 	return areas < LAYOUT_MIN_AREAS ? LAYOUT_MIN_AREAS : areas > 64 ? 64 : (unsigned)areas;
 }
 

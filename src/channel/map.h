@@ -27,8 +27,8 @@ struct map {
 /* The smallest memory that has room for two areas. */
 #define MAP_MIN_SIZE (3 * LAYOUT_PAGE)
 
-/* How many areas memory of this size gets if nobody says how many: one for each 256 KiB, from 2 to
- * 64. */
+/* How many areas memory of this size gets if nobody says how many, from 2 to 64: as many as have
+ * 640 KiB; or, if these are less than 8, up to 8 that have 256 KiB. */
 unsigned map_default_areas(uint64_t size);
 
 /*

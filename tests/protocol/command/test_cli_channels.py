@@ -335,10 +335,10 @@ def test_sender_that_writes_nonsense(tool, receiver, file_target):
     sender = tool(file_target, "send", "nonsense", stdin=subprocess.PIPE)
     sender.write("hello\n")
     process.expect("hello")
-    area = 63 * 4096  # of 16 in 4 MiB
+    area = 127 * 4096  # of 8 in 4 MiB
     (entry,) = [x for x in listing(tool, file_target)["participants"] if x["pid"] == sender.pid]
     start = 4096 + entry["area"] * area
-    heap = 512 + 63 * 512  # behind the identity, the notices and the entries; docs/channels.md
+    heap = 384 + 127 * 512  # behind the identity, the notices and the entries; docs/channels.md
     with open(file_target.removeprefix("file:"), "r+b") as file:
         file.seek(start + heap)
         file.write(b"\x55" * (area - heap))
@@ -471,7 +471,7 @@ def test_text_of_channels(tool, receiver, server, room):
     shown = tool(target, "channels")
     assert shown.wait() == OK
     lines = shown.lines()
-    assert lines[0] == "16 areas, 2 taken"
+    assert lines[0] == "8 areas, 2 taken"
     assert lines[1] == f'area 0: "ivshmem recv", pid {process.pid}, peer 0 vector 0'
     assert lines[3] == f'area 1: "ivshmem send", pid {sender.pid}, peer 1 vector 0'
     assert '"x", connected with area 1 channel 0, ring 256 bytes, received ' in lines[2]
@@ -501,7 +501,7 @@ def test_something_else_in_the_memory(tool, receiver, target):
         ends(process, FAILURE, "there is something else in the shared memory", "ivshmem format")
         assert process.stdout == ""
     ends(tool(target, "format"), OK)
-    assert listing(tool, target) == {"areas": 16, "participants": []}
+    assert listing(tool, target) == {"areas": 8, "participants": []}
     receiver(target, "x", "--keep").finish()
 
 
@@ -545,14 +545,14 @@ def test_global_options_for_attaching(fake, run, attached):
 
 
 def test_format(tool, receiver, target):
-    process = tool(target, "format", "--areas", "8", "--json")
-    assert process.wait() == OK and json.loads(process.stdout) == {"areas": 8}
+    process = tool(target, "format", "--areas", "5", "--json")
+    assert process.wait() == OK and json.loads(process.stdout) == {"areas": 5}
     process = receiver(target, "x", "--keep")
     refused = tool(target, "format")
     ends(refused, FAILURE, "1 process takes part", "'ivshmem recv'", f"pid {process.pid}", "--force")
-    assert listing(tool, target)["areas"] == 8
+    assert listing(tool, target)["areas"] == 5
     forced = tool(target, "format", "--force")
-    assert forced.wait() == OK and forced.stdout == "16 areas\n"
+    assert forced.wait() == OK and forced.stdout == "8 areas\n"
     ends(process, FAILURE, "our part of the shared memory is lost", "formatted")
 
 

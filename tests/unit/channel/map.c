@@ -73,6 +73,16 @@ TEST(all_sizes_and_numbers_of_areas)
 	}
 }
 
+TEST(the_default_number_of_areas)
+{
+	CHECK_EQ(map_default_areas(4096), 2);
+	CHECK_EQ(map_default_areas(SIZE / 4), 4);
+	CHECK_EQ(map_default_areas(SIZE / 2), 8);
+	CHECK_EQ(map_default_areas(SIZE), 8);
+	CHECK_EQ(map_default_areas(4 * SIZE), 25);
+	CHECK_EQ(map_default_areas(UINT64_C(1) << 40), 64);
+}
+
 TEST(the_smallest_and_the_largest)
 {
 	struct ivshmem_error error;
