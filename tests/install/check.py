@@ -123,7 +123,7 @@ def main(build):
               differ(exported(installed.library + '/libivshmem.so.0', '--dynamic'), promised()))
         check('so does the static one', differ(exported(installed.library + '/libivshmem.a'), promised()))
         check('the headers declare what the library exports',
-              differ(declared(installed.headers + '/client.h', installed.headers + '/abi.h'), promised()))
+              differ(declared(*(f'{installed.headers}/{name}.h' for name in ('client', 'channel', 'abi'))), promised()))
         device = declared(installed.headers + '/device.h', installed.headers + '/kvm.h')
         check('the device library exports what its headers declare',
               differ(exported(installed.library + '/libivshmem-device.so.0', '--dynamic'), device))
