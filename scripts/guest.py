@@ -39,6 +39,7 @@ def main():
     commands.add_parser('image', help='fetch what guests boot, unless it is there')
     commands.add_parser('arm64-driver', help='compile our Linux driver for 64-bit ARM, for the guests\' version of the kernel; '
                                              'a warning is an error, also of sparse if that is installed')
+    commands.add_parser('debug-kernel', help='build the kernel that finds faults of our driver, unless it is there')
     commands.add_parser('accel', help='say whether guests run under KVM or TCG, and why')
     run = commands.add_parser('run', help='boot a guest, run a command in it, print what it prints')
     run.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto')
@@ -69,7 +70,8 @@ def main():
         return enter_kvm_machine(arguments)
 
     cache = arguments.build / 'guest'
-    image = vm.build_image(cache, arguments.build / 'ivshmem-static')
+    tool = arguments.build / 'ivshmem-static'
+    image = vm.build_debug_image(cache, tool) if arguments.command == 'debug-kernel' else vm.build_image(cache, tool)
     if arguments.command == 'accel':
         print(vm.choose_accel(image, cache))
     elif arguments.command == 'arm64-driver':

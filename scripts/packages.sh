@@ -28,6 +28,7 @@ usage() {
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
 	  deb     what makes Debian packages
+	  kernel  what building a kernel needs, besides the packages of build
 	END
 }
 
@@ -47,6 +48,7 @@ group_packages() {
 		;;
 	vm) echo qemu-system-x86 python3 ;;
 	deb) echo build-essential debhelper dh-dkms ;;
+	kernel) echo bc bison flex libelf-dev xz-utils ;;
 	*) return 1 ;;
 	esac
 }
@@ -54,7 +56,7 @@ group_packages() {
 packages_of() {
 	local group
 	for group in "$@"; do
-		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm and deb"
+		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm, deb and kernel"
 	done
 }
 

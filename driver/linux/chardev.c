@@ -1,24 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The nodes /dev/ivshmemN: their numbers, and how they come and go. */
+#include <linux/completion.h>
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
 #include <linux/slab.h>
 
 #include "chardev.h"
+#include "compat.h"
 
 #define NODES_MOST 256
 #define PSEUDO_MAGIC 0x69767368
 
 static dev_t first_number;
-static struct class class = { .name = "ivshmem" };
+/* The kernel frees it when nobody uses it any more, which can be after the module has gone. */
+static struct class *class;
 
 /*
- * Nodes that exist, attached or only held open. The module stays until there are none: their
- * release is in it.
+ * Nodes that exist, attached or only held open, and one for the module itself. It stays until there
+ * are none: their release is in it. A completion, because whoever waits for one goes on only after
+ * complete() let go of it; a wait queue would be touched when the module may be gone.
  */
-static atomic_t n_nodes = ATOMIC_INIT(0);
-static DECLARE_WAIT_QUEUE_HEAD(no_nodes);
+static atomic_t n_nodes = ATOMIC_INIT(1);
+static DECLARE_COMPLETION(no_nodes);
+
+static void node_is_gone(void)
+{
+	if (atomic_dec_and_test(&n_nodes))
+		complete(&no_nodes);
+}
 
 /* ---- numbers: a device that comes back to its slot gets the number that it had ---- */
 
@@ -92,8 +102,7 @@ static void release_node(struct device *dev)
 	iput(node->inode);
 	ivshmem_put(node->core);
 	kfree(node);
-	if (atomic_dec_and_test(&n_nodes))
-		wake_up_all(&no_nodes);
+	node_is_gone();
 }
 
 static int add(struct ivshmem_device *core)
@@ -127,7 +136,7 @@ static int add(struct ivshmem_device *core)
 	INIT_LIST_HEAD(&node->files);
 	atomic_inc(&n_nodes);
 	device_initialize(&node->dev);
-	node->dev.class = &class;
+	node->dev.class = class;
 	node->dev.parent = &core->pdev->dev;
 	node->dev.devt = first_number + number;
 	node->dev.release = release_node;
@@ -195,9 +204,11 @@ int ivshmem_chardev_init(void)
 	error = alloc_chrdev_region(&first_number, 0, NODES_MOST, "ivshmem");
 	if (error)
 		goto unmount;
-	error = class_register(&class);
-	if (error)
+	class = compat_class_create("ivshmem");
+	if (IS_ERR(class)) {
+		error = PTR_ERR(class);
 		goto unregister;
+	}
 	return 0;
 
 unregister:
@@ -209,8 +220,9 @@ unmount:
 
 void ivshmem_chardev_exit(void)
 {
-	wait_event(no_nodes, atomic_read(&n_nodes) == 0);
-	class_unregister(&class);
+	node_is_gone();
+	wait_for_completion(&no_nodes);
+	class_destroy(class);
 	unregister_chrdev_region(first_number, NODES_MOST);
 	kern_unmount(pseudo_mount);
 }

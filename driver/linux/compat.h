@@ -6,12 +6,19 @@
 #ifndef IVSHMEM_COMPAT_H
 #define IVSHMEM_COMPAT_H
 
+#include <linux/device.h>
 #include <linux/eventfd.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
 
 #ifndef PCI_IRQ_INTX
 #define PCI_IRQ_INTX PCI_IRQ_LEGACY
+#endif
+
+#ifdef HAVE_CLASS_CREATE_WITHOUT_OWNER
+#define compat_class_create(name) class_create(name)
+#else
+#define compat_class_create(name) class_create(THIS_MODULE, name)
 #endif
 
 static inline void compat_eventfd_signal(struct eventfd_ctx *eventfd)

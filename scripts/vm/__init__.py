@@ -3,6 +3,7 @@
 
 from .accel import Accel, choose_accel
 from .child import ScratchDir, start_child, stop_child
+from .debug_kernel import build_debug_image
 from .driver import build_driver, build_driver_for_arm64
 from .guest import QEMU, Guest, GuestError, ivshmem_doorbell, vfio_user, vfio_user_device
 from .image import Image, ImageError, build_image
@@ -13,6 +14,6 @@ from .qemu import QemuError, qemu_with_vfio_user
 from .terminal import attach_console, connect_console
 
 __all__ = ['KERNELS', 'KVM_MACHINE_ENVIRONMENT', 'PYTHON', 'QEMU', 'SAY', 'USUAL', 'Accel', 'Guest', 'GuestError', 'Image',
-           'ImageError', 'KvmMachine', 'KvmMachineError', 'QemuError', 'ScratchDir', 'attach_console', 'build_driver',
-           'build_driver_for_arm64', 'build_image', 'choose_accel', 'connect_console', 'guest_files', 'ivshmem_doorbell',
-           'qemu_with_vfio_user', 'start_child', 'stop_child', 'vfio_user', 'vfio_user_device']
+           'ImageError', 'KvmMachine', 'KvmMachineError', 'QemuError', 'ScratchDir', 'attach_console', 'build_debug_image',
+           'build_driver', 'build_driver_for_arm64', 'build_image', 'choose_accel', 'connect_console', 'guest_files',
+           'ivshmem_doorbell', 'qemu_with_vfio_user', 'start_child', 'stop_child', 'vfio_user', 'vfio_user_device']

@@ -89,7 +89,7 @@ def build_driver(image, say=functools.partial(print, flush=True)):
     with open(folder / 'lock', 'w', encoding='ascii') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not module.exists():
-            tree = _fetch_headers(image.cache.parent / 'headers' / image.release, image, say)
+            tree = image.tree or _fetch_headers(image.cache.parent / 'headers' / image.release, image, say)
             with tempfile.TemporaryDirectory(dir=folder) as build:
                 _compile(sources, MAKE, tree, pathlib.Path(build))
                 for old in folder.glob('*.ko'):

@@ -62,13 +62,14 @@ class Guest:
     files       more files for the guest: path -> content, executable
     reboots     a reboot of the guest is one, instead of the end
     kernel_options  more for the command line of its kernel
+    memory      in MB; default: what the image wants
     cpu, cpus   QEMU's -cpu and -smp
     console     a path: the console becomes a UNIX socket there, and the guest goes on with a shell on it
                 after the script
     """
 
     def __init__(self, image, accel, directory, *, name='guest', script='', files=None, qemu=QEMU, devices=(),
-                 iommu='remapping', memory=256, reboots=False, console=None, kernel_options='', cpu=None, cpus=1):
+                 iommu='remapping', memory=None, reboots=False, console=None, kernel_options='', cpu=None, cpus=1):
         self.name = name  # in messages
         self.directory = pathlib.Path(directory).resolve()
         self.console_path = self.directory / f'{name}.console'
@@ -88,10 +89,11 @@ class Guest:
         self._files = {'guest/run': '#!/bin/sh\n' + script, **(files or {})}
         self._qemu = str(qemu)
         processor = ['-cpu', cpu or ('host' if accel.name == 'kvm' else 'qemu64'), '-smp', str(cpus)]
-        self._command = self._qemu_command(accel, processor, iommu, memory, devices, reboots, console, kernel_options)
+        self._command = self._qemu_command(accel, processor, iommu, memory or image.memory, devices, reboots, console,
+                                           kernel_options)
 
     def _qemu_command(self, accel, processor, iommu, memory, devices, reboots, console, kernel_options):
-        append = 'console=ttyS0 loglevel=7 panic=-1 mitigations=off no_timer_check ' \
+        append = f'console=ttyS0 loglevel={self._image.loglevel} panic=-1 mitigations=off no_timer_check ' \
             f'guest_name={self.name} {kernel_options}'
         machine = 'q35,usb=off'
         if accel.name == 'kvm':

@@ -132,6 +132,10 @@ def _base_files(parts, tool):
 class Image:
     """What a guest boots. The initramfs is put together anew for each guest, which takes milliseconds."""
 
+    memory = 256  # MB that a guest wants
+    loglevel = 7  # of what the kernel says, so much is on the console
+    tree = None  # what modules are built against, if it is no package
+
     def __init__(self, parts, tool, kernel):
         self.kernel = parts / 'vmlinuz'
         self.cache = parts.parent

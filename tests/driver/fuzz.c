@@ -256,25 +256,6 @@ one_call(void)
 
 /* ---- the processes --------------------------------------------------------------------------- */
 
-static _Noreturn void
-fuzz(uint64_t seed, time_t end, struct result *result)
-{
-	struct sigaction action = {.sa_handler = faulted};
-
-	state = seed | 1;
-	sigaction(SIGBUS, &action, NULL);
-	sigaction(SIGSEGV, &action, NULL); /* a store to what may only be read */
-	some_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	for (unsigned i = 0; i < N_FILES; i++)
-		files[i] = -1;
-	while (time(NULL) < end) {
-		result->calls++;
-		if (one_call() >= 0)
-			result->worked++;
-	}
-	_exit(0);
-}
-
 static void
 put(const char *path, const char *text)
 {
@@ -286,6 +267,33 @@ put(const char *path, const char *text)
 		close(fd);
 }
 
+/* Where the kernel can, it now and then refuses memory to who asks for that (tests/vm/test_driver.py). */
+static void
+be_refused(void)
+{
+	put("/proc/self/make-it-fail", "1");
+}
+
+static _Noreturn void
+fuzz(uint64_t seed, time_t end, struct result *result)
+{
+	struct sigaction action = {.sa_handler = faulted};
+
+	state = seed | 1;
+	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGSEGV, &action, NULL); /* a store to what may only be read */
+	some_eventfd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	for (unsigned i = 0; i < N_FILES; i++)
+		files[i] = -1;
+	be_refused();
+	while (time(NULL) < end) {
+		result->calls++;
+		if (one_call() >= 0)
+			result->worked++;
+	}
+	_exit(0);
+}
+
 static _Noreturn void
 come_and_go(uint64_t seed, time_t end)
 {
@@ -293,6 +301,7 @@ come_and_go(uint64_t seed, time_t end)
 	const char *name = folder ? strrchr(folder, '/') + 1 : "";
 	char reset[256];
 
+	be_refused();
 	state = seed | 1;
 	snprintf(reset, sizeof(reset), "%s/reset", folder ? folder : "");
 	while (time(NULL) < end) {

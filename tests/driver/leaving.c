@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What programs see when the device is reset or leaves. PCI in the environment is the folder of the
- * device in sysfs. Each test brings the device back.
+ * What programs see when the device is reset or leaves. Each test brings the device back.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,56 +22,18 @@
 #include "node.h"
 
 static void
-put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		FAIL("%s: %s", path, strerror(errno));
-	CHECK_SYS(write(fd, text, strlen(text)));
-	CHECK_SYS(close(fd));
-}
-
-static const char *
-folder(void)
-{
-	const char *path = getenv("PCI");
-
-	CHECK(path != NULL);
-	return path;
-}
-
-static const char *
-name_of_device(void)
-{
-	return strrchr(folder(), '/') + 1;
-}
-
-static void
-unbind(void)
-{
-	put("/sys/bus/pci/drivers/ivshmem/unbind", name_of_device());
-}
-
-static void
-bind(void)
-{
-	put("/sys/bus/pci/drivers/ivshmem/bind", name_of_device());
-}
-
-static void
 take_out(void)
 {
 	char path[256];
 
 	snprintf(path, sizeof(path), "%s/remove", folder());
-	put(path, "1");
+	CHECK_SYS(put(path, "1"));
 }
 
 static void
 bring_back(void)
 {
-	put("/sys/bus/pci/rescan", "1");
+	CHECK_SYS(put("/sys/bus/pci/rescan", "1"));
 }
 
 static sigjmp_buf on_bus_error;
@@ -178,9 +139,9 @@ TEST(unbinding_with_everything_held)
 {
 	struct holder holder = hold();
 
-	unbind();
+	unbind_device();
 	check_gone(&holder);
-	bind();
+	bind_device();
 	/* The old file stays dead; a new one of the same name works. */
 	CHECK(dies_of_sigbus(holder.memory));
 	let_go(&holder);
@@ -217,9 +178,9 @@ TEST(a_program_that_waits_wakes_when_the_device_goes)
 	while (access("/tmp/waits", F_OK) != 0)
 		usleep(1000);
 	unlink("/tmp/waits");
-	unbind();
+	unbind_device();
 	test_join(child);
-	bind();
+	bind_device();
 }
 
 TEST(a_reset_keeps_what_is_held)
@@ -232,7 +193,7 @@ TEST(a_reset_keeps_what_is_held)
 	snprintf(path, sizeof(path), "%s/reset", folder());
 	if (access(path, W_OK) != 0)
 		SKIP("the kernel knows no way to reset this device");
-	put(path, "1");
+	CHECK_SYS(put(path, "1"));
 	CHECK_EQ(holder.memory[7], 77);
 	info = info_of(holder.fd);
 	CHECK_EQ(info.generation, holder.info.generation + 1);
@@ -256,7 +217,7 @@ TEST(who_listens_after_a_reset_is_told)
 
 	CHECK_EQ(ring(fd, (unsigned)info.peer, 0), 1);
 	snprintf(path, sizeof(path), "%s/reset", folder());
-	put(path, "1");
+	CHECK_SYS(put(path, "1"));
 	CHECK_SYS(subscribe(fd, 0, 0, -1));
 	CHECK_EQ(CHECK_SYS(read(fd, &event, sizeof(event))), sizeof(event));
 	CHECK_EQ(event.vector, 0);
@@ -286,8 +247,8 @@ TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 
 	if (binder == 0) {
 		for (unsigned i = 0; i < times; i++) {
-			unbind();
-			bind();
+			unbind_device();
+			bind_device();
 		}
 		_exit(0);
 	}

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "node.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -116,4 +120,50 @@ void
 unmap(volatile uint32_t *memory, size_t length)
 {
 	CHECK_SYS(munmap((void *)(uintptr_t)memory, length));
+}
+
+const char *
+folder(void)
+{
+	const char *path = getenv("PCI");
+
+	CHECK(path != NULL);
+	return path;
+}
+
+int
+put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	ssize_t written;
+	int error;
+
+	if (fd < 0)
+		return -1;
+	written = write(fd, text, strlen(text));
+	error = errno;
+	CHECK_SYS(close(fd));
+	errno = error;
+	return written < 0 ? -1 : 0;
+}
+
+int
+put_device(const char *file)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/drivers/ivshmem/%s", file);
+	return put(path, strrchr(folder(), '/') + 1);
+}
+
+void
+bind_device(void)
+{
+	CHECK_SYS(put_device("bind"));
+}
+
+void
+unbind_device(void)
+{
+	CHECK_SYS(put_device("unbind"));
 }

@@ -28,4 +28,11 @@ bool is_quiet(int fd);
 volatile uint32_t *map(int fd, size_t length, int protection);
 void unmap(volatile uint32_t *memory, size_t length);
 
+/* The device itself. PCI in the environment is its folder in sysfs. */
+const char *folder(void);
+int put(const char *path, const char *text);
+int put_device(const char *file); /* its name into a file of the driver in sysfs */
+void bind_device(void);
+void unbind_device(void);
+
 #endif

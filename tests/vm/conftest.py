@@ -11,6 +11,11 @@ TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, os.path.join(TESTS, "support"))
 sys.path.insert(0, os.path.join(os.path.dirname(TESTS), "scripts"))
 
+KERNEL = os.environ.get("IVSHMEM_KERNEL", "")
+DEBUG = KERNEL == "debug"
+if DEBUG:
+    os.environ.setdefault("TEST_TIMEOUT_FACTOR", "5")
+
 import ivshmem_fixtures
 import ivshmem_wire as wire
 import vm
@@ -21,13 +26,22 @@ from vfio_user_fixtures import device, plain  # noqa: F401
 def pytest_configure(config):
     ivshmem_fixtures.configure(config)
     config.addinivalue_line("markers", "under_kvm: also run where Linux guests have KVM only in an emulated machine")
+    config.addinivalue_line("markers", "debug_kernel: only there with IVSHMEM_KERNEL=debug")
+
+
+def pytest_collection_modifyitems(items):
+    if not DEBUG:
+        items[:] = [item for item in items if not item.get_closest_marker("debug_kernel")]
 
 
 @pytest.fixture(scope="session")
 def image():
-    """IVSHMEM_KERNEL in the environment: with another kernel than the usual one, as scripts/kernels.py has them."""
-    return vm.build_image(os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static"),
-                          kernel=os.environ.get("IVSHMEM_KERNEL") or vm.USUAL)
+    """
+    IVSHMEM_KERNEL in the environment: with another kernel than the usual one, as scripts/kernels.py has them, or with
+    the one that finds faults of our driver, which is "debug" (docs/testing.md).
+    """
+    cache, tool = os.path.join(wire.BUILD, "guest"), wire.program("ivshmem-static")
+    return vm.build_debug_image(cache, tool) if DEBUG else vm.build_image(cache, tool, kernel=KERNEL or vm.USUAL)
 
 
 @pytest.fixture(scope="session")
