@@ -231,7 +231,7 @@ int channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret
 static inline bool
 channel_reserve_here(struct ivshmem_channel *channel, uint32_t length, void **ret_bytes)
 {
-	if (channel_send_error(channel) != 0 ||
+	if (participant_is_lost(channel->participant) || channel_send_error(channel) != 0 ||
 		!ring_reserve_here(&channel->writer, length, ret_bytes))
 		return false;
 	channel->wanted = 0;

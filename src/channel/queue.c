@@ -82,7 +82,7 @@ put_here(struct ivshmem_channel *channel, const struct ivshmem_record *records, 
 	void *place;
 	size_t i;
 
-	if (channel_send_error(channel) != 0)
+	if (participant_is_lost(channel->participant) || channel_send_error(channel) != 0)
 		return 0;
 	for (i = 0; i < n; i++) {
 		size_t length = records[i].length;

@@ -24,8 +24,8 @@ ivshmem_stream_write(struct ivshmem_channel *channel, const void *bytes, size_t 
 	if (!is_stream(channel))
 		return -EINVAL;
 	/* More in one call would not be of use to anybody. */
-	if (length > INT64_MAX)
-		length = INT64_MAX;
+	if (length > SIZE_MAX / 2)
+		length = SIZE_MAX / 2;
 	while (written < length) {
 		uint32_t n = length - written < part ? (uint32_t)(length - written) : part;
 		void *place;
@@ -51,8 +51,8 @@ ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size)
 
 	if (!is_stream(channel))
 		return -EINVAL;
-	if (size > INT64_MAX)
-		size = INT64_MAX;
+	if (size > SIZE_MAX / 2)
+		size = SIZE_MAX / 2;
 	while (n_read < size) {
 		const void *place;
 		uint32_t length;

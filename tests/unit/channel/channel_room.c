@@ -18,7 +18,8 @@ void
 room_open(struct room *room, uint64_t size)
 {
 	*room = (struct room){.size = size};
-	room->memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	room->memory =
+		mmap(NULL, (size_t)size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(room->memory != MAP_FAILED);
 	for (unsigned peer = 0; peer < ROOM_PEERS; peer++)
 		room->eventfds[peer] = CHECK_SYS(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
@@ -29,7 +30,7 @@ room_close(struct room *room)
 {
 	for (unsigned peer = 0; peer < ROOM_PEERS; peer++)
 		close(room->eventfds[peer]);
-	munmap(room->memory, room->size);
+	munmap(room->memory, (size_t)room->size);
 }
 
 static int
@@ -40,7 +41,7 @@ ring(void *data, uint16_t peer, unsigned vector)
 	/* A peer of an area that lies can be anybody. */
 	if (peer >= ROOM_PEERS || vector != 3)
 		return -2;
-	seat->room->n_rings++;
+	__atomic_fetch_add(&seat->room->n_rings, 1, __ATOMIC_RELAXED);
 	return seat->room->deaf ? 0 : eventfd_write(seat->room->eventfds[peer], 1);
 }
 

@@ -22,10 +22,10 @@ stage_open(unsigned areas, uint64_t area_size)
 
 	stage = (struct stage){.size = LAYOUT_PAGE + areas * area_size};
 	CHECK_SYS(ftruncate(fd, (off_t)stage.size));
-	room = mmap(NULL, stage.size + 2 * LAYOUT_PAGE, PROT_NONE,
+	room = mmap(NULL, (size_t)stage.size + 2 * LAYOUT_PAGE, PROT_NONE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	CHECK(room != MAP_FAILED);
-	stage.memory = mmap(room + LAYOUT_PAGE, stage.size, PROT_READ | PROT_WRITE,
+	stage.memory = mmap(room + LAYOUT_PAGE, (size_t)stage.size, PROT_READ | PROT_WRITE,
 		MAP_SHARED | MAP_FIXED, fd, 0);
 	CHECK(stage.memory != MAP_FAILED);
 	CHECK_SYS(close(fd));
@@ -39,7 +39,7 @@ stage_close(void)
 {
 	for (unsigned i = 0; i < STAGE_PEERS; i++)
 		test_close(&stage.rung[i]);
-	CHECK_SYS(munmap(stage.memory - LAYOUT_PAGE, stage.size + 2 * LAYOUT_PAGE));
+	CHECK_SYS(munmap(stage.memory - LAYOUT_PAGE, (size_t)stage.size + 2 * LAYOUT_PAGE));
 }
 
 /* ---- participants ---------------------------------------------------------------------------- */

@@ -19,8 +19,8 @@ new_memory(uint64_t size)
 {
 	void *memory;
 
-	CHECK_EQ(posix_memalign(&memory, 4096, size), 0);
-	memset(memory, 0, size);
+	CHECK_EQ(posix_memalign(&memory, 4096, (size_t)size), 0);
+	memset(memory, 0, (size_t)size);
 	return memory;
 }
 
