@@ -24,7 +24,7 @@
 #define AREA    16384
 #define TURNS   9
 #define RECORDS 4 /* in each turn */
-#define SAMPLES 60
+#define SAMPLES 20
 
 /* ---- what is sent ---------------------------------------------------------------------------- */
 
