@@ -12,7 +12,7 @@ phase_name(enum layout_phase phase, bool ended)
 {
 	switch (phase) {
 	case LAYOUT_LISTENING:
-		return "listening";
+		return ended ? "ended" : "listening";
 	case LAYOUT_CONNECTING:
 		return ended ? "ended" : "connecting";
 	case LAYOUT_CONNECTED:

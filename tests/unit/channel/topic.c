@@ -202,6 +202,30 @@ TEST(patience_has_an_end)
 	pair_close(&pair);
 }
 
+static int
+see_phase(void *data, const struct ivshmem_channel_info *info)
+{
+	const char **phases = data;
+
+	phases[info->area] = info->phase;
+	return 0;
+}
+
+TEST(a_topic_that_has_ended_does_not_listen)
+{
+	const char *phases[2] = {0};
+	struct pair pair;
+
+	pair_open(&pair, 0, 0);
+	CHECK_EQ(ivshmem_channels(pair.there, see_phase, phases), 0);
+	CHECK_STR(phases[0], "listening");
+	CHECK_STR(phases[1], "connecting");
+	ivshmem_channel_close(pair.topic);
+	CHECK_EQ(ivshmem_channels(pair.there, see_phase, phases), 0);
+	CHECK_STR(phases[0], "ended");
+	pair_close(&pair);
+}
+
 TEST(the_end_of_a_topic)
 {
 	uint64_t missed;
