@@ -463,6 +463,8 @@ shut(struct ivshmem_channel *channel)
 	if (channel->we_shut)
 		return;
 	channel->we_shut = true;
+	/* Nothing comes after the end. */
+	channel->writer.reserving = false;
 	ring_publish(&channel->writer);
 	word_store(&channel->own->end, channel->writer.published);
 	word_release(&channel->own->shut, 1);

@@ -92,6 +92,7 @@ struct ivshmem_channel {
 	 * nobody does. */
 	int fd, ready;
 	bool is_ready; /* `ready` is readable */
+	int failed;    /* the events for which the last call has returned -EAGAIN */
 
 	uint64_t budget; /* how long to spin before the next sleep, ns */
 	uint64_t n_rings, n_sleeps, n_spins;
@@ -235,6 +236,7 @@ channel_reserve_here(struct ivshmem_channel *channel, uint32_t length, void **re
 		!ring_reserve_here(&channel->writer, length, ret_bytes))
 		return false;
 	channel->wanted = 0;
+	channel->failed &= ~IVSHMEM_WRITABLE;
 	return true;
 }
 
@@ -254,8 +256,10 @@ channel_peek_here(struct ivshmem_channel *channel, const void **ret_bytes)
 
 	if (channel->error == 0 && channel->connected)
 		length = ring_peek_here(&channel->reader, ret_bytes);
-	if (length >= 0)
+	if (length >= 0) {
 		channel->idle = 0;
+		channel->failed &= ~IVSHMEM_READABLE;
+	}
 	return length;
 }
 

@@ -93,6 +93,8 @@ put_here(struct ivshmem_channel *channel, const struct ivshmem_record *records, 
 		ring_commit(&writer, (uint32_t)length);
 	}
 	channel->writer = writer;
+	if (i > 0)
+		channel->failed &= ~IVSHMEM_WRITABLE;
 	return i;
 }
 

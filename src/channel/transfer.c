@@ -18,6 +18,15 @@
 
 /* ---- asking to be rung ----------------------------------------------------------------------- */
 
+/* Where the other end says how far it is. */
+static const uint64_t *
+their_head(const struct ivshmem_channel *channel)
+{
+	static const uint64_t none;
+
+	return channel->connected ? &channel->theirs->head : &none;
+}
+
 void
 channel_tell_position(struct ivshmem_channel *channel)
 {
@@ -56,6 +65,25 @@ channel_arm(struct ivshmem_channel *channel, int events)
 	word_fence();
 }
 
+/* Whether one of `events`, for which a call has failed, may be there by now. */
+static bool
+is_worth_a_try(struct ivshmem_channel *channel, int events)
+{
+	const void *bytes;
+	uint32_t length;
+
+	if (events & IVSHMEM_READABLE &&
+		(channel->they_shut || channel->they_died ||
+			(channel->connected &&
+				(ring_has_peeked(&channel->reader) ||
+					ring_peek(&channel->reader, &bytes, &length) != -EAGAIN))))
+		return true;
+	return events & IVSHMEM_WRITABLE &&
+	       (channel_send_error(channel) != 0 ||
+		       ring_refresh(&channel->writer, their_head(channel)) < 0 ||
+		       ring_has_space(&channel->writer, channel->wanted));
+}
+
 void
 channel_ask(struct ivshmem_channel *channel, int events)
 {
@@ -63,18 +91,12 @@ channel_ask(struct ivshmem_channel *channel, int events)
 	participant_poll_again(channel->participant);
 	channel_arm(channel, events);
 	participant_look(channel->participant);
+	/* What we knew of the other direction, we have just forgotten. */
+	if (is_worth_a_try(channel, channel->failed & ~events))
+		channel_signal(channel);
 }
 
 /* ---- sending --------------------------------------------------------------------------------- */
-
-/* Where the other end says how far it is. */
-static const uint64_t *
-their_head(const struct ivshmem_channel *channel)
-{
-	static const uint64_t none;
-
-	return channel->connected ? &channel->theirs->head : &none;
-}
 
 void
 channel_flush(struct ivshmem_channel *channel)
@@ -111,6 +133,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 	for (;;) {
 		int r = participant_is_lost(participant) ? -ESTALE : channel_send_error(channel);
 
+		channel->failed &= ~IVSHMEM_WRITABLE;
 		if (r == 0)
 			r = ring_reserve(&channel->writer, length, their_head(channel), ret_bytes);
 		if (r == -EPROTO && channel->error == 0)
@@ -124,6 +147,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 			participant_look(participant);
 			continue;
 		}
+		channel->failed |= IVSHMEM_WRITABLE;
 		if (asked)
 			return r;
 		asked = true;
@@ -160,6 +184,8 @@ channel_peek(
 		bool ended = channel->they_shut || channel->they_died;
 		int r = -EAGAIN;
 
+		if (may_ask)
+			channel->failed &= ~IVSHMEM_READABLE;
 		if (channel->error != 0)
 			return channel->error;
 		if (channel->connected)
@@ -181,7 +207,10 @@ channel_peek(
 		}
 		if (++channel->idle == IDLE)
 			channel_tell_position(channel);
-		if (!may_ask || asked || channel->fd < 0)
+		if (!may_ask)
+			return -EAGAIN;
+		channel->failed |= IVSHMEM_READABLE;
+		if (asked || channel->fd < 0)
 			return -EAGAIN;
 		asked = true;
 		channel_ask(channel, IVSHMEM_READABLE);

@@ -111,6 +111,27 @@ TEST(reserve_commit_publish_flush)
 	pair_close(&pair);
 }
 
+/* What is reserved when sending ends is not sent, and harms nothing. */
+TEST(a_record_that_is_reserved_at_shutdown)
+{
+	char buffer[16];
+	struct pair pair;
+	void *place;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 4096);
+	CHECK_EQ(ivshmem_queue_reserve(pair.one, 3, &place), 0);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 3), 0);
+	CHECK_EQ(ivshmem_queue_reserve(pair.one, 5, &place), 0);
+	CHECK_EQ(ivshmem_channel_shutdown(pair.one), 0);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 5), -EINVAL);
+	CHECK_EQ(ivshmem_queue_flush(pair.one), -EPIPE);
+	/* What was committed was sent. */
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 16), 3);
+	CHECK_EQ(ivshmem_channel_wait(pair.other, IVSHMEM_READABLE, 0), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 16), -EPIPE);
+	pair_close(&pair);
+}
+
 TEST(a_full_queue_is_writable_when_half_of_it_is_free)
 {
 	unsigned sent = 0, received = 0;
@@ -318,6 +339,49 @@ TEST(a_descriptor_of_a_sender_tells_when_there_is_room)
 		CHECK(n >= 24 && n <= 40);
 		CHECK_EQ(ivshmem_queue_send(pair.one, record, sizeof(record)), 0);
 	}
+	pair_close(&pair);
+}
+
+/* What came while we had no room to send is not forgotten, and what is not worth a try is not told. */
+TEST(a_descriptor_is_for_both_directions)
+{
+	uint8_t record[64] = {0};
+	struct pair pair;
+	int fd;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 1024);
+	fd = ivshmem_channel_fd(pair.one);
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+	while (ivshmem_queue_send(pair.one, record, 64) == 0)
+		;
+	CHECK(!is_readable(fd));
+	CHECK_EQ(ivshmem_queue_send(pair.other, record, 64), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, 64), -EAGAIN);
+		CHECK(is_readable(fd));
+	}
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), 64);
+	CHECK_EQ(ivshmem_queue_send(pair.one, record, 64), -EAGAIN);
+	CHECK(!is_readable(fd));
+	/* The other way round. */
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+	while (ivshmem_queue_receive(pair.other, record, 64) == 64)
+		;
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+	CHECK(is_readable(fd));
+	CHECK_EQ(ivshmem_queue_send(pair.one, record, 64), 0);
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+	CHECK(!is_readable(fd));
+	/* Who sends several does not try to send any more, either. */
+	while (ivshmem_queue_send(pair.one, record, 64) == 0)
+		;
+	while (ivshmem_queue_receive(pair.other, record, 64) == 64)
+		;
+	CHECK_EQ(ivshmem_queue_send_many(
+			 pair.one, &(struct ivshmem_record){record, sizeof(record)}, 1),
+		1);
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+	CHECK(!is_readable(fd));
 	pair_close(&pair);
 }
 
