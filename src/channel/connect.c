@@ -13,6 +13,9 @@
 /* How many connections with impossible rings a call refuses; the next one goes on. */
 #define REFUSALS 64
 
+/* How many publishers that close while we come are too many. */
+#define TRIES 16
+
 /* ---- listening and connecting ---------------------------------------------------------------- */
 
 static int
@@ -169,6 +172,63 @@ is_found(void *data)
 	return find_listener(search->participant, search->name, NULL, &search->found) == 0;
 }
 
+/* Read what is published. -EAGAIN: the publisher closes, and may not have seen us. */
+static int
+subscribe(struct ivshmem_channel *channel)
+{
+	const struct layout_entry *entry =
+		map_entry(&channel->participant->map, channel->peer_area, channel->peer_entry);
+	uint64_t listening =
+		layout_state(channel->peer_entry_generation, channel->kind, LAYOUT_LISTENING);
+	int r;
+
+	/* Either we see that it closes, or it sees us and keeps its memory for us. */
+	word_fence();
+	r = channel->kind == IVSHMEM_STATE ? state_subscribe(channel) : topic_subscribe(channel);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (word_load(&entry->ended) != 0 || word_load(&entry->state) != listening)
+		return -EAGAIN;
+	return r;
+}
+
+/* Connect to who was found. With a sentence for -EPROTOTYPE and -EPROTO. */
+static int
+connect_to(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
+	const struct listener *found, const char *name, enum ivshmem_channel_kind kind,
+	const struct ivshmem_channel_options *options, struct ivshmem_error *reterr)
+{
+	struct ivshmem_channel *channel;
+	int r;
+
+	if (found->kind != kind)
+		return error_set(reterr, -EPROTOTYPE, "'%s' is a %s, not a %s", name,
+			ivshmem_channel_kind_name((enum ivshmem_channel_kind)found->kind),
+			ivshmem_channel_kind_name(kind));
+	r = channel_new(
+		&channel, participant, kind, name, options->ring_size, !kind_is_published(kind));
+	if (r < 0)
+		return r;
+	channel->peer_area = found->area;
+	channel->peer_area_generation = found->area_generation;
+	channel->peer_entry = found->entry;
+	channel->peer_entry_generation = found->entry_generation;
+	channel_refer(channel);
+	channel_publish(channel, LAYOUT_CONNECTING);
+	if (kind_is_published(kind))
+		r = subscribe(channel);
+	if (r < 0) {
+		/* Whoever has seen us learns that we read no more. */
+		ivshmem_channel_close(channel);
+		return r == -EAGAIN
+			       ? r
+			       : error_set(reterr, r, "'%s' is broken: area %u says what cannot be",
+					 name, found->area);
+	}
+	channel_tell_peer(channel);
+	*ret_channel = channel;
+	return 0;
+}
+
 EXPORT int
 ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
 	const char *name, enum ivshmem_channel_kind kind,
@@ -178,41 +238,27 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 	struct search search = {.participant = participant, .name = name};
 	struct waiter waiter = {.there = is_found, .data = &search};
 	struct ivshmem_channel *channel = NULL;
+	unsigned tries = 0;
 	int r = get_options(&options, given, name, kind, reterr);
 
 	if (r < 0)
 		return r;
-	r = ivshmem_participant_dispatch(participant);
-	if (r == 0)
-		r = wait_for(participant, &waiter, timeout_ms);
-	if (r == -ETIMEDOUT)
+	do {
+		r = ivshmem_participant_dispatch(participant);
+		if (r == 0)
+			r = wait_for(participant, &waiter, timeout_ms);
+		if (r == 0)
+			r = connect_to(
+				&channel, participant, &search.found, name, kind, &options, reterr);
+	} while (r == -EAGAIN && ++tries < TRIES);
+	if (r == -ETIMEDOUT || r == -EAGAIN)
 		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
 	if (r == -EINTR)
 		return error_set(reterr, r, "interrupted by a signal");
+	if (r == -EPROTO || r == -EPROTOTYPE)
+		return r;
 	if (r < 0)
 		return explain(participant, r, reterr);
-	if (search.found.kind != kind)
-		return error_set(reterr, -EPROTOTYPE, "'%s' is a %s, not a %s", name,
-			ivshmem_channel_kind_name((enum ivshmem_channel_kind)search.found.kind),
-			ivshmem_channel_kind_name(kind));
-	r = channel_new(
-		&channel, participant, kind, name, options.ring_size, !kind_is_published(kind));
-	if (r < 0)
-		return explain(participant, r, reterr);
-	channel->peer_area = search.found.area;
-	channel->peer_area_generation = search.found.area_generation;
-	channel->peer_entry = search.found.entry;
-	channel->peer_entry_generation = search.found.entry_generation;
-	channel_refer(channel);
-	channel_publish(channel, LAYOUT_CONNECTING);
-	if (kind_is_published(kind))
-		r = kind == IVSHMEM_STATE ? state_subscribe(channel) : topic_subscribe(channel);
-	if (r < 0) {
-		channel_discard(channel);
-		return error_set(reterr, r, "'%s' is broken: area %u says what cannot be", name,
-			search.found.area);
-	}
-	channel_tell_peer(channel);
 	*ret_channel = channel;
 	return 0;
 }

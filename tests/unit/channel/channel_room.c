@@ -75,6 +75,12 @@ on_close(void *data, const struct ivshmem_store *stores, size_t n_stores,
 		word->stores[i] = stores[i];
 	for (size_t i = 0; i < n_targets; i++)
 		word->targets[i] = targets[i];
+	if (seat->room->on_word) {
+		void (*on_word)(void *) = seat->room->on_word;
+
+		seat->room->on_word = NULL;
+		on_word(seat->room->on_word_data);
+	}
 	return 0;
 }
 

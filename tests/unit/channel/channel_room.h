@@ -26,7 +26,9 @@ struct room {
 		struct ivshmem_store stores[2];
 		struct ivshmem_target targets[ROOM_PEERS];
 	} words[ROOM_PEERS];
-	bool deaf; /* rings get lost */
+	bool deaf;                   /* rings get lost */
+	void (*on_word)(void *data); /* called once, when somebody says what is to happen */
+	void *on_word_data;
 };
 
 void room_open(struct room *room, uint64_t size);

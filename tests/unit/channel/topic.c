@@ -289,6 +289,46 @@ TEST(descriptors_of_readers_and_of_the_publisher)
 	pair_close(&pair);
 }
 
+static void
+listen_anew(void *data)
+{
+	struct pair *pair = data;
+
+	ivshmem_channel_close(pair->topic);
+	CHECK_EQ(ivshmem_listen(&pair->topic, pair->here, "t", IVSHMEM_TOPIC, NULL, NULL), 0);
+}
+
+static void
+listen_no_more(void *data)
+{
+	struct pair *pair = data;
+
+	ivshmem_channel_close(pair->topic);
+	CHECK_EQ(ivshmem_listen(&pair->topic, pair->here, "other", IVSHMEM_TOPIC, NULL, NULL), 0);
+}
+
+/* The publisher closes after it was found, and before it sees its new reader. */
+TEST(a_topic_that_ends_at_this_moment)
+{
+	uint64_t missed;
+	struct pair pair;
+
+	pair_open(&pair, 0, 0);
+	ivshmem_channel_close(pair.reader);
+	pair.room.on_word = listen_anew;
+	pair.room.on_word_data = &pair;
+	CHECK_EQ(ivshmem_connect(&pair.reader, pair.there, "t", IVSHMEM_TOPIC, NULL, 0, NULL), 0);
+	CHECK_EQ(publish(pair.topic, 1, 1), 0);
+	CHECK_EQ(receive(pair.reader, &missed), 1);
+	ivshmem_channel_close(pair.reader);
+
+	pair.room.on_word = listen_no_more;
+	CHECK_EQ(ivshmem_connect(&pair.reader, pair.there, "t", IVSHMEM_TOPIC, NULL, 0, NULL),
+		-ENOENT);
+	CHECK(list_empty(&pair.there->channels));
+	pair_close(&pair);
+}
+
 /* ---- lies ------------------------------------------------------------------------------------ */
 
 TEST(a_publisher_that_lies)
