@@ -35,8 +35,7 @@ channel_refer(struct ivshmem_channel *channel)
 {
 	if (!channel->has_peer) {
 		channel->has_peer = true;
-		if (channel->participant->neighbours[channel->peer_area].n_channels++ == 0)
-			participant_leave_word(channel->participant);
+		participant_link(channel->participant, channel->peer_area);
 	}
 	word_store(&channel->own->peer, layout_reference(channel->peer_area, channel->peer_entry,
 						channel->peer_entry_generation));
@@ -171,14 +170,13 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 static void
 forget(struct ivshmem_channel *channel)
 {
-	if (channel->has_peer &&
-		--channel->participant->neighbours[channel->peer_area].n_channels == 0)
-		participant_leave_word(channel->participant);
+	if (channel->has_peer)
+		participant_unlink(channel->participant, channel->peer_area);
+	subscribers_forget(channel);
 	channel->participant->entries[channel->entry] = NULL;
 	list_remove(&channel->link);
 	heap_free(channel->block);
 	free(channel->calls);
-	free(channel->subscribers);
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	free(channel);
@@ -436,9 +434,14 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 		struct ivshmem_channel *channel = channel_of(link);
 
 		if (channel->phase == LAYOUT_LISTENING) {
-			if (channel->orphan && entries && subscribers_look(channel) == 0)
+			if (channel->orphan && entries && subscribers_look(channel) == 0) {
 				channel_discard(channel);
-			else if (bits & LAYOUT_NOTICE_ENTRIES)
+				continue;
+			}
+			/* Readers that are new are to be rung if we die. */
+			if (bits & LAYOUT_NOTICE_ENTRIES && channel_is_publisher(channel))
+				subscribers_look(channel);
+			if (bits & (LAYOUT_NOTICE_ENTRIES | channel_bit(channel->entry)))
 				channel_signal(channel);
 		} else if (channel->peer_area == area &&
 			   (entries || (bits & channel_bit(channel->entry)) != 0))

@@ -126,6 +126,14 @@ channel_bit(unsigned entry)
 	return UINT64_C(1) << (entry % LAYOUT_NOTICE_CHANNELS);
 }
 
+/* Write-combining memory forgets the order of stores, also of those with release. */
+static inline void
+channel_settle(const struct ivshmem_channel *channel)
+{
+	if (channel->participant->map.drain)
+		word_fence();
+}
+
 /* ---- channel --------------------------------------------------------------------------------- */
 
 /* A channel whose entry is not published yet, with a ring to send through of about `wanted` bytes
@@ -207,6 +215,9 @@ struct subscriber {
 
 /* Find out who the listener's subscribers are now; how many. */
 unsigned subscribers_look(struct ivshmem_channel *listener);
+
+/* They are none any more. */
+void subscribers_forget(struct ivshmem_channel *listener);
 
 /* Look for new subscribers, and ring those who wait for something in [from, to). */
 void subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to);

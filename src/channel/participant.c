@@ -77,6 +77,7 @@ look_at_claim(struct ivshmem_participant *participant, unsigned area)
 	if (claim == neighbour->claim)
 		return;
 	neighbour->claim = claim;
+	participant->unannounced |= layout_claim_state(claim) == LAYOUT_DEAD;
 	participant->area_changed(participant, area, 0);
 }
 
@@ -93,6 +94,10 @@ participant_look(struct ivshmem_participant *participant)
 		/* With them, we learn who is gone. Their notices are taken below. */
 		participant_sleep(participant, 0);
 		check_everything(participant);
+	}
+	if (participant->due != 0 && now >= participant->due) {
+		participant->due = 0;
+		participant->unannounced = true;
 	}
 	for (unsigned area = 0; area < participant->map.n_areas && !participant->lost; area++) {
 		look_at_claim(participant, area);
@@ -157,6 +162,20 @@ participant_leave_word(struct ivshmem_participant *participant)
 }
 
 void
+participant_link(struct ivshmem_participant *participant, unsigned area)
+{
+	if (participant->neighbours[area].n_channels++ == 0)
+		participant_leave_word(participant);
+}
+
+void
+participant_unlink(struct ivshmem_participant *participant, unsigned area)
+{
+	if (--participant->neighbours[area].n_channels == 0)
+		participant_leave_word(participant);
+}
+
+void
 participant_take_word_back(struct ivshmem_participant *participant)
 {
 	struct ivshmem_transport *transport = &participant->transport;
@@ -168,14 +187,29 @@ participant_take_word_back(struct ivshmem_participant *participant)
 
 /* ---- sleeping -------------------------------------------------------------------------------- */
 
+void
+participant_look_at(struct ivshmem_participant *participant, uint64_t time)
+{
+	if (participant->due == 0 || time < participant->due)
+		participant->due = time;
+}
+
 uint64_t
 participant_next_pause(struct ivshmem_participant *participant)
 {
-	uint64_t pause = participant->pause;
+	uint64_t pause = CHECK_EVERY;
 
-	if (!participant->must_look)
-		return CHECK_EVERY;
-	participant->pause = 2 * pause < MAX_PAUSE ? 2 * pause : MAX_PAUSE;
+	if (participant->must_look) {
+		pause = participant->pause;
+		participant->pause = 2 * pause < MAX_PAUSE ? 2 * pause : MAX_PAUSE;
+	}
+	if (participant->due != 0) {
+		uint64_t now = clock_now();
+		/* A timer of 0 would never end. */
+		uint64_t left = participant->due > now ? participant->due - now : 1;
+
+		pause = left < pause ? left : pause;
+	}
 	return pause;
 }
 

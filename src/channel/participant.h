@@ -44,7 +44,7 @@ struct neighbour {
 	uint32_t
 		*taken; /* for each of its entries, the generation whose connection we have accepted
 		          */
-	unsigned n_channels;    /* that we have to it */
+	unsigned n_channels;    /* that we have to it; one who reads what we publish counts, too */
 	uint64_t unready_since; /* when we first saw that its owner is not ready; 0: it is */
 	uint32_t unready;       /* the generation that this is about */
 };
@@ -71,6 +71,7 @@ struct ivshmem_participant {
 	uint64_t kernel;     /* neighbour_kernel() */
 	bool may_spin;       /* there is more than one processor */
 	uint64_t next_check; /* when to look at everything again; clock_now() */
+	uint64_t due;        /* when to look because somebody's patience ends; 0: never */
 	uint64_t pause;      /* how long to sleep before the next look, if nobody rings us; ns */
 	uint64_t n_changes;  /* how often entries of others have changed */
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
@@ -123,8 +124,15 @@ bool participant_tell(struct ivshmem_participant *participant, unsigned area, ui
  */
 void participant_leave_word(struct ivshmem_participant *participant);
 
+/* We have a channel to `area` from now on, or one less. */
+void participant_link(struct ivshmem_participant *participant, unsigned area);
+void participant_unlink(struct ivshmem_participant *participant, unsigned area);
+
 /* The area is not ours any more, or we end in an orderly way. */
 void participant_take_word_back(struct ivshmem_participant *participant);
+
+/* At this time there is something to do, and nobody rings. */
+void participant_look_at(struct ivshmem_participant *participant, uint64_t time);
 
 /* How long one who sleeps may sleep until the next look, in nanoseconds. */
 uint64_t participant_next_pause(struct ivshmem_participant *participant);

@@ -68,7 +68,7 @@ state_open(struct ivshmem_channel *listener, uint64_t size)
 EXPORT int
 ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t length)
 {
-	struct ivshmem_participant *participant = channel->participant;
+	const struct ivshmem_participant *participant = channel->participant;
 	uint64_t number = channel->number + 1;
 	struct slot *slot;
 
@@ -83,11 +83,12 @@ ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t
 	word_store(&slot->number, 0);
 	/* Nobody sees a byte of the new value before that. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
+	channel_settle(channel);
 	word_store(&slot->length, length);
 	channel_copy_in(channel, slot->value, value, length);
-	if (participant->map.drain)
-		word_fence();
+	channel_settle(channel);
 	word_release(&slot->number, number);
+	channel_settle(channel);
 	word_release(&channel->own->head, number);
 	subscribers_tell(channel, channel->number, number);
 	channel->number = number;

@@ -21,39 +21,62 @@ add(struct ivshmem_channel *listener, const struct subscriber *subscriber)
 		listener->subscribers = more;
 	}
 	listener->subscribers[listener->n_subscribers++] = *subscriber;
+	participant_link(listener->participant, subscriber->area);
+}
+
+static void
+scan_area(struct ivshmem_channel *listener, unsigned area)
+{
+	struct ivshmem_participant *participant = listener->participant;
+	const struct map *map = &participant->map;
+	uint64_t connecting = layout_state(0, listener->kind, LAYOUT_CONNECTING);
+	uint64_t claim = word_acquire(map_claim(map, area));
+	uint32_t generation = layout_claim_generation(claim);
+	unsigned before = listener->n_subscribers;
+
+	if (layout_claim_state(claim) != LAYOUT_OWNED ||
+		!neighbour_know(participant, area, generation))
+		return;
+	for (unsigned entry = 0; entry < map->n_entries; entry++) {
+		const struct layout_entry *theirs = map_entry(map, area, entry);
+
+		if ((uint32_t)word_acquire(&theirs->state) != (uint32_t)connecting ||
+			!channel_is_meant(listener, theirs))
+			continue;
+		/* Those of one who died without a word are none. */
+		if (listener->n_subscribers == before &&
+			layout_claim_state(neighbour_check(participant, area)) != LAYOUT_OWNED)
+			return;
+		add(listener, &(struct subscriber){area, entry, generation, theirs});
+	}
+}
+
+static void
+forget(struct ivshmem_participant *participant, struct subscriber *subscribers, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		participant_unlink(participant, subscribers[i].area);
+	free(subscribers);
 }
 
 static void
 scan(struct ivshmem_channel *listener)
 {
-	struct ivshmem_participant *participant = listener->participant;
-	const struct map *map = &participant->map;
-	uint64_t connecting = layout_state(0, listener->kind, LAYOUT_CONNECTING);
+	struct subscriber *before = listener->subscribers;
+	unsigned n_before = listener->n_subscribers;
 
-	unsigned before;
-
+	listener->subscribers = NULL;
 	listener->n_subscribers = 0;
-	for (unsigned area = 0; area < map->n_areas; area++) {
-		uint64_t claim = word_acquire(map_claim(map, area));
-		uint32_t generation = layout_claim_generation(claim);
+	for (unsigned area = 0; area < listener->participant->map.n_areas; area++)
+		scan_area(listener, area);
+	/* After those of now, so that nothing changes for those who stay. */
+	forget(listener->participant, before, n_before);
+}
 
-		if (layout_claim_state(claim) != LAYOUT_OWNED ||
-			!neighbour_know(participant, area, generation))
-			continue;
-		before = listener->n_subscribers;
-		for (unsigned entry = 0; entry < map->n_entries; entry++) {
-			const struct layout_entry *theirs = map_entry(map, area, entry);
-
-			if ((uint32_t)word_acquire(&theirs->state) == (uint32_t)connecting &&
-				channel_is_meant(listener, theirs))
-				add(listener,
-					&(struct subscriber){area, entry, generation, theirs});
-		}
-		/* Those of one who died without a word are none. */
-		if (listener->n_subscribers > before &&
-			layout_claim_state(neighbour_check(participant, area)) != LAYOUT_OWNED)
-			listener->n_subscribers = before;
-	}
+void
+subscribers_forget(struct ivshmem_channel *listener)
+{
+	forget(listener->participant, listener->subscribers, listener->n_subscribers);
 }
 
 unsigned
@@ -73,9 +96,11 @@ subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to)
 {
 	struct ivshmem_participant *participant = listener->participant;
 
+	/* Who comes at this moment gives a notice, and looks at what there is then. Who sleeps has
+	 * asked, and looks. After the fence we see either, or they see what we have published. */
+	word_fence();
 	participant_look(participant);
 	subscribers_look(listener);
-	word_fence();
 	for (unsigned i = 0; i < listener->n_subscribers; i++) {
 		const struct subscriber *subscriber = &listener->subscribers[i];
 		uint64_t wake_at = word_load(&subscriber->theirs->wake_at);

@@ -65,14 +65,18 @@ overtake(struct ivshmem_channel *channel, uint64_t head)
 static bool
 is_out_of_patience(struct ivshmem_channel *channel)
 {
-	uint64_t now;
+	uint64_t now, end;
 
 	if (channel->patience_ms <= 0)
 		return channel->patience_ms == 0;
 	now = clock_now();
 	if (channel->slow_since == 0)
 		channel->slow_since = now;
-	return now - channel->slow_since >= (uint64_t)channel->patience_ms * NSEC_PER_MSEC;
+	end = channel->slow_since + (uint64_t)channel->patience_ms * NSEC_PER_MSEC;
+	if (now >= end)
+		return true;
+	participant_look_at(channel->participant, end);
+	return false;
 }
 
 /* Make room for a record of this length, and some more. -EAGAIN: a reader needs it. */
@@ -101,7 +105,10 @@ bool
 topic_is_writable(struct ivshmem_channel *channel)
 {
 	overtake(channel, slowest(channel));
-	return ring_has_space(&channel->writer, channel->wanted) || is_out_of_patience(channel);
+	if (!ring_has_space(&channel->writer, channel->wanted))
+		return is_out_of_patience(channel);
+	channel->slow_since = 0;
+	return true;
 }
 
 /* The reader that was overtaken goes on in the middle of what there is. */
@@ -153,7 +160,9 @@ ivshmem_topic_publish(struct ivshmem_channel *channel, const void *record, size_
 	ring_publish(&channel->writer);
 	move_resume(channel, from);
 	word_store(&channel->own->begun, number);
+	channel_settle(channel);
 	word_release(&channel->own->tail, channel->writer.published);
+	channel_settle(channel);
 	word_release(&channel->own->done, number);
 	channel->number = number;
 	channel->flushed = channel->writer.published;
@@ -189,8 +198,9 @@ topic_subscribe(struct ivshmem_channel *channel)
 bool
 topic_is_overtaken(const struct ivshmem_channel *channel)
 {
+	/* After what was copied, and before `resume`. */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return (int64_t)(word_load(&channel->theirs->head) - channel->reader.position) > 0;
+	return (int64_t)(word_acquire(&channel->theirs->head) - channel->reader.position) > 0;
 }
 
 /* Go on where the publisher says. 0, or -EPROTO. */

@@ -6,6 +6,8 @@
 
 #include <channel/channel.h>
 
+#include <base/clock.h>
+
 #include <test.h>
 
 #include <errno.h>
@@ -68,6 +70,14 @@ receive(struct ivshmem_channel *reader, uint64_t *ret_missed)
 	for (int64_t i = 1; i < length / 4; i++)
 		CHECK_EQ(record[i], record[0]);
 	return record[0];
+}
+
+static bool
+is_readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return poll(&poll_fd, 1, 0) == 1;
 }
 
 TEST(all_readers_receive_all_records_from_then_on)
@@ -202,6 +212,128 @@ TEST(patience_has_an_end)
 	pair_close(&pair);
 }
 
+/* Whoever has caught up has the whole patience again. */
+TEST(patience_begins_anew)
+{
+	uint64_t missed;
+	uint32_t n = 0;
+	struct pair pair;
+
+	pair_open(&pair, 4096, 200);
+	while (publish(pair.topic, n, 10) == 0)
+		n++;
+	while (receive(pair.reader, &missed) != -EAGAIN)
+		CHECK_EQ(missed, 0);
+	CHECK_EQ(ivshmem_channel_wait(pair.topic, IVSHMEM_WRITABLE, 0), IVSHMEM_WRITABLE);
+	CHECK_EQ(publish(pair.topic, n++, 10), 0);
+	usleep(250000);
+	while (publish(pair.topic, n, 10) == 0)
+		CHECK(n++ < 1000);
+	CHECK_EQ(publish(pair.topic, n, 10), -EAGAIN);
+	CHECK(receive(pair.reader, &missed) > 0);
+	CHECK_EQ(missed, 0);
+	pair_close(&pair);
+}
+
+/* Nobody rings when patience ends, and the publisher goes on nevertheless. */
+TEST(who_waits_learns_when_patience_ends)
+{
+	struct pollfd poll_fd = {.events = POLLIN};
+	uint64_t missed, start;
+	struct pair pair;
+
+	for (int by_descriptor = 0; by_descriptor < 2; by_descriptor++) {
+		pair_open(&pair, 4096, 100);
+		if (by_descriptor)
+			poll_fd.fd = ivshmem_channel_fd(pair.topic);
+		while (publish(pair.topic, 0, 10) == 0)
+			;
+		start = clock_now();
+		if (by_descriptor)
+			CHECK_EQ(poll(&poll_fd, 1, 5000), 1);
+		else
+			CHECK_EQ(ivshmem_channel_wait(pair.topic, IVSHMEM_WRITABLE, 5000),
+				IVSHMEM_WRITABLE);
+		CHECK(clock_now() - start < 600 * NSEC_PER_MSEC);
+		CHECK_EQ(publish(pair.topic, 0, 10), 0);
+		CHECK_EQ(receive(pair.reader, &missed), 0);
+		CHECK(missed > 0);
+		CHECK_EQ(ivshmem_participant_rescues(pair.here), 0);
+		pair_close(&pair);
+	}
+}
+
+/* Another channel takes the interrupt that was meant for the topic. */
+TEST(a_topic_keeps_its_readiness)
+{
+	struct ivshmem_channel *other;
+	uint64_t missed;
+	struct pair pair;
+	int fd;
+
+	pair_open(&pair, 4096, -1);
+	CHECK_EQ(ivshmem_listen(&other, pair.here, "other", IVSHMEM_QUEUE, NULL, NULL), 0);
+	CHECK(ivshmem_channel_fd(other) >= 0);
+	fd = ivshmem_channel_fd(pair.topic);
+	while (publish(pair.topic, 0, 10) == 0)
+		;
+	CHECK(!is_readable(fd));
+	while (receive(pair.reader, &missed) == 0)
+		;
+	CHECK_EQ(ivshmem_channel_wait(pair.reader, IVSHMEM_READABLE, 0), -ETIMEDOUT);
+	CHECK_EQ(ivshmem_accept(&other, other), -EAGAIN);
+	CHECK(is_readable(fd));
+	CHECK_EQ(publish(pair.topic, 0, 10), 0);
+	pair_close(&pair);
+}
+
+/* The publisher waits for a reader that dies without a word: nobody was to ring. */
+TEST(a_reader_that_dies_holds_nobody_up)
+{
+	struct pair pair;
+
+	pair_open(&pair, 4096, -1);
+	while (publish(pair.topic, 0, 10) == 0)
+		;
+	pair.there->kernel = 0;
+	map_identity(&pair.there->map, 1)->kernel = 0;
+	pair.room.gone[1] = true;
+	CHECK_EQ(ivshmem_channel_wait(pair.topic, IVSHMEM_WRITABLE, 5000), IVSHMEM_WRITABLE);
+	CHECK_EQ(ivshmem_participant_rescues(pair.here), 0);
+	pair_close(&pair);
+}
+
+/* With our driver, the ends of a topic learn of each other's death at once. */
+TEST(publishers_and_readers_that_die_with_a_word)
+{
+	uint64_t missed, start;
+	struct pair pair;
+
+	pair_open(&pair, 4096, -1);
+	CHECK_EQ(publish(pair.topic, 1, 10), 0);
+	CHECK_EQ(pair.room.words[0].n_targets, 1);
+	CHECK_EQ(pair.room.words[0].targets[0].peer, 1);
+	CHECK_EQ(receive(pair.reader, &missed), 1);
+	room_die(&pair.room, 0);
+	start = clock_now();
+	CHECK_EQ(ivshmem_channel_wait(pair.reader, IVSHMEM_READABLE, 5000), IVSHMEM_READABLE);
+	CHECK(clock_now() - start < 500 * NSEC_PER_MSEC);
+	CHECK_EQ(receive(pair.reader, &missed), -ECONNRESET);
+	pair_close(&pair);
+
+	pair_open(&pair, 4096, -1);
+	while (publish(pair.topic, 0, 10) == 0)
+		;
+	room_die(&pair.room, 1);
+	start = clock_now();
+	CHECK_EQ(ivshmem_channel_wait(pair.topic, IVSHMEM_WRITABLE, 5000), IVSHMEM_WRITABLE);
+	CHECK(clock_now() - start < 500 * NSEC_PER_MSEC);
+	CHECK_EQ(ivshmem_participant_rescues(pair.here), 0);
+	/* And nobody is rung for who is gone. */
+	CHECK_EQ(pair.room.words[0].n_targets, 0);
+	pair_close(&pair);
+}
+
 static int
 see_phase(void *data, const struct ivshmem_channel_info *info)
 {
@@ -253,14 +385,6 @@ TEST(the_end_of_a_topic)
 	CHECK_EQ(receive(pair.reader, &missed), -EPIPE);
 	ivshmem_participant_close(pair.there);
 	room_close(&pair.room);
-}
-
-static bool
-is_readable(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	return poll(&poll_fd, 1, 0) == 1;
 }
 
 TEST(descriptors_of_readers_and_of_the_publisher)
