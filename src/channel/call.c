@@ -334,7 +334,7 @@ ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t number, int status
 
 	if (r < 0)
 		return r;
-	if (status > 0)
+	if (status > 0 || status == INT_MIN)
 		return -EINVAL;
 	call = find(channel->calls, number);
 	return call ? answer(channel, call, status, reply, length) : -ENOENT;

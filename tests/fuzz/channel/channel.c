@@ -81,12 +81,14 @@ receive(struct ivshmem_channel *channel)
 }
 
 static void
-send(struct ivshmem_channel *channel, size_t length)
+send(struct ivshmem_channel *channel, struct ivshmem_channel *listener, size_t length)
 {
 	static const uint8_t bytes[256];
 	uint64_t call;
 	int64_t r;
 
+	ivshmem_state_publish(listener, bytes, length);
+	ivshmem_topic_publish(listener, bytes, length);
 	ivshmem_queue_send(channel, bytes, length);
 	r = ivshmem_stream_write(channel, bytes, length);
 	DEMAND(r <= (int64_t)length);
@@ -105,11 +107,13 @@ use(struct side *side, struct ivshmem_channel **channel, unsigned what)
 		break;
 	case 2:
 	case 3:
-		send(*channel, what * 5 & 0xff);
+		send(*channel, side->listener, what * 5 & 0xff);
 		break;
 	case 4:
 		DEMAND(ivshmem_channel_wait(*channel, 3, 0) != 0);
+		ivshmem_channel_wait(side->listener, 3, 0);
 		ivshmem_channel_drain(*channel, 0);
+		ivshmem_call(*channel, &status, sizeof(status), &status, sizeof(status), 0);
 		break;
 	case 5:
 		ivshmem_channel_shutdown(*channel);

@@ -182,6 +182,9 @@ TEST(there_can_be_so_many)
 	CHECK_EQ(n, 5);
 	CHECK_EQ(ivshmem_call_receive(pair.server, &call, buffer, 64), 64);
 	CHECK_EQ(ivshmem_call_answer(pair.server, call, 0, buffer, 512), -EMSGSIZE);
+	/* What the other end would not believe. */
+	CHECK_EQ(ivshmem_call_answer(pair.server, call, 1, buffer, 64), -EINVAL);
+	CHECK_EQ(ivshmem_call_answer(pair.server, call, INT32_MIN, buffer, 64), -EINVAL);
 	CHECK_EQ(ivshmem_call_answer(pair.server, call, 0, buffer, 64), 0);
 	pair_close(&pair);
 }

@@ -783,18 +783,25 @@ do_something(struct ivshmem_participant *participant, struct ivshmem_channel *li
 	uint8_t bytes[300];
 	const void *record;
 	void *room;
+	uint64_t number = random >> 48 & 7;
+	int status;
 	int64_t r = 0;
 
+	memset(bytes, 'x', sizeof(bytes));
+	if (random >> 16 & 1) {
+		ivshmem_state_publish(listener, bytes, random >> 8 & 255);
+		ivshmem_topic_publish(listener, bytes, random >> 8 & 255);
+		ivshmem_channel_wait(listener, IVSHMEM_WRITABLE, 0);
+	}
 	if (!*channel) {
 		if (random & 1)
 			ivshmem_accept(channel, listener);
 		else
-			ivshmem_connect(
-				channel, participant, "stage", listener->kind, NULL, 0, NULL);
+			ivshmem_connect(channel, participant, random & 2 ? "stage" : "theirs",
+				listener->kind, NULL, 0, NULL);
 		return;
 	}
-	memset(bytes, 'x', sizeof(bytes));
-	switch (random % 14) {
+	switch (random % 20) {
 	case 0:
 	case 1:
 		r = ivshmem_queue_send(*channel, bytes, random >> 8 & 255);
@@ -838,8 +845,35 @@ do_something(struct ivshmem_participant *participant, struct ivshmem_channel *li
 	case 12:
 		look_at(participant, *channel);
 		break;
+	case 13:
+		r = ivshmem_state_read(*channel, bytes, random >> 8 & 255, &number);
+		break;
+	case 14:
+	case 15:
+		r = ivshmem_topic_receive(*channel, bytes, sizeof(bytes), &number);
+		CHECK(r <= (int64_t)sizeof(bytes));
+		break;
+	case 16:
+		r = ivshmem_call_start(
+			*channel, bytes, random >> 8 & 255, (int)(random >> 16 & 3) - 1, &number);
+		if (random >> 18 & 1)
+			ivshmem_call_cancel(*channel, number);
+		break;
+	case 17:
+		r = ivshmem_call_reply(*channel, &number, &status, bytes, random >> 8 & 255);
+		break;
+	case 18:
+		r = ivshmem_call_receive(*channel, &number, bytes, random >> 8 & 255);
+		if (r < 0)
+			break;
+		ivshmem_call_is_cancelled(*channel, number);
+		ivshmem_call_answer(*channel, number, -(int)(random & 3), bytes, random >> 8 & 63);
+		break;
 	default:
-		if ((random >> 8 & 3) == 0)
+		if (*channel && listener->kind == IVSHMEM_CALL && random >> 8 & 1)
+			ivshmem_call(*channel, bytes, random >> 8 & 255, bytes, sizeof(bytes),
+				(int)(random >> 16 & 1));
+		else if ((random >> 8 & 3) == 0)
 			*channel = ivshmem_channel_close(*channel);
 		else if ((random >> 8 & 7) == 1)
 			ivshmem_channel_shutdown(*channel);
@@ -856,6 +890,8 @@ flip_everything(enum ivshmem_channel_kind kind, bool header, uint64_t seed)
 {
 	struct flipper flipper = {.seed = seed, .header = header};
 	struct ivshmem_channel *of_victim[CHANNELS] = {0}, *of_hostile[CHANNELS] = {0};
+	static const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = RING, .patience_ms = 1};
 	struct ivshmem_channel *listener, *their_listener = NULL;
 	struct ivshmem_participant *victim, *hostile, *bystander;
 
@@ -864,7 +900,7 @@ flip_everything(enum ivshmem_channel_kind kind, bool header, uint64_t seed)
 	hostile = stage_join(HOSTILE);
 	bystander = stage_join(2);
 	listener = stage_listen(victim, kind);
-	CHECK_EQ(ivshmem_listen(&their_listener, hostile, "theirs", kind, NULL, NULL), 0);
+	CHECK_EQ(ivshmem_listen(&their_listener, hostile, "theirs", kind, &options, NULL), 0);
 	CHECK_EQ(pthread_create(&flipper.thread, NULL, flipper_run, &flipper), 0);
 	for (unsigned i = 0; i < test_count(20000); i++) {
 		uint64_t random = next_random(&seed);
@@ -917,6 +953,21 @@ TEST_WITH(words_of_its_area_queue, .timeout_s = 600)
 TEST_WITH(words_of_its_area_stream, .timeout_s = 600)
 {
 	flip_for_long(IVSHMEM_STREAM, false);
+}
+
+TEST_WITH(words_of_its_area_call, .timeout_s = 600)
+{
+	flip_for_long(IVSHMEM_CALL, false);
+}
+
+TEST_WITH(words_of_its_area_state, .timeout_s = 600)
+{
+	flip_for_long(IVSHMEM_STATE, false);
+}
+
+TEST_WITH(words_of_its_area_topic, .timeout_s = 600)
+{
+	flip_for_long(IVSHMEM_TOPIC, false);
 }
 
 TEST_WITH(words_of_the_header, .timeout_s = 600)

@@ -457,15 +457,25 @@ TEST(a_topic_that_ends_at_this_moment)
 
 TEST(a_publisher_that_lies)
 {
+	/* The head is where it is, if it is 0. */
 	static const struct {
 		size_t word; /* of its entry */
 		uint64_t value;
 		bool at_connecting;
+		uint64_t head;
 	} wrong[] = {
-		{offsetof(struct layout_entry, tail), 4, true},
-		{offsetof(struct layout_entry, ring_offset), 0, true},
-		{offsetof(struct layout_entry, head), 1 << 20, false},
-		{offsetof(struct layout_entry, head), INT64_MAX, false},
+		{offsetof(struct layout_entry, tail), 4, true, 0},
+		{offsetof(struct layout_entry, tail), UINT64_MAX, true, 0},
+		{offsetof(struct layout_entry, ring_offset), 0, true, 0},
+		{offsetof(struct layout_entry, ring_size), 0, true, 0},
+		{offsetof(struct layout_entry, ring_size), (uint64_t)1000 << 32, true, 0},
+		{offsetof(struct layout_entry, head), 1 << 20, false, 0},
+		{offsetof(struct layout_entry, head), INT64_MAX, false, 0},
+		{offsetof(struct layout_entry, resume), 0, false, 64},
+		{offsetof(struct layout_entry, resume), 68, false, 64},
+		{offsetof(struct layout_entry, resume), UINT64_MAX, false, 64},
+		{offsetof(struct layout_entry, resume), UINT64_MAX - 7, false, 64},
+		{offsetof(struct layout_entry, resume), UINT64_C(1) << 63, false, 64},
 	};
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -474,7 +484,7 @@ TEST(a_publisher_that_lies)
 		struct pair pair;
 
 		pair_open(&pair, 1024, 0);
-		word = (uint64_t *)(void *)((char *)pair.topic->own + wrong[i].word);
+		word = (uint64_t *)(void *)((char *)pair.topic->own + wrong[i].word / 8 * 8);
 		if (wrong[i].at_connecting) {
 			ivshmem_channel_close(pair.reader);
 			*word = wrong[i].value;
@@ -484,8 +494,46 @@ TEST(a_publisher_that_lies)
 		} else {
 			CHECK_EQ(publish(pair.topic, 1, 1), 0);
 			*word = wrong[i].value;
+			if (wrong[i].head != 0)
+				pair.topic->own->head = wrong[i].head;
+			CHECK_EQ(receive(pair.reader, &missed), -EPROTO);
 			CHECK_EQ(receive(pair.reader, &missed), -EPROTO);
 		}
+		pair_close(&pair);
+	}
+}
+
+TEST(records_that_cannot_be)
+{
+	/* The number of the second record, or (0) a record without one. */
+	static const uint64_t numbers[] = {1, 0, UINT64_MAX};
+
+	for (unsigned i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+		struct ring_writer *writer;
+		uint64_t missed;
+		struct pair pair;
+		void *place;
+
+		pair_open(&pair, 1024, 0);
+		writer = &pair.topic->writer;
+		CHECK_EQ(publish(pair.topic, 1, 1), 0);
+		CHECK_EQ(receive(pair.reader, &missed), 1);
+		if (numbers[i] == 0) {
+			CHECK_EQ(ring_reserve(writer, 7, &writer->head, &place), 0);
+			ring_commit(writer, 7);
+			ring_publish(writer);
+		} else {
+			pair.topic->number = numbers[i] - 1;
+			CHECK_EQ(publish(pair.topic, 2, 1), 0);
+		}
+		if (numbers[i] == UINT64_MAX) {
+			/* It may skip any number, but not come back. */
+			CHECK_EQ(receive(pair.reader, &missed), 2);
+			CHECK_EQ(missed, UINT64_MAX - 2);
+			CHECK_EQ(publish(pair.topic, 3, 1), 0);
+		}
+		CHECK_EQ(receive(pair.reader, &missed), -EPROTO);
+		CHECK_EQ(receive(pair.reader, &missed), -EPROTO);
 		pair_close(&pair);
 	}
 }
@@ -493,7 +541,7 @@ TEST(a_publisher_that_lies)
 /* Readers that are nowhere hold nobody up, and break nothing. */
 TEST(a_reader_that_lies)
 {
-	static const uint64_t heads[] = {UINT64_MAX, 1, 7, INT64_MAX, 1 << 20};
+	static const uint64_t heads[] = {UINT64_MAX, 1, 7, 300, INT64_MAX, 1 << 20};
 
 	for (unsigned i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
 		struct pair pair;
