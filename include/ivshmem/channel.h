@@ -216,7 +216,8 @@ struct ivshmem_channel_options {
 
 	/*
 	 * Of one who publishes a topic: for how many milliseconds a reader that does not keep up may
-	 * hold the publisher up. After that, it misses records. 0: not at all. -1: for ever.
+	 * hold the publisher up, each time that there is no room. After that, it misses records.
+	 * 0: not at all. -1: for ever.
 	 */
 	int patience_ms;
 };
@@ -256,11 +257,13 @@ int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_partici
  * receives what was sent. Connections that a listener has not accepted are refused. */
 struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
 
-/* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. */
+/* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. What was
+ * committed to a queue is sent; what is only reserved is not. -EINVAL: a listener, or one who reads what
+ * is published. */
 int ivshmem_channel_shutdown(struct ivshmem_channel *channel);
 
 /* Wait until the other end has received everything, for at most `timeout_ms`. 0, -ETIMEDOUT,
- * -EINTR, or how the channel ended. */
+ * -EINTR, or how the channel ended. -EINVAL: a listener, also one who publishes, or one who reads that. */
 int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
 
 #define IVSHMEM_READABLE 1 /* something can be received, or accepted */
@@ -270,13 +273,20 @@ int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
  * Wait until one of `events` is there, for at most `timeout_ms` (-1: for ever). A channel that has
  * ended is both. It first spins for up to 200 us, as long as that has been worth it lately. Returns
  * those that are there, or -ETIMEDOUT, -EINTR.
+ *
+ * For what never comes, it waits in vain: that a listener is writable, or that one who publishes has
+ * something to receive. A state can always be published. One who reads what is published is always
+ * writable.
  */
 int ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms);
 
 /*
  * A descriptor that becomes readable when a call that returned -EAGAIN is worth another try. It
  * belongs to the channel: poll it, do not read it. Call it before the first -EAGAIN that matters;
- * from then on, each -EAGAIN asks the other side for an interrupt. -EMFILE, -ENOMEM.
+ * from then on, each -EAGAIN asks the other side for an interrupt. It is readable without a reason
+ * now and then, at least once a second. It speaks for both directions: if a call to receive returned
+ * -EAGAIN, it may be readable for a record that came, also for one who only wants to send by now.
+ * -EMFILE, -ENOMEM.
  */
 int ivshmem_channel_fd(struct ivshmem_channel *channel);
 
@@ -308,9 +318,10 @@ int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size
 /*
  * The same in steps. Reserve room in the ring, and write the record there; commit it, with the
  * length that it has become; publish all that was committed, so that one who looks sees it; and
- * flush, which publishes and rings one who sleeps. A record that is reserved and not committed is
- * replaced by the next reservation. Reserve and flush return what ivshmem_queue_send() returns;
- * commit -EINVAL if nothing, or less, was reserved, or -ESTALE.
+ * flush, which publishes and rings one who sleeps. Nobody rings one who sleeps before a flush, so flush
+ * after the last record; ivshmem_channel_wait() before it sleeps, and a reservation without room, do so,
+ * too. A record that is reserved and not committed is replaced by the next reservation. Reserve and flush
+ * return what ivshmem_queue_send() returns; commit -EINVAL if nothing, or less, was reserved, or -ESTALE.
  *
  * One flush for many records is much faster than one for each: the processor has to wait for its
  * stores.
@@ -384,8 +395,10 @@ int64_t ivshmem_call(struct ivshmem_channel *channel, const void *request, size_
 
 /*
  * The same in steps, for many calls at a time. Start sends a request and gives the call a number; a
- * call that has no reply after `timeout_ms` (-1: never) is cancelled. 0, -EAGAIN (no room in the ring,
- * or IVSHMEM_CALLS_MAX calls are under way), -EMSGSIZE, or how the channel ended.
+ * call that has no reply after `timeout_ms` (-1: never) is cancelled, when ivshmem_call_reply() notices.
+ * 0, -EAGAIN (no room in the ring, or IVSHMEM_CALLS_MAX calls are under way), -EMSGSIZE, or how the
+ * channel ended. After -EAGAIN, take the replies that are there before you wait for room: the other end
+ * may need room for its answers before it receives more requests.
  */
 int ivshmem_call_start(struct ivshmem_channel *channel, const void *request, size_t length,
 	int timeout_ms, uint64_t *ret_call);
@@ -394,8 +407,8 @@ int ivshmem_call_start(struct ivshmem_channel *channel, const void *request, siz
  * The next reply, in the order in which the other end has answered. Says which call it belongs to, and
  * the status that the other end gave, 0 or a negative errno, or -ETIMEDOUT if the call is cancelled
  * because its time is over. Returns the length of the reply, of which at most `size` bytes are stored,
- * or -EAGAIN, or how the channel ended. The descriptor of the channel does not tell when a call's time
- * is over: it becomes readable when a reply comes.
+ * or -EAGAIN, or how the channel ended. Neither ivshmem_channel_wait() nor the descriptor of the channel
+ * tells when a call's time is over: they wait for a reply, so wait no longer than that time.
  */
 int64_t ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret_status,
 	void *reply, size_t size);
@@ -437,11 +450,12 @@ int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int stat
 int ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t length);
 
 /*
- * Read the latest value if its number is not `*number`, which is 0 for one who has none yet: store at
- * most `size` bytes of it, and its number, which grows by one with each value. Returns its length, or
- * -EAGAIN (there is none, or none that is newer, or values come so quickly that none could be read
- * whole), or how the state ended. ivshmem_channel_wait() and ivshmem_channel_fd() wait for a value that
- * is newer than the one that was read last.
+ * Read the latest value if its number is not `*number`: store at most `size` bytes of it, and its
+ * number, which grows by one with each value. Give 0 for the number if you have none yet; also after
+ * connecting anew, because each owner counts from 1. Returns the length of the value, or -EAGAIN (there
+ * is none, or none that is newer, or values come so quickly that none could be read whole), or how the
+ * state ended. ivshmem_channel_wait() and ivshmem_channel_fd() wait for a value that is newer than the one
+ * that was read last.
  */
 int64_t ivshmem_state_read(
 	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *number);
@@ -449,7 +463,8 @@ int64_t ivshmem_state_read(
 /* ---- topics ---------------------------------------------------------------------------------- */
 
 /*
- * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind IVSHMEM_TOPIC.
+ * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind IVSHMEM_TOPIC,
+ * where ring_size is that of the one ring that all read.
  * 0, -EAGAIN (a reader needs the room; wait until the topic is writable), -EMSGSIZE (longer than
  * max_record), or -ESTALE. What was published last can be received after the topic was closed.
  */
@@ -485,8 +500,10 @@ struct ivshmem_channel_info {
 	char name[64];     /* which was listened for, or connected to */
 	bool has_peer;
 	unsigned peer_area, peer_entry; /* the other end */
-	uint64_t ring_size;             /* of what this end sends */
-	uint64_t received;              /* its position in the other end's ring, in bytes */
+	uint64_t ring_size;             /* of what this end sends; of a state, its longest value */
+	/* Its position in the other end's ring, in bytes; of one who publishes, `head` in
+	 * docs/channels.md. */
+	uint64_t received;
 };
 
 /* Callbacks for each participant that lives, and each of its channels. What is not 0 ends the
