@@ -8,7 +8,7 @@
  * both are in the middle of something. In its last turn it cannot write to the memory: each store is a
  * fault, and is counted, and kills it, or is let through.
  */
-#include <channel_stage.h>
+#include "channel_room.h"
 
 #include <base/clock.h>
 

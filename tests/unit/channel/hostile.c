@@ -4,7 +4,7 @@
  * A participant that writes into its area, and into the header, whatever it likes. Whatever that is,
  * all calls of the others return, say how the channel ended, and work with everybody else.
  */
-#include <channel_stage.h>
+#include "channel_room.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define AREA        16384
-#define RING        1024 /* that of channel_stage.c */
+#define RING        1024 /* that of channel_room.c */
 #define HOSTILE     1    /* its peer and its area */
 #define SENT        2    /* records that it sent before it was hostile */
 #define RECORD      100

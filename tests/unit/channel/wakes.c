@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /* Nobody sleeps through what it waits for, and nobody is said to have done so. */
-#include <channel_stage.h>
+#include "channel_room.h"
 
 #include <base/clock.h>
 
@@ -13,7 +13,7 @@
 static bool
 was_rung(int peer)
 {
-	struct pollfd fds = {.fd = stage.rung[peer], .events = POLLIN};
+	struct pollfd fds = {.fd = stage.eventfds[peer], .events = POLLIN};
 
 	return CHECK_SYS(poll(&fds, 1, 0)) == 1;
 }
