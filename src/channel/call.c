@@ -84,7 +84,9 @@ send(struct ivshmem_channel *channel, const struct head *head, const void *bytes
 	r = channel_reserve(channel, (uint32_t)(sizeof(*head) + length), &place);
 	if (r < 0)
 		return r;
-	channel_copy_in(channel, place, head, sizeof(*head));
+	/* Records begin at multiples of 8. */
+	word_store((uint64_t *)place, head->call);
+	word_store((uint64_t *)place + 1, (uint64_t)(uint32_t)head->status << 32 | head->message);
 	channel_copy_in(channel, (char *)place + sizeof(*head), bytes, length);
 	ring_commit(&channel->writer, (uint32_t)(sizeof(*head) + length));
 	channel_flush(channel);
