@@ -49,7 +49,10 @@ words_store(volatile void *shared, const void *private_memory, size_t length)
 			to += 8;
 			length -= 8;
 		} else {
-			*to++ = *from++;
+			uint8_t byte;
+
+			memcpy(&byte, from++, 1);
+			*to++ = byte;
 			length--;
 		}
 	}

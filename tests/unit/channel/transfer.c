@@ -346,6 +346,7 @@ TEST(a_descriptor_of_a_sender_tells_when_there_is_room)
 TEST(a_descriptor_is_for_both_directions)
 {
 	uint8_t record[64] = {0};
+	const struct ivshmem_record one = {record, sizeof(record)};
 	struct pair pair;
 	int fd;
 
@@ -372,15 +373,26 @@ TEST(a_descriptor_is_for_both_directions)
 	CHECK_EQ(ivshmem_queue_send(pair.one, record, 64), 0);
 	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
 	CHECK(!is_readable(fd));
-	/* Who sends several does not try to send any more, either. */
+	/* Nor is it told of room after it has sent again, one record or several. */
+	for (unsigned several = 0; several < 2; several++) {
+		while (ivshmem_queue_send(pair.one, record, 64) == 0)
+			;
+		while (ivshmem_queue_receive(pair.other, record, 64) == 64)
+			;
+		CHECK_EQ(ivshmem_channel_wait(pair.one, IVSHMEM_WRITABLE, 0), IVSHMEM_WRITABLE);
+		if (several)
+			CHECK_EQ(ivshmem_queue_send_many(pair.one, &one, 1), 1);
+		else
+			CHECK_EQ(ivshmem_queue_send(pair.one, record, 64), 0);
+		CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
+		CHECK(!is_readable(fd));
+	}
+	/* And not of records after it has received one. */
+	CHECK_EQ(ivshmem_queue_send(pair.other, record, 64), 0);
+	CHECK_EQ(ivshmem_queue_send(pair.other, record, 64), 0);
+	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), 64);
 	while (ivshmem_queue_send(pair.one, record, 64) == 0)
 		;
-	while (ivshmem_queue_receive(pair.other, record, 64) == 64)
-		;
-	CHECK_EQ(ivshmem_queue_send_many(
-			 pair.one, &(struct ivshmem_record){record, sizeof(record)}, 1),
-		1);
-	CHECK_EQ(ivshmem_queue_receive(pair.one, record, 64), -EAGAIN);
 	CHECK(!is_readable(fd));
 	pair_close(&pair);
 }
