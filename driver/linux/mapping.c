@@ -97,6 +97,13 @@ static vm_fault_t memory_fault(struct vm_fault *fault)
 	return VM_FAULT_NOPAGE;
 }
 
+/*
+ * vm_page_prot stays that of ordinary memory, because the page for stores to a device that is gone
+ * is ordinary memory: mapped as a device, it could show what was in it before it was cleared in the
+ * cache. On arm64, mprotect() gives every entry the memory type of vm_page_prot. Words whose entry
+ * was changed in this way still ring: there is no memory behind them, so each store goes to the
+ * hypervisor.
+ */
 static vm_fault_t words_fault(struct vm_fault *fault)
 {
 	struct vm_area_struct *vma = fault->vma;
@@ -106,17 +113,13 @@ static vm_fault_t words_fault(struct vm_fault *fault)
 	vm_fault_t answer;
 	int error = ivshmem_enter(core);
 
-	/*
-	 * A program that rings hears otherwise that the device is gone, and shall not die of it.
-	 * This page is ordinary memory: mapped as a device, it could show what was in it before it
-	 * was cleared in the cache.
-	 */
+	/* A program that rings hears otherwise that the device is gone, and shall not die of it. */
 	if (error == -ENODEV)
-		return vmf_insert_pfn_prot(vma, fault->address, page_to_pfn(file->node->nowhere),
-					   vm_get_page_prot(vma->vm_flags));
+		return vmf_insert_pfn(vma, fault->address, page_to_pfn(file->node->nowhere));
 	if (error)
 		return VM_FAULT_SIGBUS;
-	answer = vmf_insert_pfn(vma, fault->address, PHYS_PFN(core->words.start + offset));
+	answer = vmf_insert_pfn_prot(vma, fault->address, PHYS_PFN(core->words.start + offset),
+				     pgprot_decrypted(pgprot_device(vma->vm_page_prot)));
 	ivshmem_leave(core);
 	return answer;
 }
@@ -172,7 +175,6 @@ static int mmap_words(struct ivshmem_file *file, struct vm_area_struct *vma)
 	if (!(vma->vm_file->f_mode & FMODE_WRITE))
 		return -EACCES;
 	compat_vma_flags(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP, 0);
-	vma->vm_page_prot = pgprot_decrypted(pgprot_noncached(vma->vm_page_prot));
 	vma->vm_ops = &words_operations;
 	return 0;
 }
