@@ -10,6 +10,8 @@
 #include "compat.h"
 #include "core.h"
 
+#define X86_MESSAGE_ADDRESS 0xfee00000
+
 static void tell(struct ivshmem_vector *vector)
 {
 	struct ivshmem_listener *listener;
@@ -153,6 +155,54 @@ void ivshmem_unlisten(struct ivshmem_device *device, struct ivshmem_listener *li
 }
 EXPORT_SYMBOL_GPL(ivshmem_unlisten);
 
+/*
+ * Gives a message to the entries of the MSI-X table that have none. QEMU's device asks KVM for the
+ * routes of all vectors when MSI-X is enabled, and does without any if KVM refuses one. Linux
+ * enables MSI-X before it writes its messages, and a virtual IOMMU that remaps interrupts refuses
+ * the address 0. This message is accepted: it goes to the first processor, in the form that no
+ * IOMMU remaps. It is never sent, because entries stay masked until Linux has written its own
+ * messages.
+ */
+static void fill_msix_table(struct pci_dev *pdev)
+{
+	u32 size = pci_msix_vec_count(pdev) * PCI_MSIX_ENTRY_SIZE;
+	u32 where, bar, offset, at;
+	void __iomem *table;
+
+	pci_read_config_dword(pdev, pdev->msix_cap + PCI_MSIX_TABLE, &where);
+	bar = where & PCI_MSIX_TABLE_BIR;
+	offset = where & PCI_MSIX_TABLE_OFFSET;
+	if (bar > PCI_STD_RESOURCE_END || !(pci_resource_flags(pdev, bar) & IORESOURCE_MEM) ||
+	    pci_resource_len(pdev, bar) < (u64)offset + size)
+		return;
+	table = pci_iomap_range(pdev, bar, offset, size);
+	if (!table)
+		return;
+	for (at = 0; at < size; at += PCI_MSIX_ENTRY_SIZE) {
+		if (readl(table + at + PCI_MSIX_ENTRY_LOWER_ADDR) ||
+		    readl(table + at + PCI_MSIX_ENTRY_UPPER_ADDR))
+			continue;
+		writel(0, table + at + PCI_MSIX_ENTRY_DATA);
+		writel(X86_MESSAGE_ADDRESS, table + at + PCI_MSIX_ENTRY_LOWER_ADDR);
+	}
+	pci_iounmap(pdev, table);
+}
+
+/*
+ * After a reset, the bus enables MSI-X while the table is empty, and then restores the messages of
+ * our vectors. The table may have more entries than we have vectors.
+ */
+static void enable_msix_again(struct pci_dev *pdev)
+{
+	u16 control;
+
+	fill_msix_table(pdev);
+	pci_read_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, &control);
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS,
+			      control & ~PCI_MSIX_FLAGS_ENABLE);
+	pci_write_config_word(pdev, pdev->msix_cap + PCI_MSIX_FLAGS, control);
+}
+
 /* How many vectors the device has, and how they come. Fewer than it has is better than none. */
 int ivshmem_find_interrupts(struct ivshmem_device *device)
 {
@@ -161,6 +211,8 @@ int ivshmem_find_interrupts(struct ivshmem_device *device)
 	int i;
 
 	if (n > 0) {
+		if (IS_ENABLED(CONFIG_X86))
+			fill_msix_table(pdev);
 		n = pci_alloc_irq_vectors(pdev, 1, n, PCI_IRQ_MSIX);
 		if (n > 0)
 			device->interrupts = IVSHMEM_MSIX;
@@ -219,6 +271,8 @@ void ivshmem_restart_interrupts(struct ivshmem_device *device)
 
 	for (i = 0; i < device->n_vectors; i++)
 		device->vectors[i].lost = device->vectors[i].n_listeners == 0;
+	if (IS_ENABLED(CONFIG_X86) && device->interrupts == IVSHMEM_MSIX)
+		enable_msix_again(device->pdev);
 	if (device->interrupts == IVSHMEM_INTX && device->vectors[0].requested)
 		writel(1, device->registers + IVSHMEM_REG_INTR_MASK);
 }
