@@ -11,6 +11,7 @@
 #include <ivshmem/client.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -74,6 +75,15 @@ participate(const struct cli *cli, const char *name, unsigned vector,
 		return fail("%s", error.message[0] ? error.message : strerror(-r));
 	bus_error_watch(ivshmem_participant_client(*ret_participant));
 	return STATUS_OK;
+}
+
+void
+participate_no_more(const struct cli *cli, struct ivshmem_participant *participant)
+{
+	if (participant && cli->verbose)
+		fail("debug: something was there, and nobody had woken us: %" PRIu64 " times",
+			ivshmem_participant_rescues(participant));
+	ivshmem_participant_close(participant);
 }
 
 enum status
