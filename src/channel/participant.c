@@ -50,9 +50,8 @@ check_everything(struct ivshmem_participant *participant)
 	}
 	word_store(&identity->heartbeat, word_load(&identity->heartbeat) + 1);
 	for (unsigned area = 0; area < participant->map.n_areas; area++) {
-		uint64_t claim = participant->neighbours[area].n_channels > 0
-					 ? neighbour_check(participant, area)
-					 : word_acquire(map_claim(&participant->map, area));
+		/* Also of those that we have nothing to do with: others may have no way to tell. */
+		uint64_t claim = neighbour_check(participant, area);
 		const struct neighbour *neighbour =
 			neighbour_know(participant, area, layout_claim_generation(claim));
 

@@ -65,18 +65,31 @@ class Host:
         process.expect(f"ivshmem: listening under '{name}'", "stderr")
         return process
 
-    def send(self, name, data, **options):
-        fd = feed(data)
+    def send(self, name, data=None, **options):
+        """Without data: zeros, without end."""
+        fd = feed(data) if data else os.open("/dev/zero", os.O_RDONLY)
         process = self.start("send", name, stdin=fd, **options)
         os.close(fd)
         return process
 
     def participants(self):
-        """Who takes part, as everybody sees it who only looks: name -> what it has."""
-        return {x["name"]: x for x in json.loads(self.run("channels", "--json").stdout)["participants"]}
+        """Who takes part, as everybody sees it who only looks."""
+        return json.loads(self.run("channels", "--json").stdout)["participants"]
+
+    def participant(self, name):
+        (found,) = [x for x in self.participants() if x["name"] == name]
+        return found
+
+    def wait_until_under_way(self, name):
+        """Until a channel has carried more than its ring has room for."""
+        def received():
+            channels = [channel for x in self.participants() for channel in x["channels"]]
+            return max((channel["received"] for channel in channels if channel["name"] == name), default=0)
+
+        wire.wait_until(lambda: received() > 1 << 20, f"many bytes through {name}")
 
     def claim(self, area):
-        """Whether an area is owned (1), left (2) or that of a dead one (3)."""
+        """Whether an area is owned, left, or that of a dead one."""
         return self.run("read", str(128 + 8 * area), "1").output["stdout"][0]
 
 
@@ -94,17 +107,17 @@ class Guest:
     def do(self, line):
         self.machine.send(line + "\n")
 
-    def start(self, arguments, name, feed="</dev/null"):
+    def start(self, arguments, name, streams="</dev/null"):
         """
         Start the tool; what it says goes to files, and `name` tells it apart from others. It is no child of the shell
         that we type to: a child that ends there interrupts `read`, which then forgets what it has of a line.
         """
-        self.do(f"rm -f /tmp/*-{name}; ({{ tool {self.arguments} {arguments} >/tmp/out-{name} 2>/tmp/err-{name} {feed}; "
+        self.do(f"rm -f /tmp/*-{name}; ({{ tool {self.arguments} {arguments} >/tmp/out-{name} 2>/tmp/err-{name} {streams}; "
                 f"echo $? >/tmp/status-{name}; }} &)")
 
-    def receive(self, name):
+    def receive(self, name, streams="</dev/null"):
         """A receiver that listens."""
-        self.start(f"recv {name}", "receiver")
+        self.start(f"recv {name}", "receiver", streams)
         self.do(f"until grep -q 'listening under' /tmp/err-receiver; do sleep 0.1; done; echo {name} listens")
         self.machine.expect(f"^{name} listens$")
 
@@ -116,6 +129,9 @@ class Guest:
         got, *said = self.ask(f"until [ -s /tmp/status-{name} ]; do sleep 0.1; done; cat /tmp/status-{name} /tmp/err-{name}")
         assert int(got) == status, said
         return said
+
+    def kill(self, pid):
+        self.ask(f"kill -9 {pid}")
 
     def ask(self, line):
         self.do(f"{line}; echo end of output")
@@ -130,6 +146,10 @@ class Guest:
 
 def hash_of(data):
     return hashlib.sha256(data).hexdigest()
+
+
+OWNED, LEFT, DEAD = 1, 2, 3  # docs/channels.md, "The header"
+ENDLESS = "</dev/zero"
 
 
 def exchange(host, guest, interrupts=True, target=None):
@@ -249,3 +269,126 @@ def test_two_processes_of_a_guest(everybody, way):
     said = [guest.ends("sender"), guest.ends("receiver")]
     assert guest.hash_of("/tmp/out-receiver") == guest.hash_of("/tmp/data")
     assert all(NEVER_RESCUED in lines for lines in said), said
+
+
+# ---- who notices that somebody died (docs/channels.md)
+
+
+@pytest.fixture
+def two_areas(everybody):
+    """Who comes third gets an area only if that of a dead one is taken for it."""
+    everybody.host.run("format", "--areas", "2")
+    yield
+    everybody.host.run("format", "--force")
+
+
+@pytest.mark.parametrize("way", ["driver", "ours"])
+def test_a_sender_in_a_guest_dies(everybody, two_areas, way):
+    """The driver tells the host's process, the only other one there is."""
+    host, guest = everybody.host, everybody[way]
+    receiver = host.receive("victim", stdout=subprocess.DEVNULL)
+    guest.send("victim", ENDLESS)
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem send")
+    guest.kill(victim["pid"])
+    assert receiver.wait() == FAILURE, receiver.describe()
+    assert died("victim", "ivshmem send") in receiver.lines("stderr")
+    assert NEVER_RESCUED in receiver.lines("stderr")
+    assert host.claim(victim["area"]) == DEAD and host.participants() == []
+    exchange(host, guest)
+
+
+def test_a_receiver_in_a_guest_dies(everybody, two_areas):
+    """While the host waits for it to make room."""
+    host, guest = everybody.host, everybody["driver"]
+    guest.receive("victim", ">/dev/null")
+    sender = host.send("victim")
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem recv")
+    guest.ask(f"kill -STOP {victim['pid']}")
+    guest.kill(victim["pid"])
+    assert sender.wait() == FAILURE, sender.describe()
+    assert died("victim", "ivshmem recv") in sender.lines("stderr")
+    assert NEVER_RESCUED in sender.lines("stderr")
+    assert host.participants() == []
+    exchange(host, guest)
+
+
+@pytest.mark.parametrize("way", ["driver", "vfio"])
+def test_a_process_of_the_host_dies(everybody, way):
+    """Nobody tells a guest, until another process of the host takes part. One that only looks tells nobody."""
+    host, guest = everybody.host, everybody[way]
+    guest.receive("victim")
+    sender = host.start("send", "victim", stdin=subprocess.PIPE)
+    sender.write("the last words\n")
+    wire.wait_until(lambda: guest.ask("cat /tmp/out-receiver") == ["the last words"], "the first bytes to arrive")
+    area = host.participant("ivshmem send")["area"]
+    sender.kill()
+    (survivor,) = host.participants()
+    assert survivor["name"] == "ivshmem recv" and survivor["channels"][0]["phase"] == "connected"
+    assert host.claim(area) == OWNED and guest.ask("ls /tmp/status-receiver 2>&1")[0].endswith("No such file or directory")
+
+    host.run("recv", "another", "--timeout", "0", status=TIMEOUT)
+    said = guest.ends("receiver", FAILURE)
+    assert died("victim", "ivshmem send") in said and NEVER_RESCUED in said
+    assert host.participants() == []
+
+
+@pytest.fixture
+def mortal(everybody, image, accel, driver):  # noqa: F811
+    """mortal(script): one more guest, whose QEMU may be killed."""
+    with contextlib.ExitStack() as ends:
+        def start(script, **options):
+            machine = vm.Guest(image, accel, everybody.room.path, name="mortal", script=script,
+                               devices=vm.ivshmem_doorbell(everybody.server.path, VECTORS), **options)
+            ends.callback(machine.stop)
+            machine.start().expect("^ready$", BOOT_LIMIT)
+            return Guest(machine)
+
+        yield start
+
+
+def kill_qemu(host, guest):
+    """And wait until the server knows."""
+    monitor = host.start("monitor", target=f"observe:{host.server.path}.observe")
+    monitor.expect("looking on .*")
+    guest.machine.process.kill()
+    monitor.expect(r"peer \d+ left")
+
+
+def test_a_guest_dies(everybody, mortal, driver):  # noqa: F811
+    """The server tells the host's process, which marks all areas of the guest. So another guest learns of it, too."""
+    host, guest, other = everybody.host, mortal(AS_USER, iommu=None, files=driver), everybody["vfio"]
+    receiver = host.receive("to-host", stdout=subprocess.DEVNULL)
+    guest.start("send to-host", "sender", ENDLESS)
+    other.receive("to-guest", ">/dev/null")
+    guest.start("send to-guest", "another", ENDLESS)
+    for name in ("to-host", "to-guest"):
+        host.wait_until_under_way(name)
+    kill_qemu(host, guest)
+    assert receiver.wait() == FAILURE, receiver.describe()
+    assert died("to-host", "ivshmem send") in receiver.lines("stderr")
+    said = other.ends("receiver", FAILURE)
+    assert died("to-guest", "ivshmem send") in said and NEVER_RESCUED in said
+    assert host.participants() == []
+
+
+def test_a_guest_dies_and_nobody_on_the_host_takes_part(everybody, mortal):
+    """Other guests learn of it when somebody does, whatever it has to do with it."""
+    host, guest, other = everybody.host, mortal(AS_ROOT), everybody["driver"]
+    other.receive("victim", ">/dev/null")
+    guest.start("send victim", "sender", ENDLESS)
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem send")
+    # vfio tells nobody.
+    guest.kill(victim["pid"])
+    guest.ask("until [ -s /tmp/status-sender ]; do sleep 0.1; done")
+    assert host.claim(victim["area"]) == OWNED
+    kill_qemu(host, guest)
+    assert host.claim(victim["area"]) == OWNED
+    assert other.ask("ls /tmp/status-receiver 2>&1")[0].endswith("No such file or directory")
+
+    bystander = host.receive("something else", "--keep")
+    assert died("victim", "ivshmem send") in other.ends("receiver", FAILURE)
+    assert host.claim(victim["area"]) == DEAD
+    bystander.finish(signal.SIGTERM)
