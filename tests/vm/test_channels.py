@@ -392,3 +392,29 @@ def test_a_guest_dies_and_nobody_on_the_host_takes_part(everybody, mortal):
     assert died("victim", "ivshmem send") in other.ends("receiver", FAILURE)
     assert host.claim(victim["area"]) == DEAD
     bystander.finish(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("way", ["driver", "vfio"])
+def test_the_device_is_unplugged(server, cli, boot, driver, way):  # noqa: F811
+    """
+    A process that sleeps is told, and ends; the device leaves. QEMU would crash if any peer had left before
+    (docs/vmms.md). Through our driver, the memory is gone by then, which a process may notice first.
+    """
+    host = Host(server("-l", "4M", vectors=VECTORS), cli)
+    sender = host.start("send", "victim", stdin=subprocess.PIPE)
+    if way == "driver":
+        options = {"script": AS_USER, "iommu": None, "files": driver}
+    else:
+        options = {"script": AS_ROOT}
+    guest = Guest(boot(server=host.server, devices=ROOT_PORT, bus="root-port", **options))
+    guest.machine.expect("^ready$", BOOT_LIMIT)
+    guest.receive("victim")
+    sender.write("the last words\n")
+    wire.wait_until(lambda: guest.ask("cat /tmp/out-receiver") == ["the last words"], "the first bytes to arrive")
+    guest.machine.monitor("device_del", id="ivshmem")
+    said = "\n".join(guest.ends("receiver", FAILURE))
+    unplugged = "ivshmem: cannot use 'victim' any more: the device was unplugged"
+    assert unplugged in said or (way == "driver" and "is gone with its device" in said), said
+    guest.machine.wait_event("DEVICE_DELETED", BOOT_LIMIT)
+    if way == "vfio":
+        assert sender.wait() == FAILURE and died("victim", "ivshmem recv") in sender.lines("stderr"), sender.describe()

@@ -107,6 +107,8 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 	case -ESTALE:
 		return fail("our part of the shared memory is lost: somebody formatted the memory, "
 			    "or took us for dead");
+	case -ENODEV:
+		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:
 		return fail("cannot use '%s': %s", name, strerror(-error));
 	}
