@@ -45,6 +45,9 @@
  *			out
  *	-ESTALE		the own area is lost: somebody declared this participant dead, or formatted
  *			the memory. Open another participant
+ *	-ENODEV		the device was unplugged. Close the participant: a device that is used through
+ *			vfio does not leave before. Memory through our driver leaves at once, and is
+ *			not to be touched any more (SIGBUS)
  * All of these last: the channel can only be closed.
  *
  * What the other side writes is never trusted: all lengths and positions are read once and checked,
@@ -169,7 +172,7 @@ struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant
 /*
  * Look after all channels: take interrupts, notice who connects, closes and dies, and wake the
  * descriptors of channels. Every function that returned -EAGAIN has done so; only a program that
- * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, or -ESTALE.
+ * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, -ESTALE or -ENODEV.
  */
 int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
 
@@ -246,7 +249,7 @@ int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel 
  *	-EPROTOTYPE	who listens there has another kind of channel
  *	-EINVAL, -ENOSPC  as for ivshmem_listen()
  *	-EINTR		a signal came while we waited
- *	-ESTALE		see above
+ *	-ESTALE, -ENODEV  see above
  */
 int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
 	const char *name, enum ivshmem_channel_kind kind,
@@ -321,7 +324,8 @@ int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size
  * flush, which publishes and rings one who sleeps. Nobody rings one who sleeps before a flush, so flush
  * after the last record; ivshmem_channel_wait() before it sleeps, and a reservation without room, do so,
  * too. A record that is reserved and not committed is replaced by the next reservation. Reserve and flush
- * return what ivshmem_queue_send() returns; commit -EINVAL if nothing, or less, was reserved, or -ESTALE.
+ * return what ivshmem_queue_send() returns; commit -EINVAL if nothing, or less, was reserved, or
+ * -ESTALE, -ENODEV.
  *
  * One flush for many records is much faster than one for each: the processor has to wait for its
  * stores.
@@ -446,7 +450,7 @@ int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int stat
  * read once more, and then it is -EPIPE.
  */
 
-/* Publish a value. 0, -EMSGSIZE (longer than the longest), or -ESTALE. */
+/* Publish a value. 0, -EMSGSIZE (longer than the longest), or -ESTALE, -ENODEV. */
 int ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t length);
 
 /*
@@ -466,7 +470,7 @@ int64_t ivshmem_state_read(
  * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind IVSHMEM_TOPIC,
  * where ring_size is that of the one ring that all read.
  * 0, -EAGAIN (a reader needs the room; wait until the topic is writable), -EMSGSIZE (longer than
- * max_record), or -ESTALE. What was published last can be received after the topic was closed.
+ * max_record), or -ESTALE, -ENODEV. What was published last can be received after the topic was closed.
  */
 int ivshmem_topic_publish(struct ivshmem_channel *channel, const void *record, size_t length);
 

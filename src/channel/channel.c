@@ -493,7 +493,7 @@ void
 channel_lose_all(struct ivshmem_participant *participant)
 {
 	list_for_each (link, &participant->channels)
-		channel_fail(channel_of(link), -ESTALE);
+		channel_fail(channel_of(link), participant->lost);
 }
 
 void
@@ -565,7 +565,7 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 	if (r < 0)
 		return r;
 	if (participant_is_lost(channel->participant))
-		return -ESTALE;
+		return channel->participant->lost;
 	shut(channel);
 	channel_tell_peer(channel);
 	return 0;
@@ -634,7 +634,7 @@ ivshmem_channel_status(
 
 	if (r < 0)
 		return r;
-	if (!listening)
+	if (!listening && participant->lost != -ENODEV)
 		map_copy_name(status.peer_name,
 			map_identity(&participant->map, channel->peer_area)->name);
 	status.struct_size = ret_status->struct_size;

@@ -171,7 +171,7 @@ void channel_fail(struct ivshmem_channel *channel, int error);
 int channel_fail_protocol(struct ivshmem_channel *channel);
 /* Every channel ends: for the other ends. */
 void channel_end_all(struct ivshmem_participant *participant);
-/* Every channel ends with -ESTALE, for those who use it. */
+/* Every channel ends for those who use it, with the error that participant_lose() was given. */
 void channel_lose_all(struct ivshmem_participant *participant);
 
 /* Make the descriptor readable: a call is worth another try. */

@@ -51,6 +51,8 @@ explain(struct ivshmem_participant *participant, int r, struct ivshmem_error *re
 		return error_set(reterr, r,
 			"area %u of the shared memory is not ours any more: open another participant",
 			participant->area);
+	if (r == -ENODEV)
+		return error_set(reterr, r, "the device was unplugged");
 	return r < 0 ? error_set(reterr, r, "cannot make a channel: %s", strerror(-r)) : 0;
 }
 

@@ -94,9 +94,11 @@ EXPORT int
 ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
-	int r = 0;
+	int r = ivshmem_participant_dispatch(participant);
 
-	ivshmem_participant_dispatch(participant);
+	if (r == -ENODEV)
+		return r;
+	r = 0;
 	for (unsigned area = 0; r == 0 && area < participant->map.n_areas; area++)
 		if (lives(participant, area))
 			r = show_entries(&participant->map, area, fn, data);
@@ -107,9 +109,11 @@ EXPORT int
 ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data)
 {
-	int r = 0;
+	int r = ivshmem_participant_dispatch(participant);
 
-	ivshmem_participant_dispatch(participant);
+	if (r == -ENODEV)
+		return r;
+	r = 0;
 	for (unsigned area = 0; r == 0 && area < participant->map.n_areas; area++)
 		if (lives(participant, area))
 			r = show_participant(

@@ -25,6 +25,7 @@ struct over_client {
 	struct ivshmem_ops user;       /* its callbacks */
 	bool knows_peers;              /* the server tells who is there */
 	bool is_rung;                  /* the participant dispatches when it is rung */
+	bool is_unplugged;             /* the device left */
 	uint8_t has_left[PEERS / 8];
 	uint64_t unknown_since
 		[PEERS]; /* clock_now() of the first question about a peer that is not there; 0:
@@ -56,14 +57,25 @@ peer_left(struct ivshmem_client *client, uint16_t peer, void *data)
 		over->participant->next_check = 0;
 }
 
+/* vfio leaves the memory here until we detach, so others can be told. Through our driver it is gone. */
+static void
+end_participant(struct over_client *over)
+{
+	if (strcmp(ivshmem_backend(over->client), "vfio") == 0)
+		participant_mark_dead(over->participant);
+	participant_lose(over->participant, -ENODEV);
+}
+
 static void
 lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *data)
 {
 	struct over_client *over = data;
 
 	(void)client;
-	(void)error;
 	over->knows_peers = false;
+	over->is_unplugged = error->code == -ENODEV;
+	if (over->is_unplugged && over->participant)
+		end_participant(over);
 }
 
 static void
@@ -230,5 +242,7 @@ ivshmem_participant_open(struct ivshmem_participant **ret_participant, const cha
 	}
 	over->participant = *ret_participant;
 	over->is_rung = over->participant->transport.fd >= 0;
+	if (over->is_unplugged)
+		end_participant(over);
 	return 0;
 }

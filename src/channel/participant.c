@@ -29,9 +29,21 @@ take_notice(struct ivshmem_participant *participant, unsigned area)
 }
 
 void
-participant_lose(struct ivshmem_participant *participant)
+participant_mark_dead(struct ivshmem_participant *participant)
 {
-	participant->lost = true;
+	uint64_t claim = layout_claim(participant->generation, LAYOUT_OWNED);
+
+	__atomic_compare_exchange_n(participant_own_claim(participant), &claim,
+		layout_claim(participant->generation, LAYOUT_DEAD), false, __ATOMIC_ACQ_REL,
+		__ATOMIC_RELAXED);
+}
+
+void
+participant_lose(struct ivshmem_participant *participant, int error)
+{
+	if (participant->lost)
+		return;
+	participant->lost = error;
 	participant_take_word_back(participant);
 	participant->area_lost(participant);
 }
@@ -45,17 +57,19 @@ check_everything(struct ivshmem_participant *participant)
 
 	if (word_load(&map_header(&participant->map)->magic) != LAYOUT_MAGIC ||
 		word_load(&map_header(&participant->map)->epoch) != participant->epoch) {
-		participant_lose(participant);
+		participant_lose(participant, -ESTALE);
 		return;
 	}
 	word_store(&identity->heartbeat, word_load(&identity->heartbeat) + 1);
 	for (unsigned area = 0; area < participant->map.n_areas; area++) {
-		uint64_t claim = participant->neighbours[area].n_channels > 0
-					 ? neighbour_check(participant, area)
-					 : word_acquire(map_claim(&participant->map, area));
-		const struct neighbour *neighbour =
-			neighbour_know(participant, area, layout_claim_generation(claim));
+		/* Also of those that we have nothing to do with: others may have no way to tell. */
+		uint64_t claim = neighbour_check(participant, area);
+		const struct neighbour *neighbour;
 
+		/* The check asks the transport, which may hear that the device left. */
+		if (participant->lost)
+			return;
+		neighbour = neighbour_know(participant, area, layout_claim_generation(claim));
 		if (neighbour && layout_claim_state(claim) == LAYOUT_OWNED &&
 			!(neighbour->features & LAYOUT_CAN_RING))
 			must_look = true;
@@ -87,13 +101,14 @@ participant_look(struct ivshmem_participant *participant)
 	uint64_t now;
 
 	if (participant_is_lost(participant))
-		return -ESTALE;
+		return participant->lost;
 	now = clock_now();
 	if (now >= participant->next_check) {
 		participant->next_check = now + CHECK_EVERY;
 		/* With them, we learn who is gone. Their notices are taken below. */
 		participant_sleep(participant, 0);
-		check_everything(participant);
+		if (!participant->lost)
+			check_everything(participant);
 	}
 	if (participant->due != 0 && now >= participant->due) {
 		participant->due = 0;
@@ -103,7 +118,7 @@ participant_look(struct ivshmem_participant *participant)
 		look_at_claim(participant, area);
 		take_notice(participant, area);
 	}
-	return participant->lost ? -ESTALE : 0;
+	return participant->lost;
 }
 
 EXPORT int

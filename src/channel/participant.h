@@ -24,6 +24,7 @@
 
 #include <ivshmem/channel.h>
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -76,7 +77,7 @@ struct ivshmem_participant {
 	uint64_t n_changes;  /* how often entries of others have changed */
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
 	bool unannounced;    /* we have found what nobody rings for: that somebody died */
-	bool lost;
+	int lost;            /* 0; or why the area cannot be used any more, -ESTALE or -ENODEV */
 	uint64_t rescues;
 };
 
@@ -88,8 +89,12 @@ participant_own_claim(const struct ivshmem_participant *participant)
 	return map_claim(&participant->map, participant->area);
 }
 
-/* The area is not ours any more: all channels end with -ESTALE. */
-void participant_lose(struct ivshmem_participant *participant);
+/* Tell the others that we do nothing any more: they see it within a second. */
+void participant_mark_dead(struct ivshmem_participant *participant);
+
+/* The area is not ours any more (-ESTALE), or the memory must not be touched any more (-ENODEV): all
+ * channels end with this error. */
+void participant_lose(struct ivshmem_participant *participant, int error);
 
 /* Whether that is so. Whoever is about to write to the area asks. */
 static inline bool
@@ -97,11 +102,11 @@ participant_is_lost(struct ivshmem_participant *participant)
 {
 	if (!participant->lost && word_load(participant_own_claim(participant)) !=
 					  layout_claim(participant->generation, LAYOUT_OWNED))
-		participant_lose(participant);
-	return participant->lost;
+		participant_lose(participant, -ESTALE);
+	return participant->lost != 0;
 }
 
-/* Handle all notices, and once a second look at everything. -ESTALE if we are lost. */
+/* Handle all notices, and once a second look at everything. -ESTALE or -ENODEV if we are lost. */
 int participant_look(struct ivshmem_participant *participant);
 
 /* Whether `area` has a notice for us. */
@@ -187,7 +192,8 @@ struct waiter {
 	bool slept, spun; /* what it did */
 };
 
-/* Wait for at most `timeout_ms` (-1: for ever). 0, -ETIMEDOUT, -EINTR, -ESTALE. */
+/* Wait for at most `timeout_ms` (-1: for ever). 0, -ETIMEDOUT, -EINTR, -ESTALE, -ENODEV.
+ * */
 int wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int timeout_ms);
 
 #endif

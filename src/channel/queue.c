@@ -33,7 +33,7 @@ ivshmem_queue_commit(struct ivshmem_channel *channel, size_t length)
 	if (!channel->writer.reserving || length > channel->writer.reserved)
 		return -EINVAL;
 	if (participant_is_lost(channel->participant))
-		return -ESTALE;
+		return channel->participant->lost;
 	ring_commit(&channel->writer, (uint32_t)length);
 	return 0;
 }

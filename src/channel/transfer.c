@@ -131,7 +131,8 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 	bool asked = false;
 
 	for (;;) {
-		int r = participant_is_lost(participant) ? -ESTALE : channel_send_error(channel);
+		int r = participant_is_lost(participant) ? participant->lost
+							 : channel_send_error(channel);
 
 		channel->failed &= ~IVSHMEM_WRITABLE;
 		if (r == 0)
@@ -329,7 +330,9 @@ ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms
 	r = wait_for(channel->participant, &waiter, timeout_ms);
 	channel->n_sleeps += waiter.slept;
 	channel->n_spins += waiter.spun;
-	return r < 0 && r != -ESTALE ? r : r == -ESTALE ? events : data.ready;
+	if (channel->participant->lost)
+		return events;
+	return r < 0 ? r : data.ready;
 }
 
 static bool
@@ -363,7 +366,7 @@ ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms)
 	channel_flush(channel);
 	r = wait_for(channel->participant, &waiter, timeout_ms);
 	if (r < 0)
-		return r == -ESTALE ? channel->error : r;
+		return channel->participant->lost ? channel->error : r;
 	if (channel->error != 0)
 		return channel->error;
 	if (channel->connected && word_acquire(&channel->theirs->head) == channel->writer.published)

@@ -11,6 +11,7 @@
 #include <ivshmem/client.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -76,6 +77,15 @@ participate(const struct cli *cli, const char *name, unsigned vector,
 	return STATUS_OK;
 }
 
+void
+participate_no_more(const struct cli *cli, struct ivshmem_participant *participant)
+{
+	if (participant && cli->verbose)
+		fail("debug: something was there, and nobody had woken us: %" PRIu64 " times",
+			ivshmem_participant_rescues(participant));
+	ivshmem_participant_close(participant);
+}
+
 enum status
 channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 {
@@ -97,6 +107,8 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 	case -ESTALE:
 		return fail("our part of the shared memory is lost: somebody formatted the memory, "
 			    "or took us for dead");
+	case -ENODEV:
+		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:
 		return fail("cannot use '%s': %s", name, strerror(-error));
 	}

@@ -37,6 +37,9 @@ channel_arguments_kind(const struct channel_arguments *given)
 enum status participate(const struct cli *cli, const char *name, unsigned vector,
 	struct ivshmem_participant **ret_participant);
 
+/* Leave. With --verbose, says whether we were woken as we should have been. NULL is allowed. */
+void participate_no_more(const struct cli *cli, struct ivshmem_participant *participant);
+
 /* How a channel ended, or a call on it failed, in a sentence. Returns STATUS_FAILURE. */
 enum status channel_fail(const struct ivshmem_channel *channel, const char *name, int error);
 

@@ -256,7 +256,7 @@ recv_run(const struct cli *cli, char *const *operands)
 		note(cli, "listening under '%s'", receiving.name);
 	if (status == STATUS_OK)
 		status = receive_from_senders(&receiving);
-	ivshmem_participant_close(participant);
+	participate_no_more(cli, participant);
 	free(receiving.buffer);
 	return status;
 }

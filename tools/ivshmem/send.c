@@ -307,7 +307,7 @@ send_run(const struct cli *cli, char *const *operands)
 	}
 	if (status == STATUS_OK)
 		report(&sending);
-	ivshmem_participant_close(participant);
+	participate_no_more(cli, participant);
 	free(sending.buffer);
 	return status;
 }

@@ -1,0 +1,420 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+Channels between the host and guests, and between guests, with each way to use a device: `ivshmem send` and `recv`.
+
+The guests are shared, and each test leaves them as they were.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+
+import pytest
+
+import ivshmem_wire as wire
+import vm
+from in_guest import BOOT_LIMIT, ROOT_PORT
+from ivshmem_cli import FAILURE, OK, TIMEOUT, feed
+from test_driver import driver  # noqa: F401
+from vfio_user_fixtures import Device
+
+pytestmark = pytest.mark.limit(300)
+
+VECTORS = 2
+SIZE = 300_000  # more than a ring has room for
+AREAS = 16  # in 4 MiB, by default
+
+# A line is a command. tool TARGET... is the command line as root with vfio and sysfs, and as an ordinary user with our driver.
+COMMANDS = """
+head -c %d /dev/urandom >/tmp/data; chmod 666 /tmp/data
+echo ready
+while read -r line && [ "$line" != end ]; do eval "$line"; done
+""" % SIZE
+AS_USER = "load-driver || exit 9\ntool() { su user -c \"exec ivshmem --verbose $*\"; }\n" + COMMANDS
+AS_ROOT = "bind-vfio\ntool() { ivshmem --verbose \"$@\"; }\n" + COMMANDS
+
+NEVER_RESCUED = "ivshmem: debug: something was there, and nobody had woken us: 0 times"
+
+
+def died(name, who):
+    return f"ivshmem: the other end of '{name}' died or gave up: {who}"
+
+
+class Host:
+    """The tool on the host, attached to the server, unless there is another target."""
+
+    def __init__(self, server, cli):
+        self.server = server
+        self.cli = cli
+
+    def start(self, *arguments, target=None, **options):
+        return self.cli("--verbose", *arguments, *(["--target", target] if target else []), **options)
+
+    def run(self, *arguments, status=OK, **options):
+        process = self.start(*arguments, **options)
+        assert process.wait() == status, process.describe()
+        return process
+
+    def receive(self, name, *arguments, **options):
+        process = self.start("recv", name, *arguments, **options)
+        process.expect(f"ivshmem: listening under '{name}'", "stderr")
+        return process
+
+    def send(self, name, data=None, **options):
+        """Without data: zeros, without end."""
+        fd = feed(data) if data else os.open("/dev/zero", os.O_RDONLY)
+        process = self.start("send", name, stdin=fd, **options)
+        os.close(fd)
+        return process
+
+    def participants(self):
+        """Who takes part, as everybody sees it who only looks."""
+        return json.loads(self.run("channels", "--json").stdout)["participants"]
+
+    def participant(self, name):
+        (found,) = [x for x in self.participants() if x["name"] == name]
+        return found
+
+    def wait_until_under_way(self, name):
+        """Until a channel has carried more than its ring has room for."""
+        def received():
+            channels = [channel for x in self.participants() for channel in x["channels"]]
+            return max((channel["received"] for channel in channels if channel["name"] == name), default=0)
+
+        wire.wait_until(lambda: received() > 1 << 20, f"many bytes through {name}")
+
+    def claim(self, area):
+        """Whether an area is owned, left, or that of a dead one."""
+        return self.run("read", str(128 + 8 * area), "1").output["stdout"][0]
+
+
+class Guest:
+    """One that carries out what it is told, with the tool attached in one of its ways."""
+
+    def __init__(self, machine, *arguments):
+        self.machine = machine
+        self.arguments = " ".join(arguments)
+
+    def using(self, *arguments):
+        """The same guest, attached in another way."""
+        return Guest(self.machine, *arguments)
+
+    def do(self, line):
+        self.machine.send(line + "\n")
+
+    def start(self, arguments, name, streams="</dev/null"):
+        """
+        Start the tool; what it says goes to files, and `name` tells it apart from others. It is no child of the shell
+        that we type to: a child that ends there interrupts `read`, which then forgets what it has of a line.
+        """
+        self.do(f"rm -f /tmp/*-{name}; ({{ tool {self.arguments} {arguments} >/tmp/out-{name} 2>/tmp/err-{name} {streams}; "
+                f"echo $? >/tmp/status-{name}; }} &)")
+
+    def receive(self, name, streams="</dev/null"):
+        """A receiver that listens."""
+        self.start(f"recv {name}", "receiver", streams)
+        self.do(f"until grep -q 'listening under' /tmp/err-receiver; do sleep 0.1; done; echo {name} listens")
+        self.machine.expect(f"^{name} listens$")
+
+    def send(self, name, source="</tmp/data"):
+        self.start(f"send {name}", "sender", source)
+
+    def ends(self, name, status=OK):
+        """Wait for its end; returns what it said."""
+        got, *said = self.ask(f"until [ -s /tmp/status-{name} ]; do sleep 0.1; done; cat /tmp/status-{name} /tmp/err-{name}")
+        assert int(got) == status, said
+        return said
+
+    def kill(self, pid):
+        self.ask(f"kill -9 {pid}")
+
+    def ask(self, line):
+        self.do(f"{line}; echo end of output")
+        lines = []
+        while (text := self.machine.expect("^.*$").group()) != "end of output":
+            lines.append(text)
+        return lines
+
+    def hash_of(self, path):
+        return self.ask(f"sha256sum {path}")[0].split()[0]
+
+
+def hash_of(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+OWNED, LEFT, DEAD = 1, 2, 3  # docs/channels.md, "The header"
+ENDLESS = "</dev/zero"
+
+
+def exchange(host, guest, interrupts=True, target=None):
+    """As many bytes as do not fit into a ring arrive in each direction, and nobody slept through what it waited for."""
+    receiver = host.receive("up", target=target)
+    guest.send("up")
+    said = [guest.ends("sender")]
+    assert receiver.wait() == OK, receiver.describe()
+    assert hash_of(receiver.output["stdout"]) == guest.hash_of("/tmp/data")
+
+    data = secrets.token_bytes(SIZE)
+    guest.receive("down")
+    sender = host.send("down", data, target=target)
+    said.append(guest.ends("receiver"))
+    assert sender.wait() == OK, sender.describe()
+    assert guest.hash_of("/tmp/out-receiver") == hash_of(data)
+    if interrupts:
+        said += [process.lines("stderr") for process in (receiver, sender)]
+        assert all(NEVER_RESCUED in lines for lines in said), said
+
+
+# ---- guests of one server
+
+
+class Everybody:
+    """The host and three guests: with our driver, with vfio, and with our driver for our device."""
+
+    def __init__(self, image, accel, driver, ends):
+        self.ends = ends
+        self.room = wire.Room()
+        ends.callback(self.room.close)
+        self.server = self.add(wire.Server(self.room.socket, "-l", "4M", vectors=VECTORS))
+        self.host = Host(self.server, lambda *arguments, **options: self.add(wire.Cli(self.room.socket, *arguments, **options)))
+        device = self.add(Device(self.room.file("device"), "--server", self.room.socket, "--vectors", str(VECTORS),
+                                 "--doorbell-bar", "on"))
+        self.plain = self.room.shm_name()
+        memory = ["-object", f"memory-backend-file,id=memory,size=4M,share=on,mem-path=/dev/shm/{self.plain}",
+                  "-device", "ivshmem-plain,memdev=memory,addr=0x1e"]
+        qemus = vm.ivshmem_doorbell(self.server.path, VECTORS)
+        self.machines = []
+        by_driver = self.boot(image, accel, "driver", AS_USER, devices=qemus + memory, iommu=None, files=driver)
+        by_vfio = self.boot(image, accel, "vfio", AS_ROOT, devices=qemus, kernel_options="iomem=relaxed")
+        ours = self.boot(image, accel, "ours", AS_USER, devices=vm.vfio_user(device.path), iommu=None, files=driver,
+                         qemu=vm.qemu_with_vfio_user())
+        for machine in self.machines:
+            machine.expect("^ready$", BOOT_LIMIT)
+        # Of the two devices of this guest, the nodes tell.
+        nodes = Guest(by_driver).ask("for node in /sys/class/ivshmem/*; do cat $node/vectors; done")
+        self.guests = {
+            "driver": Guest(by_driver, "--target", f"dev:/dev/ivshmem{nodes.index(str(VECTORS))}"),
+            "plain": Guest(by_driver, "--target", f"dev:/dev/ivshmem{nodes.index('0')}"),
+            "vfio": Guest(by_vfio, "--backend", "vfio"),
+            "sysfs": Guest(by_vfio, "--backend", "sysfs"),
+            "ours": Guest(ours),
+        }
+
+    def __getitem__(self, name):
+        return self.guests[name]
+
+    def add(self, process):
+        self.ends.callback(process.kill)
+        return process
+
+    def boot(self, image, accel, name, script, **options):
+        machine = vm.Guest(image, accel, self.room.path, name=name, script=script, **options)
+        self.machines.append(machine)
+        self.ends.callback(machine.stop)
+        return machine.start()
+
+    def end(self):
+        """Everybody goes as on any other day."""
+        for machine in self.machines:
+            machine.send("end\n")
+            assert machine.wait_script()[0] == 0
+
+
+@pytest.fixture(scope="module")
+def everybody(request, image, accel, driver):  # noqa: F811
+    failed = request.session.testsfailed
+    with contextlib.ExitStack() as ends:
+        everybody = Everybody(image, accel, driver, ends)
+        yield everybody
+        if request.session.testsfailed == failed:
+            everybody.end()
+
+
+@pytest.mark.parametrize("way, back_end", [("driver", "kernel"), ("vfio", "vfio"), ("sysfs", "sysfs"), ("ours", "kernel")])
+def test_host_and_guest(everybody, way, back_end):
+    """sysfs has no interrupts: it looks, and nobody can say that it slept too long."""
+    guest = everybody[way]
+    assert f"back end: {back_end}" in guest.ask(f"tool {guest.arguments} info")
+    exchange(everybody.host, guest, interrupts=way != "sysfs")
+
+
+@pytest.mark.parametrize("scheme", ["shm", "file"])
+def test_host_and_guest_with_plain_memory(everybody, scheme):
+    target = {"shm": f"shm:{everybody.plain}", "file": f"file:/dev/shm/{everybody.plain}"}[scheme]
+    exchange(everybody.host, everybody["plain"], interrupts=False, target=target)
+
+
+@pytest.mark.parametrize("sender, receiver", [("driver", "vfio"), ("vfio", "ours"), ("ours", "sysfs"), ("sysfs", "driver")])
+def test_guest_and_guest(everybody, sender, receiver):
+    """Nobody on the host takes part."""
+    everybody[receiver].receive("across")
+    everybody[sender].send("across")
+    said = [everybody[sender].ends("sender"), everybody[receiver].ends("receiver")]
+    assert everybody[receiver].hash_of("/tmp/out-receiver") == everybody[sender].hash_of("/tmp/data")
+    if "sysfs" not in (sender, receiver):
+        assert all(NEVER_RESCUED in lines for lines in said), said
+
+
+@pytest.mark.parametrize("way", ["driver", "ours"])
+def test_two_processes_of_a_guest(everybody, way):
+    guest = everybody[way]
+    guest.receive("here")
+    guest.send("here")
+    said = [guest.ends("sender"), guest.ends("receiver")]
+    assert guest.hash_of("/tmp/out-receiver") == guest.hash_of("/tmp/data")
+    assert all(NEVER_RESCUED in lines for lines in said), said
+
+
+# ---- who notices that somebody died (docs/channels.md)
+
+
+@pytest.fixture
+def two_areas(everybody):
+    """Who comes third gets an area only if that of a dead one is taken for it."""
+    everybody.host.run("format", "--areas", "2")
+    yield
+    everybody.host.run("format", "--force")
+
+
+@pytest.mark.parametrize("way", ["driver", "ours"])
+def test_a_sender_in_a_guest_dies(everybody, two_areas, way):
+    """The driver tells the host's process, the only other one there is."""
+    host, guest = everybody.host, everybody[way]
+    receiver = host.receive("victim", stdout=subprocess.DEVNULL)
+    guest.send("victim", ENDLESS)
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem send")
+    guest.kill(victim["pid"])
+    assert receiver.wait() == FAILURE, receiver.describe()
+    assert died("victim", "ivshmem send") in receiver.lines("stderr")
+    assert NEVER_RESCUED in receiver.lines("stderr")
+    assert host.claim(victim["area"]) == DEAD and host.participants() == []
+    exchange(host, guest)
+
+
+def test_a_receiver_in_a_guest_dies(everybody, two_areas):
+    """While the host waits for it to make room."""
+    host, guest = everybody.host, everybody["driver"]
+    guest.receive("victim", ">/dev/null")
+    sender = host.send("victim")
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem recv")
+    guest.ask(f"kill -STOP {victim['pid']}")
+    guest.kill(victim["pid"])
+    assert sender.wait() == FAILURE, sender.describe()
+    assert died("victim", "ivshmem recv") in sender.lines("stderr")
+    assert NEVER_RESCUED in sender.lines("stderr")
+    assert host.participants() == []
+    exchange(host, guest)
+
+
+@pytest.mark.parametrize("way", ["driver", "vfio"])
+def test_a_process_of_the_host_dies(everybody, way):
+    """Nobody tells a guest, until another process of the host takes part. One that only looks tells nobody."""
+    host, guest = everybody.host, everybody[way]
+    guest.receive("victim")
+    sender = host.start("send", "victim", stdin=subprocess.PIPE)
+    sender.write("the last words\n")
+    wire.wait_until(lambda: guest.ask("cat /tmp/out-receiver") == ["the last words"], "the first bytes to arrive")
+    area = host.participant("ivshmem send")["area"]
+    sender.kill()
+    (survivor,) = host.participants()
+    assert survivor["name"] == "ivshmem recv" and survivor["channels"][0]["phase"] == "connected"
+    assert host.claim(area) == OWNED and guest.ask("ls /tmp/status-receiver 2>&1")[0].endswith("No such file or directory")
+
+    host.run("recv", "another", "--timeout", "0", status=TIMEOUT)
+    said = guest.ends("receiver", FAILURE)
+    assert died("victim", "ivshmem send") in said and NEVER_RESCUED in said
+    assert host.participants() == []
+
+
+@pytest.fixture
+def mortal(everybody, image, accel, driver):  # noqa: F811
+    """mortal(script): one more guest, whose QEMU may be killed."""
+    with contextlib.ExitStack() as ends:
+        def start(script, **options):
+            machine = vm.Guest(image, accel, everybody.room.path, name="mortal", script=script,
+                               devices=vm.ivshmem_doorbell(everybody.server.path, VECTORS), **options)
+            ends.callback(machine.stop)
+            machine.start().expect("^ready$", BOOT_LIMIT)
+            return Guest(machine)
+
+        yield start
+
+
+def kill_qemu(host, guest):
+    """And wait until the server knows."""
+    monitor = host.start("monitor", target=f"observe:{host.server.path}.observe")
+    monitor.expect("looking on .*")
+    guest.machine.process.kill()
+    monitor.expect(r"peer \d+ left")
+
+
+def test_a_guest_dies(everybody, mortal, driver):  # noqa: F811
+    """The server tells the host's process, which marks all areas of the guest. So another guest learns of it, too."""
+    host, guest, other = everybody.host, mortal(AS_USER, iommu=None, files=driver), everybody["vfio"]
+    receiver = host.receive("to-host", stdout=subprocess.DEVNULL)
+    guest.start("send to-host", "sender", ENDLESS)
+    other.receive("to-guest", ">/dev/null")
+    guest.start("send to-guest", "another", ENDLESS)
+    for name in ("to-host", "to-guest"):
+        host.wait_until_under_way(name)
+    kill_qemu(host, guest)
+    assert receiver.wait() == FAILURE, receiver.describe()
+    assert died("to-host", "ivshmem send") in receiver.lines("stderr")
+    said = other.ends("receiver", FAILURE)
+    assert died("to-guest", "ivshmem send") in said and NEVER_RESCUED in said
+    assert host.participants() == []
+
+
+def test_a_guest_dies_and_nobody_on_the_host_takes_part(everybody, mortal):
+    """Other guests learn of it when somebody does, whatever it has to do with it."""
+    host, guest, other = everybody.host, mortal(AS_ROOT), everybody["driver"]
+    other.receive("victim", ">/dev/null")
+    guest.start("send victim", "sender", ENDLESS)
+    host.wait_until_under_way("victim")
+    victim = host.participant("ivshmem send")
+    # vfio tells nobody.
+    guest.kill(victim["pid"])
+    guest.ask("until [ -s /tmp/status-sender ]; do sleep 0.1; done")
+    assert host.claim(victim["area"]) == OWNED
+    kill_qemu(host, guest)
+    assert host.claim(victim["area"]) == OWNED
+    assert other.ask("ls /tmp/status-receiver 2>&1")[0].endswith("No such file or directory")
+
+    bystander = host.receive("something else", "--keep")
+    assert died("victim", "ivshmem send") in other.ends("receiver", FAILURE)
+    assert host.claim(victim["area"]) == DEAD
+    bystander.finish(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("way", ["driver", "vfio"])
+def test_the_device_is_unplugged(server, cli, boot, driver, way):  # noqa: F811
+    """
+    A process that sleeps is told, and ends; the device leaves. QEMU would crash if any peer had left before
+    (docs/vmms.md). Through our driver, the memory is gone by then, which a process may notice first.
+    """
+    host = Host(server("-l", "4M", vectors=VECTORS), cli)
+    sender = host.start("send", "victim", stdin=subprocess.PIPE)
+    if way == "driver":
+        options = {"script": AS_USER, "iommu": None, "files": driver}
+    else:
+        options = {"script": AS_ROOT}
+    guest = Guest(boot(server=host.server, devices=ROOT_PORT, bus="root-port", **options))
+    guest.machine.expect("^ready$", BOOT_LIMIT)
+    guest.receive("victim")
+    sender.write("the last words\n")
+    wire.wait_until(lambda: guest.ask("cat /tmp/out-receiver") == ["the last words"], "the first bytes to arrive")
+    guest.machine.monitor("device_del", id="ivshmem")
+    said = "\n".join(guest.ends("receiver", FAILURE))
+    unplugged = "ivshmem: cannot use 'victim' any more: the device was unplugged"
+    assert unplugged in said or (way == "driver" and "is gone with its device" in said), said
+    guest.machine.wait_event("DEVICE_DELETED", BOOT_LIMIT)
+    if way == "vfio":
+        assert sender.wait() == FAILURE and died("victim", "ivshmem recv") in sender.lines("stderr"), sender.describe()
