@@ -94,7 +94,8 @@ def run_layer(report, layer, made, kvm):
     elif layer in PYTHON_TIMEOUT:
         if layer == "vm":
             builds.share_guest_images()
-        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail)
+        # Guests need the processors.
+        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail, 1 if layer == "vm" else JOBS)
 
 
 def program_targets(suite):
