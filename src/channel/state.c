@@ -3,11 +3,11 @@
 /*
  * States: the latest value, of one owner and any number of readers.
  *
- * Theory of operation. The owner has four slots in its heap, and values get numbers, from 1 on. The value
- * with number n goes into slot n modulo 4, and then n into `head` of the owner's entry. A slot begins with the
- * number of its value, which is 0 while the value is being written. So a reader that finds the number
- * before and after it has copied the value has copied one value. It is disturbed only if the owner
- * publishes three more values meanwhile.
+ * Theory of operation. The owner has four slots in its heap, and values get numbers, from 1 on. The
+ * value with number n goes into slot n modulo 4, and then n into `head` of the owner's entry. A
+ * slot begins with the number of its value, which is 0 while the value is being written. So a
+ * reader that finds the number before and after it has copied the value has copied one value. It is
+ * disturbed only if the owner publishes three more values meanwhile.
  */
 #include <channel/channel.h>
 
@@ -68,13 +68,13 @@ state_open(struct ivshmem_channel *listener, uint64_t size)
 EXPORT int
 ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, size_t length)
 {
-	const struct ivshmem_participant *participant = channel->participant;
+	struct ivshmem_participant *participant = channel->participant;
 	uint64_t number = channel->number + 1;
 	struct slot *slot;
 
 	if (channel->kind != IVSHMEM_STATE || !channel_is_publisher(channel))
 		return -EINVAL;
-	if (channel->error != 0)
+	if (participant_is_lost(participant))
 		return channel->error;
 	if (length > channel->ring_size)
 		return -EMSGSIZE;

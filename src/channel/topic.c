@@ -3,14 +3,15 @@
 /*
  * Topics: records of one publisher, for any number of readers.
  *
- * Theory of operation. There is one ring, in the publisher's area, as in a queue, and each reader has a position
- * of its own. Each record begins with its number. The publisher may overwrite what readers have not read
- * yet: it says so before it does, by moving `head` of its entry, before which nothing is valid. A reader looks
- * at `head` after it has copied a record, and drops what it copied if that was overwritten. Then it goes on at
- * `resume`, where the publisher says that a record begins, and the next number tells how many it has missed.
+ * Theory of operation. There is one ring, in the publisher's area, as in a queue, and each reader
+ * has a position of its own. Each record begins with its number. The publisher may overwrite what
+ * readers have not read yet: it says so before it does, by moving `head` of its entry, before which
+ * nothing is valid. A reader looks at `head` after it has copied a record, and drops what it copied
+ * if that was overwritten. Then it goes on at `resume`, where the publisher says that a record
+ * begins, and the next number tells how many it has missed.
  *
- * How long a reader can keep the publisher from overwriting is the publisher's patience. A reader that was
- * overtaken does not count until it has gone on.
+ * How long a reader can keep the publisher from overwriting is the publisher's patience. A reader
+ * that was overtaken does not count until it has gone on.
  */
 #include <channel/channel.h>
 
@@ -147,7 +148,7 @@ ivshmem_topic_publish(struct ivshmem_channel *channel, const void *record, size_
 
 	if (channel->kind != IVSHMEM_TOPIC || !channel_is_publisher(channel))
 		return -EINVAL;
-	if (channel->error != 0)
+	if (participant_is_lost(channel->participant))
 		return channel->error;
 	if (length > ring_max_record(channel->writer.size) - PREFIX)
 		return -EMSGSIZE;
@@ -183,7 +184,8 @@ topic_subscribe(struct ivshmem_channel *channel)
 	if (r < 0)
 		return r;
 	channel->ring_size = channel->reader.size;
-	/* The number is right if it did not change while we looked; otherwise the first record tells. */
+	/* The number is right if it did not change while we looked; otherwise the first record
+	 * tells. */
 	for (unsigned tries = 0; tries < TRIES && !channel->numbered; tries++) {
 		channel->number = word_acquire(&channel->theirs->done);
 		channel->reader.position = word_acquire(&channel->theirs->tail);
@@ -211,12 +213,13 @@ go_on(struct ivshmem_channel *channel)
 
 	if (resume % RING_HEADER != 0 || (int64_t)(resume - channel->reader.position) <= 0)
 		return channel_fail_protocol(channel);
-	ring_move(&channel->reader, resume);
-	word_release(&channel->own->head, resume);
+	channel->reader.position = channel->reader.next = resume;
+	channel_tell_position(channel);
 	return 0;
 }
 
-/* The next record, with its number: 0, or -EAGAIN, or how it ended. It may be overtaken meanwhile. */
+/* The next record, with its number: 0, or -EAGAIN, or how it ended. It may be overtaken
+ * meanwhile. */
 static int
 next_record(
 	struct ivshmem_channel *channel, bool may_ask, const void **ret_place, uint32_t *ret_length)

@@ -17,6 +17,8 @@
 
 #define SIZE (UINT64_C(1) << 20)
 
+#define SLOTS_ROOM 65536 /* the beginning of an area, with the slots */
+
 struct pair {
 	struct room room;
 	struct ivshmem_participant *here, *there;
@@ -110,6 +112,22 @@ TEST(the_end_of_a_state)
 	CHECK_EQ(ivshmem_participant_dispatch(pair.here), 0);
 	CHECK_EQ(ivshmem_listen(&other, pair.here, "t", IVSHMEM_STATE, NULL, NULL), 0);
 	CHECK_EQ(heap_largest(&pair.here->heap), free_before);
+	pair_close(&pair);
+}
+
+/* Somebody thinks that the owner is dead, and another one has the area by now. */
+TEST(an_owner_that_was_taken_for_dead_writes_nothing)
+{
+	uint8_t before[SLOTS_ROOM];
+	struct pair pair;
+
+	pair_open(&pair, 100);
+	CHECK_EQ(ivshmem_state_publish(pair.owner, "one", 3), 0);
+	word_store(participant_own_claim(pair.here),
+		layout_claim(pair.here->generation + 1, LAYOUT_OWNED));
+	memcpy(before, map_area(&pair.here->map, pair.here->area), sizeof(before));
+	CHECK_EQ(ivshmem_state_publish(pair.owner, "two", 3), -ESTALE);
+	CHECK_MEM(before, map_area(&pair.here->map, pair.here->area), sizeof(before));
 	pair_close(&pair);
 }
 

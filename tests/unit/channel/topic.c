@@ -358,6 +358,24 @@ TEST(a_topic_that_has_ended_does_not_listen)
 	pair_close(&pair);
 }
 
+/* Somebody thinks that the publisher is dead, and another one has the area by now. */
+TEST(a_publisher_that_was_taken_for_dead_writes_nothing)
+{
+	static uint8_t before[SIZE / 8];
+	uint64_t missed;
+	struct pair pair;
+
+	pair_open(&pair, 4096, 0);
+	CHECK_EQ(publish(pair.topic, 1, 10), 0);
+	word_store(participant_own_claim(pair.here),
+		layout_claim(pair.here->generation + 1, LAYOUT_OWNED));
+	memcpy(before, map_area(&pair.here->map, pair.here->area), sizeof(before));
+	CHECK_EQ(publish(pair.topic, 2, 10), -ESTALE);
+	CHECK_MEM(before, map_area(&pair.here->map, pair.here->area), sizeof(before));
+	CHECK_EQ(receive(pair.reader, &missed), -ECONNRESET);
+	pair_close(&pair);
+}
+
 TEST(the_end_of_a_topic)
 {
 	uint64_t missed;
