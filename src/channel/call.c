@@ -248,8 +248,8 @@ ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length
 		if (!channel->calls->calls[i].cancelled)
 			return -EBUSY;
 	while ((r = ivshmem_call_start(channel, request, length, -1, &number)) == -EAGAIN) {
-		/* Replies to calls that were cancelled take up the table, and the other end's room. Room
-		 * in the ring is of no use while the table is full. */
+		/* Replies to calls that were cancelled take up the table, and the other end's room.
+		 * Room in the ring is of no use while the table is full. */
 		int wanted = channel->calls->n == IVSHMEM_CALLS_MAX
 				     ? IVSHMEM_READABLE
 				     : IVSHMEM_READABLE | IVSHMEM_WRITABLE;

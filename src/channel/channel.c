@@ -139,7 +139,6 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 	strcpy(channel->name, name);
 	channel->ring_size = size;
 	channel->fd = channel->ready = -1;
-	channel->budget = 0;
 
 	own = channel->own = map_entry(&participant->map, participant->area, (unsigned)entry);
 	channel->entry = (unsigned)entry;
@@ -425,11 +424,10 @@ void
 channel_area_changed(struct ivshmem_participant *participant, unsigned area, uint64_t bits)
 {
 	uint64_t claim = word_acquire(map_claim(&participant->map, area));
-
 	bool entries = bits == 0 || (bits & LAYOUT_NOTICE_ENTRIES) != 0;
 
 	neighbour_know(participant, area, layout_claim_generation(claim));
-	participant->n_changes += entries;
+	participant->n_changes += (bits & LAYOUT_NOTICE_ENTRIES) != 0;
 	list_for_each_safe (link, &participant->channels) {
 		struct ivshmem_channel *channel = channel_of(link);
 

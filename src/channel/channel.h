@@ -75,8 +75,8 @@ struct ivshmem_channel {
 	bool numbered;    /* we know the number of the record before our position in a topic */
 	int patience_ms;  /* a topic's */
 	uint64_t resume;  /* a topic's: what its entry says */
-	uint64_t
-		slow_since; /* a topic's: when it began to wait for a slow reader; 0: it does not */
+	/* A topic's: when it began to wait for a slow reader; 0: it does not. */
+	uint64_t slow_since;
 
 	bool accepted;       /* we are the end that accepted */
 	struct calls *calls; /* call.c; NULL: none yet */
@@ -151,8 +151,8 @@ void channel_publish(struct ivshmem_channel *channel, enum layout_phase phase);
 void channel_refer(struct ivshmem_channel *channel);
 /* Whether an entry of another area refers to ours. */
 bool channel_is_meant(const struct ivshmem_channel *channel, const struct layout_entry *entry);
-/* Receive from the ring that the entry names: 0, or -EPROTO if it does not lie in its area's heap.
- * */
+/* Receive from the ring that the entry names: 0, or -EPROTO if it does not lie in its area's
+ * heap. */
 int channel_take_ring(struct ivshmem_channel *channel, const struct layout_entry *entry);
 
 /* Tell the other end that our entry has changed, or everybody. */
@@ -161,8 +161,8 @@ void channel_tell_everybody(struct ivshmem_participant *participant);
 
 /* Look at the other end. */
 void channel_look(struct ivshmem_channel *channel);
-/* An area has a notice with these bits; or 0: there is none, and we want to know everything that has
- * to do with it. */
+/* An area has a notice with these bits; or 0: there is none, and we want to know everything that
+ * has to do with it. */
 void channel_area_changed(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 
 /* The channel is at its end, for good. The first reason counts. */

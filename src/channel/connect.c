@@ -13,7 +13,7 @@
 /* How many connections with impossible rings a call refuses; the next one goes on. */
 #define REFUSALS 64
 
-/* How many publishers that close while we come are too many. */
+/* How many publishers that close while we come are too many at a time. */
 #define TRIES 16
 
 /* ---- listening and connecting ---------------------------------------------------------------- */
@@ -160,20 +160,6 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 	return 0;
 }
 
-struct search {
-	struct ivshmem_participant *participant;
-	const char *name;
-	struct listener found;
-};
-
-static bool
-is_found(void *data)
-{
-	struct search *search = data;
-
-	return find_listener(search->participant, search->name, NULL, &search->found) == 0;
-}
-
 /* Read what is published. -EAGAIN: the publisher closes, and may not have seen us. */
 static int
 subscribe(struct ivshmem_channel *channel)
@@ -193,21 +179,31 @@ subscribe(struct ivshmem_channel *channel)
 	return r;
 }
 
+/* A connection that is wanted. */
+struct attempt {
+	struct ivshmem_channel *channel; /* if it has come about */
+	struct ivshmem_participant *participant;
+	const char *name;
+	enum ivshmem_channel_kind kind;
+	struct ivshmem_channel_options options;
+	struct ivshmem_error *reterr;
+	int r;
+};
+
 /* Connect to who was found. With a sentence for -EPROTOTYPE and -EPROTO. */
 static int
-connect_to(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
-	const struct listener *found, const char *name, enum ivshmem_channel_kind kind,
-	const struct ivshmem_channel_options *options, struct ivshmem_error *reterr)
+connect_to(struct attempt *attempt, const struct listener *found)
 {
 	struct ivshmem_channel *channel;
 	int r;
 
-	if (found->kind != kind)
-		return error_set(reterr, -EPROTOTYPE, "'%s' is a %s, not a %s", name,
+	if (found->kind != attempt->kind)
+		return error_set(attempt->reterr, -EPROTOTYPE, "'%s' is a %s, not a %s",
+			attempt->name,
 			ivshmem_channel_kind_name((enum ivshmem_channel_kind)found->kind),
-			ivshmem_channel_kind_name(kind));
-	r = channel_new(
-		&channel, participant, kind, name, options->ring_size, !kind_is_published(kind));
+			ivshmem_channel_kind_name(attempt->kind));
+	r = channel_new(&channel, attempt->participant, attempt->kind, attempt->name,
+		attempt->options.ring_size, !kind_is_published(attempt->kind));
 	if (r < 0)
 		return r;
 	channel->peer_area = found->area;
@@ -216,19 +212,37 @@ connect_to(struct ivshmem_channel **ret_channel, struct ivshmem_participant *par
 	channel->peer_entry_generation = found->entry_generation;
 	channel_refer(channel);
 	channel_publish(channel, LAYOUT_CONNECTING);
-	if (kind_is_published(kind))
+	if (kind_is_published(attempt->kind))
 		r = subscribe(channel);
 	if (r < 0) {
 		/* Whoever has seen us learns that we read no more. */
 		ivshmem_channel_close(channel);
-		return r == -EAGAIN
-			       ? r
-			       : error_set(reterr, r, "'%s' is broken: area %u says what cannot be",
-					 name, found->area);
+		return r == -EAGAIN ? r
+				    : error_set(attempt->reterr, r,
+					      "'%s' is broken: area %u says what cannot be",
+					      attempt->name, found->area);
 	}
 	channel_tell_peer(channel);
-	*ret_channel = channel;
+	attempt->channel = channel;
 	return 0;
+}
+
+/* Whether somebody listens; then the connection is made, or has failed. A publisher that closes
+ * meanwhile does not count; there may be another one. */
+static bool
+try_to_connect(void *data)
+{
+	struct attempt *attempt = data;
+	struct listener found;
+
+	for (unsigned tries = 0; tries < TRIES; tries++) {
+		if (find_listener(attempt->participant, attempt->name, NULL, &found) < 0)
+			return false;
+		attempt->r = connect_to(attempt, &found);
+		if (attempt->r != -EAGAIN)
+			return true;
+	}
+	return false;
 }
 
 EXPORT int
@@ -236,32 +250,27 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 	const char *name, enum ivshmem_channel_kind kind,
 	const struct ivshmem_channel_options *given, int timeout_ms, struct ivshmem_error *reterr)
 {
-	struct ivshmem_channel_options options = {0};
-	struct search search = {.participant = participant, .name = name};
-	struct waiter waiter = {.there = is_found, .data = &search};
-	struct ivshmem_channel *channel = NULL;
-	unsigned tries = 0;
-	int r = get_options(&options, given, name, kind, reterr);
+	struct attempt attempt = {
+		.participant = participant, .name = name, .kind = kind, .reterr = reterr};
+	struct waiter waiter = {.there = try_to_connect, .data = &attempt};
+	int r = get_options(&attempt.options, given, name, kind, reterr);
 
 	if (r < 0)
 		return r;
-	do {
-		r = ivshmem_participant_dispatch(participant);
-		if (r == 0)
-			r = wait_for(participant, &waiter, timeout_ms);
-		if (r == 0)
-			r = connect_to(
-				&channel, participant, &search.found, name, kind, &options, reterr);
-	} while (r == -EAGAIN && ++tries < TRIES);
-	if (r == -ETIMEDOUT || r == -EAGAIN)
+	r = ivshmem_participant_dispatch(participant);
+	if (r == 0)
+		r = wait_for(participant, &waiter, timeout_ms);
+	if (r == -ETIMEDOUT)
 		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
 	if (r == -EINTR)
 		return error_set(reterr, r, "interrupted by a signal");
+	if (r == 0)
+		r = attempt.r;
 	if (r == -EPROTO || r == -EPROTOTYPE)
 		return r;
 	if (r < 0)
 		return explain(participant, r, reterr);
-	*ret_channel = channel;
+	*ret_channel = attempt.channel;
 	return 0;
 }
 
@@ -291,17 +300,16 @@ find_connector(struct ivshmem_channel *listener, unsigned area, uint64_t *ret_st
 	return -1;
 }
 
-/* Where there may be somebody who wants to connect. `ret_area` is where to begin, too. */
+/* Somebody who wants to connect: the entry, and its area; or -1. */
 static int
 next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *ret_state)
 {
 	struct ivshmem_participant *participant = listener->participant;
-
 	uint64_t changes = participant->n_changes;
 
 	if (kind_is_published(listener->kind) || listener->scanned == changes)
 		return -1;
-	for (unsigned area = *ret_area; area < participant->map.n_areas; area++) {
+	for (unsigned area = 0; area < participant->map.n_areas; area++) {
 		uint64_t claim = word_acquire(map_claim(&participant->map, area));
 		int entry;
 
@@ -314,15 +322,14 @@ next_connector(struct ivshmem_channel *listener, unsigned *ret_area, uint64_t *r
 		*ret_area = area;
 		return entry;
 	}
-	if (*ret_area == 0)
-		listener->scanned = changes;
+	listener->scanned = changes;
 	return -1;
 }
 
 bool
 channel_can_accept(struct ivshmem_channel *listener)
 {
-	unsigned area = 0;
+	unsigned area;
 	uint64_t state;
 
 	return next_connector(listener, &area, &state) >= 0;
@@ -388,7 +395,7 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 	if (listener->phase != LAYOUT_LISTENING || kind_is_published(listener->kind))
 		return -EINVAL;
 	for (;;) {
-		unsigned area = 0;
+		unsigned area;
 		uint64_t state;
 		int entry;
 		int r = participant_look(participant);

@@ -26,8 +26,8 @@ heap_done(struct heap *heap)
 		heap_free(block_of(link));
 }
 
-/* Where the free piece before `link`, a block or the head of the list, begins; and how large it is.
- * */
+/* Where the free piece before `link`, a block or the head of the list, begins; and how large it
+ * is. */
 static uint64_t
 gap_before(struct heap *heap, struct list *link, uint64_t *ret_size)
 {

@@ -162,8 +162,8 @@ struct layout_entry {
 	uint64_t ended; /* not 0: nothing more will be received */
 	uint64_t padding_1[18];
 
-	/* How far this end has received: a position in the peer's ring. Of a state: the number of the
-	 * latest value. Of a topic: what lies before this position may be overwritten. */
+	/* How far this end has received: a position in the peer's ring. Of a state: the number of
+	 * the latest value. Of a topic: what lies before this position may be overwritten. */
 	uint64_t head;
 	uint64_t tail;   /* of a topic: what was published ends here */
 	uint64_t resume; /* of a topic: a record begins here, within the last half of the ring */

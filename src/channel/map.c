@@ -136,8 +136,8 @@ find_magic(const struct layout_header *header)
 	uint64_t magic = word_acquire(&header->magic);
 
 	if (magic == 0 && !is_blank(header)) {
-		/* Something else, unless another one was quicker and the areas are in use by now.
-		 * */
+		/* Something else, unless another one was quicker and the areas are in use by
+		 * now. */
 		magic = word_acquire(&header->magic);
 		if (magic == 0)
 			magic = 1;
@@ -184,8 +184,8 @@ map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
 		return r;
 	magic = find_magic(header);
 	if (magic == 0) {
-		/* The words before the magic are 0, or what another one is setting at this moment.
-		 * */
+		/* The words before the magic are 0, or what another one is setting at this
+		 * moment. */
 		shape = set_once(&header->shape, shape);
 		set_once(&header->epoch, random_epoch());
 		magic = set_once(&header->magic, LAYOUT_MAGIC);

@@ -44,8 +44,9 @@ int map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
 	struct ivshmem_error *reterr);
 
 /*
- * The same for one who only looks, in memory that may be mapped for reading only: the map is for the functions below that
- * read. -ENODATA: it is all zero in its first words, so there are no channels yet.
+ * The same for one who only looks, in memory that may be mapped for reading only: the map is for
+ * the functions below that read. -ENODATA: it is all zero in its first words, so there are no
+ * channels yet.
  */
 int map_look(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_error *reterr);
 

@@ -144,8 +144,8 @@ owner_is_gone(struct ivshmem_participant *participant, unsigned area, uint32_t g
 	const struct ivshmem_transport *transport = &participant->transport;
 	struct neighbour *neighbour = &participant->neighbours[area];
 
-	/* Nobody can know who has just claimed the area. Whoever does so is ready within a moment.
-	 * */
+	/* Nobody can know who has just claimed the area. Whoever does so is ready within a
+	 * moment. */
 	if (word_acquire(&identity->ready) != generation) {
 		if (neighbour->unready_since == 0 || neighbour->unready != generation)
 			neighbour->unready_since = clock_now();

@@ -63,11 +63,12 @@ set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *
 		r = SIZED_IN(struct ivshmem_participant_options, areas, &options, given, reterr);
 	if (r < 0)
 		return r;
-	if ((uintptr_t)transport->memory % LAYOUT_LINE != 0 ||
-		(transport->fd >= 0 && !transport->clear))
+	transport = &participant->transport;
+	if (!transport->memory || (uintptr_t)transport->memory % LAYOUT_LINE != 0 ||
+		(transport->fd >= 0 && (!transport->clear || transport->vector > UINT16_MAX)))
 		return error_set(reterr, -EINVAL,
-			"the memory of a transport begins at a multiple of %d, and a descriptor "
-			"needs a function that clears it",
+			"the memory of a transport begins at a multiple of %d, a descriptor needs a "
+			"function that clears it, and a vector is a number below 65536",
 			LAYOUT_LINE);
 	if (!options.name)
 		options.name = program_invocation_short_name;

@@ -57,7 +57,8 @@ peer_left(struct ivshmem_client *client, uint16_t peer, void *data)
 		over->participant->next_check = 0;
 }
 
-/* vfio leaves the memory here until we detach, so others can be told. Through our driver it is gone. */
+/* vfio leaves the memory here until we detach, so others can be told. Through our driver it is
+ * gone. */
 static void
 end_participant(struct over_client *over)
 {

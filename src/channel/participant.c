@@ -3,6 +3,8 @@
 
 #include <base/clock.h>
 
+#include <ivshmem/client.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <sys/timerfd.h>
@@ -61,6 +63,8 @@ check_everything(struct ivshmem_participant *participant)
 		return;
 	}
 	word_store(&identity->heartbeat, word_load(&identity->heartbeat) + 1);
+	/* Once, and not for each area, so that nobody searches the entries more often than that. */
+	participant->n_changes++;
 	for (unsigned area = 0; area < participant->map.n_areas; area++) {
 		/* Also of those that we have nothing to do with: others may have no way to tell. */
 		uint64_t claim = neighbour_check(participant, area);
@@ -92,6 +96,7 @@ look_at_claim(struct ivshmem_participant *participant, unsigned area)
 		return;
 	neighbour->claim = claim;
 	participant->unannounced |= layout_claim_state(claim) == LAYOUT_DEAD;
+	participant->n_changes++;
 	participant->area_changed(participant, area, 0);
 }
 
@@ -124,9 +129,8 @@ participant_look(struct ivshmem_participant *participant)
 EXPORT int
 ivshmem_participant_dispatch(struct ivshmem_participant *participant)
 {
-	int r = participant_sleep(participant, 0);
-
-	return r == -EINTR ? 0 : participant_look(participant);
+	participant_sleep(participant, 0);
+	return participant_look(participant);
 }
 
 /* ---- telling others -------------------------------------------------------------------------- */
@@ -161,12 +165,13 @@ participant_leave_word(struct ivshmem_participant *participant)
 				     participant->map.memory),
 		.value = layout_claim(participant->generation, LAYOUT_DEAD),
 	};
-	struct ivshmem_target targets[64];
+	struct ivshmem_target targets[IVSHMEM_ON_CLOSE_MOST];
 	size_t n = 0;
 
 	if (!transport->on_close)
 		return;
-	for (unsigned area = 0; area < participant->map.n_areas && n < 64; area++) {
+	for (unsigned area = 0; area < participant->map.n_areas && n < IVSHMEM_ON_CLOSE_MOST;
+		area++) {
 		const struct neighbour *neighbour = &participant->neighbours[area];
 
 		/* Those who are left out find out within a second. */

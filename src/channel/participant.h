@@ -42,9 +42,8 @@ struct neighbour {
 	uint64_t seen;  /* our copy of its bits for us; the other one is in our area */
 	uint64_t told;  /* our bits for it; the other copy is in our area */
 	bool rung;      /* since this generation; what it has not seen before, nobody rang it for */
-	uint32_t
-		*taken; /* for each of its entries, the generation whose connection we have accepted
-		          */
+	/* For each of its entries, the generation whose connection we have accepted. */
+	uint32_t *taken;
 	unsigned n_channels;    /* that we have to it; one who reads what we publish counts, too */
 	uint64_t unready_since; /* when we first saw that its owner is not ready; 0: it is */
 	uint32_t unready;       /* the generation that this is about */
@@ -63,8 +62,8 @@ struct ivshmem_participant {
 	struct ivshmem_channel **entries; /* map.n_entries; NULL: free */
 	uint32_t *entry_generations;      /* map.n_entries; how often each was used */
 	struct list channels;
-	/* What looking leads to (channel.c): an area has a notice with these bits, or (0) everything
-	 * is to be looked at; the own area is lost. */
+	/* What looking leads to (channel.c): an area has a notice with these bits, or (0)
+	 * everything is to be looked at; the own area is lost. */
 	void (*area_changed)(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 	void (*area_lost)(struct ivshmem_participant *participant);
 
@@ -92,8 +91,8 @@ participant_own_claim(const struct ivshmem_participant *participant)
 /* Tell the others that we do nothing any more: they see it within a second. */
 void participant_mark_dead(struct ivshmem_participant *participant);
 
-/* The area is not ours any more (-ESTALE), or the memory must not be touched any more (-ENODEV): all
- * channels end with this error. */
+/* The area is not ours any more (-ESTALE), or the memory must not be touched any more (-ENODEV):
+ * all channels end with this error. */
 void participant_lose(struct ivshmem_participant *participant, int error);
 
 /* Whether that is so. Whoever is about to write to the area asks. */
@@ -124,8 +123,8 @@ participant_has_notice(const struct ivshmem_participant *participant, unsigned a
 bool participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 
 /*
- * Leave word of what is to happen if this process dies: the area is marked as dead, and those whom we
- * have channels to are rung. Called whenever these change.
+ * Leave word of what is to happen if this process dies: the area is marked as dead, and those whom
+ * we have channels to are rung. Called whenever these change.
  */
 void participant_leave_word(struct ivshmem_participant *participant);
 
@@ -151,8 +150,8 @@ void participant_found_something(struct ivshmem_participant *participant);
  */
 int participant_sleep(struct ivshmem_participant *participant, uint64_t timeout_ns);
 
-/* For who waits by descriptors: take the interrupts that came, and set the timer for the next look.
- * */
+/* For who waits by descriptors: take the interrupts that came, and set the timer for the next
+ * look. */
 void participant_poll_again(struct ivshmem_participant *participant);
 
 /* ---- neighbours ------------------------------------------------------------------------------ */
@@ -164,8 +163,8 @@ int neighbours_claim(struct ivshmem_participant *participant, struct ivshmem_err
 struct neighbour *neighbour_know(
 	struct ivshmem_participant *participant, unsigned area, uint32_t generation);
 
-/* The claim of `area`, after we have looked whether its owner still lives, as far as we can tell.
- * */
+/* The claim of `area`, after we have looked whether its owner still lives, as far as we can
+ * tell. */
 uint64_t neighbour_check(struct ivshmem_participant *participant, unsigned area);
 
 /* What nobody else has: this start of this kernel, and who numbers our processes. 0: unknown. */
@@ -192,8 +191,7 @@ struct waiter {
 	bool slept, spun; /* what it did */
 };
 
-/* Wait for at most `timeout_ms` (-1: for ever). 0, -ETIMEDOUT, -EINTR, -ESTALE, -ENODEV.
- * */
+/* Wait for at most `timeout_ms` (-1: for ever). 0, -ETIMEDOUT, -EINTR, -ESTALE, -ENODEV. */
 int wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int timeout_ms);
 
 #endif

@@ -63,8 +63,8 @@ ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size)
 			return r == -EPIPE ? 0 : r;
 		if (r < 0)
 			break;
-		/* Nobody writes empty records, which could keep us here for ever; nor makes one shorter
-		 * that we have read a part of. */
+		/* Nobody writes empty records, which could keep us here for ever; nor makes one
+		 * shorter that we have read a part of. */
 		if (length <= channel->consumed)
 			return n_read == 0 ? channel_fail_protocol(channel) : (int64_t)n_read;
 		length -= channel->consumed;

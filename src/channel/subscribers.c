@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Who reads what a listener publishes, without being accepted: entries that are connecting to it. */
+/* Who reads what a listener publishes, without being accepted: entries that are connecting to
+ * it. */
 #include <channel/channel.h>
 
 #include <stdlib.h>

@@ -64,8 +64,8 @@ spin(struct waiter *waiter, uint64_t deadline)
 }
 
 /*
- * Nothing rang us, and yet something is there. Either its ring is on the way, or who had to ring has
- * died, or the ring was lost, which must not happen.
+ * Nothing rang us, and yet something is there. Either its ring is on the way, or who had to ring
+ * has died, or the ring was lost, which must not happen.
  */
 static void
 count_rescue(struct ivshmem_participant *participant)
