@@ -11,7 +11,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZE (UINT64_C(1) << 20)
@@ -298,12 +297,11 @@ TEST_WITH(calls_between_two_processes, .timeout_s = 120)
 	int64_t r;
 	struct room room;
 	pid_t child;
-	int status;
 
 	room_open(&room, SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_CALL, NULL, NULL), 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		me = room_join(&room, 1);
 		CHECK_EQ(ivshmem_connect(&channel, me, "a", IVSHMEM_CALL, NULL, 60000, NULL), 0);
@@ -328,8 +326,7 @@ TEST_WITH(calls_between_two_processes, .timeout_s = 120)
 				0);
 	}
 	CHECK_EQ(ivshmem_participant_rescues(me), 0);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_EQ(status, 0);
+	test_join(child);
 	ivshmem_participant_close(me);
 	room_close(&room);
 }

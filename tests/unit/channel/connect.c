@@ -61,7 +61,7 @@ TEST(the_area_of_a_dead_process_is_given_to_another)
 	room_open(&room, SIZE);
 	for (unsigned i = 0; i < 3; i++)
 		participants[i] = room_join(&room, (int)i);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		room_join(&room, 3);
 		raise(SIGKILL);
@@ -85,7 +85,7 @@ TEST(a_zombie_is_dead)
 	room_open(&room, SIZE);
 	for (unsigned i = 0; i < 3; i++)
 		participants[i] = room_join(&room, (int)i);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		room_join(&room, 3);
 		_exit(0);
@@ -406,16 +406,6 @@ TEST(with_oneself)
 
 /* ---- waiting for each other ------------------------------------------------------------------ */
 
-/* What a forked child ends with. */
-static void
-join_child(pid_t child)
-{
-	int status;
-
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_EQ(status, 0);
-}
-
 TEST(connecting_waits_for_a_listener)
 {
 	struct ivshmem_participant *participant;
@@ -426,7 +416,7 @@ TEST(connecting_waits_for_a_listener)
 
 	room_open(&room, SIZE);
 	participant = room_join(&room, 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		participant = room_join(&room, 1);
 		CHECK_EQ(ivshmem_connect(
@@ -447,7 +437,7 @@ TEST(connecting_waits_for_a_listener)
 	CHECK_EQ(ivshmem_channel_wait(channel, IVSHMEM_READABLE, 20000), IVSHMEM_READABLE);
 	CHECK_EQ(ivshmem_queue_receive(channel, buffer, 8), -EPIPE);
 	CHECK_EQ(ivshmem_participant_rescues(participant), 0);
-	join_child(child);
+	test_join(child);
 	ivshmem_participant_close(participant);
 	room_close(&room);
 }
@@ -488,7 +478,7 @@ TEST(who_dies_is_noticed)
 	room_open(&room, SIZE);
 	participant = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&listener, participant, "a", IVSHMEM_QUEUE, NULL, NULL), 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		participant = room_join(&room, 1);
 		CHECK_EQ(ivshmem_connect(

@@ -12,7 +12,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZE (UINT64_C(1) << 20)
@@ -276,12 +275,11 @@ TEST_WITH(values_are_whole, .timeout_s = 120)
 	int64_t length;
 	struct room room;
 	pid_t child;
-	int status;
 
 	room_open(&room, SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&state, me, "s", IVSHMEM_STATE, &options, NULL), 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		me = room_join(&room, 1);
 		CHECK_EQ(ivshmem_connect(&state, me, "s", IVSHMEM_STATE, NULL, 60000, NULL), 0);
@@ -311,8 +309,7 @@ TEST_WITH(values_are_whole, .timeout_s = 120)
 			usleep(2000);
 	}
 	ivshmem_channel_close(state);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_EQ(status, 0);
+	test_join(child);
 	ivshmem_participant_close(me);
 	room_close(&room);
 }

@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZE (UINT64_C(1) << 20)
@@ -591,7 +590,7 @@ between_processes(int patience_ms, unsigned n)
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&topic, me, "t", IVSHMEM_TOPIC, &options, NULL), 0);
 	for (int child = 0; child < 2; child++) {
-		children[child] = CHECK_SYS(fork());
+		children[child] = test_fork();
 		if (children[child] != 0)
 			continue;
 		me = room_join(&room, 1 + child);
@@ -624,12 +623,8 @@ between_processes(int patience_ms, unsigned n)
 			CHECK(ivshmem_channel_wait(topic, IVSHMEM_WRITABLE, 60000) > 0);
 		}
 	ivshmem_channel_close(topic);
-	for (int child = 0; child < 2; child++) {
-		int status;
-
-		CHECK_EQ(waitpid(children[child], &status, 0), children[child]);
-		CHECK_EQ(status, 0);
-	}
+	for (int child = 0; child < 2; child++)
+		test_join(children[child]);
 	CHECK_EQ(ivshmem_participant_rescues(me), 0);
 	ivshmem_participant_close(me);
 	room_close(&room);

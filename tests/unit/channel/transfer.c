@@ -10,7 +10,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define SIZE (UINT64_C(1) << 20)
@@ -466,12 +465,11 @@ exchange(int peer_here, int peer_there, enum way way, uint64_t ring_size, unsign
 	int64_t r;
 	struct room room;
 	pid_t child;
-	int status;
 
 	room_open(&room, SIZE);
 	me = room_join(&room, peer_here);
 	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_QUEUE, &options, NULL), 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		me = room_join(&room, peer_there);
 		CHECK_EQ(ivshmem_connect(&channel, me, "a", IVSHMEM_QUEUE, &options, 60000, NULL),
@@ -509,8 +507,7 @@ exchange(int peer_here, int peer_there, enum way way, uint64_t ring_size, unsign
 	}
 	CHECK_EQ(i, n);
 	CHECK_EQ(ivshmem_participant_rescues(me), 0);
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_EQ(status, 0);
+	test_join(child);
 	ivshmem_participant_close(me);
 	room_close(&room);
 }
@@ -563,7 +560,7 @@ TEST(a_lost_ring_is_a_rescue)
 	pid_t child;
 
 	pair_open(&pair, IVSHMEM_QUEUE, 0);
-	child = CHECK_SYS(fork());
+	child = test_fork();
 	if (child == 0) {
 		pair.room.deaf = true;
 		usleep(300000);
@@ -573,6 +570,6 @@ TEST(a_lost_ring_is_a_rescue)
 	CHECK_EQ(ivshmem_channel_wait(pair.other, IVSHMEM_READABLE, 20000), IVSHMEM_READABLE);
 	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 1);
 	CHECK_EQ(ivshmem_participant_rescues(pair.there), 1);
-	waitpid(child, NULL, 0);
+	test_join(child);
 	pair_close(&pair);
 }
