@@ -13,8 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE (UINT64_C(1) << 20)
-
 struct pair {
 	struct room room;
 	struct ivshmem_participant *here, *there;
@@ -24,9 +22,7 @@ struct pair {
 static void
 pair_open(struct pair *pair, uint64_t ring_size)
 {
-	room_open(&pair->room, SIZE);
-	pair->here = room_join(&pair->room, 0);
-	pair->there = room_join(&pair->room, 1);
+	room_open_pair(&pair->room, &pair->here, &pair->there);
 	room_connect(
 		pair->here, pair->there, IVSHMEM_CALL, ring_size, &pair->caller, &pair->server);
 }
@@ -34,9 +30,7 @@ pair_open(struct pair *pair, uint64_t ring_size)
 static void
 pair_close(struct pair *pair)
 {
-	ivshmem_participant_close(pair->here);
-	ivshmem_participant_close(pair->there);
-	room_close(&pair->room);
+	room_close_pair(&pair->room, pair->here, pair->there);
 }
 
 TEST(answers_in_any_order)
@@ -298,7 +292,7 @@ TEST_WITH(calls_between_two_processes, .timeout_s = 120)
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_CALL, NULL, NULL), 0);
 	child = test_fork();

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "channel_room.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define NAME  "stage"
 #define PROOF "proof"
 
 struct room stage;
@@ -147,6 +147,24 @@ room_join(struct room *room, int peer)
 }
 
 void
+room_open_pair(struct room *room, struct ivshmem_participant **ret_here,
+	struct ivshmem_participant **ret_there)
+{
+	room_open(room, ROOM_SIZE);
+	*ret_here = room_join(room, 0);
+	*ret_there = room_join(room, 1);
+}
+
+void
+room_close_pair(
+	struct room *room, struct ivshmem_participant *here, struct ivshmem_participant *there)
+{
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
+	room_close(room);
+}
+
+void
 room_connect(struct ivshmem_participant *here, struct ivshmem_participant *there,
 	enum ivshmem_channel_kind kind, uint64_t ring_size, struct ivshmem_channel **ret_here,
 	struct ivshmem_channel **ret_there)
@@ -160,6 +178,14 @@ room_connect(struct ivshmem_participant *here, struct ivshmem_participant *there
 	CHECK_EQ(ivshmem_accept(ret_there, listener), 0);
 	ivshmem_channel_close(listener);
 	CHECK_EQ(ivshmem_participant_dispatch(here), 0);
+}
+
+bool
+is_readable(int fd)
+{
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+
+	return CHECK_SYS(poll(&poll_fd, 1, 0)) == 1;
 }
 
 /* ---- the stage ------------------------------------------------------------------------------- */
@@ -207,14 +233,14 @@ stage_entries(const struct ivshmem_participant *participant)
 }
 
 static const struct ivshmem_channel_options small = {
-	.struct_size = sizeof(small), .ring_size = 1024};
+	.struct_size = sizeof(small), .ring_size = STAGE_RING};
 
 struct ivshmem_channel *
 stage_listen(struct ivshmem_participant *participant, enum ivshmem_channel_kind kind)
 {
 	struct ivshmem_channel *listener = NULL;
 
-	CHECK_EQ(ivshmem_listen(&listener, participant, NAME, kind, &small, NULL), 0);
+	CHECK_EQ(ivshmem_listen(&listener, participant, STAGE_NAME, kind, &small, NULL), 0);
 	return listener;
 }
 
@@ -223,7 +249,7 @@ stage_connect(struct ivshmem_participant *participant, enum ivshmem_channel_kind
 {
 	struct ivshmem_channel *channel = NULL;
 
-	CHECK_EQ(ivshmem_connect(&channel, participant, NAME, kind, &small, 0, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&channel, participant, STAGE_NAME, kind, &small, 0, NULL), 0);
 	return channel;
 }
 

@@ -14,6 +14,7 @@
 #include <test.h>
 
 #define ROOM_PEERS 8
+#define ROOM_SIZE  (UINT64_C(1) << 20)
 
 struct room {
 	uint8_t *memory;
@@ -41,6 +42,12 @@ int room_try(struct room *room, struct ivshmem_participant **ret_participant, in
 	struct ivshmem_error *reterr);
 struct ivshmem_participant *room_join(struct room *room, int peer);
 
+/* A room of ROOM_SIZE, with two participants: peer 0 and peer 1. */
+void room_open_pair(struct room *room, struct ivshmem_participant **ret_here,
+	struct ivshmem_participant **ret_there);
+void room_close_pair(
+	struct room *room, struct ivshmem_participant *here, struct ivshmem_participant *there);
+
 /* What happens when the process of this peer dies, and its kernel has our driver. */
 void room_die(struct room *room, int peer);
 
@@ -49,7 +56,13 @@ void room_connect(struct ivshmem_participant *here, struct ivshmem_participant *
 	enum ivshmem_channel_kind kind, uint64_t ring_size, struct ivshmem_channel **ret_here,
 	struct ivshmem_channel **ret_there);
 
-/* ---- one room with small areas, where there are listeners of one name ------------------------- */
+/* Whether polling this descriptor finds something now. */
+bool is_readable(int fd);
+
+/* ---- one room with small areas, where listeners have one name -------------------------------- */
+
+#define STAGE_NAME "stage"
+#define STAGE_RING 1024
 
 extern struct room stage;
 
@@ -64,7 +77,7 @@ struct ivshmem_participant *stage_join(int peer);
 /* Look at everything now, as participants do once a second. */
 int stage_check(struct ivshmem_participant *participant);
 
-/* `from` connects to `to`, which listens and accepts. */
+/* Under STAGE_NAME, with rings of STAGE_RING bytes: listen, connect to whoever listens, accept. */
 struct ivshmem_channel *stage_listen(
 	struct ivshmem_participant *participant, enum ivshmem_channel_kind kind);
 struct ivshmem_channel *stage_connect(

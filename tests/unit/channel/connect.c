@@ -7,15 +7,12 @@
 #include <test.h>
 
 #include <errno.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define SIZE (UINT64_C(1) << 20)
 
 static struct ivshmem_channel_status
 status_of(const struct ivshmem_channel *channel)
@@ -34,7 +31,7 @@ TEST(each_participant_has_an_area_until_all_have)
 	struct ivshmem_error error;
 	struct room room;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	for (unsigned i = 0; i < 4; i++) {
 		participants[i] = room_join(&room, (int)i);
 		CHECK_EQ(ivshmem_participant_area(participants[i]), i);
@@ -58,7 +55,7 @@ TEST(the_area_of_a_dead_process_is_given_to_another)
 	pid_t child;
 	int status;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	for (unsigned i = 0; i < 3; i++)
 		participants[i] = room_join(&room, (int)i);
 	child = test_fork();
@@ -82,7 +79,7 @@ TEST(a_zombie_is_dead)
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	for (unsigned i = 0; i < 3; i++)
 		participants[i] = room_join(&room, (int)i);
 	child = test_fork();
@@ -109,7 +106,7 @@ TEST(options_that_make_no_sense)
 	struct ivshmem_error error;
 	struct room room;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	transport.memory = room.memory;
 	transport.size = room.size;
 	CHECK_EQ(
@@ -154,9 +151,7 @@ TEST(whoever_formats_ends_what_was)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	room_connect(here, there, IVSHMEM_QUEUE, 0, &one, &other);
 	CHECK_EQ(ivshmem_channels_format(room.memory, room.size, 8, NULL), 0);
 	CHECK_EQ(ivshmem_participant_dispatch(here), -ESTALE);
@@ -180,9 +175,7 @@ TEST(both_ends_send_and_receive)
 	struct ivshmem_participant *here, *there;
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	for (unsigned i = 0; i < 2; i++) {
 		struct ivshmem_channel *one, *other;
 		char buffer[16];
@@ -212,9 +205,7 @@ TEST(both_ends_send_and_receive)
 		ivshmem_channel_close(one);
 		ivshmem_channel_close(other);
 	}
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 TEST(a_name_has_one_listener)
@@ -224,9 +215,7 @@ TEST(a_name_has_one_listener)
 	struct ivshmem_error error;
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_listen(&one, here, "a", IVSHMEM_QUEUE, NULL, NULL), 0);
 	CHECK(status_of(one).listening);
 	CHECK_EQ(ivshmem_listen(&other, here, "a", IVSHMEM_QUEUE, NULL, &error), -EADDRINUSE);
@@ -250,9 +239,7 @@ TEST(what_was_sent_before_accepting_arrives)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_listen(&listener, there, "a", IVSHMEM_QUEUE, NULL, NULL), 0);
 	CHECK_EQ(ivshmem_accept(&other, listener), -EAGAIN);
 	CHECK_EQ(ivshmem_connect(&one, here, "a", IVSHMEM_QUEUE, NULL, 0, NULL), 0);
@@ -279,9 +266,7 @@ TEST(a_listener_that_closes_refuses)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_listen(&listener, there, "a", IVSHMEM_QUEUE, NULL, NULL), 0);
 	CHECK_EQ(ivshmem_connect(&one, here, "a", IVSHMEM_QUEUE, NULL, 0, NULL), 0);
 	ivshmem_channel_close(listener);
@@ -290,9 +275,7 @@ TEST(a_listener_that_closes_refuses)
 	CHECK_EQ(ivshmem_queue_send(one, "x", 1), -ECONNREFUSED);
 	CHECK_EQ(status_of(one).error, -ECONNREFUSED);
 	ivshmem_channel_close(one);
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 TEST(many_connections_are_told_apart)
@@ -302,9 +285,7 @@ TEST(many_connections_are_told_apart)
 	const struct ivshmem_channel_options options = {sizeof(options), 512};
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	for (unsigned round = 0; round < 20; round++) {
 		CHECK_EQ(ivshmem_listen(&listener, there, "a", IVSHMEM_QUEUE, &options, NULL), 0);
 		for (unsigned i = 0; i < 30; i++) {
@@ -335,9 +316,7 @@ TEST(many_connections_are_told_apart)
 		CHECK_EQ(ivshmem_participant_dispatch(here), 0);
 		CHECK_EQ(ivshmem_participant_dispatch(there), 0);
 	}
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 /* What the area has no room for. */
@@ -351,9 +330,7 @@ TEST(an_area_has_room_for_so_many_channels)
 	unsigned n;
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_listen(&listener, there, "a", IVSHMEM_QUEUE, &small, NULL), 0);
 	for (n = 0; ivshmem_connect(&channels[n], here, "a", IVSHMEM_QUEUE, &large, 0, &error) == 0;
 		n++)
@@ -380,9 +357,7 @@ TEST(an_area_has_room_for_so_many_channels)
 		ivshmem_channel_close(channels[i]);
 	CHECK_EQ(ivshmem_participant_dispatch(there), 0);
 	CHECK_EQ(ivshmem_accept(&channel, listener), 0);
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 TEST(with_oneself)
@@ -392,7 +367,7 @@ TEST(with_oneself)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, 0);
 	room_connect(me, me, IVSHMEM_QUEUE, 0, &one, &other);
 	CHECK_EQ(ivshmem_queue_send(one, "echo", 4), 0);
@@ -414,7 +389,7 @@ TEST(connecting_waits_for_a_listener)
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	participant = room_join(&room, 0);
 	child = test_fork();
 	if (child == 0) {
@@ -449,9 +424,7 @@ TEST(a_time_out_is_a_time_out)
 	struct ivshmem_error error;
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_connect(&one, here, "nobody", IVSHMEM_QUEUE, NULL, 10, &error), -ENOENT);
 	room_connect(here, there, IVSHMEM_QUEUE, 0, &one, &other);
 	CHECK_EQ(ivshmem_channel_wait(one, IVSHMEM_READABLE, 0), -ETIMEDOUT);
@@ -462,9 +435,7 @@ TEST(a_time_out_is_a_time_out)
 	CHECK_EQ(ivshmem_channel_wait(one, 4, 10), -EINVAL);
 	CHECK_EQ(ivshmem_queue_send(one, "x", 1), 0);
 	CHECK_EQ(ivshmem_channel_drain(one, 10), -ETIMEDOUT);
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 TEST(who_dies_is_noticed)
@@ -475,7 +446,7 @@ TEST(who_dies_is_noticed)
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	participant = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&listener, participant, "a", IVSHMEM_QUEUE, NULL, NULL), 0);
 	child = test_fork();
@@ -509,13 +480,11 @@ TEST(a_peer_that_is_gone_takes_its_participants_along)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	room_connect(here, there, IVSHMEM_QUEUE, 0, &one, &other);
 	CHECK_EQ(ivshmem_queue_send(other, "last", 4), 0);
 	/* It is not a process of this kernel: in a guest, whose VMM has ended. */
-	memset(room.memory + 4096 + (room.size - 4096) / 4 / 4096 * 4096 + 16, 0, 8);
+	map_identity(&there->map, 1)->kernel = 0;
 	room.gone[1] = true;
 	CHECK_EQ(ivshmem_queue_receive(one, buffer, 8), 4);
 	CHECK_EQ(ivshmem_channel_wait(one, IVSHMEM_READABLE, 20000), IVSHMEM_READABLE);
@@ -535,9 +504,7 @@ TEST(who_left_word_is_known_to_be_dead_at_once)
 	char buffer[8];
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	third = room_join(&room, 2);
 	CHECK_EQ(room.words[1].n_stores, 1);
 	CHECK_EQ(room.words[1].n_targets, 0);
@@ -612,9 +579,7 @@ TEST(everybody_sees_who_is_there)
 	unsigned n = 0;
 	struct room room;
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	CHECK_EQ(ivshmem_participants(here, count_participant, &n), 0);
 	CHECK_EQ(n, 2);
 	CHECK_EQ(ivshmem_listen(&listener, there, "a", IVSHMEM_STREAM, NULL, NULL), 0);
@@ -637,7 +602,5 @@ TEST(everybody_sees_who_is_there)
 	CHECK_STR(seen.text, "1/0 a stream listening 0/0;");
 	seen = (struct seen){.n = 3};
 	CHECK_EQ(ivshmem_channels(here, describe_channel, &seen), 77);
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }

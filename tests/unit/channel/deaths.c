@@ -288,9 +288,9 @@ find_channel(struct survivor *survivor)
 		CHECK(r == 0 || r == -EAGAIN);
 	} else {
 		static const struct ivshmem_channel_options small = {
-			.struct_size = sizeof(small), .ring_size = 1024};
+			.struct_size = sizeof(small), .ring_size = STAGE_RING};
 
-		r = ivshmem_connect(&survivor->channel, survivor->participant, "stage",
+		r = ivshmem_connect(&survivor->channel, survivor->participant, STAGE_NAME,
 			survivor->traffic.kind, &small, 0, NULL);
 		CHECK(r == 0 || r == -ENOENT);
 	}
@@ -570,7 +570,7 @@ do_one(struct survivor *survivor, unsigned what)
 		CHECK_EQ(ivshmem_accept(&channel, survivor->listener), -ESTALE);
 		break;
 	case 11:
-		CHECK_EQ(ivshmem_connect(&channel, survivor->participant, "stage", IVSHMEM_QUEUE,
+		CHECK_EQ(ivshmem_connect(&channel, survivor->participant, STAGE_NAME, IVSHMEM_QUEUE,
 				 NULL, -1, NULL),
 			-ESTALE);
 		break;

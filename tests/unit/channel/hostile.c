@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 #define AREA        16384
-#define RING        1024 /* that of channel_room.c */
-#define HOSTILE     1    /* its peer and its area */
-#define SENT        2    /* records that it sent before it was hostile */
+#define RING        STAGE_RING
+#define HOSTILE     1 /* its peer and its area */
+#define SENT        2 /* records that it sent before it was hostile */
 #define RECORD      100
 #define RECORD_STEP 112
 
@@ -419,8 +419,8 @@ break_one(const struct row *row)
 	look_at(scene.victim, scene.channel);
 	stage_check(scene.victim);
 	if (row->situation == LISTENS)
-		CHECK_EQ(ivshmem_connect(&scene.channel, scene.victim, "stage", IVSHMEM_QUEUE, NULL,
-				 0, NULL),
+		CHECK_EQ(ivshmem_connect(&scene.channel, scene.victim, STAGE_NAME, IVSHMEM_QUEUE,
+				 NULL, 0, NULL),
 			row->first);
 	if (row->situation == CONNECTED)
 		CHECK_EQ(ivshmem_accept(&scene.channel, scene.listener), row->first);
@@ -797,7 +797,7 @@ do_something(struct ivshmem_participant *participant, struct ivshmem_channel *li
 		if (random & 1)
 			ivshmem_accept(channel, listener);
 		else
-			ivshmem_connect(channel, participant, random & 2 ? "stage" : "theirs",
+			ivshmem_connect(channel, participant, random & 2 ? STAGE_NAME : "theirs",
 				listener->kind, NULL, 0, NULL);
 		return;
 	}

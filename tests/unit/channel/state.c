@@ -9,12 +9,9 @@
 #include <test.h>
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define SIZE (UINT64_C(1) << 20)
 
 #define SLOTS_ROOM 65536 /* the beginning of an area, with the slots */
 
@@ -29,9 +26,7 @@ pair_open(struct pair *pair, uint64_t length)
 {
 	const struct ivshmem_channel_options options = {sizeof(options), length};
 
-	room_open(&pair->room, SIZE);
-	pair->here = room_join(&pair->room, 0);
-	pair->there = room_join(&pair->room, 1);
+	room_open_pair(&pair->room, &pair->here, &pair->there);
 	CHECK_EQ(ivshmem_listen(&pair->owner, pair->here, "s", IVSHMEM_STATE, &options, NULL), 0);
 	CHECK_EQ(ivshmem_connect(&pair->reader, pair->there, "s", IVSHMEM_STATE, NULL, 0, NULL), 0);
 }
@@ -39,9 +34,7 @@ pair_open(struct pair *pair, uint64_t length)
 static void
 pair_close(struct pair *pair)
 {
-	ivshmem_participant_close(pair->here);
-	ivshmem_participant_close(pair->there);
-	room_close(&pair->room);
+	room_close_pair(&pair->room, pair->here, pair->there);
 }
 
 TEST(the_latest_value_and_none_before)
@@ -147,14 +140,6 @@ TEST(a_state_that_is_too_large)
 	pair_close(&pair);
 }
 
-static bool
-is_readable(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	return poll(&poll_fd, 1, 0) == 1;
-}
-
 TEST(descriptors_tell_of_news)
 {
 	struct ivshmem_channel *readers[3];
@@ -210,11 +195,11 @@ TEST(a_state_that_cannot_be)
 		{1, 4096},
 		{64, 4096},
 		{UINT64_MAX - 127, 4096},
-		{SIZE / 4, 4096},
-		{SIZE / 8, 0},
-		{SIZE / 8, UINT32_MAX},
-		{SIZE / 8, 1 << 30},
-		{SIZE / 8, SIZE / 32},
+		{ROOM_SIZE / 4, 4096},
+		{ROOM_SIZE / 8, 0},
+		{ROOM_SIZE / 8, UINT32_MAX},
+		{ROOM_SIZE / 8, 1 << 30},
+		{ROOM_SIZE / 8, ROOM_SIZE / 32},
 	};
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
@@ -276,7 +261,7 @@ TEST_WITH(values_are_whole, .timeout_s = 120)
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&state, me, "s", IVSHMEM_STATE, &options, NULL), 0);
 	child = test_fork();

@@ -9,8 +9,6 @@
 #include <errno.h>
 #include <pthread.h>
 
-#define SIZE (UINT64_C(1) << 20)
-
 static struct room room;
 static unsigned count;
 
@@ -60,7 +58,7 @@ TEST_WITH(two_threads, .timeout_s = 120)
 	int64_t r;
 
 	count = test_count(50000);
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_QUEUE, &options, NULL), 0);
 	CHECK_EQ(pthread_create(&thread, NULL, client_main, NULL), 0);

@@ -16,8 +16,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE (UINT64_C(1) << 20)
-
 struct pair {
 	struct room room;
 	struct ivshmem_participant *here, *there;
@@ -30,9 +28,7 @@ pair_open(struct pair *pair, uint64_t ring_size, int patience_ms)
 	const struct ivshmem_channel_options options = {
 		.struct_size = sizeof(options), .ring_size = ring_size, .patience_ms = patience_ms};
 
-	room_open(&pair->room, SIZE);
-	pair->here = room_join(&pair->room, 0);
-	pair->there = room_join(&pair->room, 1);
+	room_open_pair(&pair->room, &pair->here, &pair->there);
 	CHECK_EQ(ivshmem_listen(&pair->topic, pair->here, "t", IVSHMEM_TOPIC, &options, NULL), 0);
 	CHECK_EQ(ivshmem_connect(&pair->reader, pair->there, "t", IVSHMEM_TOPIC, NULL, 0, NULL), 0);
 }
@@ -40,9 +36,7 @@ pair_open(struct pair *pair, uint64_t ring_size, int patience_ms)
 static void
 pair_close(struct pair *pair)
 {
-	ivshmem_participant_close(pair->here);
-	ivshmem_participant_close(pair->there);
-	room_close(&pair->room);
+	room_close_pair(&pair->room, pair->here, pair->there);
 }
 
 /* A record that is a number, repeated. */
@@ -69,14 +63,6 @@ receive(struct ivshmem_channel *reader, uint64_t *ret_missed)
 	for (int64_t i = 1; i < length / 4; i++)
 		CHECK_EQ(record[i], record[0]);
 	return record[0];
-}
-
-static bool
-is_readable(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	return poll(&poll_fd, 1, 0) == 1;
 }
 
 TEST(all_readers_receive_all_records_from_then_on)
@@ -360,7 +346,7 @@ TEST(a_topic_that_has_ended_does_not_listen)
 /* Somebody thinks that the publisher is dead, and another one has the area by now. */
 TEST(a_publisher_that_was_taken_for_dead_writes_nothing)
 {
-	static uint8_t before[SIZE / 8];
+	static uint8_t before[ROOM_SIZE / 8];
 	uint64_t missed;
 	struct pair pair;
 
@@ -586,7 +572,7 @@ between_processes(int patience_ms, unsigned n)
 	pid_t children[2];
 	int64_t r;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, 0);
 	CHECK_EQ(ivshmem_listen(&topic, me, "t", IVSHMEM_TOPIC, &options, NULL), 0);
 	for (int child = 0; child < 2; child++) {

@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE (UINT64_C(1) << 20)
-
 struct pair {
 	struct room room;
 	struct ivshmem_participant *here, *there;
@@ -23,18 +21,14 @@ struct pair {
 static void
 pair_open(struct pair *pair, enum ivshmem_channel_kind kind, uint64_t ring_size)
 {
-	room_open(&pair->room, SIZE);
-	pair->here = room_join(&pair->room, 0);
-	pair->there = room_join(&pair->room, 1);
+	room_open_pair(&pair->room, &pair->here, &pair->there);
 	room_connect(pair->here, pair->there, kind, ring_size, &pair->one, &pair->other);
 }
 
 static void
 pair_close(struct pair *pair)
 {
-	ivshmem_participant_close(pair->here);
-	ivshmem_participant_close(pair->there);
-	room_close(&pair->room);
+	room_close_pair(&pair->room, pair->here, pair->there);
 }
 
 /* ---- queues ---------------------------------------------------------------------------------- */
@@ -278,14 +272,6 @@ TEST(the_end_of_a_stream)
 
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
-static bool
-is_readable(int fd)
-{
-	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-
-	return poll(&poll_fd, 1, 0) == 1;
-}
-
 /* What wakes a poller without an interrupt is a timer; it is not meant here. */
 TEST(a_descriptor_tells_when_to_try_again)
 {
@@ -404,9 +390,7 @@ TEST(one_interrupt_wakes_the_descriptors_of_all_channels_that_it_is_for)
 	char buffer[8];
 	int fds[3];
 
-	room_open(&room, SIZE);
-	here = room_join(&room, 0);
-	there = room_join(&room, 1);
+	room_open_pair(&room, &here, &there);
 	for (unsigned i = 0; i < 3; i++) {
 		room_connect(here, there, IVSHMEM_QUEUE, 1024, &ones[i], &others[i]);
 		fds[i] = ivshmem_channel_fd(others[i]);
@@ -426,9 +410,7 @@ TEST(one_interrupt_wakes_the_descriptors_of_all_channels_that_it_is_for)
 		CHECK_EQ(ivshmem_queue_receive(others[i], buffer, 8), -EAGAIN);
 		CHECK(!is_readable(fds[i]));
 	}
-	ivshmem_participant_close(here);
-	ivshmem_participant_close(there);
-	room_close(&room);
+	room_close_pair(&room, here, there);
 }
 
 /* ---- two processes --------------------------------------------------------------------------- */
@@ -466,7 +448,7 @@ exchange(int peer_here, int peer_there, enum way way, uint64_t ring_size, unsign
 	struct room room;
 	pid_t child;
 
-	room_open(&room, SIZE);
+	room_open(&room, ROOM_SIZE);
 	me = room_join(&room, peer_here);
 	CHECK_EQ(ivshmem_listen(&listener, me, "a", IVSHMEM_QUEUE, &options, NULL), 0);
 	child = test_fork();

@@ -6,16 +6,13 @@
 #include <base/clock.h>
 
 #include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <unistd.h>
 
 static bool
 was_rung(int peer)
 {
-	struct pollfd fds = {.fd = stage.eventfds[peer], .events = POLLIN};
-
-	return CHECK_SYS(poll(&fds, 1, 0)) == 1;
+	return is_readable(stage.eventfds[peer]);
 }
 
 /* A process that takes part, connects so many times, and dies. */
