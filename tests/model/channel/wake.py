@@ -21,6 +21,10 @@ RECORDS = 3
 WORDS = ('sent', 'received', 'wake_at', 'space_at', 'bits_s', 'bits_r', 'seen_s', 'seen_r')
 NEVER = -1
 
+# How many records it has sent or received, and past which count of the other it wants to be woken.
+COUNT = {'s': 'sent', 'r': 'received'}
+WAKE_ME_AT = {'s': 'space_at', 'r': 'wake_at'}
+
 
 class Program:
     """Steps with labels. Registers are a dict; expressions are functions of it."""
@@ -59,66 +63,39 @@ def look(p, me, other):
     p.label(f'looked_{start}')
 
 
-def sender(without):
-    p = Program({'n': 0, 'head': 0, 'at': 0, 'told': 0, 'seen': 0, 'bits': 0, 'copy': 0})
+def end(me, other, without):
+    """The sender ('s') or the receiver ('r'). The sender may be ahead by the one record that the ring has room for."""
+    ahead, does, wants = (1, 'sends', 'room') if me == 's' else (0, 'receives', 'records')
+
+    def may_go_on(r):
+        return r['theirs'] > r['n'] - ahead
+
+    p = Program({'n': 0, 'theirs': 0, 'at': 0, 'told': 0, 'seen': 0, 'bits': 0, 'copy': 0})
     p.label('next')
     p.jump_if(lambda r: r['n'] == RECORDS, 'end')
     p.label('try')
-    p.load('head', 'received')
-    p.jump_if(lambda r: r['n'] - r['head'] < 1, 'send')
-    look(p, 's', 'r')
-    p.store('space_at', lambda r: r['n'] - 1)
-    if 'fence of who asks for room' not in without:
+    p.load('theirs', COUNT[other])
+    p.jump_if(may_go_on, 'go on')
+    look(p, me, other)
+    p.store(WAKE_ME_AT[me], lambda r: r['n'] - ahead)
+    if f'fence of who asks for {wants}' not in without:
         p.fence()
-    if 'last look of who asks for room' not in without:
-        look(p, 's', 'r')
-        p.load('head', 'received')
-        p.jump_if(lambda r: r['n'] - r['head'] < 1, 'send')
+    if f'last look of who asks for {wants}' not in without:
+        look(p, me, other)
+        p.load('theirs', COUNT[other])
+        p.jump_if(may_go_on, 'go on')
     if 'interrupts taken before the last look' in without:
-        p.clear('s')
-    p.sleep('s')
+        p.clear(me)
+    p.sleep(me)
     p.jump_if(lambda r: True, 'try')
-    p.label('send')
+    p.label('go on')
     p.set('n', lambda r: r['n'] + 1)
-    p.release('sent', lambda r: r['n'])
-    if 'fence of who sends' not in without:
+    p.release(COUNT[me], lambda r: r['n'])
+    if f'fence of who {does}' not in without:
         p.fence()
-    p.load('at', 'wake_at')
+    p.load('at', WAKE_ME_AT[other])
     p.jump_if(lambda r: not r['n'] - 1 <= r['at'] < r['n'], 'next')
-    tell(p, 's', 'r')
-    p.jump_if(lambda r: True, 'next')
-    p.label('end')
-    p.stop()
-    return p
-
-
-def receiver(without):
-    p = Program({'n': 0, 'sent': 0, 'at': 0, 'told': 0, 'seen': 0, 'bits': 0, 'copy': 0})
-    p.label('next')
-    p.jump_if(lambda r: r['n'] == RECORDS, 'end')
-    p.label('try')
-    p.load('sent', 'sent')
-    p.jump_if(lambda r: r['sent'] > r['n'], 'take')
-    look(p, 'r', 's')
-    p.store('wake_at', lambda r: r['n'])
-    if 'fence of who asks for records' not in without:
-        p.fence()
-    if 'last look of who asks for records' not in without:
-        look(p, 'r', 's')
-        p.load('sent', 'sent')
-        p.jump_if(lambda r: r['sent'] > r['n'], 'take')
-    if 'interrupts taken before the last look' in without:
-        p.clear('r')
-    p.sleep('r')
-    p.jump_if(lambda r: True, 'try')
-    p.label('take')
-    p.set('n', lambda r: r['n'] + 1)
-    p.release('received', lambda r: r['n'])
-    if 'fence of who receives' not in without:
-        p.fence()
-    p.load('at', 'space_at')
-    p.jump_if(lambda r: not r['n'] - 1 <= r['at'] < r['n'], 'next')
-    tell(p, 'r', 's')
+    tell(p, me, other)
     p.jump_if(lambda r: True, 'next')
     p.label('end')
     p.stop()
@@ -213,7 +190,7 @@ def main():
     print(f'1..{1 + len(MISTAKES)}')
     for number, mistake in enumerate((None, *MISTAKES), 1):
         without = (mistake,) if mistake else ()
-        n, stuck = Machine((sender(without), receiver(without))).explore()
+        n, stuck = Machine((end('s', 'r', without), end('r', 's', without))).explore()
         right = (stuck is not None) if mistake else (stuck is None)
         failed += not right
         what = f'a model without "{mistake}" loses a wake-up' if mistake else 'no wake-up is lost'
