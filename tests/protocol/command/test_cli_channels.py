@@ -21,35 +21,31 @@ NOBODY = "nobody listens under the name"
 # ---- where there is memory -----------------------------------------------------------------------------
 
 
+def make_memory(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+
+
 @pytest.fixture
 def file_target(room):
     """Memory without a server."""
     path = room.file("memory")
-    with open(path, "wb") as file:
-        file.truncate(4 << 20)
+    make_memory(path, 4 << 20)
     return "file:" + path
 
 
 @pytest.fixture
-def shm_target(closing):
-    name = f"ivshmem-test-channels-{os.getpid()}"
-    path = f"/dev/shm/{name}"
-    with open(path, "wb") as file:
-        file.truncate(4 << 20)
-
-    class Removal:
-        def close(self):
-            os.unlink(path)
-
-    closing.append(Removal())
+def shm_target(room):
+    name = room.shm_name()
+    make_memory(f"/dev/shm/{name}", 4 << 20)
     return "shm:" + name
 
 
 @pytest.fixture(params=["unix", "without interrupts", "file", "shm"])
-def target(request, room, file_target, shm_target):
+def target(request, room):
     """A target of each sort, with memory for channels."""
     if request.param in ("file", "shm"):
-        return {"file": file_target, "shm": shm_target}[request.param]
+        return request.getfixturevalue(request.param + "_target")
     request.getfixturevalue("server")("-l", "4M", "-n", "0" if request.param == "without interrupts" else "1")
     return "unix:" + room.socket
 
@@ -70,6 +66,20 @@ def receiver(tool):
         return process
 
     return receiver
+
+
+@pytest.fixture
+def under_way(tool, receiver):
+    """recv that listens, and send, whose first line has arrived."""
+
+    def under_way(target, name, line, *arguments):
+        process = receiver(target, name, *arguments)
+        sender = tool(target, "send", name, stdin=subprocess.PIPE)
+        sender.write(line + "\n")
+        process.expect(line)
+        return process, sender
+
+    return under_way
 
 
 def send(tool, target, name, data, *arguments, status=OK):
@@ -155,12 +165,9 @@ def test_what_was_sent_arrives_at_once(tool, receiver, target):
     ends(process, OK)
 
 
-def test_two_senders(tool, receiver, target):
+def test_two_senders(tool, under_way, target):
     """With --keep, the second one waits until the first one is done."""
-    process = receiver(target, "both", "--keep")
-    first = tool(target, "send", "both", stdin=subprocess.PIPE)
-    first.write("first\n")
-    process.expect("first")
+    process, first = under_way(target, "both", "first", "--keep")
     fd = feed(b"second\n" * 100000)
     second = tool(target, "send", "both", stdin=fd)
     os.close(fd)
@@ -177,11 +184,8 @@ def test_two_senders(tool, receiver, target):
     assert process.stdout == "first\nstill first\n" + "second\n" * 100000
 
 
-def test_without_keep_there_is_one_sender(tool, receiver, target):
-    process = receiver(target, "one")
-    first = tool(target, "send", "one", stdin=subprocess.PIPE)
-    first.write("first\n")
-    process.expect("first")
+def test_without_keep_there_is_one_sender(tool, under_way, target):
+    process, first = under_way(target, "one", "first")
     ends(tool(target, "send", "one", "--timeout", "0.1"), TIMEOUT, NOBODY)
     first.process.stdin.close()
     ends(first, OK)
@@ -259,11 +263,8 @@ def test_progress_on_a_terminal(tool, receiver, file_target, terminal):
 # ---- what goes wrong -----------------------------------------------------------------------------------
 
 
-def test_sender_dies(tool, receiver, target):
-    process = receiver(target, "victim")
-    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
-    sender.write("the last words\n")
-    process.expect("the last words")
+def test_sender_dies(tool, under_way, target):
+    process, sender = under_way(target, "victim", "the last words")
     sender.signal(signal.SIGKILL)
     sender.wait()
     ends(process, FAILURE, "the other end of 'victim' died or gave up: ivshmem send")
@@ -271,11 +272,8 @@ def test_sender_dies(tool, receiver, target):
     assert listing(tool, target)["participants"] == []
 
 
-def test_sender_that_dies_does_not_end_keep(tool, receiver, target):
-    process = receiver(target, "victim", "--keep")
-    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
-    sender.write("the last words\n")
-    process.expect("the last words")
+def test_sender_that_dies_does_not_end_keep(tool, under_way, target):
+    process, sender = under_way(target, "victim", "the last words", "--keep")
     sender.signal(signal.SIGTERM)
     sender.wait()
     process.expect("ivshmem: the other end of 'victim' died or gave up: ivshmem send", "stderr")
@@ -284,11 +282,8 @@ def test_sender_that_dies_does_not_end_keep(tool, receiver, target):
     process.finish()
 
 
-def test_receiver_dies_while_we_wait_for_stdin(tool, receiver, target):
-    process = receiver(target, "victim")
-    sender = tool(target, "send", "victim", stdin=subprocess.PIPE)
-    sender.write("hello\n")
-    process.expect("hello")
+def test_receiver_dies_while_we_wait_for_stdin(under_way, target):
+    process, sender = under_way(target, "victim", "hello")
     process.signal(signal.SIGKILL)
     process.wait()
     ends(sender, FAILURE, "the other end of 'victim' died or gave up: ivshmem recv")
@@ -320,21 +315,15 @@ def test_receiver_dies_before_it_accepts(tool, receiver, target):
     ends(sender, FAILURE, "'victim' did not accept us")
 
 
-def test_receiver_ends_early(tool, receiver, target):
-    process = receiver(target, "early")
-    sender = tool(target, "send", "early", stdin=subprocess.PIPE)
-    sender.write("hello\n")
-    process.expect("hello")
+def test_receiver_ends_early(under_way, target):
+    process, sender = under_way(target, "early", "hello")
     process.signal(signal.SIGINT)
     ends(process, FAILURE, "interrupted: the sender of 'early' was not done")
     ends(sender, FAILURE, "the receiver of 'early' ended before it had received everything")
 
 
-def test_sender_that_writes_nonsense(tool, receiver, file_target):
-    process = receiver(file_target, "nonsense")
-    sender = tool(file_target, "send", "nonsense", stdin=subprocess.PIPE)
-    sender.write("hello\n")
-    process.expect("hello")
+def test_sender_that_writes_nonsense(tool, under_way, file_target):
+    process, sender = under_way(file_target, "nonsense", "hello")
     area = 127 * 4096  # of 8 in 4 MiB
     (entry,) = [x for x in listing(tool, file_target)["participants"] if x["pid"] == sender.pid]
     start = 4096 + entry["area"] * area
@@ -507,12 +496,10 @@ def test_something_else_in_the_memory(tool, receiver, target):
 
 def test_memory_that_is_too_small(tool, room):
     path = room.file("small")
-    with open(path, "wb") as file:
-        file.truncate(8192)
+    make_memory(path, 8192)
     for command in (["channels"], ["send", "x"], ["recv", "x"], ["format"]):
         ends(tool("file:" + path, *command), FAILURE, "at least 12288 bytes, and this has 8192")
-    with open(path, "wb") as file:
-        file.truncate(65536)
+    make_memory(path, 65536)
     ends(tool("file:" + path, "format", "--areas", "200"), FAILURE, "too small for 200 areas")
     assert listing(tool, "file:" + path)["areas"] == 0
 
@@ -520,8 +507,7 @@ def test_memory_that_is_too_small(tool, room):
 def test_memory_that_is_waited_for(tool, room):
     path = room.file("later")
     process = tool("file:" + path, "--wait", "60", "recv", "x")
-    with open(path, "wb") as file:
-        file.truncate(1 << 20)
+    make_memory(path, 1 << 20)
     process.expect("ivshmem: listening under 'x'", "stderr")
     send(tool, "file:" + path, "x", b"hello")
     assert process.wait() == OK and process.stdout == "hello"
