@@ -10,7 +10,6 @@
 
 #include <channel/channel.h>
 
-#include <errno.h>
 #include <stdlib.h>
 
 #define AREA     8192

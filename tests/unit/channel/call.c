@@ -9,8 +9,6 @@
 #include <test.h>
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 struct pair {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "hostile_scene.h"
 
-#include <errno.h>
 #include <string.h>
 
 void
