@@ -178,7 +178,7 @@ TEST(something_else_is_refused_and_format_erases_it)
 	struct layout_header *header = (struct layout_header *)(void *)memory;
 	struct map map;
 
-	memcpy(memory, "hello, world", 12);
+	strcpy((char *)memory, "hello, world");
 	CHECK_EQ(map_open(&map, memory, SIZE, 0, &error), -EMEDIUMTYPE);
 	CHECK_HAS(error.message, "ivshmem format");
 	CHECK_EQ(memcmp(memory, "hello, world\0\0\0\0", 16), 0);
