@@ -8,21 +8,19 @@ packages, fetched once into build/bench/peers and not installed. Ratios are form
 build/bench/channels.json.
 """
 
-import argparse
-import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
-from machine import Machine, build_programs, child_setup
-from tables import ROOT, machine_text, spread, table, update_docs
+from machine import Machine, child_setup
+from program import parser_of, results_of, run, show
+from tables import ROOT, machine_text, spread, table
 
-RESULTS = os.path.join(ROOT, "build", "bench", "channels.json")
+TARGETS = ("ivshmem-server", "bench/channels/bare", "bench/channels/ours")
 SOURCES = os.path.join(ROOT, "bench", "channels")
 IDLE_NS = 2e9
 
@@ -258,38 +256,14 @@ def text(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Measure channels; results in build/bench/channels.json.")
-    parser.add_argument("--quick", action="store_true", help="three short rounds")
+    parser = parser_of("Measure channels; results in build/bench/channels.json.", "three short rounds")
     parser.add_argument("--rounds", metavar="N", type=int, help="default: 9")
-    parser.add_argument("--build", metavar="DIR", default=os.path.join(ROOT, "build"), help="default: build")
-    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
-    parser.add_argument("--update-docs", action="store_true",
-                        help="measure nothing, write the tables of the last run into docs/performance.md")
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 9)
-    if options.update_docs:
-        try:
-            with open(RESULTS, encoding="utf-8") as file:
-                results = json.load(file)
-        except FileNotFoundError:
-            sys.exit(f"bench: {RESULTS} is not there: measure first")
-    else:
-        if not options.no_build:
-            build_programs(options.build, "ivshmem-server", "bench/channels/bare", "bench/channels/ours")
-        results = Bench(options).run()
-        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
-            file.write("\n")
-    print(text(results))
-    if options.update_docs:
-        update_docs("channels.py", text(results))
+    results = results_of(options, os.path.join(options.build, "bench", "channels.json"), TARGETS, lambda: Bench(options).run())
+    show(options, "channels.py", text(results))
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -7,21 +7,18 @@ without ioeventfds, and by QEMU's own device; one guest has thousands of doorbel
 in turns, in one run of bench/doorbell/doorbell. Results go to build/bench/doorbell.json.
 """
 
-import argparse
 import fcntl
 import json
 import os
-import signal
 import statistics
 import subprocess
-import sys
 
 from doorbell_plot import draw
 from doorbell_sides import DoorbellSides, qemu_version
-from machine import Machine, build_programs
-from tables import PERFORMANCE, ROOT, machine_text, number, spread, table, update_docs
+from machine import Machine
+from program import parser_of, results_of, run, show
+from tables import PERFORMANCE, machine_text, number, spread, table
 
-RESULTS = os.path.join(ROOT, "build", "bench", "doorbell.json")
 PLOT = os.path.join(os.path.dirname(PERFORMANCE), "doorbell.svg")
 COUNTS = (1, 100, 1000, 4000)
 NEEDED_FILES = 20000  # descriptors, for all of COUNTS
@@ -212,46 +209,20 @@ def plot(results):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description="Measure the doorbell under KVM; results in build/bench/doorbell.json.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--build", metavar="DIR", default=os.path.join(ROOT, "build"), help="default: build")
-    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
-    parser.add_argument("--update-docs", action="store_true",
-                        help="measure nothing, write the last run into docs/performance.md and docs/doorbell.svg")
-    options = parser.parse_args()
-    if options.update_docs:
-        try:
-            with open(RESULTS, encoding="utf-8") as file:
-                results = json.load(file)
-        except FileNotFoundError:
-            sys.exit(f"bench: {RESULTS} is not there: measure first")
-    else:
-        reason = why_not()
-        if reason:
-            print(f"bench: the doorbell is skipped: {reason}")
-            return 0
-        if not options.no_build:
-            build_programs(options.build, *TARGETS)
-        try:
-            results = measure(options, Machine())
-        except (RuntimeError, subprocess.SubprocessError) as error:
-            sys.exit(f"bench: {error}")
-        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            json.dump(results, file)
-            file.write("\n")
-    print(text(results))
+    options = parser_of("Measure the doorbell under KVM; results in build/bench/doorbell.json.", "fewer rounds",
+                        "write the last run into docs/performance.md and docs/doorbell.svg").parse_args()
+    reason = None if options.update_docs else why_not()
+    if reason:
+        print(f"bench: the doorbell is skipped: {reason}")
+        return 0
+    path = os.path.join(options.build, "bench", "doorbell.json")
+    results = results_of(options, path, TARGETS, lambda: measure(options, Machine()))
+    show(options, "doorbell.py", text(results))
     if options.update_docs:
         with open(PLOT, "w", encoding="utf-8") as file:
             file.write(plot(results))
-        update_docs("doorbell.py", text(results))
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -10,17 +10,16 @@ QEMU emulates, which has a KVM. Results go to build/bench/guest.json.
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 
-from guest_access import GuestAccess, vm
+from guest_access import ERRORS, GuestAccess, vm
 from guest_report import KINDS, text
-from machine import Machine, build_programs
+from machine import Machine
+from program import parser_of, results_of, run, show
 from sides import Sides
-from tables import ROOT, update_docs
+from tables import ROOT
 
-RESULTS = os.path.join(ROOT, "build", "bench", "guest.json")
 TARGETS = ("ivshmem", "ivshmem-static", "ivshmem-server", "ivshmem-device", "bench/guest/guest_access")
 WAYS = ("driver", "vfio", "sysfs", "sysfs-wc")
 VECTORS = 2
@@ -132,45 +131,17 @@ def measure(options):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description="Measure the ways to use a device in a Linux guest; results in build/bench/guest.json.")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--build", metavar="DIR", default=os.path.join(ROOT, "build"), help="default: build")
-    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
-    parser.add_argument("--update-docs", action="store_true",
-                        help="measure nothing, write the tables of the last run into docs/performance.md")
+    parser = parser_of("Measure the ways to use a device in a Linux guest; results in build/bench/guest.json.",
+                       "fewer and shorter rounds")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)  # in the machine that is emulated
     options = parser.parse_args()
-    if options.update_docs:
-        try:
-            with open(RESULTS, encoding="utf-8") as file:
-                results = json.load(file)
-        except FileNotFoundError:
-            sys.exit(f"bench: {RESULTS} is not there: measure first")
-    else:
-        if not options.no_build and not options.inside:
-            build_programs(options.build, *TARGETS)
-        try:
-            results = measure_here(options, say_from_inside) if options.inside else measure(options)
-        except (RuntimeError, OSError, subprocess.SubprocessError, vm.GuestError, vm.ImageError, vm.KvmMachineError,
-                vm.QemuError) as error:
-            sys.exit(f"bench: {error}")
-        if options.inside:
-            print(json.dumps(results))
-            return 0
-        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            json.dump(results, file)
-            file.write("\n")
-    print(text(results))
-    if options.update_docs:
-        update_docs("guest.py", text(results))
+    if options.inside:
+        print(json.dumps(measure_here(options, say_from_inside)))
+        return 0
+    results = results_of(options, os.path.join(options.build, "bench", "guest.json"), TARGETS, lambda: measure(options))
+    show(options, "guest.py", text(results))
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main, *ERRORS)

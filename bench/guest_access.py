@@ -9,6 +9,8 @@ from tables import ROOT
 sys.path.insert(0, os.path.join(ROOT, "scripts"))
 import vm
 
+ERRORS = (vm.GuestError, vm.ImageError, vm.KvmMachineError, vm.QemuError)
+
 # The devices get the ways in the order of their slots. Whatever is for another driver must be kept from ours.
 SCRIPT = """
 set -- WAYS

@@ -7,10 +7,8 @@ then each case once against each server, so that a slow minute of the machine hi
 build/bench/server.json and, as tables, to the terminal; --update-docs puts the tables into docs/performance.md.
 """
 
-import argparse
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,8 +17,10 @@ import tempfile
 import time
 
 import server_report as report
-from machine import Machine, build_programs, child_setup
-from tables import ROOT, update_docs
+from machine import Machine, child_setup
+from program import parser_of, results_of, run, show
+
+TARGETS = ("ivshmem-server", "bench/storm", "bench/floor")
 
 
 class Case:
@@ -212,6 +212,8 @@ class Bench:
                     self.progress(number, case, name, result, time.monotonic() - start)
         results["seconds"] = round(time.monotonic() - start)
         results["fewer_repeats"] = sorted(skipped)
+        results["names"] = {"ours": "ivshmem", "other": self.options.against_name}
+        print(file=sys.stderr)
         return results
 
     def progress(self, number, case, name, result, seconds):
@@ -230,48 +232,21 @@ class Bench:
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Measure the server; results in build/bench/server.json.")
-    parser.add_argument("--quick", action="store_true", help="the small cases only, under a minute")
+    parser = parser_of("Measure the server; results in build/bench/server.json.", "the small cases only, under a minute")
     parser.add_argument("--against", metavar="PATH",
                         help="measure this server too, one that takes the options -F -S -M -l -n of QEMU's ivshmem-server")
     parser.add_argument("--against-name", metavar="NAME", default="other", help="what to call it in the tables")
-    parser.add_argument("--build", metavar="DIR", default=os.path.join(ROOT, "build"), help="default: build")
-    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
     parser.add_argument("--server", metavar="PATH", help="our server; default: BUILD/ivshmem-server")
     parser.add_argument("--only", metavar="CASE", action="append",
                         help="only these cases, such as 'join 200x1' or 'leave' (repeatable)")
     parser.add_argument("--output", metavar="FILE", help="default: BUILD/bench/server.json")
-    parser.add_argument("--update-docs", action="store_true",
-                        help="measure nothing, write the tables of the last run into docs/performance.md")
     parser.add_argument("--verbose", action="store_true", help="a line per measurement")
     options = parser.parse_args()
-    output = options.output or os.path.join(options.build, "bench", "server.json")
-
-    if options.update_docs:
-        try:
-            with open(output) as file:
-                results = json.load(file)
-        except FileNotFoundError:
-            sys.exit(f"bench: {output} is not there: measure first")
-    else:
-        if not options.no_build:
-            build_programs(options.build, "ivshmem-server", "bench/storm", "bench/floor")
-        results = Bench(options).run_all()
-        results["names"] = {"ours": "ivshmem", "other": options.against_name}
-        with open(output, "w") as file:
-            json.dump(results, file, indent=1)
-            file.write("\n")
-        print(file=sys.stderr)
-    text = report.text(results)
-    print(text)
-    if options.update_docs:
-        update_docs("server.py", text)
+    output = os.path.abspath(options.output or os.path.join(options.build, "bench", "server.json"))
+    results = results_of(options, output, TARGETS, lambda: Bench(options).run_all())
+    show(options, "server.py", report.text(results))
     return 1 if report.ours_failed(results) else 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

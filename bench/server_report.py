@@ -3,7 +3,7 @@
 
 import statistics
 
-from tables import machine_text, number, quartiles, span, spread, table
+from tables import machine_text, number, span, spread, table
 
 
 class Results:

@@ -7,23 +7,21 @@ process that answers messages of the same sizes and does nothing else. Then benc
 Linux guests, one with ivshmem-device and one with QEMU's own device. Results go to build/bench/vfio-user.json.
 """
 
-import argparse
 import contextlib
 import json
 import os
-import signal
 import statistics
 import subprocess
-import sys
 
-from guest_access import GuestAccess, vm
-from machine import Machine, build_programs
+from guest_access import ERRORS, GuestAccess, vm
+from machine import Machine
+from program import parser_of, results_of, run, show
 from sides import Sides
-from tables import ROOT, machine_text, spread, table, update_docs
+from tables import machine_text, spread, table
 
 GOAL = 1.15
 SPIN_US = 200
-RESULTS = os.path.join(ROOT, "build", "bench", "vfio-user.json")
+TARGETS = ("ivshmem-server", "ivshmem-device", "ivshmem-static", "bench/vfio_user", "bench/guest/guest_access")
 CASES = {  # case: (what the VMM does, what it is compared with)
     "read": ("reads IVPosition", "bare_read"),
     "ring": ("rings a peer", "bare_ring"),
@@ -53,9 +51,8 @@ def measure(options, machine, spin_us):
         return json.loads(output)
 
 
-def measure_guest(options, machine, spin_us):
+def measure_guest(options, machine, access, spin_us):
     """The same from Linux in a QEMU; spin_us None: with QEMU's own device."""
-    access = GuestAccess(options.build)
     with group(options.build, machine, spin_us or 0) as (sides, server, peer, device):
         devices = vm.ivshmem_doorbell(server, 1) if spin_us is None else vm.vfio_user(device)
         with access.guest(sides, ["device=sysfs"], devices, ["--rounds", GUEST_ROUNDS, "--reads", "--rings", peer],
@@ -95,42 +92,24 @@ def text(results):
             + ("\n\n" + guests_text(results) if "guests" in results else ""))
 
 
+def measure_all(options):
+    machine = Machine()
+    modes = {"sleep": measure(options, machine, 0), f"spin {SPIN_US} us": measure(options, machine, SPIN_US)}
+    results = {"machine": machine.facts(), "rounds": len(modes["sleep"]), "modes": modes}
+    if not options.quick:
+        access = GuestAccess(options.build)
+        results["guests"] = {name: measure_guest(options, machine, access, spin_us) for name, spin_us in GUESTS.items()}
+    return results
+
+
 def main():
-    parser = argparse.ArgumentParser(description="Measure accesses over vfio-user; results in build/bench/vfio-user.json.")
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, and no guests")
-    parser.add_argument("--build", metavar="DIR", default=os.path.join(ROOT, "build"), help="default: build")
-    parser.add_argument("--no-build", action="store_true", help="take the programs as they are")
-    parser.add_argument("--update-docs", action="store_true",
-                        help="measure nothing, write the tables of the last run into docs/performance.md")
-    options = parser.parse_args()
-    if options.update_docs:
-        try:
-            with open(RESULTS, encoding="utf-8") as file:
-                results = json.load(file)
-        except FileNotFoundError:
-            sys.exit(f"bench: {RESULTS} is not there: measure first")
-    else:
-        if not options.no_build:
-            build_programs(options.build, "ivshmem-server", "ivshmem-device", "ivshmem-static", "bench/vfio_user",
-                           "bench/guest/guest_access")
-        machine = Machine()
-        modes = {"sleep": measure(options, machine, 0), f"spin {SPIN_US} us": measure(options, machine, SPIN_US)}
-        results = {"machine": machine.facts(), "rounds": len(modes["sleep"]), "modes": modes}
-        if not options.quick:
-            results["guests"] = {name: measure_guest(options, machine, spin_us) for name, spin_us in GUESTS.items()}
-        os.makedirs(os.path.dirname(RESULTS), exist_ok=True)
-        with open(RESULTS, "w", encoding="utf-8") as file:
-            json.dump(results, file, indent=1)
-            file.write("\n")
-    print(text(results))
-    if options.update_docs:
-        update_docs("vfio_user.py", text(results))
+    options = parser_of("Measure accesses over vfio-user; results in build/bench/vfio-user.json.",
+                        "fewer rounds, and no guests").parse_args()
+    path = os.path.join(options.build, "bench", "vfio-user.json")
+    results = results_of(options, path, TARGETS, lambda: measure_all(options))
+    show(options, "vfio_user.py", text(results))
     return 0
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main, *ERRORS)
