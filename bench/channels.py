@@ -13,11 +13,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
-from machine import Machine, child_setup
+from machine import Machine
 from program import parser_of, results_of, run, show
+from sides import PATIENCE_S, Sides
 from tables import ROOT, machine_text, spread, table
 
 TARGETS = ("ivshmem-server", "bench/channels/bare", "bench/channels/ours")
@@ -121,29 +121,6 @@ class Peer:
         return {**os.environ, "LD_LIBRARY_PATH": self.library_path}
 
 
-class Started:
-    """A program in the background; a context manager that never leaves it behind."""
-
-    def __init__(self, words, machine, ready, environment=None):
-        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL, env=environment,
-                                        preexec_fn=child_setup(machine.server_cpu))
-        self.ready = ready
-
-    def __enter__(self):
-        deadline = time.monotonic() + 20
-        while not self.ready():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                self.__exit__()
-                raise RuntimeError(f"{self.process.args[0]} did not start")
-            time.sleep(0.01)
-        return self
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(20)
-
-
 def may_use_fifo():
     """Whether nothing else preempts what is measured."""
     pid = os.fork()
@@ -190,26 +167,31 @@ class Bench:
         daemon = PEERS[name].get("daemon") if name in PEERS else None
         if not daemon:
             return self.measure(case, target)
-        path = os.path.join(self.peers[name].root, daemon)
-        start = time.monotonic()
-        # Its socket comes when it is ready, and may be there from before: so it has a second.
-        with Started([path], self.machine, lambda: time.monotonic() - start > 1, self.peers[name].environment()):
-            return self.measure(case, target)
+        with Sides(self.options.build) as sides:
+            process = sides.start([os.path.join(self.peers[name].root, daemon)], self.machine.server_cpu, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, env=self.peers[name].environment())
+            try:
+                # Its socket comes when it is ready, and may be there from before: so it has a second.
+                time.sleep(1)
+                if process.poll() is not None:
+                    raise RuntimeError(f"{process.args[0]} did not start")
+                return self.measure(case, target)
+            finally:
+                process.terminate()  # so that it takes its memory away
+                process.wait(PATIENCE_S)
 
     def run(self):
         rounds = []
-        with tempfile.TemporaryDirectory(prefix="ivshmem-bench-") as directory:
-            socket = os.path.join(directory, "socket")
-            words = [os.path.join(self.options.build, "ivshmem-server"), "-F", "-S", socket, "-l", "64M", "-n", "1"]
-            with Started(words, self.machine, lambda: os.path.exists(socket)):
-                for number in range(self.options.rounds):
-                    cases = [name for name, case in CASES.items() if case.program in self.programs]
-                    values = {}
-                    # In turns from both ends, so that a drift of the machine favours nobody.
-                    for name in cases if number % 2 == 0 else reversed(cases):
-                        print(f"\rbench: round {number + 1}, {name}".ljust(50), end="", file=sys.stderr, flush=True)
-                        values[name] = self.measure_peer(CASES[name].program, CASES[name], "unix:" + socket)
-                    rounds.append(values)
+        cases = [name for name, case in CASES.items() if case.program in self.programs]
+        with Sides(self.options.build) as sides:
+            target = "unix:" + sides.server("server", 1, memory="64M", cpu=self.machine.server_cpu)
+            for number in range(self.options.rounds):
+                values = {}
+                # In turns from both ends, so that a drift of the machine favours nobody.
+                for name in cases if number % 2 == 0 else reversed(cases):
+                    print(f"\rbench: round {number + 1}, {name}".ljust(50), end="", file=sys.stderr, flush=True)
+                    values[name] = self.measure_peer(CASES[name].program, CASES[name], target)
+                rounds.append(values)
         print(file=sys.stderr)
         return {"machine": self.machine.facts(), "fifo": may_use_fifo(), "quick": self.options.quick, "rounds": rounds,
                 "skipped": self.skipped}

@@ -45,18 +45,20 @@ class Sides:
     def path(self, name):
         return os.path.join(self.directory.name, name)
 
-    def start(self, words, cpu=None, **pipes):
+    def start(self, words, cpu=None, **more):
         process = subprocess.Popen([str(word) for word in words], stdin=subprocess.DEVNULL,
-                                   preexec_fn=child_setup(cpu), **pipes)
+                                   preexec_fn=child_setup(cpu), **more)
         self.processes.append(process)
         return process
 
     def server(self, name, vectors, *options, memory="4M", cpu=None):
         """A server; the path of its socket."""
         path = self.path(name)
-        self.start([os.path.join(self.build, "ivshmem-server"), "-F", "-S", path, "-l", memory, "-n", vectors, *options],
-                   cpu, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(lambda: os.path.exists(path), "the server's socket")
+        server = self.start([os.path.join(self.build, "ivshmem-server"), "-F", "-S", path, "-l", memory, "-n", vectors, *options],
+                            cpu, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda: os.path.exists(path) or server.poll() is not None, "the server's socket")
+        if server.poll() is not None:
+            raise RuntimeError("ivshmem-server did not start")
         return path
 
     def idle_peer(self, server):
