@@ -21,7 +21,8 @@ from sides import PATIENCE_S, Sides
 from tables import ROOT, machine_text, spread, table
 
 TARGETS = ("ivshmem-server", "bench/channels/bare", "bench/channels/ours")
-SOURCES = os.path.join(ROOT, "bench", "channels")
+BENCH = os.path.join(ROOT, "bench")
+SOURCES = os.path.join(BENCH, "channels")
 IDLE_NS = 2e9
 
 
@@ -111,9 +112,10 @@ class Peer:
             if done.returncode != 0:
                 return done.stderr.strip().splitlines()[-1]
             os.rename(new, self.root)
-        command = ["gcc", "-D_GNU_SOURCE", "-O2", *PEERS[self.name]["flags"], "-I", SOURCES, "-o", self.program,
-                   os.path.join(SOURCES, self.name + ".c"), os.path.join(SOURCES, "sides.c"), "-L", self.library_path,
-                   *PEERS[self.name]["libraries"], "-Wl,--allow-shlib-undefined", "-Wl,-rpath," + self.library_path]
+        command = ["gcc", "-D_GNU_SOURCE", "-O2", *PEERS[self.name]["flags"], "-I", BENCH, "-I", SOURCES, "-o", self.program,
+                   os.path.join(SOURCES, self.name + ".c"), os.path.join(SOURCES, "sides.c"), os.path.join(BENCH, "measure.c"),
+                   "-L", self.library_path, *PEERS[self.name]["libraries"], "-Wl,--allow-shlib-undefined",
+                   "-Wl,-rpath," + self.library_path]
         compiler = subprocess.run(command, cwd=self.root, stderr=subprocess.PIPE, text=True, check=False)
         return "its program does not compile: " + compiler.stderr.strip() if compiler.returncode != 0 else None
 

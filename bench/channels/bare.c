@@ -116,17 +116,6 @@ receive_pong(struct sides *sides)
 
 /* ---- copies ---------------------------------------------------------------------------------- */
 
-static char *
-buffer_new(size_t length)
-{
-	char *buffer = malloc(length);
-
-	if (!buffer)
-		sides_die("malloc", ENOMEM);
-	memset(buffer, 1, length);
-	return buffer;
-}
-
 /* In parts of the ring, as many as are the fastest. */
 static size_t
 part_of(const struct sides *sides)
@@ -137,7 +126,7 @@ part_of(const struct sides *sides)
 static void
 send_copies(struct sides *sides)
 {
-	char *buffer = buffer_new(sides->length);
+	char *buffer = sides_buffer(sides);
 	size_t part = part_of(sides), parts = RING / part;
 	uint64_t number = 0;
 
@@ -156,7 +145,7 @@ send_copies(struct sides *sides)
 static void
 receive_copies(struct sides *sides)
 {
-	char *buffer = buffer_new(sides->length);
+	char *buffer = sides_buffer(sides);
 	size_t part = part_of(sides), parts = RING / part;
 	uint64_t number = 0;
 
@@ -177,7 +166,7 @@ receive_copies(struct sides *sides)
 static void
 send_socket(struct sides *sides)
 {
-	char *buffer = buffer_new(sides->length);
+	char *buffer = sides_buffer(sides);
 
 	sides_begin(sides);
 	for (uint64_t left = sides->count * sides->length; left > 0;) {
@@ -194,7 +183,7 @@ send_socket(struct sides *sides)
 static void
 receive_socket(struct sides *sides)
 {
-	char *buffer = buffer_new(sides->length);
+	char *buffer = sides_buffer(sides);
 
 	sides_begin(sides);
 	for (uint64_t left = sides->count * sides->length; left > 0;) {

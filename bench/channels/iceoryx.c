@@ -17,21 +17,10 @@
 #include <string.h>
 #include <unistd.h>
 
-static char *
-buffer_new(const struct sides *sides)
-{
-	char *buffer = malloc(sides->length);
-
-	if (!buffer)
-		sides_die("malloc", ENOMEM);
-	memset(buffer, 1, sides->length);
-	return buffer;
-}
-
 static void
 send_loans(struct sides *sides)
 {
-	char *record = buffer_new(sides);
+	char *record = sides_buffer(sides);
 	iox_pub_options_t options;
 	iox_pub_storage_t storage;
 	iox_pub_t publisher;
@@ -61,7 +50,7 @@ send_loans(struct sides *sides)
 static void
 receive_loans(struct sides *sides)
 {
-	char *buffer = buffer_new(sides);
+	char *buffer = sides_buffer(sides);
 	iox_sub_options_t options;
 	iox_sub_storage_t storage;
 	iox_sub_t subscriber;

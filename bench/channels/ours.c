@@ -15,6 +15,8 @@
  */
 #include "sides.h"
 
+#include <measure.h>
+
 #include <ivshmem/channel.h>
 
 #include <errno.h>
@@ -117,23 +119,12 @@ end_close(struct end *end)
 	ivshmem_participant_close(end->participant);
 }
 
-static char *
-buffer_new(const struct sides *sides)
-{
-	char *buffer = malloc(sides->length);
-
-	if (!buffer)
-		sides_die("malloc", ENOMEM);
-	memset(buffer, 1, sides->length);
-	return buffer;
-}
-
 /* ---- one way --------------------------------------------------------------------------------- */
 
 static void
 send_to(struct sides *sides, struct end *ends, size_t n_ends)
 {
-	char *record = buffer_new(sides);
+	char *record = sides_buffer(sides);
 	struct ivshmem_record batch[BATCH];
 
 	for (unsigned i = 0; i < BATCH; i++)
@@ -158,7 +149,7 @@ send_to(struct sides *sides, struct end *ends, size_t n_ends)
 static void
 receive_from(struct sides *sides, struct end *ends, size_t n_ends)
 {
-	char *buffer = buffer_new(sides);
+	char *buffer = sides_buffer(sides);
 	struct ivshmem_record batch[BATCH];
 
 	sides_begin(sides);
@@ -243,7 +234,7 @@ static void
 send_each(struct sides *sides)
 {
 	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
-	char *record = buffer_new(sides);
+	char *record = sides_buffer(sides);
 
 	end_settle(&end);
 	sides_begin(sides);
@@ -262,7 +253,7 @@ static void
 receive_each(struct sides *sides)
 {
 	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
-	char *buffer = buffer_new(sides);
+	char *buffer = sides_buffer(sides);
 
 	end_accept(&end);
 	sides_begin(sides);
@@ -282,7 +273,7 @@ static void
 send_stream(struct sides *sides)
 {
 	struct end end = end_connect(sides, IVSHMEM_STREAM, RING);
-	char *bytes = buffer_new(sides);
+	char *bytes = sides_buffer(sides);
 
 	end_settle(&end);
 	sides_begin(sides);
@@ -306,7 +297,7 @@ static void
 receive_stream(struct sides *sides)
 {
 	struct end end = end_listen(sides, IVSHMEM_STREAM, RING);
-	char *buffer = buffer_new(sides);
+	char *buffer = sides_buffer(sides);
 
 	end_accept(&end);
 	sides_begin(sides);
@@ -366,7 +357,7 @@ static void
 answer(struct sides *sides, wait_fn *wait)
 {
 	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
-	char *record = buffer_new(sides);
+	char *record = sides_buffer(sides);
 
 	end_settle(&end);
 	if (wait == wait_by_poll)
@@ -384,7 +375,7 @@ static void
 ask(struct sides *sides, wait_fn *wait)
 {
 	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
-	char *record = buffer_new(sides);
+	char *record = sides_buffer(sides);
 
 	end_accept(&end);
 	if (wait == wait_by_poll)
@@ -477,15 +468,15 @@ static void
 idle_poll(struct sides *sides)
 {
 	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
-	uint64_t until;
+	uint64_t now, until;
 	double before;
 
 	end_accept(&end);
 	must(ivshmem_channel_fd(end.channel), "fd");
 	sides_begin(sides);
 	before = processor_time();
-	until = sides_now() + IDLE_MS * 1000000u;
-	for (uint64_t now = sides_now(); now < until; now = sides_now()) {
+	until = clock_ns(CLOCK_MONOTONIC) + IDLE_MS * 1000000u;
+	while ((now = clock_ns(CLOCK_MONOTONIC)) < until) {
 		struct pollfd fd = {.fd = ivshmem_channel_fd(end.channel), .events = POLLIN};
 		const void *record;
 

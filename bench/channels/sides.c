@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "sides.h"
 
+#include <measure.h>
+
 #include <errno.h>
 #include <getopt.h>
 #include <sched.h>
@@ -13,7 +15,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #define PRIORITY 10
@@ -31,13 +32,15 @@ sides_die(const char *what, int error)
 	_exit(1);
 }
 
-uint64_t
-sides_now(void)
+char *
+sides_buffer(const struct sides *sides)
 {
-	struct timespec time;
+	char *buffer = malloc(sides->length);
 
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+	if (!buffer)
+		sides_die("malloc", ENOMEM);
+	memset(buffer, 1, sides->length);
+	return buffer;
 }
 
 void
@@ -60,30 +63,19 @@ sides_begin(struct sides *sides)
 	atomic_fetch_add(&sides->clock->ready, 1);
 	while (atomic_load(&sides->clock->ready) < 2)
 		sides_relax();
-	atomic_store(&sides->clock->begin, sides_now());
+	atomic_store(&sides->clock->begin, clock_ns(CLOCK_MONOTONIC));
 }
 
 void
 sides_end(struct sides *sides)
 {
-	atomic_store(&sides->clock->end, sides_now());
+	atomic_store(&sides->clock->end, clock_ns(CLOCK_MONOTONIC));
 }
 
 void
 sides_result(struct sides *sides, double value)
 {
 	sides->clock->result = value;
-}
-
-static void
-become(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	if (cpu >= 0 && sched_setaffinity(0, sizeof(set), &set) < 0)
-		sides_die("sched_setaffinity", errno);
 }
 
 static void *
@@ -112,11 +104,11 @@ run(const struct sides_case *what, struct sides *sides, int send_cpu, int receiv
 		sides_die("fork", errno);
 	if (child == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		become(send_cpu);
+		cpu_pin(send_cpu);
 		what->send(sides);
 		_exit(0);
 	}
-	become(receive_cpu);
+	cpu_pin(receive_cpu);
 	what->receive(sides);
 	if (waitpid(child, &status, 0) < 0 || status != 0)
 		sides_die("the sender failed", ECHILD);

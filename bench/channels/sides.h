@@ -38,10 +38,12 @@ void sides_end(struct sides *sides);
 /* Prints this instead: what was measured is not a time for each of something. */
 void sides_result(struct sides *sides, double value);
 
+/* Room for one record, in pages that are there. */
+char *sides_buffer(const struct sides *sides);
+
 /* A turn of a loop that waits for the other side. */
 void sides_relax(void);
 
-uint64_t sides_now(void);
 _Noreturn void sides_die(const char *what, int error);
 
 #endif
