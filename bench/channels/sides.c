@@ -89,29 +89,43 @@ share(size_t size)
 	return memory;
 }
 
+static pid_t
+start(void (*side)(struct sides *sides), struct sides *sides, int cpu)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		sides_die("fork", errno);
+	if (child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		cpu_pin(cpu);
+		side(sides);
+		exit(0); /* a library may have something to tidy up */
+	}
+	return child;
+}
+
 static void
 run(const struct sides_case *what, struct sides *sides, int send_cpu, int receive_cpu)
 {
-	int status;
-	pid_t child;
+	pid_t sender;
 
 	sides->clock = share(sizeof(*sides->clock));
 	sides->memory = share(SIDES_MEMORY);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sides->fds) < 0)
 		sides_die("socketpair", errno);
-	child = fork();
-	if (child < 0)
-		sides_die("fork", errno);
-	if (child == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		cpu_pin(send_cpu);
-		what->send(sides);
-		_exit(0);
+	sender = start(what->send, sides, send_cpu);
+	start(what->receive, sides, receive_cpu);
+	for (unsigned i = 0; i < 2; i++) {
+		int status;
+		pid_t ended = wait(&status);
+
+		if (ended > 0 && status == 0)
+			continue;
+		/* The other side may wait for this one for ever. It ends with us. */
+		fprintf(stderr, "the %s failed\n", ended == sender ? "sender" : "receiver");
+		exit(1);
 	}
-	cpu_pin(receive_cpu);
-	what->receive(sides);
-	if (waitpid(child, &status, 0) < 0 || status != 0)
-		sides_die("the sender failed", ECHILD);
 }
 
 int
