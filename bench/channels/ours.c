@@ -3,14 +3,13 @@
 /*
  * Channels, between two participants of a server's group.
  *
- *	queue	records are copied into the ring and out of it; a flush for each 16
+ *	queue	records are copied into the ring and out of it; a flush for each 32
  *	send	the same by ivshmem_queue_send() and ivshmem_queue_receive(), one at a time
  *	round	a record there and back; both sides look all the time
  *	stream	writes and reads of the record's length
  *	many	16 participants send in turns, as for `queue`, and one receives from all
- *	one	the same with one participant
+ *	one	the same as `queue`, measured next to `many`
  *	poll	a record there and back; both sides sleep in poll()
- *	wait	a record there and back; both sides use ivshmem_channel_wait()
  *	idle-wait, idle-poll  processor time of one who waits for 2 seconds, in ns
  */
 #include "sides.h"
@@ -201,7 +200,7 @@ receive_through(struct sides *sides, size_t n_ends)
 }
 
 static void
-send_queue(struct sides *sides)
+send_one(struct sides *sides)
 {
 	send_through(sides, 1, RING);
 }
@@ -210,12 +209,6 @@ static void
 receive_one(struct sides *sides)
 {
 	receive_through(sides, 1);
-}
-
-static void
-send_one(struct sides *sides)
-{
-	send_through(sides, 1, RING);
 }
 
 static void
@@ -338,12 +331,6 @@ wait_by_poll(struct ivshmem_channel *channel)
 }
 
 static void
-wait_by_wait(struct ivshmem_channel *channel)
-{
-	must(ivshmem_channel_wait(channel, IVSHMEM_READABLE, -1), "wait");
-}
-
-static void
 receive_record(struct ivshmem_channel *channel, char *buffer, size_t size, wait_fn *wait)
 {
 	int64_t n;
@@ -414,18 +401,6 @@ ask_polling(struct sides *sides)
 	ask(sides, wait_by_poll);
 }
 
-static void
-answer_waiting(struct sides *sides)
-{
-	answer(sides, wait_by_wait);
-}
-
-static void
-ask_waiting(struct sides *sides)
-{
-	ask(sides, wait_by_wait);
-}
-
 /* ---- idle ------------------------------------------------------------------------------------ */
 
 static double
@@ -492,14 +467,13 @@ int
 main(int argc, char **argv)
 {
 	static const struct sides_case cases[] = {
-		{"queue", send_queue, receive_one},
+		{"queue", send_one, receive_one},
 		{"send", send_each, receive_each},
 		{"round", answer_looking, ask_looking},
 		{"stream", send_stream, receive_stream},
 		{"many", send_many, receive_many},
 		{"one", send_one, receive_one},
 		{"poll", answer_polling, ask_polling},
-		{"wait", answer_waiting, ask_waiting},
 		{"idle-wait", be_there, idle_wait},
 		{"idle-poll", be_there, idle_poll},
 	};
