@@ -6,6 +6,7 @@
  * itself failed.
  */
 
+#include "measure.h"
 #include "proc.h"
 #include "swarm.h"
 
@@ -18,7 +19,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 #define SETTLE_MS 500
@@ -88,15 +88,6 @@ print_cpu(const char *name, int64_t before, int64_t after)
 		printf("\"%s\": null, ", name);
 	else
 		printf("\"%s\": %" PRId64 ", ", name, after - before);
-}
-
-static uint64_t
-own_cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void
@@ -181,8 +172,8 @@ scenario_join(const struct options *options)
 	}
 
 	cpu = cpu_read(options);
-	own_cpu = own_cpu_ns();
-	start = swarm_now_ns();
+	own_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	start = clock_ns(CLOCK_MONOTONIC);
 	swarm->last_connect_ns = start;
 	if (swarm_connect_all(swarm, options->clients))
 		swarm_complete(swarm);
@@ -191,14 +182,14 @@ scenario_join(const struct options *options)
 
 		others_wall = wall_read(swarm, start);
 		others_incomplete = swarm->incomplete;
-		while (swarm_now_ns() < until && swarm_drain(swarm, 10) >= 0)
+		while (clock_ns(CLOCK_MONOTONIC) < until && swarm_drain(swarm, 10) >= 0)
 			;
-		resume = swarm_now_ns();
+		resume = clock_ns(CLOCK_MONOTONIC);
 		resume_stalled(swarm);
 		swarm_complete(swarm);
 	}
 	wall = wall_read(swarm, start);
-	own_cpu = own_cpu_ns() - own_cpu;
+	own_cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - own_cpu;
 
 	printf("{\"scenario\": \"join\", \"clients\": %u, \"vectors\": %u, \"stalled\": %u, ",
 		options->clients, options->swarm.vectors, stalled);
@@ -230,11 +221,11 @@ steady_reach(struct swarm *swarm, unsigned from, unsigned to)
 	unsigned vectors = swarm->settings.vectors, incomplete = 0;
 
 	for (unsigned i = from; i < to; i++) {
-		uint64_t deadline = swarm_now_ns() + UINT64_C(2000000000);
+		uint64_t deadline = clock_ns(CLOCK_MONOTONIC) + UINT64_C(2000000000);
 		int r;
 
 		while ((r = swarm_connect(swarm, &swarm->clients[i])) == -EAGAIN &&
-			swarm_now_ns() < deadline)
+			clock_ns(CLOCK_MONOTONIC) < deadline)
 			swarm_drain(swarm, 1);
 		if (r < 0)
 			return incomplete + 1;
@@ -276,7 +267,7 @@ scenario_single(const struct options *options)
 	while (done < options->joins && swarm->disconnected == 0 &&
 		swarm->connected == options->clients) {
 		int64_t cpu = cpu_read(options);
-		uint64_t start = swarm_now_ns();
+		uint64_t start = clock_ns(CLOCK_MONOTONIC);
 
 		for (unsigned k = 0; k < options->clients; k++)
 			swarm_expect(swarm, &swarm->clients[k], vectors);
@@ -335,11 +326,11 @@ scenario_leave(const struct options *options)
 	}
 	before = swarm->delivered;
 	cpu = cpu_read(options);
-	start = swarm_now_ns();
+	start = clock_ns(CLOCK_MONOTONIC);
 	for (unsigned i = 0; i < options->clients; i++)
 		if (swarm->clients[i].stalled)
 			swarm_disconnect(swarm, &swarm->clients[i]);
-	closed = swarm_now_ns();
+	closed = clock_ns(CLOCK_MONOTONIC);
 	swarm_complete(swarm);
 	printf("{\"scenario\": \"leave\", \"clients\": %u, \"vectors\": %u, \"leaves\": %u, "
 	       "\"unsteady\": %u, \"wall_ns\": %" PRIu64 ", \"close_ns\": %" PRIu64 ", ",
@@ -368,15 +359,15 @@ scenario_churn(const struct options *options)
 	struct swarm *swarm = swarm_start(options, 2, 0);
 	struct swarm_client *brief = &swarm->clients[0], *last = &swarm->clients[1];
 	int64_t cpu = cpu_read(options);
-	uint64_t start = swarm_now_ns(), wall;
+	uint64_t start = clock_ns(CLOCK_MONOTONIC), wall;
 	unsigned done = 0;
 	bool served = false;
 	int r = 0;
 
 	while (done < options->count) {
 		r = swarm_connect(swarm, brief);
-		if (r == -EAGAIN &&
-			swarm_now_ns() - start < options->swarm.limit_ms * UINT64_C(1000000)) {
+		if (r == -EAGAIN && clock_ns(CLOCK_MONOTONIC) - start <
+					    options->swarm.limit_ms * UINT64_C(1000000)) {
 			sched_yield();
 			continue;
 		}
@@ -391,7 +382,7 @@ scenario_churn(const struct options *options)
 		sched_yield();
 	if (r == 0)
 		served = swarm_complete(swarm);
-	wall = swarm_now_ns() - start;
+	wall = clock_ns(CLOCK_MONOTONIC) - start;
 	printf("{\"scenario\": \"churn\", \"vectors\": %u, \"count\": %u, \"accepted\": %u, "
 	       "\"served\": %s, \"wall_ns\": %" PRIu64 ", ",
 		options->swarm.vectors, options->count, done, served ? "true" : "false", wall);
@@ -458,13 +449,7 @@ process_prepare(int cpu)
 		limit.rlim_cur = limit.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	if (cpu >= 0) {
-		cpu_set_t set;
-
-		CPU_ZERO(&set);
-		CPU_SET((size_t)cpu, &set);
-		sched_setaffinity(0, sizeof(set), &set);
-	}
+	cpu_pin(cpu);
 }
 
 int

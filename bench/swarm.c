@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "swarm.h"
 
+#include "measure.h"
 #include "proc.h"
 
 #include <endian.h>
@@ -10,7 +11,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MESSAGE_SIZE   sizeof(uint64_t)
@@ -39,15 +39,6 @@ static struct {
 	uint8_t bulk[READ_BULK_SIZE];
 	struct fd_batch batch;
 } io;
-
-uint64_t
-swarm_now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 static void
 fd_batch_add(struct fd_batch *batch, int fd)
@@ -300,7 +291,7 @@ client_message(struct swarm *swarm, struct swarm_client *client, uint64_t raw, b
 	swarm->delivered++;
 	swarm->incomplete += client_waited_for(client);
 	if (client->missing == 0)
-		client->complete_ns = swarm_now_ns();
+		client->complete_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
 /*
@@ -423,7 +414,7 @@ swarm_drain(struct swarm *swarm, int timeout_ms)
 			client_lost(swarm, client);
 	}
 	if (count > 0)
-		swarm->last_message_ns = swarm_now_ns();
+		swarm->last_message_ns = clock_ns(CLOCK_MONOTONIC);
 	return count;
 }
 
@@ -437,7 +428,7 @@ struct patience {
 static bool
 patience_left(struct swarm *swarm, struct patience *patience, bool progress)
 {
-	uint64_t now = swarm_now_ns();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 
 	if (now - patience->start_ns > (uint64_t)swarm->settings.limit_ms * 1000000u)
 		return false;
@@ -454,7 +445,7 @@ patience_left(struct swarm *swarm, struct patience *patience, bool progress)
 bool
 swarm_complete(struct swarm *swarm)
 {
-	struct patience patience = {swarm_now_ns(), swarm_now_ns()};
+	struct patience patience = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_MONOTONIC)};
 
 	while (swarm->incomplete > 0) {
 		int count = swarm_drain(swarm, swarm->settings.spin ? 0 : 50);
@@ -468,7 +459,7 @@ swarm_complete(struct swarm *swarm)
 bool
 swarm_complete_or_settled(struct swarm *swarm)
 {
-	struct patience patience = {swarm_now_ns(), swarm_now_ns()};
+	struct patience patience = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_MONOTONIC)};
 
 	while (swarm->incomplete > 0) {
 		int count = swarm_drain(swarm, swarm->settings.spin ? 0 : 2);
@@ -488,7 +479,7 @@ swarm_complete_or_settled(struct swarm *swarm)
 bool
 swarm_connect_all(struct swarm *swarm, unsigned count)
 {
-	struct patience patience = {swarm_now_ns(), swarm_now_ns()};
+	struct patience patience = {clock_ns(CLOCK_MONOTONIC), clock_ns(CLOCK_MONOTONIC)};
 	unsigned next = 0, before = 0;
 
 	while (next < count) {
@@ -508,7 +499,7 @@ swarm_connect_all(struct swarm *swarm, unsigned count)
 			return false;
 		before = next;
 	}
-	swarm->last_connect_ns = swarm_now_ns();
+	swarm->last_connect_ns = clock_ns(CLOCK_MONOTONIC);
 	return true;
 }
 

@@ -67,8 +67,6 @@ struct swarm {
 int swarm_create(const struct swarm_settings *settings, struct swarm **ret_swarm);
 struct swarm *swarm_free(struct swarm *swarm);
 
-uint64_t swarm_now_ns(void);
-
 /* From now on `client` is owed `count` messages more. */
 void swarm_expect(struct swarm *swarm, struct swarm_client *client, uint64_t count);
 
