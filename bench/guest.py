@@ -47,8 +47,8 @@ def devices_of(sides, server):
 
 def bells_of(devices):
     """
-    (what is measured, the peer, its vector) of what a program in the guest can be woken by. QEMU's own device stays silent
-    under KVM with the virtual IOMMU that vfio needs (docs/vmms.md).
+    (what is measured, the peer, its vector) of what a program in the guest can be woken by. QEMU's own device is not among them:
+    under KVM it wakes nobody who uses vfio and does not fill its MSI-X table first (docs/vmms.md), as guest_access does not.
     """
     for way in ("driver", "vfio"):
         yield f"{name_of('ours', way)}: wake of an eventfd", devices[name_of("ours", way)]["peer"], 0
