@@ -137,7 +137,7 @@ proc_alive(pid_t pid)
 	return state != '\0' && state != 'Z' && state != 'X';
 }
 
-void
+bool
 proc_settle(pid_t pid, unsigned limit_ms)
 {
 	const struct timespec step = {.tv_nsec = 1000000};
@@ -148,9 +148,10 @@ proc_settle(pid_t pid, unsigned limit_ms)
 		char state = proc_state(pid);
 
 		if (state == '\0' || state == 'Z' || state == 'X' || proc_cpu_ns(pid, &now) < 0)
-			return;
+			return true;
 		quiet = state == 'S' && now == before ? quiet + 1 : 0;
 		before = now;
 		nanosleep(&step, NULL);
 	}
+	return quiet >= 3;
 }

@@ -28,9 +28,10 @@ int proc_fd_count(pid_t pid, unsigned *ret_count);
 bool proc_alive(pid_t pid);
 
 /*
- * Wait until the process sleeps and its CPU time stands still, `limit_ms` at most. The time of a
- * thread that is running is up to a tick behind, so this comes before every reading of it.
+ * Wait until the process sleeps and its CPU time stands still, or it is gone, `limit_ms` at most;
+ * whether that came. The time of a thread that is running is up to a tick behind, so this comes
+ * before every reading of it.
  */
-void proc_settle(pid_t pid, unsigned limit_ms);
+bool proc_settle(pid_t pid, unsigned limit_ms);
 
 #endif

@@ -465,9 +465,11 @@ swarm_complete_or_settled(struct swarm *swarm)
 		int count = swarm_drain(swarm, swarm->settings.spin ? 0 : 2);
 
 		if (count == 0) {
-			proc_settle(swarm->settings.server, 100);
+			/* On a busy machine, it may have to wait long for its turn. */
+			bool settled = proc_settle(swarm->settings.server, 100);
+
 			count = swarm_drain(swarm, 0);
-			if (count == 0)
+			if (count == 0 && settled)
 				return false;
 		}
 		if (!patience_left(swarm, &patience, count > 0))
