@@ -158,6 +158,10 @@ sides_main(int argc, char **argv, const struct sides_case *cases, size_t n_cases
 		else
 			return 2;
 	}
+	if (sides.length == 0 || sides.count == 0) {
+		fprintf(stderr, "%s: --length and --count are numbers from 1\n", argv[0]);
+		return 2;
+	}
 	for (size_t i = 0; optind < argc && i < n_cases; i++) {
 		if (strcmp(cases[i].name, argv[optind]) != 0)
 			continue;
