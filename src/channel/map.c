@@ -232,17 +232,26 @@ map_format(void *memory, uint64_t size, unsigned n_areas, struct ivshmem_error *
 	return 0;
 }
 
+/* Also U+0080 to U+009F in UTF-8, which terminals obey: 0xc2 and then 0x80 to 0x9f. */
+static bool
+is_control(unsigned char before, unsigned char c)
+{
+	return c < ' ' || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
+}
+
 void
 map_copy_name(char *to, const char *from)
 {
+	unsigned char before = 0;
+
 	for (unsigned i = 0; i < LAYOUT_MAX_NAME; i++) {
 		unsigned char c = (unsigned char)__atomic_load_n(&from[i], __ATOMIC_RELAXED);
+		unsigned char shown = c != 0 && is_control(before, c) ? '?' : c;
 
-		if (c != 0 && (c < ' ' || c == 0x7f))
-			c = '?';
-		memcpy(&to[i], &c, 1);
+		memcpy(&to[i], &shown, 1);
 		if (c == 0)
 			return;
+		before = c;
 	}
 	to[LAYOUT_MAX_NAME - 1] = 0;
 }
@@ -252,8 +261,8 @@ map_name_is_valid(const char *name)
 {
 	size_t length = strlen(name);
 
-	for (const char *c = name; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
+	for (size_t i = 0; i < length; i++)
+		if (is_control(i > 0 ? (unsigned char)name[i - 1] : 0, (unsigned char)name[i]))
 			return false;
 	return length > 0 && length < LAYOUT_MAX_NAME;
 }
