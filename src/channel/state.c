@@ -56,6 +56,8 @@ state_open(struct ivshmem_channel *listener, uint64_t size)
 	if (r < 0)
 		return r;
 	listener->ring_size = (uint32_t)length;
+	/* There is no ring, but values are stored as records are. */
+	listener->writer.drain = map->drain;
 	for (uint64_t number = 0; number < SLOTS; number++)
 		word_store(&slot_of(area + listener->block->offset, listener->ring_size, number)
 				    ->number,
