@@ -69,7 +69,7 @@ choose_shape(uint64_t size, unsigned n_areas, uint64_t *ret_shape, struct ivshme
 	if (area_size < min_area(n_areas))
 		return error_set(reterr, -EINVAL,
 			"%" PRIu64
-			" bytes are too small for %u areas: each needs at least %" PRIu64,
+			" bytes are too small for %u areas: take fewer, each needs at least %" PRIu64,
 			size, n_areas, min_area(n_areas));
 	*ret_shape = layout_shape(n_areas, area_size);
 	return 0;
@@ -162,7 +162,7 @@ take_shape(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_erro
 		map.area_size < min_area(map.n_areas) ||
 		map.area_size > (size - LAYOUT_PAGE) / map.n_areas)
 		return error_set(reterr, -EPROTO,
-			"the channels in this memory say %u areas of %" PRIu64
+			"the header of the channels in this memory says %u areas of %" PRIu64
 			" bytes, which do not fit into %" PRIu64
 			" bytes: make them anew with 'ivshmem format'",
 			map.n_areas, map.area_size, size);

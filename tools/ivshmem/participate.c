@@ -106,7 +106,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 			name, status.peer_name);
 	case -ESTALE:
 		return fail("our part of the shared memory is lost: somebody formatted the memory, "
-			    "or took us for dead");
+			    "or took us for dead; start again");
 	case -ENODEV:
 		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:

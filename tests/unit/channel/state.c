@@ -135,6 +135,7 @@ TEST(a_state_that_is_too_large)
 		-ENOSPC);
 	CHECK_EQ(
 		ivshmem_listen(&pair.owner, pair.here, "t", IVSHMEM_STATE, &huge, &error), -EINVAL);
+	CHECK_HAS(error.message, "at most 1073741824 bytes");
 	CHECK_EQ(ivshmem_listen(&pair.owner, pair.here, "t", IVSHMEM_STATE, NULL, &error), 0);
 	pair_close(&pair);
 }
