@@ -117,9 +117,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 int
 channel_timeout(uint64_t deadline, int max_ms)
 {
-	uint64_t now = clock_now();
-	uint64_t left_ms =
-		deadline > now ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+	uint64_t left_ms = clock_left_ms(deadline);
 
 	return left_ms < (uint64_t)max_ms ? (int)left_ms : max_ms;
 }
