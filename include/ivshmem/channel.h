@@ -15,8 +15,8 @@
  *
  * A process that uses channels is a participant. It takes one area of the shared memory, and only
  * it writes there: the rings of what it sends are in its own area, and others read them. Whoever
- * comes first formats the memory (docs/channels.md has the layout). Several processes of one guest
- * are several participants.
+ * comes first formats the memory, if its beginning is 0 (docs/channels.md has the layout). Several
+ * processes of one guest are several participants.
  *
  * A channel has two ends and goes both ways. One participant listens under a name, others connect
  * to the name, and each accepted connection is a channel of its own. There are five kinds, and both
@@ -36,7 +36,8 @@
  *
  * How a channel ends is the same for all kinds:
  *	-EPIPE		the other end was closed, or will send no more, and all that it sent was
- *			received; or, from a call that sends: the other end was closed
+ *			received; or, from a call that sends: the other end was closed, or this one
+ *			was shut down
  *	-ECONNREFUSED	the listener did not accept the connection, or was closed
  *	-ECONNRESET	the other participant died, or its area belongs to another one now; what it
  *			had completely sent before can be received first, while its area is not
@@ -45,10 +46,11 @@
  *			out
  *	-ESTALE		the own area is lost: somebody declared this participant dead, or formatted
  *			the memory. Open another participant
- *	-ENODEV		the device was unplugged. Close the participant: a device that is used through
- *			vfio does not leave before. Memory through our driver leaves at once, and is
- *			not to be touched any more (SIGBUS)
- * All of these last: the channel can only be closed.
+ *	-ENODEV		the device was unplugged. Close the participant: a device that is used
+ *			through vfio does not leave before. Memory through our driver leaves at
+ *			once, and is not to be touched any more (SIGBUS)
+ * All of these last: the channel can only be closed, or after -EPIPE from a call that sends, still
+ * receive.
  *
  * What the other side writes is never trusted: all lengths and positions are read once and checked,
  * and memory outside of its ring is never read for it.
@@ -62,7 +64,9 @@
  *
  * Threads: one thread at a time may use a participant and all its channels. Different participants
  * are independent, also in one process. Errors are as in client.h: 0 or a count, or a negative
- * errno; output parameters are not touched on failure; nothing is printed.
+ * errno; output parameters are not touched on failure; nothing is printed. Besides the errors that
+ * are listed, a function for another kind of channel, or for the other end, returns -EINVAL, and
+ * one that needs private memory -ENOMEM.
  */
 
 #include <ivshmem/common.h>
@@ -85,15 +89,16 @@ struct ivshmem_channel;
 struct ivshmem_participant_options {
 	size_t struct_size; /* sizeof(struct ivshmem_participant_options); common.h */
 
-	/* Who we are, for people. At most 55 bytes; NULL: the name of the program. */
+	/* Who we are, for people. 1 to 55 bytes without control characters; NULL: the name of the
+	 * program. Copied. */
 	const char *name;
 
 	/* Which of our vectors others are to ring. Nobody else should use it. */
 	unsigned vector;
 
 	/* If we are the first: into how many areas the memory is cut, from 2 to 256, which is how
-	 * many participants there can be at a time. 0: from 2 to 64, as
-	 * many as have 640 KiB, or, if these are less than 8, up to 8 that have 256 KiB. */
+	 * many participants there can be at a time. 0: from 2 to 64, as many as have 640 KiB, or,
+	 * if these are less than 8, up to 8 that have 256 KiB. */
 	unsigned areas;
 
 	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` only, and it
@@ -102,7 +107,8 @@ struct ivshmem_participant_options {
 };
 
 /*
- * Take part through `target`, which is any of client.h.
+ * Take part through `target`, which is any of client.h. Blocks as ivshmem_attach() does, and for up
+ * to 3 seconds more while somebody else takes the last area.
  *
  *	ret_participant	release it with ivshmem_participant_close()
  *	options		may be NULL
@@ -120,7 +126,8 @@ int ivshmem_participant_open(struct ivshmem_participant **ret_participant, const
 
 /*
  * The same over any memory and any interrupts, such as a program's own device or a test. The
- * functions are called in the thread that uses the participant.
+ * functions are called in the thread that uses the participant. The struct is copied. If opening
+ * fails, `close` is not called.
  */
 struct ivshmem_transport {
 	size_t struct_size; /* sizeof(struct ivshmem_transport); common.h */
@@ -172,12 +179,13 @@ struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant
 /*
  * Look after all channels: take interrupts, notice who connects, closes and dies, and wake the
  * descriptors of channels. Every function that returned -EAGAIN has done so; only a program that
- * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, -ESTALE or -ENODEV.
+ * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, -ESTALE or
+ * -ENODEV.
  */
 int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
 
-/* The client that ivshmem_participant_open() attached, to be asked for its id or its memory. NULL if
- * there is none. */
+/* The client that ivshmem_participant_open() attached, to be asked for its id or its memory. It
+ * belongs to the participant. NULL if there is none. */
 const struct ivshmem_client *ivshmem_participant_client(
 	const struct ivshmem_participant *participant);
 
@@ -210,17 +218,17 @@ struct ivshmem_channel_options {
 
 	/*
 	 * The size in bytes of the ring that this end sends through, which becomes a power of two,
-	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or half
-	 * of the largest free piece of our area if that is less. The fastest rings have 256 KiB or more,
-	 * and fit into the processor's second-level cache. Of a listener, it is the size for each connection
-	 * that it accepts.
+	 * from 256 bytes to 2 GiB. A record has at most half of it, less 16 bytes. 0: 256 KiB, or
+	 * half of the largest free piece of our area if that is less. The fastest rings have 256
+	 * KiB or more, and fit into the processor's second-level cache. Of a listener, it is the
+	 * size for each connection that it accepts. For states and topics, see below.
 	 */
 	uint64_t ring_size;
 
 	/*
-	 * Of one who publishes a topic: for how many milliseconds a reader that does not keep up may
-	 * hold the publisher up, each time that there is no room. After that, it misses records.
-	 * 0: not at all. -1: for ever.
+	 * Of one who publishes a topic: for how many milliseconds a reader that does not keep up
+	 * may hold the publisher up, each time that there is no room. After that, it misses
+	 * records. 0: not at all. -1: for ever.
 	 */
 	int patience_ms;
 };
@@ -230,6 +238,7 @@ struct ivshmem_channel_options {
  *	-EADDRINUSE	somebody listens under this name already
  *	-EINVAL		the name or an option makes no sense
  *	-ENOSPC		our area has no room for another channel
+ *	-ESTALE, -ENODEV  see above
  */
 int ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant *participant,
 	const char *name, enum ivshmem_channel_kind kind,
@@ -238,7 +247,10 @@ int ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_particip
 /*
  * The next connection, with the listener's kind and options.
  *	-EAGAIN		there is none
- *	-ENOSPC		our area has no room for another channel. The connection waits: close a channel, and try again
+ *	-ENOSPC		our area has no room for another channel. The connection waits: close a
+ *			channel, and try again
+ *	-EINVAL		the channel is no listener, or publishes: nobody accepts those who read that
+ *	-ESTALE, -ENODEV  see above
  */
 int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *listener);
 
@@ -247,6 +259,7 @@ int ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel 
  * (0: do not wait, -1: for ever). Does not wait until the connection is accepted.
  *	-ENOENT		nobody listens under this name
  *	-EPROTOTYPE	who listens there has another kind of channel
+ *	-EPROTO		what the publisher of a state or a topic wrote makes no sense
  *	-EINVAL, -ENOSPC  as for ivshmem_listen()
  *	-EINTR		a signal came while we waited
  *	-ESTALE, -ENODEV  see above
@@ -260,13 +273,14 @@ int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_partici
  * receives what was sent. Connections that a listener has not accepted are refused. */
 struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
 
-/* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. What was
- * committed to a queue is sent; what is only reserved is not. -EINVAL: a listener, or one who reads what
- * is published. */
+/* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. What
+ * was committed to a queue is sent; what is only reserved is not. 0, or how the channel ended,
+ * which is -EPIPE the second time. -EINVAL: a listener, or one who reads what is published. */
 int ivshmem_channel_shutdown(struct ivshmem_channel *channel);
 
 /* Wait until the other end has received everything, for at most `timeout_ms`. 0, -ETIMEDOUT,
- * -EINTR, or how the channel ended. -EINVAL: a listener, also one who publishes, or one who reads that. */
+ * -EINTR, or how the channel ended. -EINVAL: a listener, also one who publishes, or one who reads
+ * that. */
 int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
 
 #define IVSHMEM_READABLE 1 /* something can be received, or accepted */
@@ -277,9 +291,9 @@ int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
  * ended is both. It first spins for up to 200 us, as long as that has been worth it lately. Returns
  * those that are there, or -ETIMEDOUT, -EINTR.
  *
- * For what never comes, it waits in vain: that a listener is writable, or that one who publishes has
- * something to receive. A state can always be published. One who reads what is published is always
- * writable.
+ * For what never comes, it waits in vain: that a listener is writable, or that one who publishes
+ * has something to receive. A state can always be published. One who reads what is published is
+ * always writable.
  */
 int ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms);
 
@@ -287,9 +301,9 @@ int ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeou
  * A descriptor that becomes readable when a call that returned -EAGAIN is worth another try. It
  * belongs to the channel: poll it, do not read it. Call it before the first -EAGAIN that matters;
  * from then on, each -EAGAIN asks the other side for an interrupt. It is readable without a reason
- * now and then, at least once a second. It speaks for both directions: if a call to receive returned
- * -EAGAIN, it may be readable for a record that came, also for one who only wants to send by now.
- * -EMFILE, -ENOMEM.
+ * now and then, at least once a second. It speaks for both directions: if a call to receive
+ * returned -EAGAIN, it may be readable for a record that came, also for one who only wants to send
+ * by now. -EMFILE, -ENOMEM.
  */
 int ivshmem_channel_fd(struct ivshmem_channel *channel);
 
@@ -303,10 +317,11 @@ struct ivshmem_channel_status {
 	uint64_t max_record;     /* the longest record that can be sent */
 	uint64_t sent, received; /* bytes, with the headers of records */
 	uint64_t rings;          /* how often we rang the other end */
-	uint64_t sleeps, spins; /* how often ivshmem_channel_wait() slept, and found something while
-					   it spun */
-	char peer_name[64];     /* who the other participant says it is */
+	/* How often ivshmem_channel_wait() slept, and found something while it spun. */
+	uint64_t sleeps, spins;
+	char peer_name[64]; /* who the other participant says it is */
 };
+/* 0, or an error of common.h. */
 int ivshmem_channel_status(
 	const struct ivshmem_channel *channel, struct ivshmem_channel_status *ret_status);
 
@@ -321,11 +336,11 @@ int ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size
 /*
  * The same in steps. Reserve room in the ring, and write the record there; commit it, with the
  * length that it has become; publish all that was committed, so that one who looks sees it; and
- * flush, which publishes and rings one who sleeps. Nobody rings one who sleeps before a flush, so flush
- * after the last record; ivshmem_channel_wait() before it sleeps, and a reservation without room, do so,
- * too. A record that is reserved and not committed is replaced by the next reservation. Reserve and flush
- * return what ivshmem_queue_send() returns; commit -EINVAL if nothing, or less, was reserved, or
- * -ESTALE, -ENODEV.
+ * flush, which publishes and rings one who sleeps. Nobody rings one who sleeps before a flush, so
+ * flush after the last record; ivshmem_channel_wait() before it sleeps, and a reservation without
+ * room, do so, too. A record that is reserved and not committed is replaced by the next
+ * reservation. Reserve returns what ivshmem_queue_send() returns; publish and flush 0, or how the
+ * channel ended; commit 0, -EINVAL if nothing, or less, was reserved, or -ESTALE, -ENODEV.
  *
  * One flush for many records is much faster than one for each: the processor has to wait for its
  * stores.
@@ -376,8 +391,8 @@ int64_t ivshmem_queue_peek_many(
  * channel ended. */
 int64_t ivshmem_stream_write(struct ivshmem_channel *channel, const void *bytes, size_t length);
 
-/* Receive up to `size` bytes. Returns how many, 0 at the end, or -EAGAIN, or how the channel ended.
- * */
+/* Receive up to `size` bytes. Returns how many, 0 at the end, or -EAGAIN, or how the channel
+ * ended. */
 int64_t ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_t size);
 
 /* ---- calls ----------------------------------------------------------------------------------- */
@@ -386,8 +401,8 @@ int64_t ivshmem_stream_read(struct ivshmem_channel *channel, void *buffer, size_
 #define IVSHMEM_CALLS_MAX 1024
 
 /*
- * Call: send a request, and wait at most `timeout_ms` (-1: for ever) for its reply. Returns the length
- * of the reply, of which at most `size` bytes are stored, or
+ * Call: send a request, and wait at most `timeout_ms` (-1: for ever) for its reply. Returns the
+ * length of the reply, of which at most `size` bytes are stored, or
  *	-ETIMEDOUT	there was no reply in time. The call is cancelled
  *	-EBUSY		other calls are under way in this channel
  *	-EMSGSIZE	the request is longer than max_record - 16
@@ -399,31 +414,32 @@ int64_t ivshmem_call(struct ivshmem_channel *channel, const void *request, size_
 
 /*
  * The same in steps, for many calls at a time. Start sends a request and gives the call a number; a
- * call that has no reply after `timeout_ms` (-1: never) is cancelled, when ivshmem_call_reply() notices.
- * 0, -EAGAIN (no room in the ring, or IVSHMEM_CALLS_MAX calls are under way), -EMSGSIZE, or how the
- * channel ended. After -EAGAIN, take the replies that are there before you wait for room: the other end
- * may need room for its answers before it receives more requests.
+ * call that has no reply after `timeout_ms` (-1: never) is cancelled, when ivshmem_call_reply()
+ * notices. 0, -EAGAIN (no room in the ring, or IVSHMEM_CALLS_MAX calls are under way), -EMSGSIZE,
+ * or how the channel ended. After -EAGAIN, take the replies that are there before you wait for
+ * room: the other end may need room for its answers before it receives more requests.
  */
 int ivshmem_call_start(struct ivshmem_channel *channel, const void *request, size_t length,
 	int timeout_ms, uint64_t *ret_call);
 
 /*
- * The next reply, in the order in which the other end has answered. Says which call it belongs to, and
- * the status that the other end gave, 0 or a negative errno, or -ETIMEDOUT if the call is cancelled
- * because its time is over. Returns the length of the reply, of which at most `size` bytes are stored,
- * or -EAGAIN, or how the channel ended. Neither ivshmem_channel_wait() nor the descriptor of the channel
- * tells when a call's time is over: they wait for a reply, so wait no longer than that time.
+ * The next reply, in the order in which the other end has answered. Says which call it belongs to,
+ * and the status that the other end gave, 0 or a negative errno, or -ETIMEDOUT if the call is
+ * cancelled because its time is over. Returns the length of the reply, of which at most `size`
+ * bytes are stored, or -EAGAIN, or how the channel ended. Neither ivshmem_channel_wait() nor the
+ * descriptor of the channel tells when a call's time is over: they wait for a reply, so wait no
+ * longer than that time.
  */
 int64_t ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret_status,
 	void *reply, size_t size);
 
-/* The reply is not wanted any more. The other end is told, if there is room in the ring. 0, or -ENOENT:
- * there is no such call under way. */
+/* The reply is not wanted any more. The other end is told, if there is room in the ring. 0, or
+ * -ENOENT: there is no such call under way. */
 int ivshmem_call_cancel(struct ivshmem_channel *channel, uint64_t call);
 
 /*
- * The other end: the next request, to be answered with the number of the call. Returns its length, of
- * which at most `size` bytes are stored, or -EAGAIN, or how the channel ended.
+ * The other end: the next request, to be answered with the number of the call. Returns its length,
+ * of which at most `size` bytes are stored, or -EAGAIN, or how the channel ended.
  */
 int64_t ivshmem_call_receive(
 	struct ivshmem_channel *channel, uint64_t *ret_call, void *request, size_t size);
@@ -434,8 +450,8 @@ bool ivshmem_call_is_cancelled(struct ivshmem_channel *channel, uint64_t call);
 
 /*
  * Answer a call, with a status of 0 or a negative errno; in any order. 0, -EAGAIN (no room in the
- * ring), -ENOENT (no such call waits for an answer), -EMSGSIZE (longer than max_record - 16), or how
- * the channel ended.
+ * ring), -ENOENT (no such call waits for an answer), -EMSGSIZE (longer than max_record - 16),
+ * -EINVAL (no such status), or how the channel ended.
  */
 int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int status,
 	const void *reply, size_t length);
@@ -443,11 +459,11 @@ int ivshmem_call_answer(struct ivshmem_channel *channel, uint64_t call, int stat
 /* ---- states ---------------------------------------------------------------------------------- */
 
 /*
- * A state has a latest value, such as a configuration, a position or a picture. Its owner makes it with
- * ivshmem_listen() and kind IVSHMEM_STATE, where ring_size is the size in bytes of its longest value
- * (0: 4096), of which four fit into the own area. Any number of others read it after
- * ivshmem_connect(), and never hold the owner up. When the owner has closed it, the latest value can be
- * read once more, and then it is -EPIPE.
+ * A state has a latest value, such as a configuration, a position or a picture. Its owner makes it
+ * with ivshmem_listen() and kind IVSHMEM_STATE, where ring_size is the size in bytes of its longest
+ * value (0: 4096; at most 1 GiB), of which four must fit into the own area. Any number of others
+ * read it after ivshmem_connect(), and never hold the owner up. When the owner has closed it, the
+ * latest value can be read once more, and then it is -EPIPE.
  */
 
 /* Publish a value. 0, -EMSGSIZE (longer than the longest), or -ESTALE, -ENODEV. */
@@ -455,11 +471,11 @@ int ivshmem_state_publish(struct ivshmem_channel *channel, const void *value, si
 
 /*
  * Read the latest value if its number is not `*number`: store at most `size` bytes of it, and its
- * number, which grows by one with each value. Give 0 for the number if you have none yet; also after
- * connecting anew, because each owner counts from 1. Returns the length of the value, or -EAGAIN (there
- * is none, or none that is newer, or values come so quickly that none could be read whole), or how the
- * state ended. ivshmem_channel_wait() and ivshmem_channel_fd() wait for a value that is newer than the one
- * that was read last.
+ * number, which grows by one with each value. Give 0 for the number if you have none yet; also
+ * after connecting anew, because each owner counts from 1. Returns the length of the value, or
+ * -EAGAIN (there is none, or none that is newer, or values come so quickly that none could be read
+ * whole), or how the state ended. ivshmem_channel_wait() and ivshmem_channel_fd() wait for a value
+ * that is newer than the one that was read last.
  */
 int64_t ivshmem_state_read(
 	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *number);
@@ -467,17 +483,18 @@ int64_t ivshmem_state_read(
 /* ---- topics ---------------------------------------------------------------------------------- */
 
 /*
- * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind IVSHMEM_TOPIC,
- * where ring_size is that of the one ring that all read.
+ * Publish a record in a topic of ours, which is a listener: ivshmem_listen() with kind
+ * IVSHMEM_TOPIC, where ring_size is that of the one ring that all read.
  * 0, -EAGAIN (a reader needs the room; wait until the topic is writable), -EMSGSIZE (longer than
- * max_record), or -ESTALE, -ENODEV. What was published last can be received after the topic was closed.
+ * max_record), or -ESTALE, -ENODEV. What was published last can be received after the topic was
+ * closed.
  */
 int ivshmem_topic_publish(struct ivshmem_channel *channel, const void *record, size_t length);
 
 /*
- * Receive the next record that was published since we connected. Returns its length; `*ret_missed` says
- * how many were missed just before it, because we did not keep up. Or -EAGAIN, -EMSGSIZE (it is longer
- * than `size`, and stays), or how the topic ended.
+ * Receive the next record that was published since we connected. Returns its length; `*ret_missed`
+ * says how many were missed just before it, because we did not keep up. Or -EAGAIN, -EMSGSIZE (it
+ * is longer than `size`, and stays), or how the topic ended.
  */
 int64_t ivshmem_topic_receive(
 	struct ivshmem_channel *channel, void *buffer, size_t size, uint64_t *ret_missed);
@@ -511,7 +528,7 @@ struct ivshmem_channel_info {
 };
 
 /* Callbacks for each participant that lives, and each of its channels. What is not 0 ends the
- * search, and is returned. The structs are valid during the call. */
+ * search, and is returned; else 0, or -ENODEV. The structs are valid during the call. */
 int ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data);
 int ivshmem_channels(struct ivshmem_participant *participant,
@@ -535,6 +552,7 @@ int ivshmem_channels_look(const struct ivshmem_client *client,
 /*
  * Format memory for channels, whatever it contains. Nobody may be using it for channels at this
  * time; those who do get -ESTALE.
+ *	memory	at a multiple of 128
  *	areas	see struct ivshmem_participant_options
  *	-EINVAL	the memory is too small for so many, or the number is out of range
  */

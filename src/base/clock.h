@@ -18,4 +18,20 @@ clock_now(void)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
+/* When `timeout_ms` milliseconds are over; UINT64_MAX, which is never, if it is negative. */
+static inline uint64_t
+clock_deadline(int timeout_ms)
+{
+	return timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+}
+
+/* The milliseconds until `deadline`, rounded up: who sleeps for so long does not wake too early. */
+static inline uint64_t
+clock_left_ms(uint64_t deadline)
+{
+	uint64_t now = clock_now();
+
+	return deadline > now ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+}
+
 #endif

@@ -142,8 +142,7 @@ ivshmem_call_start(struct ivshmem_channel *channel, const void *request, size_t 
 	if (r < 0)
 		return r;
 	channel->calls->last = head.call;
-	add(channel->calls, head.call,
-		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC);
+	add(channel->calls, head.call, clock_deadline(timeout_ms));
 	*ret_call = head.call;
 	return 0;
 }
@@ -218,8 +217,7 @@ ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret
 static int
 wait_until(struct ivshmem_channel *channel, int events, uint64_t deadline)
 {
-	uint64_t now = clock_now();
-	uint64_t left = deadline > now ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+	uint64_t left = clock_left_ms(deadline);
 	int r;
 
 	if (deadline != UINT64_MAX && left == 0)
@@ -235,8 +233,7 @@ EXPORT int64_t
 ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length, void *reply,
 	size_t size, int timeout_ms)
 {
-	uint64_t deadline =
-		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+	uint64_t deadline = clock_deadline(timeout_ms);
 	uint64_t number, answered;
 	int64_t n;
 	int status;

@@ -186,6 +186,9 @@ bool channel_can_accept(struct ivshmem_channel *listener);
 
 /* ---- state ----------------------------------------------------------------------------------- */
 
+/* The longest value. */
+#define STATE_MAX_LENGTH (UINT32_C(1) << 30)
+
 /* Make room for values of at most `size` bytes (0: 4096) in a new listener. -ENOSPC, -ENOMEM. */
 int state_open(struct ivshmem_channel *listener, uint64_t size);
 /* Read from the listener that the channel refers to: 0, or -EPROTO if its values do not lie in its

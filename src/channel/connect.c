@@ -35,6 +35,9 @@ get_options(struct ivshmem_channel_options *options, const struct ivshmem_channe
 			name, LAYOUT_MAX_NAME - 1);
 	if (kind < IVSHMEM_STREAM || kind >= IVSHMEM_CHANNEL_KINDS)
 		return error_set(reterr, -EINVAL, "there is no kind %d of channels", (int)kind);
+	if (kind == IVSHMEM_STATE && options->ring_size > STATE_MAX_LENGTH)
+		return error_set(reterr, -EINVAL, "a value of a state has at most %u bytes",
+			STATE_MAX_LENGTH);
 	if (options->ring_size > RING_MAX_SIZE)
 		return error_set(reterr, -EINVAL, "a ring has at most %u bytes", RING_MAX_SIZE);
 	return 0;
@@ -116,8 +119,9 @@ static int
 in_use(const char *name, const struct listener *listener, struct ivshmem_error *reterr)
 {
 	return error_set(reterr, -EADDRINUSE,
-		"somebody listens under the name '%s' already: the participant of area %u", name,
-		listener->area);
+		"somebody listens under the name '%s' already: the participant of area %u (see "
+		"'ivshmem channels')",
+		name, listener->area);
 }
 
 EXPORT int
@@ -198,8 +202,8 @@ connect_to(struct attempt *attempt, const struct listener *found)
 	int r;
 
 	if (found->kind != attempt->kind)
-		return error_set(attempt->reterr, -EPROTOTYPE, "'%s' is a %s, not a %s",
-			attempt->name,
+		return error_set(attempt->reterr, -EPROTOTYPE,
+			"'%s' is a %s, not a %s: both ends must say the same", attempt->name,
 			ivshmem_channel_kind_name((enum ivshmem_channel_kind)found->kind),
 			ivshmem_channel_kind_name(attempt->kind));
 	r = channel_new(&channel, attempt->participant, attempt->kind, attempt->name,

@@ -21,8 +21,9 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the region's numbers are little-endian");
 
 #define LAYOUT_PAGE 4096 /* the header, and what areas are multiples of */
-#define LAYOUT_LINE                                                                                \
-	128 /* what two sides write lies this far apart: two cache lines, for prefetchers */
+
+/* What two sides write lies this far apart: two cache lines, for prefetchers. */
+#define LAYOUT_LINE 128
 
 /* "IVCHAN", and the version of the layout in the last two bytes. */
 #define LAYOUT_VERSION 1
@@ -75,10 +76,8 @@ layout_claim_state(uint64_t claim)
 	return (enum layout_claim_state)(claim & 0xff);
 }
 
-#define LAYOUT_CAN_RING 1u /* the owner can ring others */
-#define LAYOUT_CAN_BE_RUNG                                                                         \
-	2u /* the owner has an interrupt; otherwise it looks every now and then */
-#define LAYOUT_ALL_FEATURES 3u
+#define LAYOUT_CAN_RING    1u /* the owner can ring others */
+#define LAYOUT_CAN_BE_RUNG 2u /* it has an interrupt; otherwise it looks every now and then */
 
 struct layout_identity {
 	uint64_t ready; /* the claim's generation, once the area can be read */

@@ -69,7 +69,7 @@ choose_shape(uint64_t size, unsigned n_areas, uint64_t *ret_shape, struct ivshme
 	if (area_size < min_area(n_areas))
 		return error_set(reterr, -EINVAL,
 			"%" PRIu64
-			" bytes are too small for %u areas: each needs at least %" PRIu64,
+			" bytes are too small for %u areas: take fewer, each needs at least %" PRIu64,
 			size, n_areas, min_area(n_areas));
 	*ret_shape = layout_shape(n_areas, area_size);
 	return 0;
@@ -162,7 +162,7 @@ take_shape(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_erro
 		map.area_size < min_area(map.n_areas) ||
 		map.area_size > (size - LAYOUT_PAGE) / map.n_areas)
 		return error_set(reterr, -EPROTO,
-			"the channels in this memory say %u areas of %" PRIu64
+			"the header of the channels in this memory says %u areas of %" PRIu64
 			" bytes, which do not fit into %" PRIu64
 			" bytes: make them anew with 'ivshmem format'",
 			map.n_areas, map.area_size, size);
@@ -232,17 +232,26 @@ map_format(void *memory, uint64_t size, unsigned n_areas, struct ivshmem_error *
 	return 0;
 }
 
+/* Also U+0080 to U+009F in UTF-8, which terminals obey: 0xc2 and then 0x80 to 0x9f. */
+static bool
+is_control(unsigned char before, unsigned char c)
+{
+	return c < ' ' || c == 0x7f || (before == 0xc2 && c >= 0x80 && c <= 0x9f);
+}
+
 void
 map_copy_name(char *to, const char *from)
 {
+	unsigned char before = 0;
+
 	for (unsigned i = 0; i < LAYOUT_MAX_NAME; i++) {
 		unsigned char c = (unsigned char)__atomic_load_n(&from[i], __ATOMIC_RELAXED);
+		unsigned char shown = c != 0 && is_control(before, c) ? '?' : c;
 
-		if (c != 0 && (c < ' ' || c == 0x7f))
-			c = '?';
-		memcpy(&to[i], &c, 1);
+		memcpy(&to[i], &shown, 1);
 		if (c == 0)
 			return;
+		before = c;
 	}
 	to[LAYOUT_MAX_NAME - 1] = 0;
 }
@@ -252,8 +261,8 @@ map_name_is_valid(const char *name)
 {
 	size_t length = strlen(name);
 
-	for (const char *c = name; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
+	for (size_t i = 0; i < length; i++)
+		if (is_control(i > 0 ? (unsigned char)name[i - 1] : 0, (unsigned char)name[i]))
 			return false;
 	return length > 0 && length < LAYOUT_MAX_NAME;
 }

@@ -13,8 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The server announces each peer before this, and a peer that is there does not go unannounced for
- * longer. */
+/* The server announces each peer that is there within this time. */
 #define ANNOUNCED (3 * NSEC_PER_SEC)
 #define PEERS     65536
 
@@ -26,10 +25,9 @@ struct over_client {
 	bool knows_peers;              /* the server tells who is there */
 	bool is_rung;                  /* the participant dispatches when it is rung */
 	bool is_unplugged;             /* the device left */
-	uint8_t has_left[PEERS / 8];
-	uint64_t unknown_since
-		[PEERS]; /* clock_now() of the first question about a peer that is not there; 0:
-			    none */
+	uint8_t has_left[PEERS / 8];   /* a bit for each peer */
+	/* clock_now() of the first question about a peer that is not there; 0: there was none. */
+	uint64_t unknown_since[PEERS];
 };
 
 /* ---- who is there ---------------------------------------------------------------------------- */
@@ -167,7 +165,9 @@ open_over(struct ivshmem_participant **ret_participant, struct over_client *over
 
 	if (ivshmem_read_only(client))
 		return error_set(reterr, -EACCES,
-			"%s is mapped for reading only, and channels write to it", target);
+			"%s is mapped for reading only, and channels write to it: leave out the ,ro at its "
+			"end",
+			target);
 	over->knows_peers = ivshmem_peers(client, NULL, 0) >= 0;
 	if (ivshmem_has_id(client) && ivshmem_vectors(client) > 0) {
 		if (vector >= ivshmem_vectors(client))

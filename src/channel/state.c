@@ -16,7 +16,6 @@
 
 #define SLOTS          4
 #define DEFAULT_LENGTH 4096
-#define MAX_LENGTH     (UINT32_C(1) << 30)
 /* A reader that is disturbed more often than this comes back later. */
 #define TRIES 16
 
@@ -49,13 +48,13 @@ state_open(struct ivshmem_channel *listener, uint64_t size)
 	uint8_t *area = map_area(map, listener->participant->area);
 	int r;
 
-	if (length > MAX_LENGTH)
-		return -EINVAL;
 	r = heap_allocate(
 		&listener->participant->heap, SLOTS * slot_size(length), &listener->block);
 	if (r < 0)
 		return r;
 	listener->ring_size = (uint32_t)length;
+	/* There is no ring, but values are stored as records are. */
+	listener->writer.drain = map->drain;
 	for (uint64_t number = 0; number < SLOTS; number++)
 		word_store(&slot_of(area + listener->block->offset, listener->ring_size, number)
 				    ->number,
@@ -105,7 +104,7 @@ state_subscribe(struct ivshmem_channel *channel)
 	uint64_t offset = word_load(&entry->ring_offset);
 	uint64_t length = half_load(&entry->ring_size);
 
-	if (length == 0 || length > MAX_LENGTH || offset % LAYOUT_LINE != 0 ||
+	if (length == 0 || length > STATE_MAX_LENGTH || offset % LAYOUT_LINE != 0 ||
 		offset < map->heap_offset || offset > map->area_size ||
 		SLOTS * slot_size(length) > map->area_size - offset)
 		return -EPROTO;

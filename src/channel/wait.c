@@ -85,8 +85,7 @@ count_rescue(struct ivshmem_participant *participant)
 int
 wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int timeout_ms)
 {
-	uint64_t deadline =
-		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+	uint64_t deadline = clock_deadline(timeout_ms);
 	bool rung = true;
 
 	for (;;) {

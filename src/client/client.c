@@ -417,8 +417,7 @@ hears(const struct ivshmem_client *client, int vector)
 EXPORT int
 ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 {
-	uint64_t deadline =
-		timeout_ms < 0 ? UINT64_MAX : clock_now() + (uint64_t)timeout_ms * NSEC_PER_MSEC;
+	uint64_t deadline = clock_deadline(timeout_ms);
 
 	/* Nobody can interrupt us if we have no id, or if our device has no vectors. */
 	if (client->backend->without_id || (!client->backend->peers && client->n_vectors == 0))
@@ -429,15 +428,14 @@ ivshmem_wait(struct ivshmem_client *client, int vector, int timeout_ms)
 		!hears(client, vector))
 		return -EINVAL;
 	for (;;) {
-		uint64_t now, left_ms;
+		uint64_t left_ms;
 		int r;
 
 		if (any_pending(client, vector))
 			return 0;
 		if (client->lost.code == -ENODEV)
 			return -ENODEV;
-		now = clock_now();
-		left_ms = now < deadline ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+		left_ms = clock_left_ms(deadline);
 		/* Even if no time is left, count what is already there. */
 		r = ivshmem_dispatch(client, timeout_ms < 0 ? -1 : (int)left_ms);
 		if (r < 0)

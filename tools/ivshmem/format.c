@@ -15,7 +15,8 @@ static struct {
 
 static const struct argument format_options[] = {
 	{"areas", "N",
-		"cut the memory into N areas: so many processes can take part at a time (default: by the size of the memory, from 2 to 64)",
+		"cut the memory into N areas: so many processes can take part at a time "
+		"(default: by the size of the memory, from 2 to 64)",
 		.letter = 'n', .number = &given.areas, .min = 2, .max = 256},
 	{"force", NULL, "do it also if processes take part, which lose their channels",
 		.letter = 'f', .flag = &given.force},

@@ -194,9 +194,9 @@ const struct command command_info = {
 		"Attaches and prints the target, the back end that serves it, our own id if we have "
 		"one, the number of vectors, the size of the shared memory and how it is mapped, "
 		"and for a PCI device its address, its driver and its doorbell. Then it detaches.\n"
-		"On the host, info, peers, read, write, ring, channels and format take no id if the server has a "
-		"socket for observers, and the server tells nobody of them. The path of that socket "
-		"is the path of the server's socket followed by " IVSHMEM_OBSERVER_SUFFIX
+		"On the host, info, peers, read, write, ring, channels and format take no id if the "
+		"server has a socket for observers, and the server tells nobody of them. The path of "
+		"that socket is the path of the server's socket followed by " IVSHMEM_OBSERVER_SUFFIX
 		". If there is none, each run is a peer with an id of its own, as it is with all "
 		"other commands. In a guest, the id is the device's and does not change.\n"
 		"If the target is memory alone, shm:NAME or file:PATH, the command says that there "

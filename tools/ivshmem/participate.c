@@ -106,7 +106,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 			name, status.peer_name);
 	case -ESTALE:
 		return fail("our part of the shared memory is lost: somebody formatted the memory, "
-			    "or took us for dead");
+			    "or took us for dead; start again");
 	case -ENODEV:
 		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:
@@ -117,9 +117,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 int
 channel_timeout(uint64_t deadline, int max_ms)
 {
-	uint64_t now = clock_now();
-	uint64_t left_ms =
-		deadline > now ? (deadline - now + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC : 0;
+	uint64_t left_ms = clock_left_ms(deadline);
 
 	return left_ms < (uint64_t)max_ms ? (int)left_ms : max_ms;
 }

@@ -40,7 +40,8 @@ static const struct argument send_options[] = {
 	{"nul", NULL, "the records end with NUL instead of newline", .letter = '0',
 		.flag = &given.nul},
 	{"size", "BYTES",
-		"the size of the ring that we send through, which becomes a power of two (default: 256K, or less in small memory)",
+		"the size of the ring that we send through, which becomes a power of two "
+		"(default: 256K, or less in small memory)",
 		.size = &given.ring_size, .min = 256, .max = UINT64_C(1) << 31},
 	{"vector", "V", "be woken on our vector V (default: 0)", .letter = 'V',
 		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},

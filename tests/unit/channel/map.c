@@ -244,6 +244,7 @@ TEST(names)
 	CHECK(!map_name_is_valid(""));
 	CHECK(!map_name_is_valid("a\nb"));
 	CHECK(!map_name_is_valid("a\x7f"));
+	CHECK(!map_name_is_valid("a\xc2\x9b"));
 	memset(name, 'x', sizeof(name));
 	name[LAYOUT_MAX_NAME] = 0;
 	CHECK(!map_name_is_valid(name));
@@ -255,6 +256,9 @@ TEST(names)
 	strcpy(from, "a\033[1mb");
 	map_copy_name(to, from);
 	CHECK_STR(to, "a?[1mb");
+	strcpy(from, "\xc3\x9f\xc2\x9b[m\xc2\xbb");
+	map_copy_name(to, from);
+	CHECK_STR(to, "\xc3\x9f\xc2?[m\xc2\xbb");
 }
 
 TEST(the_heap_gives_each_piece_once)

@@ -135,6 +135,7 @@ TEST(a_state_that_is_too_large)
 		-ENOSPC);
 	CHECK_EQ(
 		ivshmem_listen(&pair.owner, pair.here, "t", IVSHMEM_STATE, &huge, &error), -EINVAL);
+	CHECK_HAS(error.message, "at most 1073741824 bytes");
 	CHECK_EQ(ivshmem_listen(&pair.owner, pair.here, "t", IVSHMEM_STATE, NULL, &error), 0);
 	pair_close(&pair);
 }
@@ -248,6 +249,24 @@ TEST(a_value_that_cannot_be)
 /* ---- two processes --------------------------------------------------------------------------- */
 
 /* Values of one byte each, with all lengths: whoever sees two bytes has seen two values. */
+/* Where the memory is uncached, nothing but words is stored to it, as with rings. */
+TEST(values_in_uncached_memory)
+{
+	struct ivshmem_participant *me;
+	struct ivshmem_channel *state, *topic;
+	struct room room;
+
+	room_open(&room, ROOM_SIZE);
+	me = room_join(&room, 0);
+	me->map.drain = true;
+	CHECK_EQ(ivshmem_listen(&state, me, "s", IVSHMEM_STATE, NULL, NULL), 0);
+	CHECK_EQ(ivshmem_listen(&topic, me, "t", IVSHMEM_TOPIC, NULL, NULL), 0);
+	CHECK(state->writer.drain);
+	CHECK(topic->writer.drain);
+	ivshmem_participant_close(me);
+	room_close(&room);
+}
+
 TEST_WITH(values_are_whole, .timeout_s = 120)
 {
 	struct ivshmem_participant *me;
