@@ -13,6 +13,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <linux/ivshmem.h>
@@ -159,6 +160,30 @@ TEST(taking_the_device_out_with_everything_held)
 	bring_back();
 	let_go(&holder);
 	holder = hold();
+	let_go(&holder);
+}
+
+static void
+check_module_stays(void)
+{
+	CHECK_EQ(syscall(SYS_delete_module, "ivshmem", O_NONBLOCK), -1);
+	CHECK_EQ(errno, EWOULDBLOCK);
+}
+
+/* Whatever it is that a program holds, also of a device that is gone. The script removes the module at the end. */
+TEST(the_module_stays_while_something_is_held)
+{
+	struct holder holder = hold();
+
+	check_module_stays();
+	CHECK_EQ(holder.memory[0], 1);
+	unbind_device();
+	check_gone(&holder);
+	check_module_stays();
+	bind_device();
+	CHECK_SYS(close(holder.fd));
+	check_module_stays();
+	holder.fd = open_node(O_RDWR);
 	let_go(&holder);
 }
 
