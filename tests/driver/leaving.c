@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -262,41 +263,63 @@ ring_often(int fd)
 			CHECK_EQ(errno, ENODEV);
 }
 
-/* Processes open, map, listen and ring while the device comes and goes. */
+/* What the two processes below tell each other. */
+struct meeting {
+	unsigned opened;
+	bool over;
+};
+
+static void
+open_and_use(volatile struct meeting *meeting)
+{
+	int fd = open(NODE, O_RDWR | O_CLOEXEC);
+	void *memory;
+
+	if (fd < 0) {
+		CHECK(errno == ENOENT || errno == ENODEV || errno == ENXIO);
+		sched_yield();
+		return;
+	}
+	memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED) {
+		dies_of_sigbus(memory);
+		CHECK_SYS(munmap(memory, PAGE));
+	} else {
+		CHECK_EQ(errno, ENODEV);
+	}
+	if (subscribe(fd, 0, 0, -1) != 0)
+		CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
+	ring_often(fd);
+	CHECK_SYS(close(fd));
+	meeting->opened++;
+}
+
+/*
+ * A process opens, maps, listens and rings while the device comes and goes. Both go on until each has
+ * done it so often: a node that is not there is quickly not opened.
+ */
 TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 {
-	unsigned times = test_count(1000), opened = 0, failed = 0;
-	pid_t binder = test_fork();
+	unsigned times = test_count(1000), bound = 0;
+	void *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile struct meeting *meeting = shared;
+	pid_t opener;
 
-	if (binder == 0) {
-		for (unsigned i = 0; i < times; i++) {
-			unbind_device();
-			bind_device();
-		}
+	CHECK(shared != MAP_FAILED);
+	opener = test_fork();
+	if (opener == 0) {
+		while (!meeting->over)
+			open_and_use(meeting);
 		_exit(0);
 	}
-	while (opened + failed < times) {
-		int fd = open(NODE, O_RDWR | O_CLOEXEC);
-		void *memory;
-
-		if (fd < 0) {
-			CHECK(errno == ENOENT || errno == ENODEV || errno == ENXIO);
-			failed++;
-			continue;
-		}
-		memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-		if (memory != MAP_FAILED) {
-			dies_of_sigbus(memory);
-			CHECK_SYS(munmap(memory, PAGE));
-		} else {
-			CHECK_EQ(errno, ENODEV);
-		}
-		if (subscribe(fd, 0, 0, -1) != 0)
-			CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
-		ring_often(fd);
-		CHECK_SYS(close(fd));
-		opened++;
+	while (bound < times || meeting->opened < times) {
+		CHECK(bound < 10 * times); /* the other one gets nowhere */
+		unbind_device();
+		bind_device();
+		bound++;
 	}
-	test_join(binder);
-	printf("# %u opened, %u found no device\n", opened, failed);
+	meeting->over = true;
+	test_join(opener);
+	printf("# %u binds, %u opens\n", bound, meeting->opened);
+	CHECK_SYS(munmap(shared, PAGE));
 }
