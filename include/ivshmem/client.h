@@ -164,8 +164,8 @@ struct ivshmem_options {
 
 	/*
 	 * The vectors that we want to hear: numbers below IVSHMEM_MAX_VECTORS (abi.h), `n_vectors` of
-	 * them. NULL: all. None: any other pointer, with n_vectors 0. The others still count in
-	 * ivshmem_vectors() and others can ring them, but they neither wake us nor add up. It matters
+	 * them. NULL: all. None: any other pointer, with n_vectors 0. The rest still count in
+	 * ivshmem_vectors(), and peers can ring them, but they neither wake us nor add up. It matters
 	 * in a guest with our driver: rings of a vector wait there until some process hears it, each
 	 * process that hears it is woken, and each vector that is heard takes an interrupt of the
 	 * guest's processors. Copied.
