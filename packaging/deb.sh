@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # deb.sh DIRECTORY: builds the Debian packages of packaging/debian from this tree, into the directory. It works in a copy: the
-# tools of Debian want their folder at the top.
+# tools of Debian want their folder at the top, and what a build of the driver left behind is not for the package.
 
 set -eu
 
@@ -14,7 +14,7 @@ log=$out/log
 
 rm -rf "$copy" "$out"/*.deb
 mkdir "$copy"
-tar -C "$root" --exclude-vcs --exclude='./build' --exclude='./build-*' -c . | tar -C "$copy" -x
+tar -C "$root" --exclude-vcs --exclude='./build' --exclude='./build-*' --exclude='*.mod.c' -c . | tar -C "$copy" -x
 cp -r "$root/packaging/debian" "$copy/debian"
 if ! (cd "$copy" && dpkg-buildpackage --build=all --no-sign) >"$log" 2>&1; then
 	tail -n 20 "$log" >&2

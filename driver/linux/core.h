@@ -55,7 +55,7 @@ struct ivshmem_vector {
  * struct ivshmem_device - a PCI device that has our driver
  * @pdev: valid until the device is gone
  * @gate: read by all who touch the device, written by reset and removal. Nobody copies from or to
- *user space while holding it: a page fault takes it under mmap_lock.
+ * user space while holding it: a page fault takes it under mmap_lock.
  * @gone: the device left; changes under the gate
  * @generation: grows with each reset; changes under the gate
  * @memory_start: physical address

@@ -152,7 +152,7 @@ long ivshmem_ioctl(struct file *filp, unsigned int command, unsigned long argume
 	void __user *from = (void __user *)argument;
 	long error;
 
-	/* Most would find out by themselves; this makes it all. */
+	/* Most calls would find out by themselves; with this, all do. */
 	if (READ_ONCE(file->node->core->gone))
 		return -ENODEV;
 	switch (command) {

@@ -7,9 +7,14 @@
 
 #include "chardev.h"
 
+static struct ivshmem_node *node_of(struct device *dev)
+{
+	return dev_get_drvdata(dev);
+}
+
 static ssize_t peer_id_show(struct device *dev, struct device_attribute *attribute, char *text)
 {
-	struct ivshmem_device *core = ((struct ivshmem_node *)dev_get_drvdata(dev))->core;
+	struct ivshmem_device *core = node_of(dev)->core;
 	int error = ivshmem_enter(core);
 	s32 id;
 
@@ -20,11 +25,6 @@ static ssize_t peer_id_show(struct device *dev, struct device_attribute *attribu
 	return sysfs_emit(text, "%d\n", id);
 }
 static DEVICE_ATTR_RO(peer_id);
-
-static struct ivshmem_node *node_of(struct device *dev)
-{
-	return dev_get_drvdata(dev);
-}
 
 /* What needs no access to the device. */
 #define SHOW(name, format, value)                                                          \
@@ -60,7 +60,7 @@ static int end_with_dots(char *text)
 /* A line for each open file: who opened it, its vectors, and "!" behind one that it has alone. */
 static ssize_t holders_show(struct device *dev, struct device_attribute *attribute, char *text)
 {
-	struct ivshmem_node *node = dev_get_drvdata(dev);
+	struct ivshmem_node *node = node_of(dev);
 	struct ivshmem_subscription *subscription;
 	struct ivshmem_file *file;
 	int length = 0;

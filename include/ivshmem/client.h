@@ -50,10 +50,10 @@
  * A call that the target does not support returns -EOPNOTSUPP.
  *
  * In a guest, our driver (docs/linux.md) serves several processes at once, which need no rights but to
- * open its node, and the memory is cached like any other. Without it, vfio needs a virtual IOMMU,
- * or its mode without an IOMMU, in which only programs with CAP_SYS_RAWIO get a device
- * (docs/vmms.md). vfio gives a device to one process at a time, and rings may merge on the way: a
- * count of 1 means at least one ring. For several processes, give the guest several devices.
+ * open its node, and the memory is cached like any other. Without it, vfio needs a virtual IOMMU, or its mode without an IOMMU, in which only programs with
+ * CAP_SYS_RAWIO get a device (docs/vmms.md). vfio gives a device to one process at a time, and
+ * rings may merge on the way: a count of 1 means at least one ring. For several processes, give the
+ * guest several devices.
  *
  * Threads: only one thread may use a client at a time; different clients are independent. But any
  * thread may call ivshmem_ring(), ivshmem_read() and ivshmem_write() at any time, also while another
@@ -163,12 +163,12 @@ struct ivshmem_options {
 	const char *backend;
 
 	/*
-	 * The vectors that we want to hear: numbers below IVSHMEM_MAX_VECTORS (abi.h), `n_vectors`
-	 * of them. NULL: all. None: any other pointer, with n_vectors 0. The others still count in
-	 * ivshmem_vectors() and others can ring them, but they neither wake us nor add up. It
-	 * matters in a guest with our driver: rings of a vector wait there until some process hears
-	 * it, each process that hears it is woken, and each vector that is heard takes an interrupt
-	 * of the guest's processors. Copied.
+	 * The vectors that we want to hear: numbers below IVSHMEM_MAX_VECTORS (abi.h), `n_vectors` of
+	 * them. NULL: all. None: any other pointer, with n_vectors 0. The rest still count in
+	 * ivshmem_vectors(), and peers can ring them, but they neither wake us nor add up. It matters
+	 * in a guest with our driver: rings of a vector wait there until some process hears it, each
+	 * process that hears it is woken, and each vector that is heard takes an interrupt of the
+	 * guest's processors. Copied.
 	 */
 	const unsigned *vectors;
 	size_t n_vectors;
@@ -317,12 +317,10 @@ int ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector);
 
 /*
  * What is to happen when we are gone, however our process ends: these words are stored, then these
- * targets are rung, in order. It happens at ivshmem_detach(), too. If children that we forked still
- * have the memory then, it happens when the last of them has ended. A second call replaces the
- * first one; with nothing to store and nobody to ring, it takes it back. The arrays are copied.
- * Returns 0 or:
- *	-EOPNOTSUPP	this target cannot do this: it needs our driver in a guest (back end
- *			"kernel")
+ * targets are rung, in order. It happens at ivshmem_detach(), too, and when the last child that we
+ * forked has ended. A second call replaces the first one; with nothing to store and nobody to ring, it
+ * takes it back. The arrays are copied. Returns 0 or:
+ *	-EOPNOTSUPP	this target cannot do this: it needs our driver in a guest (back end "kernel")
  *	-E2BIG		more than IVSHMEM_ON_CLOSE_MOST
  *	-EINVAL		a word does not lie in the memory, or not at a multiple of 8
  *	-ENODEV		the device is gone

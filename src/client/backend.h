@@ -91,7 +91,8 @@ struct ivshmem_client {
 
 /*
  * Append one of our vectors, watch its eventfd and count its rings, if the application wants to hear
- * it. -1 makes a vector that never rings. The eventfd stays the back end's. -ENOMEM, -ENOSPC (there are IVSHMEM_MAX_VECTORS already).
+ * it. -1 makes a vector that never rings. The eventfd stays the back end's. -ENOMEM, -ENOSPC (there
+ * are IVSHMEM_MAX_VECTORS already).
  */
 int client_add_vector(struct ivshmem_client *client, int fd);
 

@@ -167,7 +167,10 @@ remedy(int error)
 	}
 }
 
-/* Only to those that are heard: each process would be woken for the others, and keep them busy. */
+/*
+ * Subscribes to the vectors that are heard, and to no other: its rings would wake this process, instead
+ * of waiting for one that wants them.
+ */
 static int
 subscribe(struct kernel *kernel, unsigned n, struct ivshmem_error *reterr)
 {

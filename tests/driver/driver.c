@@ -815,17 +815,51 @@ TEST(last_words_that_are_wrong)
 	CHECK_SYS(close(fd));
 }
 
-/* ---- who has it, in sysfs ---- */
+/* ---- sysfs ---- */
 
 /* The text ends with a zero. */
 static void
-read_holders(char *text, size_t size)
+read_attribute(const char *name, char *text, size_t size)
 {
-	int fd = CHECK_SYS(open("/sys/class/ivshmem/ivshmem0/holders", O_RDONLY | O_CLOEXEC));
-	ssize_t length = CHECK_SYS(read(fd, text, size - 1));
+	char path[64];
+	ssize_t length;
+	int fd;
+
+	snprintf(path, sizeof(path), "/sys/class/ivshmem/ivshmem0/%s", name);
+	fd = CHECK_SYS(open(path, O_RDONLY | O_CLOEXEC));
+	length = CHECK_SYS(read(fd, text, size - 1));
 
 	CHECK(length < (ssize_t)size - 1); /* that was all */
 	text[length] = '\0';
+	CHECK_SYS(close(fd));
+}
+
+TEST(attributes_say_what_the_node_says)
+{
+	int fd = open_node(O_RDWR);
+	volatile uint32_t *memory = map(fd, PAGE, PROT_READ);
+	struct ivshmem_dev_info info = info_of(fd);
+	char text[64], expected[64];
+	const struct {
+		const char *name;
+		long long value;
+	} rows[] = {
+		{"peer_id", info.peer},
+		{"vectors", info.vectors},
+		{"size", (long long)info.memory_size},
+		{"revision", info.revision},
+		{"generation", (long long)info.generation},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(expected, sizeof(expected), "%lld\n", rows[i].value);
+		read_attribute(rows[i].name, text, sizeof(text));
+		CHECK_STR(text, expected);
+	}
+	(void)memory[0];
+	read_attribute("cache", text, sizeof(text));
+	CHECK_STR(text, "write-back\n");
+	unmap(memory, PAGE);
 	CHECK_SYS(close(fd));
 }
 
@@ -834,7 +868,7 @@ TEST(each_holder_has_a_line)
 	char text[2 * PAGE], expected[64];
 	int one, two, with_vectors = 0;
 
-	read_holders(text, sizeof(text));
+	read_attribute("holders", text, sizeof(text));
 	CHECK_STR(text, "");
 	one = open_node(O_RDONLY);
 	two = open_node(O_RDONLY);
@@ -845,7 +879,7 @@ TEST(each_holder_has_a_line)
 	}
 	snprintf(expected, sizeof(expected), "%d\n%d%s\n", getpid(), getpid(),
 		with_vectors ? " 0 1!" : "");
-	read_holders(text, sizeof(text));
+	read_attribute("holders", text, sizeof(text));
 	CHECK_STR(text, expected);
 	CHECK_SYS(close(one));
 	CHECK_SYS(close(two));
@@ -867,13 +901,13 @@ TEST(holders_that_do_not_fit_are_dots)
 	lines = PAGE / length;
 	while (last - first < (int)lines - 2)
 		last = open_node(O_RDONLY);
-	read_holders(text, sizeof(text));
+	read_attribute("holders", text, sizeof(text));
 	CHECK_EQ(strlen(text), (lines - 1) * length);
 	CHECK(strstr(text, dots) == NULL);
 
 	last = open_node(O_RDONLY);
 	last = open_node(O_RDONLY);
-	read_holders(text, sizeof(text));
+	read_attribute("holders", text, sizeof(text));
 	CHECK(strlen(text) < PAGE);
 	CHECK_STR(strstr(text, dots), dots);
 	for (const char *at = text; strcmp(at, dots) != 0; at += length)

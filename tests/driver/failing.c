@@ -319,10 +319,7 @@ TEST_WITH(unbinding, .timeout_s = 300)
 static int
 reset_it(void)
 {
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/reset", folder());
-	return put(path, "1");
+	return put_in_folder("reset");
 }
 
 TEST_WITH(resetting, .timeout_s = 300)

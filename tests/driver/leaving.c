@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <linux/ivshmem.h>
@@ -24,10 +26,7 @@
 static void
 take_out(void)
 {
-	char path[256];
-
-	snprintf(path, sizeof(path), "%s/remove", folder());
-	CHECK_SYS(put(path, "1"));
+	CHECK_SYS(put_in_folder("remove"));
 }
 
 static void
@@ -165,6 +164,30 @@ TEST(taking_the_device_out_with_everything_held)
 	let_go(&holder);
 }
 
+static void
+check_module_stays(void)
+{
+	CHECK_EQ(syscall(SYS_delete_module, "ivshmem", O_NONBLOCK), -1);
+	CHECK_EQ(errno, EWOULDBLOCK);
+}
+
+/* Whatever it is that a program holds, also of a device that is gone. The script removes the module at the end. */
+TEST(the_module_stays_while_something_is_held)
+{
+	struct holder holder = hold();
+
+	check_module_stays();
+	CHECK_EQ(holder.memory[0], 1);
+	unbind_device();
+	check_gone(&holder);
+	check_module_stays();
+	bind_device();
+	CHECK_SYS(close(holder.fd));
+	check_module_stays();
+	holder.fd = open_node(O_RDWR);
+	let_go(&holder);
+}
+
 TEST(a_program_that_waits_wakes_when_the_device_goes)
 {
 	struct ivshmem_dev_event event;
@@ -191,13 +214,12 @@ TEST(a_reset_keeps_what_is_held)
 {
 	struct holder holder = hold();
 	struct ivshmem_dev_info info;
-	char path[256];
 
 	holder.memory[7] = 77;
-	snprintf(path, sizeof(path), "%s/reset", folder());
-	if (access(path, W_OK) != 0)
+	if (put_in_folder("reset") != 0) {
+		CHECK_EQ(errno, ENOENT);
 		SKIP("the kernel knows no way to reset this device");
-	CHECK_SYS(put(path, "1"));
+	}
 	CHECK_EQ(holder.memory[7], 77);
 	info = info_of(holder.fd);
 	CHECK_EQ(info.generation, holder.info.generation + 1);
@@ -217,11 +239,9 @@ TEST(who_listens_after_a_reset_is_told)
 	int fd = open_node(O_RDWR);
 	struct ivshmem_dev_info info = need_vectors(fd, 1);
 	struct ivshmem_dev_event event;
-	char path[256];
 
 	CHECK_EQ(ring(fd, (unsigned)info.peer, 0), 1);
-	snprintf(path, sizeof(path), "%s/reset", folder());
-	CHECK_SYS(put(path, "1"));
+	CHECK_SYS(put_in_folder("reset"));
 	CHECK_SYS(subscribe(fd, 0, 0, -1));
 	CHECK_EQ(CHECK_SYS(read(fd, &event, sizeof(event))), sizeof(event));
 	CHECK_EQ(event.vector, 0);
@@ -243,41 +263,63 @@ ring_often(int fd)
 			CHECK_EQ(errno, ENODEV);
 }
 
-/* Processes open, map, listen and ring while the device comes and goes. */
+/* What the two processes below tell each other. */
+struct meeting {
+	unsigned opened;
+	bool over;
+};
+
+static void
+open_and_use(volatile struct meeting *meeting)
+{
+	int fd = open(NODE, O_RDWR | O_CLOEXEC);
+	void *memory;
+
+	if (fd < 0) {
+		CHECK(errno == ENOENT || errno == ENODEV || errno == ENXIO);
+		sched_yield();
+		return;
+	}
+	memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	if (memory != MAP_FAILED) {
+		dies_of_sigbus(memory);
+		CHECK_SYS(munmap(memory, PAGE));
+	} else {
+		CHECK_EQ(errno, ENODEV);
+	}
+	if (subscribe(fd, 0, 0, -1) != 0)
+		CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
+	ring_often(fd);
+	CHECK_SYS(close(fd));
+	meeting->opened++;
+}
+
+/*
+ * A process opens, maps, listens and rings while the device comes and goes. Both go on until each has
+ * done it so often: a node that is not there is quickly not opened.
+ */
 TEST_WITH(openers_beside_unbinds, .timeout_s = 600)
 {
-	unsigned times = test_count(1000), opened = 0, failed = 0;
-	pid_t binder = test_fork();
+	unsigned times = test_count(1000), bound = 0;
+	void *shared = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile struct meeting *meeting = shared;
+	pid_t opener;
 
-	if (binder == 0) {
-		for (unsigned i = 0; i < times; i++) {
-			unbind_device();
-			bind_device();
-		}
+	CHECK(shared != MAP_FAILED);
+	opener = test_fork();
+	if (opener == 0) {
+		while (!meeting->over)
+			open_and_use(meeting);
 		_exit(0);
 	}
-	while (opened + failed < times) {
-		int fd = open(NODE, O_RDWR | O_CLOEXEC);
-		void *memory;
-
-		if (fd < 0) {
-			CHECK(errno == ENOENT || errno == ENODEV || errno == ENXIO);
-			failed++;
-			continue;
-		}
-		memory = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
-		if (memory != MAP_FAILED) {
-			dies_of_sigbus(memory);
-			CHECK_SYS(munmap(memory, PAGE));
-		} else {
-			CHECK_EQ(errno, ENODEV);
-		}
-		if (subscribe(fd, 0, 0, -1) != 0)
-			CHECK(errno == ENODEV || errno == EINVAL); /* a device without vectors */
-		ring_often(fd);
-		CHECK_SYS(close(fd));
-		opened++;
+	while (bound < times || meeting->opened < times) {
+		CHECK(bound < 10 * times); /* the other one gets nowhere */
+		unbind_device();
+		bind_device();
+		bound++;
 	}
-	test_join(binder);
-	printf("# %u opened, %u found no device\n", opened, failed);
+	meeting->over = true;
+	test_join(opener);
+	printf("# %u binds, %u opens\n", bound, meeting->opened);
+	CHECK_SYS(munmap(shared, PAGE));
 }

@@ -148,6 +148,15 @@ put(const char *path, const char *text)
 }
 
 int
+put_in_folder(const char *file)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", folder(), file);
+	return put(path, "1");
+}
+
+int
 put_device(const char *file)
 {
 	char path[64];

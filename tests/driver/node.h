@@ -31,7 +31,8 @@ void unmap(volatile uint32_t *memory, size_t length);
 /* The device itself. PCI in the environment is its folder in sysfs. */
 const char *folder(void);
 int put(const char *path, const char *text);
-int put_device(const char *file); /* its name into a file of the driver in sysfs */
+int put_in_folder(const char *file); /* "1" into a file of the folder: reset, remove */
+int put_device(const char *file);    /* its name into a file of the driver in sysfs */
 void bind_device(void);
 void unbind_device(void);
 

@@ -165,6 +165,31 @@ def test_driver_with_revision_0(server, device, boot, driver, msi):
         check(guest, ONE_VECTOR, interrupts="intx", revision=0, vectors=1)
 
 
+TWO_NODES = """
+insmod /modules/ivshmem.ko || exit 9
+for n in 0 1; do
+	path=$(readlink /sys/class/ivshmem/ivshmem$n/device)
+	eval device$n=${path##*/}
+done
+cd /sys/bus/pci/drivers/ivshmem
+echo $device0 >unbind
+echo $device1 >unbind
+echo $device1 >bind
+echo /dev/ivshmem*
+echo $device0 >bind
+echo /dev/ivshmem*
+""" + UNLOAD
+
+
+def test_a_device_that_comes_back_has_its_number(boot, driver):
+    """Also when the other one is not there, which had the first number."""
+    devices = [word for name in ("one", "other") for word in (
+        "-object", f"memory-backend-memfd,id={name},size=1M,share=on", "-device", f"ivshmem-plain,memdev={name}")]
+    status, lines = boot(TWO_NODES, devices=devices, iommu=None, files=driver).wait_script(BOOT_LIMIT)
+    assert status == 0, lines
+    assert lines == ["/dev/ivshmem1", "/dev/ivshmem0 /dev/ivshmem1", "removed"], lines
+
+
 # What a kernel that can make calls fail is told: no words about it, and any memory may be refused.
 FAILURES = """
 for what in failslab fail_page_alloc fail_usercopy; do
@@ -206,7 +231,8 @@ def our_device_behind_a_root_port(server, device):
 
 @pytest.mark.debug_kernel
 def test_whatever_fails_changes_nothing(server, device, boot, driver):
-    guest = boot(LOAD + FAILURES + "driver-failing --verbose" + UNLOAD, files=driver, **our_device_behind_a_root_port(server, device))
+    guest = boot(LOAD + FAILURES + "driver-failing --verbose" + UNLOAD, files=driver,
+                 **our_device_behind_a_root_port(server, device))
     check(guest, set())
 
 
@@ -242,7 +268,8 @@ FIRST_PING = 2  # the monitor is peer 0, and the guest 1
 @pytest.mark.under_kvm
 def test_rings_each_way_are_counted_exactly(group, boot, driver):
     """Four processes of an ordinary user share the device; each answers every ring of its vector, and no ring is lost."""
-    echoes = "".join(f"as_user 'ivshmem echo {FIRST_PING + vector}:{vector} --count {ROUND_TRIPS} 2>&1; echo echo {vector} $?' &\n" for vector in range(VECTORS))
+    echoes = "".join(f"as_user 'ivshmem echo {FIRST_PING + vector}:{vector} --count {ROUND_TRIPS} 2>&1; echo echo {vector} $?' &\n"
+                     for vector in range(VECTORS))
     guest = boot(AS_USER + "as_user 'ivshmem info'\n" + echoes + "wait\n", server=group.server, iommu=None, files=driver)
     guest.expect("^back end: kernel$", BOOT_LIMIT)
     guest.expect("^mapping:  write-back$")

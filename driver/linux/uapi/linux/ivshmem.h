@@ -84,8 +84,8 @@ struct ivshmem_dev_target {
  * @reserved: 0
  *
  * Rings them in this order, and returns how many it rang. It stops at the first that it cannot
- * ring; if that is the very first, it returns the error: EINVAL (a number does not fit 16 bits, or
- * is not allowed to this file: EPERM), EACCES (the file is not open for writing).
+ * ring; if that is the very first, it returns the error: EINVAL (a number does not fit 16 bits),
+ * EPERM (a number is not allowed to this file), EACCES (the file is not open for writing).
  */
 struct ivshmem_dev_ring {
 	__u32 size;
