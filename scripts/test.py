@@ -94,8 +94,7 @@ def run_layer(report, layer, made, kvm):
     elif layer in PYTHON_TIMEOUT:
         if layer == "vm":
             builds.share_guest_images()
-        # Guests need the processors.
-        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail, 1 if layer == "vm" else JOBS)
+        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail, JOBS)
 
 
 def program_targets(suite):
