@@ -24,7 +24,7 @@
  *
  *	IVSHMEM_STREAM	bytes, as in a pipe or a socket
  *	IVSHMEM_QUEUE	records: each is received as a whole, as it was sent; without copying, if
- *			wanted
+ *			wanted, and of any size
  *	IVSHMEM_CALL	requests from the end that connected, and a reply to each from the end that
  *			accepted
  *	IVSHMEM_STATE	the latest value of something: who listens publishes it, and all who
@@ -278,9 +278,9 @@ struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
  * which is -EPIPE the second time. -EINVAL: a listener, or one who reads what is published. */
 int ivshmem_channel_shutdown(struct ivshmem_channel *channel);
 
-/* Wait until the other end has received everything, for at most `timeout_ms`. 0, -ETIMEDOUT,
- * -EINTR, or how the channel ended. -EINVAL: a listener, also one who publishes, or one who reads
- * that. */
+/* Wait until the other end has received everything, for at most `timeout_ms`; loans that it keeps
+ * count as received. 0, -ETIMEDOUT, -EINTR, or how the channel ended. -EINVAL: a listener, also one
+ * who publishes, or one who reads that. */
 int ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms);
 
 #define IVSHMEM_READABLE 1 /* something can be received, or accepted */
@@ -384,6 +384,51 @@ int ivshmem_queue_release(struct ivshmem_channel *channel);
  */
 int64_t ivshmem_queue_peek_many(
 	struct ivshmem_channel *channel, struct ivshmem_record *ret_records, size_t n);
+
+/*
+ * Loans are for big records: a record that is longer than the ring allows, that is written over
+ * some time while others are sent, or that the other end wants to keep for a while. Such a record
+ * lies in our area, but not in the ring, and only its description, of 32 bytes, goes through that.
+ * So it costs the same however long it is. For the other end, it is a record like any other one.
+ *
+ *	take	borrow `size` bytes (1 to 2 GiB) of our area, at a multiple of 128. Their content is
+ *		undefined
+ *	send	write the record there, and send it with the length that it has become. The bytes are
+ *		not ours any more from now on: the other end reads them, and when it has given them
+ *		back, a later loan may get them
+ *	drop	we do not want to send it after all
+ *
+ * What take and send return:
+ *	-EAGAIN		take: there is no room until the other end gives a loan back, or
+ *			IVSHMEM_LOANS_MAX are under way. send: the ring is full; the loan stays
+ *			ours. ivshmem_channel_wait() for IVSHMEM_WRITABLE waits for what failed last
+ *	-ENOSPC		take: there is no room in our area, and the other end has nothing to give
+ *			back. Larger areas may help: see `areas` of struct ivshmem_participant_options
+ *	-EINVAL		there is no such loan, or it is smaller than that
+ *	-ENOMEM		take
+ *	how the channel ended
+ *
+ * Loans that were not sent end with the channel. A record that was reserved and not committed is
+ * forgotten when a loan is sent.
+ */
+#define IVSHMEM_LOANS_MAX 64
+
+int ivshmem_loan_take(struct ivshmem_channel *channel, size_t size, void **ret_bytes);
+int ivshmem_loan_send(struct ivshmem_channel *channel, void *bytes, size_t length);
+int ivshmem_loan_drop(struct ivshmem_channel *channel, void *bytes);
+
+/*
+ * The other end. ivshmem_queue_peek() gives a loan as it gives any record, and releasing it gives
+ * it back. Before that, `keep` makes it stay after the release. Then `return` gives it back, in any
+ * order, or closing the channel does; the record must not be read after that. Its bytes may change
+ * under you if the sender wants to harm you, and when the sender has died, and another participant
+ * has taken its area. -EINVAL: this is not what the last peek has found, or no loan (an ordinary
+ * record cannot be kept: copy it); or nothing that we have.
+ *
+ * IVSHMEM_LOANS_MAX loans can be kept at a time. Whoever keeps them all gets no more.
+ */
+int ivshmem_loan_keep(struct ivshmem_channel *channel, const void *record);
+int ivshmem_loan_return(struct ivshmem_channel *channel, const void *record);
 
 /* ---- streams --------------------------------------------------------------------------------- */
 

@@ -160,8 +160,10 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 	word_store(&own->resume, 0);
 	word_store(&own->begun, 0);
 	word_store(&own->done, 0);
+	word_store(&own->loans, 0);
 	word_store(&own->wake_at, LAYOUT_NEVER);
 	word_store(&own->space_at, LAYOUT_NEVER);
+	word_store(&own->loans_at, 0);
 	*ret_channel = channel;
 	return 0;
 }
@@ -174,6 +176,7 @@ forget(struct ivshmem_channel *channel)
 	subscribers_forget(channel);
 	channel->participant->entries[channel->entry] = NULL;
 	list_remove(&channel->link);
+	loans_free(channel);
 	heap_free(channel->block);
 	free(channel->calls);
 	channel->fd = fd_close(channel->fd);
@@ -531,6 +534,7 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 	channel->fd = fd_close(channel->fd);
 	channel->ready = fd_close(channel->ready);
 	channel->orphan = true;
+	loans_drop_unsent(channel);
 	if (channel_is_publisher(channel)) {
 		channel_tell_everybody(participant);
 		/* Readers may take what they have not read yet. */

@@ -27,6 +27,7 @@
  *	connect		listening, connecting, accepting
  *	transfer	sending and receiving records
  *	queue, stream, call	what the user sends and receives
+ *	loans	records of a queue that lie in the area's heap instead of the ring
  *	state		the latest value: one publishes, others read
  *	topic		records: one publishes, others read
  *	subscribers	who these are
@@ -78,8 +79,10 @@ struct ivshmem_channel {
 	/* A topic's: when it began to wait for a slow reader; 0: it does not. */
 	uint64_t slow_since;
 
-	bool accepted;       /* we are the end that accepted */
-	struct calls *calls; /* call.c; NULL: none yet */
+	bool accepted;        /* we are the end that accepted */
+	struct calls *calls;  /* call.c; NULL: none yet */
+	struct loans *loans;  /* loans.c; NULL: none yet */
+	uint32_t loan_wanted; /* bytes of a loan for which there was no room; 0: there was */
 
 	bool we_shut;
 	bool they_shut; /* they send nothing after `their_end` */
@@ -97,6 +100,13 @@ struct ivshmem_channel {
 	uint64_t budget; /* how long to spin before the next sleep, ns */
 	uint64_t n_rings, n_sleeps, n_spins;
 };
+
+/* One end of a queue. */
+static inline bool
+channel_is_queue(const struct ivshmem_channel *channel)
+{
+	return channel->kind == IVSHMEM_QUEUE && channel->phase != LAYOUT_LISTENING;
+}
 
 /* Whether who listens publishes, and nobody accepts those who connect. */
 static inline bool
@@ -224,6 +234,23 @@ void subscribers_forget(struct ivshmem_channel *listener);
 
 /* Look for new subscribers, and ring those who wait for something in [from, to). */
 void subscribers_tell(struct ivshmem_channel *listener, uint64_t from, uint64_t to);
+
+/* ---- loans ----------------------------------------------------------------------------------- */
+
+/* The record at the reader's position describes a loan: where the loan's bytes are, and their
+ * length. 0, -ENOMEM, or -EPROTO: there is no such loan. */
+int loans_peek(struct ivshmem_channel *channel, const void *description, const void **ret_bytes,
+	uint32_t *ret_length);
+/* That record is released: so is the loan, unless it is kept. */
+void loans_release(struct ivshmem_channel *channel);
+/* Whether there is room for the loan that is wanted. */
+bool loans_have_room(struct ivshmem_channel *channel);
+/* Ask to be rung when one is given back. */
+void loans_arm(struct ivshmem_channel *channel);
+/* The user has closed the channel: those that were not sent are not needed any more. */
+void loans_drop_unsent(struct ivshmem_channel *channel);
+/* Nor are any others. */
+void loans_free(struct ivshmem_channel *channel);
 
 /* ---- transfer -------------------------------------------------------------------------------- */
 

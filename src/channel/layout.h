@@ -6,7 +6,7 @@
  * What lies where in the shared memory. docs/channels.md says the same in words.
  *
  *	region	header page | area 0 | area 1 | ...
- *	area	identity | a notice for each other area | entries | heap, which holds the rings
+ *	area	identity | a notice for each other area | entries | heap: rings and loans
  *
  * An area belongs to one participant. Only its owner writes to it, and everybody reads it. Only the
  * words of the header page have several writers, who change them by compare-and-swap. So nobody
@@ -168,15 +168,27 @@ struct layout_entry {
 	uint64_t resume; /* of a topic: a record begins here, within the last half of the ring */
 	uint64_t begun;  /* of a topic: the number of the last record, before it changes `tail` */
 	uint64_t done;   /* and after that */
-	uint64_t padding_2[11];
+	uint64_t
+		loans; /* of a queue: a bit for each loan of the peer, changed when it is given back */
+	uint64_t padding_2[10];
 
 	uint64_t wake_at;  /* ring me when you have sent past this position */
 	uint64_t space_at; /* ring me when you have received past this position */
-	uint64_t padding_3[14];
+	uint64_t loans_at; /* of a queue, not 0: ring me when you have given a loan back */
+	uint64_t padding_3[13];
 };
 
 /* Nobody ever sends past this position. */
 #define LAYOUT_NEVER UINT64_MAX
+
+/* What the record of a loan contains: which one of the sender's loans it is, and where its bytes lie
+ * in the sender's area. */
+#define LAYOUT_LOANS 64
+struct layout_loan {
+	uint64_t number; /* from 0, less than LAYOUT_LOANS */
+	uint64_t offset; /* in bytes from the start of the area, a multiple of LAYOUT_LINE */
+	uint64_t length; /* in bytes */
+};
 
 _Static_assert(sizeof(struct layout_header) <= LAYOUT_PAGE, "");
 _Static_assert(sizeof(struct layout_identity) == 2 * LAYOUT_LINE, "");

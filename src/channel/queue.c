@@ -1,15 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Queues: a record of the user is a record of the ring. */
+/* Queues: a record of the user is a record of the ring, or a loan that is described there. */
 #include <channel/channel.h>
 
 #include <errno.h>
-
-static bool
-is_queue(const struct ivshmem_channel *channel)
-{
-	return channel->kind == IVSHMEM_QUEUE && channel->phase != LAYOUT_LISTENING;
-}
 
 static int
 reserve(struct ivshmem_channel *channel, size_t length, void **ret_record)
@@ -24,7 +18,7 @@ reserve(struct ivshmem_channel *channel, size_t length, void **ret_record)
 EXPORT int
 ivshmem_queue_reserve(struct ivshmem_channel *channel, size_t length, void **ret_record)
 {
-	return is_queue(channel) ? reserve(channel, length, ret_record) : -EINVAL;
+	return channel_is_queue(channel) ? reserve(channel, length, ret_record) : -EINVAL;
 }
 
 EXPORT int
@@ -41,7 +35,7 @@ ivshmem_queue_commit(struct ivshmem_channel *channel, size_t length)
 EXPORT int
 ivshmem_queue_publish(struct ivshmem_channel *channel)
 {
-	if (!is_queue(channel))
+	if (!channel_is_queue(channel))
 		return -EINVAL;
 	if (!participant_is_lost(channel->participant))
 		ring_publish(&channel->writer);
@@ -51,7 +45,7 @@ ivshmem_queue_publish(struct ivshmem_channel *channel)
 EXPORT int
 ivshmem_queue_flush(struct ivshmem_channel *channel)
 {
-	if (!is_queue(channel))
+	if (!channel_is_queue(channel))
 		return -EINVAL;
 	channel_flush(channel);
 	return channel_send_error(channel);
@@ -105,7 +99,7 @@ ivshmem_queue_send_many(
 	size_t sent = 0;
 	int r = 0;
 
-	if (!is_queue(channel))
+	if (!channel_is_queue(channel))
 		return -EINVAL;
 	for (;;) {
 		void *place;
@@ -139,7 +133,7 @@ ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
 {
 	int64_t length;
 
-	if (!is_queue(channel))
+	if (!channel_is_queue(channel))
 		return -EINVAL;
 	length = channel_peek_here(channel, ret_record);
 	return length >= 0 ? length : peek(channel, ret_record);
@@ -168,12 +162,20 @@ ivshmem_queue_peek_many(
 	return (int64_t)i;
 }
 
+static void
+release(struct ivshmem_channel *channel)
+{
+	if (channel->loans)
+		loans_release(channel);
+	channel_release(channel);
+}
+
 EXPORT int
 ivshmem_queue_release(struct ivshmem_channel *channel)
 {
-	if (!is_queue(channel) || !ring_has_peeked(&channel->reader))
+	if (!channel_is_queue(channel) || !ring_has_peeked(&channel->reader))
 		return -EINVAL;
-	channel_release(channel);
+	release(channel);
 	return 0;
 }
 
@@ -192,6 +194,6 @@ ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, size_t size
 	r = channel_confirm(channel);
 	if (r < 0)
 		return r;
-	channel_release(channel);
+	release(channel);
 	return length;
 }

@@ -119,14 +119,17 @@ ring_peek(struct ring_reader *reader, const void **ret_bytes, uint32_t *ret_leng
 		uint64_t offset = reader->position & (reader->size - 1);
 		const uint8_t *place = reader->data + offset;
 		uint64_t header = word_acquire((const uint64_t *)(const void *)place);
+		bool is_loan;
 
 		if (header == 0)
 			return -EAGAIN;
-		if (ring_is_record(reader, reader->position, header)) {
+		is_loan = (uint32_t)header == sizeof(struct layout_loan) &&
+			  ring_is(reader, RING_LOAN, reader->position, header);
+		if (is_loan || ring_is(reader, RING_RECORD, reader->position, header)) {
 			*ret_length = (uint32_t)header;
 			*ret_bytes = place + RING_HEADER;
 			reader->next = reader->position + ring_step(*ret_length);
-			return 0;
+			return is_loan;
 		}
 		/* A filler reaches to the end of the ring, and does not begin it. */
 		if (offset == 0 ||

@@ -49,6 +49,7 @@ ring_max_record(uint32_t size)
 /* A header: the length, how often the ring had been filled (16 bits), what it is, and a mark. */
 #define RING_RECORD (UINT64_C(0xa501) << 48)
 #define RING_FILLER (UINT64_C(0xa502) << 48)
+#define RING_LOAN   (UINT64_C(0xa503) << 48) /* its content is a struct layout_loan */
 
 /* The room of a record with its header, up to the next one. */
 static inline uint64_t
@@ -135,6 +136,14 @@ ring_commit(struct ring_writer *writer, uint32_t length)
 	writer->reserving = false;
 }
 
+/* The same for the description of a loan, which was stored there. */
+static inline void
+ring_commit_loan(struct ring_writer *writer)
+{
+	ring_put(writer, RING_LOAN, sizeof(struct layout_loan));
+	writer->reserving = false;
+}
+
 /* The reader sees all that was committed. */
 void ring_publish(struct ring_writer *writer);
 
@@ -175,17 +184,19 @@ ring_move(struct ring_reader *reader, uint64_t position)
 
 /*
  * The next record: its bytes, which stay valid and may change until ring_release(), and its length.
- * The same one until it is released. -EAGAIN: there is none. -EPROTO: this is no header.
+ * The same one until it is released. 0, or 1 if it is the description of a loan. -EAGAIN: there is
+ * none. -EPROTO: this is no header.
  */
 int ring_peek(struct ring_reader *reader, const void **ret_bytes, uint32_t *ret_length);
 
-/* Whether this header, at `position`, is that of a record which lies in the ring. */
+/* Whether this header, at `position`, is that of a record, or what else is asked for, which lies in
+ * the ring. */
 static inline bool
-ring_is_record(const struct ring_reader *reader, uint64_t position, uint64_t header)
+ring_is(const struct ring_reader *reader, uint64_t what, uint64_t position, uint64_t header)
 {
 	uint32_t length = (uint32_t)header;
 
-	return header == ring_header(RING_RECORD, position, reader->shift, length) &&
+	return header == ring_header(what, position, reader->shift, length) &&
 	       length <= ring_max_record(reader->size) &&
 	       ring_step(length) <= reader->size - (position & (reader->size - 1));
 }
@@ -199,7 +210,7 @@ ring_peek_next(struct ring_reader *reader, const void **ret_bytes)
 	uint64_t header = word_acquire((const uint64_t *)(const void *)place);
 	uint32_t length = (uint32_t)header;
 
-	if (!ring_is_record(reader, position, header))
+	if (!ring_is(reader, RING_RECORD, position, header))
 		return -1;
 	reader->next = position + ring_step(length);
 	__builtin_prefetch(reader->data + ((reader->next + RING_AHEAD) & (reader->size - 1)));

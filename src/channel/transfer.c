@@ -58,11 +58,21 @@ channel_arm(struct ivshmem_channel *channel, int events)
 		channel_tell_position(channel);
 		word_store(&channel->own->wake_at, channel->reader.position);
 	}
-	if (events & IVSHMEM_WRITABLE && !channel_is_subscription(channel) &&
-		!ring_has_space(&channel->writer, channel->wanted))
+	if (events & IVSHMEM_WRITABLE && channel->loan_wanted)
+		loans_arm(channel);
+	else if (events & IVSHMEM_WRITABLE && !channel_is_subscription(channel) &&
+		 !ring_has_space(&channel->writer, channel->wanted))
 		word_store(
 			&channel->own->space_at, ring_space_at(&channel->writer, channel->wanted));
 	word_fence();
+}
+
+/* Whether there is room for what a call had no room for before, or much room. */
+static bool
+has_room(struct ivshmem_channel *channel)
+{
+	return channel->loan_wanted ? loans_have_room(channel)
+				    : ring_has_space(&channel->writer, channel->wanted);
 }
 
 /* Whether one of `events`, for which a call has failed, may be there by now. */
@@ -81,7 +91,7 @@ is_worth_a_try(struct ivshmem_channel *channel, int events)
 	return events & IVSHMEM_WRITABLE &&
 	       (channel_send_error(channel) != 0 ||
 		       ring_refresh(&channel->writer, their_head(channel)) < 0 ||
-		       ring_has_space(&channel->writer, channel->wanted));
+		       has_room(channel));
 }
 
 void
@@ -144,6 +154,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 			return r;
 		}
 		channel->wanted = length;
+		channel->loan_wanted = 0;
 		if (looks++ < LOOKS && participant_has_notice(participant, channel->peer_area)) {
 			participant_look(participant);
 			continue;
@@ -191,6 +202,12 @@ channel_peek(
 			return channel->error;
 		if (channel->connected)
 			r = ring_peek(&channel->reader, ret_bytes, ret_length);
+		if (r > 0)
+			r = channel->kind == IVSHMEM_QUEUE
+				    ? loans_peek(channel, *ret_bytes, ret_bytes, ret_length)
+				    : -EPROTO;
+		if (r == -ENOMEM)
+			return r;
 		if (r < 0 && channel->kind == IVSHMEM_TOPIC && topic_is_overtaken(channel))
 			return -EAGAIN;
 		if (r == -EPROTO)
@@ -261,7 +278,7 @@ is_writable(struct ivshmem_channel *channel)
 		channel_fail_protocol(channel);
 		return true;
 	}
-	return ring_has_space(&channel->writer, channel->wanted);
+	return has_room(channel);
 }
 
 int

@@ -67,6 +67,12 @@ receive(struct ivshmem_channel *channel)
 	for (int64_t i = 0; i < r; i++)
 		sum |= ((const uint8_t *)record)[i];
 	bytes[0] = sum;
+	if (r >= 0 && sum % 2 == 0 && ivshmem_loan_keep(channel, record) == 0) {
+		DEMAND(ivshmem_queue_release(channel) == 0);
+		for (int64_t i = 0; i < r; i++)
+			sum |= ((const uint8_t *)record)[i];
+		DEMAND(ivshmem_loan_return(channel, record) == 0);
+	}
 	r = ivshmem_queue_receive(channel, bytes, sizeof(bytes));
 	DEMAND(r <= (int64_t)sizeof(bytes));
 	r = ivshmem_stream_read(channel, bytes, sizeof(bytes));
@@ -84,8 +90,14 @@ send(struct ivshmem_channel *channel, struct ivshmem_channel *listener, size_t l
 {
 	static const uint8_t bytes[256];
 	uint64_t call;
+	void *loan;
 	int64_t r;
 
+	if (length % 2 == 0 && ivshmem_loan_take(channel, length + 1, &loan) == 0) {
+		memset(loan, 0, length);
+		if (ivshmem_loan_send(channel, loan, length) < 0)
+			DEMAND(ivshmem_loan_drop(channel, loan) == 0);
+	}
 	ivshmem_state_publish(listener, bytes, length);
 	ivshmem_topic_publish(listener, bytes, length);
 	ivshmem_queue_send(channel, bytes, length);
