@@ -26,7 +26,7 @@ room_open(struct room *room, uint64_t size)
 	CHECK(around != MAP_FAILED);
 	*room = (struct room){.size = size};
 	room->memory = mmap(around + LAYOUT_PAGE, (size_t)size, PROT_READ | PROT_WRITE,
-		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
 	CHECK(room->memory != MAP_FAILED);
 	for (unsigned peer = 0; peer < ROOM_PEERS; peer++)
 		room->eventfds[peer] = CHECK_SYS(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));

@@ -277,6 +277,57 @@ TEST(a_full_ring_leaves_the_loan_to_its_sender)
 	pair_close(&pair);
 }
 
+/* The largest ring, with the largest records, and loans of the largest size, one of them beyond 4 GiB. Only
+ * the ends of each are written, so most of this memory is never there. */
+TEST(the_largest_records_and_loans)
+{
+#if UINTPTR_MAX > UINT32_MAX
+	const uint64_t area_size = UINT64_C(7) << 30;
+	const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = RING_MAX_SIZE};
+	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *one, *other;
+	uint8_t *bytes;
+	const uint8_t *record;
+
+	stage_open(2, area_size);
+	here = stage_join(0);
+	there = stage_join(1);
+	other = stage_listen(there, IVSHMEM_QUEUE);
+	CHECK_EQ(ivshmem_connect(&one, here, STAGE_NAME, IVSHMEM_QUEUE, &options, 0, NULL), 0);
+	other = stage_accept(other);
+	CHECK_EQ(ivshmem_channel_status(one, &status), 0);
+	CHECK_EQ(status.max_record, (UINT64_C(1) << 30) - 16);
+	for (unsigned i = 0; i < 5; i++) {
+		CHECK_EQ(ivshmem_queue_reserve(one, status.max_record, (void **)&bytes), 0);
+		bytes[0] = bytes[status.max_record - 1] = (uint8_t)(i + 1);
+		CHECK_EQ(ivshmem_queue_commit(one, status.max_record), 0);
+		CHECK_EQ(ivshmem_queue_flush(one), 0);
+		CHECK_EQ(ivshmem_queue_peek(other, (const void **)&record), status.max_record);
+		CHECK_EQ(record[0], i + 1);
+		CHECK_EQ(record[status.max_record - 1], i + 1);
+		CHECK_EQ(ivshmem_queue_release(other), 0);
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		bytes = take(one, RING_MAX_SIZE);
+		bytes[0] = bytes[RING_MAX_SIZE - 1] = (uint8_t)(i + 10);
+		CHECK_EQ(ivshmem_loan_send(one, bytes, RING_MAX_SIZE), 0);
+		CHECK_EQ(ivshmem_queue_peek(other, (const void **)&record), RING_MAX_SIZE);
+		CHECK_EQ(ivshmem_loan_keep(other, record), 0);
+		CHECK_EQ(ivshmem_queue_release(other), 0);
+		CHECK_EQ(record[0], i + 10);
+		CHECK_EQ(record[RING_MAX_SIZE - 1], i + 10);
+	}
+	CHECK(record - map_area(&stage.map, here->area) > (int64_t)UINT32_MAX);
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
+	stage_close();
+#else
+	SKIP("an area of 7 GiB needs pointers of 64 bits");
+#endif
+}
+
 /* ---- mistakes -------------------------------------------------------------------------------- */
 
 TEST(what_is_no_loan)
