@@ -24,14 +24,17 @@ uint64_t
 neighbour_kernel(void)
 {
 	uint64_t hash = UINT64_C(0xcbf29ce484222325);
-	char text[64] = {0};
-	struct stat namespace;
+	char text[96] = {0};
+	struct stat pids, times;
 	_fd_cleanup_ int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0 || read(fd, text, sizeof(text) - 24) <= 0 ||
-		stat("/proc/self/ns/pid", &namespace) < 0)
+	if (fd < 0 || read(fd, text, 40) <= 0 || stat("/proc/self/ns/pid", &pids) < 0)
 		return 0;
-	snprintf(text + strcspn(text, "\n"), 24, "%" PRIu64, (uint64_t) namespace.st_ino);
+	/* Linux before 5.6 has one time for all. */
+	if (stat("/proc/self/ns/time", &times) < 0)
+		times.st_ino = 0;
+	snprintf(text + strcspn(text, "\n"), 48, " %" PRIu64 " %" PRIu64, (uint64_t)pids.st_ino,
+		(uint64_t)times.st_ino);
 	for (const char *c = text; *c; c++)
 		hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
 	return hash | 1;
@@ -41,14 +44,16 @@ neighbour_kernel(void)
 static uint64_t
 started(uint32_t pid, char *ret_state)
 {
-	char path[32];
+	char path[64];
 	char text[512];
 	const char *rest;
 	uint64_t ticks = 0;
 	ssize_t n;
 	_fd_cleanup_ int fd = -1;
 
-	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/stat", pid);
+	/* It is that of the first thread. In /proc/PID/stat, qemu-user gives programs for other
+	 * processors a time of its own, which nobody else sees. */
+	snprintf(path, sizeof(path), "/proc/%" PRIu32 "/task/%" PRIu32 "/stat", pid, pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n <= 0)

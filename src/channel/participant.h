@@ -167,7 +167,8 @@ struct neighbour *neighbour_know(
  * tell. */
 uint64_t neighbour_check(struct ivshmem_participant *participant, unsigned area);
 
-/* What nobody else has: this start of this kernel, and who numbers our processes. 0: unknown. */
+/* What only those have who see the same processes with the same numbers and times: this start of
+ * this kernel, and the namespaces of PIDs and time. 0: unknown. */
 uint64_t neighbour_kernel(void);
 
 /* Whether this is a process that we can look for, because it is of `kernel`, which is ours. */

@@ -7,9 +7,12 @@
 #include <test.h>
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -93,6 +96,57 @@ TEST(a_zombie_is_dead)
 	for (unsigned i = 0; i < 3; i++)
 		ivshmem_participant_close(participants[i]);
 	room_close(&room);
+}
+
+/* For it, all processes began at another time. So it does not know ours by that, nor we its. */
+TEST(processes_with_another_time_live)
+{
+	struct ivshmem_participant *here, *there;
+	struct room room;
+	uint64_t claim;
+	eventfd_t count;
+	pid_t child;
+	int ready, done;
+
+	room_open(&room, ROOM_SIZE);
+	here = room_join(&room, 0);
+	ready = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	done = CHECK_SYS(eventfd(0, EFD_CLOEXEC));
+	child = test_fork();
+	if (child == 0) {
+		/* The child of this one is the first to have that time. */
+		int r = unshare(CLONE_NEWTIME);
+		int offsets = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+		bool able = r == 0 && offsets >= 0 && write(offsets, "boottime 1000 0\n", 16) == 16;
+
+		close(offsets);
+		child = test_fork();
+		if (child > 0) {
+			test_join(child);
+			_exit(0);
+		}
+		if (able) {
+			there = room_join(&room, 1);
+			there->next_check = 0;
+			CHECK_EQ(ivshmem_participant_dispatch(there), 0);
+		}
+		eventfd_write(ready, able ? 1 : 2);
+		eventfd_read(done, &count);
+		_exit(0);
+	}
+	CHECK_SYS(eventfd_read(ready, &count));
+	here->next_check = 0;
+	CHECK_EQ(ivshmem_participant_dispatch(here), 0);
+	claim = word_load(map_claim(&here->map, 1));
+	CHECK_SYS(eventfd_write(done, 1));
+	test_join(child);
+	close(ready);
+	close(done);
+	ivshmem_participant_close(here);
+	room_close(&room);
+	if (count == 2)
+		SKIP("this kernel or user makes no time namespaces");
+	CHECK_EQ(claim, layout_claim(1, LAYOUT_OWNED));
 }
 
 TEST(options_that_make_no_sense)

@@ -70,10 +70,10 @@ keep(struct ivshmem_channel *channel, uint32_t length, unsigned number)
 	return record;
 }
 
-static uint64_t
+static size_t
 free_heap(struct ivshmem_participant *participant)
 {
-	return heap_largest(&participant->heap);
+	return (size_t)heap_largest(&participant->heap);
 }
 
 /* ---- what it is for -------------------------------------------------------------------------- */
@@ -82,7 +82,7 @@ free_heap(struct ivshmem_participant *participant)
 TEST(a_loan_is_received_where_it_was_written)
 {
 	struct pair pair;
-	uint64_t room;
+	size_t room;
 	uint8_t *bytes;
 
 	pair_open(&pair);
@@ -170,7 +170,7 @@ TEST(kept_loans_are_returned_in_any_order)
 {
 	const void *kept[3];
 	struct pair pair;
-	uint64_t room;
+	size_t room;
 
 	pair_open(&pair);
 	room = free_heap(pair.here);
@@ -240,7 +240,7 @@ TEST(an_area_without_room)
 {
 	struct pair pair;
 	void *bytes;
-	uint64_t room;
+	size_t room;
 
 	pair_open(&pair);
 	room = free_heap(pair.here);
@@ -388,7 +388,7 @@ TEST(loans_outlive_the_channel_that_sent_them)
 {
 	struct pair pair;
 	const void *record;
-	uint64_t room;
+	size_t room;
 
 	pair_open(&pair);
 	room = free_heap(pair.here);
@@ -408,7 +408,7 @@ TEST(loans_outlive_the_channel_that_sent_them)
 TEST(who_closes_with_loans_gives_them_back)
 {
 	struct pair pair;
-	uint64_t room;
+	size_t room;
 	void *bytes;
 
 	pair_open(&pair);

@@ -306,7 +306,7 @@ TEST_WITH(values_are_whole, .timeout_s = 120)
 	}
 	for (uint64_t i = 1; i <= n; i++) {
 		memset(buffer, (int)(i & 0xff), sizeof(buffer));
-		CHECK_EQ(ivshmem_state_publish(state, buffer, i % 1000 + 1), 0);
+		CHECK_EQ(ivshmem_state_publish(state, buffer, (size_t)(i % 1000 + 1)), 0);
 		/* Now and then, the reader sleeps, and sees the very last one. */
 		if (i % (n / 20 + 1) == 0)
 			usleep(2000);

@@ -101,9 +101,9 @@ TEST(what_does_not_fit)
 	CHECK_EQ(ivshmem_channel_status(pair.reader, &status), 0);
 	CHECK_EQ(status.max_record, 1024 / 2 - 16 - 8);
 	for (unsigned i = 0; i < 50; i++) {
-		CHECK_EQ(ivshmem_topic_publish(pair.topic, record, status.max_record + 1),
+		CHECK_EQ(ivshmem_topic_publish(pair.topic, record, (size_t)status.max_record + 1),
 			-EMSGSIZE);
-		CHECK_EQ(publish(pair.topic, i, status.max_record / 4), 0);
+		CHECK_EQ(publish(pair.topic, i, (size_t)status.max_record / 4), 0);
 		CHECK_EQ(ivshmem_topic_receive(pair.reader, record, 4, &missed), -EMSGSIZE);
 		CHECK_EQ(receive(pair.reader, &missed), i);
 		CHECK_EQ(publish(pair.topic, i, 1 + i), 0);

@@ -45,8 +45,9 @@ TEST(the_longest_record)
 	record = calloc(1, 4096);
 	for (unsigned i = 0; i < 100; i++) {
 		memset(record, (int)i, 4096);
-		CHECK_EQ(ivshmem_queue_send(pair.one, record, status.max_record + 1), -EMSGSIZE);
-		CHECK_EQ(ivshmem_queue_send(pair.one, record, status.max_record), 0);
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, (size_t)status.max_record + 1),
+			-EMSGSIZE);
+		CHECK_EQ(ivshmem_queue_send(pair.one, record, (size_t)status.max_record), 0);
 		memset(record, 0xff, 4096);
 		CHECK_EQ(ivshmem_queue_receive(pair.other, record, 4096), status.max_record);
 		for (unsigned j = 0; j < status.max_record; j++)
