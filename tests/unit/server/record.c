@@ -175,7 +175,7 @@ some_ids(void)
 	return ids;
 }
 
-TEST(ids_come_back)
+TEST_WITH(ids_come_back, .timeout_s = 120)
 {
 	struct ids *ids = some_ids(), *copy = NULL;
 	struct record record;
