@@ -56,7 +56,8 @@
  * and memory outside of its ring is never read for it.
  *
  * Calls do not block, unless they have a time-out. Those that would have to wait return -EAGAIN.
- * Then either use ivshmem_channel_wait(), or poll the descriptor of ivshmem_channel_fd().
+ * Then either use ivshmem_channel_wait(), or poll the descriptor of ivshmem_channel_fd(), or, for
+ * all channels at once, that of ivshmem_participant_fd().
  *
  * Interrupts wake whoever waits. Where there are none (memory alone, or a device without
  * interrupts), the library looks at the memory every now and then instead: at first after 50 us,
@@ -306,6 +307,25 @@ int ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeou
  * by now. -EMFILE, -ENOMEM.
  */
 int ivshmem_channel_fd(struct ivshmem_channel *channel);
+
+/*
+ * The same for one who has many channels: one descriptor for all of them, and those channels that
+ * are worth another try. The cost of a wake-up does not grow with the number of descriptors.
+ *
+ *	fd	becomes readable when there is such a channel, and without a reason now and then. It
+ *		belongs to the participant: poll it, do not read it. Call it before the first -EAGAIN
+ *		that matters, as with ivshmem_channel_fd(). -EMFILE, -ENOMEM
+ *	ready	looks after all channels, and returns one that is worth another try, or NULL: then
+ *		poll again. Each channel is returned once; go on with it until a call returns
+ *		-EAGAIN, or remember it, because it is not returned again before that. A new channel
+ *		is returned, too. After its end (-ESTALE and -ENODEV are the end of all), a channel
+ *		is returned once
+ *	data	what the user wants to find with a channel; NULL at first
+ */
+int ivshmem_participant_fd(struct ivshmem_participant *participant);
+struct ivshmem_channel *ivshmem_participant_ready(struct ivshmem_participant *participant);
+void ivshmem_channel_set_data(struct ivshmem_channel *channel, void *data);
+void *ivshmem_channel_data(const struct ivshmem_channel *channel);
 
 /* What a channel is like. */
 struct ivshmem_channel_status {

@@ -3,14 +3,11 @@
 #include <channel/channel.h>
 
 #include <base/error.h>
-#include <base/fd.h>
 #include <base/sized.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 #define DEFAULT_RING 262144
 
@@ -139,6 +136,7 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 	strcpy(channel->name, name);
 	channel->ring_size = size;
 	channel->fd = channel->ready = -1;
+	list_init(&channel->ready_link);
 
 	own = channel->own = map_entry(&participant->map, participant->area, (unsigned)entry);
 	channel->entry = (unsigned)entry;
@@ -164,6 +162,8 @@ channel_new(struct ivshmem_channel **ret_channel, struct ivshmem_participant *pa
 	word_store(&own->wake_at, LAYOUT_NEVER);
 	word_store(&own->space_at, LAYOUT_NEVER);
 	word_store(&own->loans_at, 0);
+	/* The first try will tell whether it is. */
+	channel_signal(channel);
 	*ret_channel = channel;
 	return 0;
 }
@@ -179,8 +179,7 @@ forget(struct ivshmem_channel *channel)
 	loans_free(channel);
 	heap_free(channel->block);
 	free(channel->calls);
-	channel->fd = fd_close(channel->fd);
-	channel->ready = fd_close(channel->ready);
+	channel_ready_done(channel);
 	free(channel);
 }
 
@@ -198,65 +197,6 @@ channel_free_all(struct ivshmem_participant *participant)
 {
 	list_for_each_safe (link, &participant->channels)
 		forget(channel_of(link));
-}
-
-/* ---- descriptors ----------------------------------------------------------------------------- */
-
-void
-channel_signal(struct ivshmem_channel *channel)
-{
-	if (channel->fd < 0 || channel->is_ready)
-		return;
-	channel->is_ready = true;
-	eventfd_write(channel->ready, 1);
-}
-
-void
-channel_unsignal(struct ivshmem_channel *channel)
-{
-	eventfd_t count;
-
-	if (channel->is_ready)
-		eventfd_read(channel->ready, &count);
-	channel->is_ready = false;
-}
-
-static int
-watch(int epoll, int fd)
-{
-	struct epoll_event event = {.events = EPOLLIN};
-
-	return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-EXPORT int
-ivshmem_channel_fd(struct ivshmem_channel *channel)
-{
-	struct ivshmem_participant *participant = channel->participant;
-	_fd_cleanup_ int ready = -1;
-	_fd_cleanup_ int fd = -1;
-	int r = 0;
-
-	if (channel->fd >= 0)
-		return channel->fd;
-	ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ready < 0)
-		return -errno;
-	fd = epoll_create1(EPOLL_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	r = watch(fd, ready);
-	if (r == 0)
-		r = watch(fd, participant->timer);
-	if (r == 0 && participant->transport.fd >= 0)
-		r = watch(fd, participant->transport.fd);
-	if (r < 0)
-		return r;
-	/* The first try will tell. */
-	channel->is_ready = true;
-	channel->ready = fd_take(&ready);
-	channel->fd = fd_take(&fd);
-	return channel->fd;
 }
 
 /* ---- what the other end does ----------------------------------------------------------------- */
@@ -433,6 +373,7 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 	participant->n_changes += (bits & LAYOUT_NOTICE_ENTRIES) != 0;
 	list_for_each_safe (link, &participant->channels) {
 		struct ivshmem_channel *channel = channel_of(link);
+		bool noticed = (bits & channel_bit(channel->entry)) != 0;
 
 		if (channel->phase == LAYOUT_LISTENING) {
 			if (channel->orphan && entries && subscribers_look(channel) == 0) {
@@ -442,11 +383,11 @@ channel_area_changed(struct ivshmem_participant *participant, unsigned area, uin
 			/* Readers that are new are to be rung if we die. */
 			if (bits & LAYOUT_NOTICE_ENTRIES && channel_is_publisher(channel))
 				subscribers_look(channel);
-			if (bits & (LAYOUT_NOTICE_ENTRIES | channel_bit(channel->entry)))
+			if (noticed || (bits & LAYOUT_NOTICE_ENTRIES) != 0)
 				channel_signal(channel);
-		} else if (channel->peer_area == area &&
-			   (entries || (bits & channel_bit(channel->entry)) != 0))
-			look_again(channel, bits != 0);
+		} else if (channel->peer_area == area && (entries || noticed)) {
+			look_again(channel, noticed);
+		}
 	}
 }
 
@@ -531,8 +472,7 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 		channel_tell_everybody(participant);
 		return NULL;
 	}
-	channel->fd = fd_close(channel->fd);
-	channel->ready = fd_close(channel->ready);
+	channel_ready_done(channel);
 	channel->orphan = true;
 	loans_drop_unsent(channel);
 	if (channel_is_publisher(channel)) {

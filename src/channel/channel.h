@@ -26,6 +26,7 @@
  *	channel		what all have in common; what the other end does; ending
  *	connect		listening, connecting, accepting
  *	transfer	sending and receiving records
+ *	ready	descriptors for those who poll
  *	queue, stream, call	what the user sends and receives
  *	loans	records of a queue that lie in the area's heap instead of the ring
  *	state		the latest value: one publishes, others read
@@ -94,8 +95,10 @@ struct ivshmem_channel {
 	/* For one who polls: an epoll descriptor with what rings us, the timer, and `ready`. -1:
 	 * nobody does. */
 	int fd, ready;
-	bool is_ready; /* `ready` is readable */
-	int failed;    /* the events for which the last call has returned -EAGAIN */
+	bool is_ready;          /* `ready` is readable */
+	struct list ready_link; /* participant::ready_channels */
+	void *data;             /* the user's */
+	int failed;             /* the events for which the last call has returned -EAGAIN */
 
 	uint64_t budget; /* how long to spin before the next sleep, ns */
 	uint64_t n_rings, n_sleeps, n_spins;
@@ -184,10 +187,21 @@ void channel_end_all(struct ivshmem_participant *participant);
 /* Every channel ends for those who use it, with the error that participant_lose() was given. */
 void channel_lose_all(struct ivshmem_participant *participant);
 
-/* Make the descriptor readable: a call is worth another try. */
+/* ---- ready ----------------------------------------------------------------------------------- */
+
+/* Whether the user polls the channel, or the participant: then each -EAGAIN asks for an interrupt. */
+static inline bool
+channel_is_polled(const struct ivshmem_channel *channel)
+{
+	return channel->fd >= 0 || channel->participant->fd >= 0;
+}
+
+/* Tell the one who polls: a call is worth another try. */
 void channel_signal(struct ivshmem_channel *channel);
-/* Make the descriptor unreadable before one more look. */
-void channel_unsignal(struct ivshmem_channel *channel);
+/* Take that back, before one more look, after which the user sleeps. */
+void channel_poll_again(struct ivshmem_channel *channel);
+/* Nobody polls it any more. */
+void channel_ready_done(struct ivshmem_channel *channel);
 
 /* ---- connect --------------------------------------------------------------------------------- */
 

@@ -415,12 +415,11 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 				channel_signal(listener);
 				return -EAGAIN;
 			}
-		} else if (asked || listener->fd < 0) {
+		} else if (asked || !channel_is_polled(listener)) {
 			return -EAGAIN;
 		} else {
 			asked = true;
-			channel_unsignal(listener);
-			participant_poll_again(participant);
+			channel_poll_again(listener);
 		}
 	}
 }

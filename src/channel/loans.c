@@ -166,7 +166,7 @@ ivshmem_loan_take(struct ivshmem_channel *channel, size_t size, void **ret_bytes
 		/* The other end gives nothing back that it has not seen. */
 		channel_flush(channel);
 		participant_look(channel->participant);
-		if (channel->fd >= 0)
+		if (channel_is_polled(channel))
 			channel_ask(channel, IVSHMEM_WRITABLE);
 	}
 }

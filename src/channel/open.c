@@ -116,6 +116,8 @@ free_participant(struct ivshmem_participant *participant)
 	free(participant->entries);
 	free(participant->entry_generations);
 	fd_close(participant->timer);
+	fd_close(participant->fd);
+	fd_close(participant->ready);
 	free(participant);
 }
 
@@ -129,8 +131,9 @@ ivshmem_participant_open_over(struct ivshmem_participant **ret_participant,
 
 	if (!participant)
 		return error_set(reterr, -ENOMEM, "out of memory");
-	participant->timer = -1;
+	participant->timer = participant->fd = participant->ready = -1;
 	list_init(&participant->channels);
+	list_init(&participant->ready_channels);
 	participant->area_changed = channel_area_changed;
 	participant->area_lost = channel_lose_all;
 	r = set_up(participant, transport, options, reterr);

@@ -67,7 +67,11 @@ struct ivshmem_participant {
 	void (*area_changed)(struct ivshmem_participant *participant, unsigned area, uint64_t bits);
 	void (*area_lost)(struct ivshmem_participant *participant);
 
-	int timer;           /* a timerfd, for those who wait by descriptors */
+	int timer; /* a timerfd, for those who wait by descriptors */
+	/* For one who polls all channels at once: an epoll descriptor as that of a channel, or -1;
+	 * an eventfd that is readable while there are `ready_channels`. */
+	int fd, ready;
+	struct list ready_channels;
 	uint64_t kernel;     /* neighbour_kernel() */
 	bool may_spin;       /* there is more than one processor */
 	uint64_t next_check; /* when to look at everything again; clock_now() */

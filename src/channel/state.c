@@ -193,7 +193,7 @@ ivshmem_state_read(struct ivshmem_channel *channel, void *buffer, size_t size, u
 		return length;
 	channel->number = *number;
 	participant_look(participant);
-	if (channel->fd >= 0)
+	if (channel_is_polled(channel))
 		channel_ask(channel, IVSHMEM_READABLE);
 	/* After having asked; and after having learnt that this is the last one. */
 	length = read_latest(channel, buffer, size, number);

@@ -131,7 +131,7 @@ reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_place)
 		return r;
 	r = make_room(channel, length);
 	channel->wanted = r == -EAGAIN ? length : 0;
-	if (r == -EAGAIN && channel->fd >= 0) {
+	if (r == -EAGAIN && channel_is_polled(channel)) {
 		channel_ask(channel, IVSHMEM_WRITABLE);
 		r = make_room(channel, length);
 	}

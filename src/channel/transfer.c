@@ -97,8 +97,7 @@ is_worth_a_try(struct ivshmem_channel *channel, int events)
 void
 channel_ask(struct ivshmem_channel *channel, int events)
 {
-	channel_unsignal(channel);
-	participant_poll_again(channel->participant);
+	channel_poll_again(channel);
 	channel_arm(channel, events);
 	participant_look(channel->participant);
 	/* What we knew of the other direction, we have just forgotten. */
@@ -165,7 +164,7 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		asked = true;
 		/* The other end cannot make room for more before it sees what we have committed. */
 		channel_flush(channel);
-		if (channel->fd >= 0)
+		if (channel_is_polled(channel))
 			channel_ask(channel, IVSHMEM_WRITABLE);
 	}
 }
@@ -228,7 +227,7 @@ channel_peek(
 		if (!may_ask)
 			return -EAGAIN;
 		channel->failed |= IVSHMEM_READABLE;
-		if (asked || channel->fd < 0)
+		if (asked || !channel_is_polled(channel))
 			return -EAGAIN;
 		asked = true;
 		channel_ask(channel, IVSHMEM_READABLE);
