@@ -331,6 +331,15 @@ is_over(const struct ivshmem_channel *channel)
 	return channel->error != 0 || channel->they_ended || channel->they_died;
 }
 
+/* Whether the other end has seen ours. One that connected and ended before we accepted it waits for
+ * that, and then it needs to find our entry. */
+static bool
+is_seen(const struct ivshmem_channel *channel)
+{
+	return !channel->accepted || channel->error != 0 || channel->they_died ||
+	       layout_state_phase(word_acquire(&channel->theirs->state)) != LAYOUT_CONNECTING;
+}
+
 /* All that looking can change. */
 static unsigned
 what_is_known(const struct ivshmem_channel *channel)
@@ -347,7 +356,7 @@ look_again(struct ivshmem_channel *channel, bool noticed)
 	unsigned known = what_is_known(channel);
 
 	channel_look(channel);
-	if (channel->orphan && is_over(channel)) {
+	if (channel->orphan && is_over(channel) && is_seen(channel)) {
 		struct ivshmem_participant *participant = channel->participant;
 		unsigned area = channel->peer_area, entry = channel->peer_entry;
 		bool tell = channel->connected && channel->error == 0;

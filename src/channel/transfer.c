@@ -149,6 +149,8 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		if (r == -EPROTO && channel->error == 0)
 			return channel_fail_protocol(channel);
 		if (r != -EAGAIN) {
+			if (channel->wanted)
+				participant_found_something(participant);
 			channel->wanted = 0;
 			return r;
 		}
@@ -222,7 +224,9 @@ channel_peek(
 			participant_look(participant);
 			continue;
 		}
-		if (++channel->idle == IDLE)
+		if (++channel->idle == 1)
+			participant_found_something(participant);
+		if (channel->idle == IDLE)
 			channel_tell_position(channel);
 		if (!may_ask)
 			return -EAGAIN;

@@ -261,6 +261,35 @@ TEST(both_ends_send_and_receive)
 	room_close_pair(&room, here, there);
 }
 
+/* It sees only then that it was accepted, and that all is over. */
+TEST(who_closes_before_it_is_accepted_gets_its_room_back)
+{
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *listener, *connected, *accepted;
+	char buffer[8];
+
+	stage_open(2, 16384);
+	here = stage_join(0);
+	there = stage_join(1);
+	listener = stage_listen(there, IVSHMEM_QUEUE);
+	for (unsigned i = 0; i < 100; i++) {
+		connected = stage_connect(here, IVSHMEM_QUEUE);
+		CHECK_EQ(ivshmem_queue_send(connected, "last", 4), 0);
+		ivshmem_channel_close(connected);
+		accepted = stage_accept(listener);
+		CHECK_EQ(ivshmem_queue_receive(accepted, buffer, sizeof(buffer)), 4);
+		CHECK_EQ(ivshmem_queue_receive(accepted, buffer, sizeof(buffer)), -EPIPE);
+		ivshmem_channel_close(accepted);
+		CHECK_EQ(ivshmem_participant_dispatch(here), 0);
+		CHECK_EQ(stage_entries(here), 0);
+		CHECK_EQ(ivshmem_participant_dispatch(there), 0);
+		CHECK_EQ(stage_entries(there), 1);
+	}
+	ivshmem_participant_close(here);
+	ivshmem_participant_close(there);
+	stage_close();
+}
+
 TEST(a_name_has_one_listener)
 {
 	struct ivshmem_participant *here, *there;
