@@ -63,6 +63,8 @@ extern const struct command command_echo;
 extern const struct command command_channels;
 extern const struct command command_send;
 extern const struct command command_recv;
+extern const struct command command_forward;
+extern const struct command command_listen;
 extern const struct command command_format;
 extern const struct command command_shell;
 

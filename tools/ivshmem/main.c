@@ -33,6 +33,8 @@ static const struct command *const commands[] = {
 	&command_channels,
 	&command_send,
 	&command_recv,
+	&command_forward,
+	&command_listen,
 	&command_format,
 	&command_shell,
 };

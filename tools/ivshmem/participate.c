@@ -91,7 +91,8 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 {
 	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
 
-	ivshmem_channel_status(channel, &status);
+	if (channel)
+		ivshmem_channel_status(channel, &status);
 	switch (error) {
 	case -EPIPE:
 		return fail("the receiver of '%s' ended before it had received everything", name);

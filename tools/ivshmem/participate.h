@@ -40,7 +40,8 @@ enum status participate(const struct cli *cli, const char *name, unsigned vector
 /* Leave. With --verbose, says whether we were woken as we should have been. NULL is allowed. */
 void participate_no_more(const struct cli *cli, struct ivshmem_participant *participant);
 
-/* How a channel ended, or a call on it failed, in a sentence. Returns STATUS_FAILURE. */
+/* How a channel ended, or a call on it failed, in a sentence. NULL: all channels, with -ESTALE or
+ * -ENODEV. Returns STATUS_FAILURE. */
 enum status channel_fail(const struct ivshmem_channel *channel, const char *name, int error);
 
 /* The time until `deadline` (of clock_now()), but at most `max_ms`, in milliseconds. */

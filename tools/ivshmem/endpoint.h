@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef IVSHMEM_ENDPOINT_H
+#define IVSHMEM_ENDPOINT_H
+
+/* What is outside of the channels that are forwarded: sockets, programs, stdin and stdout. */
+
+#include <ivshmem/common.h>
+
+#include <stdbool.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum endpoint_kind {
+	ENDPOINT_UNIX,
+	ENDPOINT_TCP,
+	ENDPOINT_STDIO,
+	ENDPOINT_EXEC,
+};
+
+struct endpoint {
+	enum endpoint_kind kind;
+	const char *text; /* as the user wrote it */
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+		struct sockaddr_storage storage;
+	} address;
+	socklen_t length;
+	char *const *command; /* of a program: its name and arguments, with a NULL at the end */
+};
+
+/*
+ * Read "unix:PATH", "tcp:ADDRESS:PORT", "stdio", or "exec" with the words that follow it. -EINVAL,
+ * with a sentence. The strings are borrowed.
+ */
+int endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivshmem_error *reterr);
+
+/*
+ * A socket that listens there, and does not block. The socket file of a program that has ended is
+ * replaced. Fails with a sentence.
+ */
+int endpoint_listen(const struct endpoint *endpoint, int *ret_fd, struct ivshmem_error *reterr);
+
+/* Whether it is a socket of an address that can be connected to at any time; else there is one. */
+bool endpoint_is_address(const struct endpoint *endpoint);
+
+/*
+ * Connect to it: descriptors to read from and to write to, which may be the same one and belong to
+ * the caller. `*ret_pending`: the connection is not there yet; when the descriptor is writable,
+ * SO_ERROR tells. A program is started. -EAGAIN: try again a little later. Other errors come with a
+ * sentence.
+ */
+int endpoint_connect(const struct endpoint *endpoint, int *ret_in, int *ret_out, bool *ret_pending,
+	struct ivshmem_error *reterr);
+
+/* Nobody is to find it any more. */
+void endpoint_remove(const struct endpoint *endpoint);
+
+#endif
