@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 
@@ -84,6 +85,55 @@ participate_no_more(const struct cli *cli, struct ivshmem_participant *participa
 		fail("debug: something was there, and nobody had woken us: %" PRIu64 " times",
 			ivshmem_participant_rescues(participant));
 	ivshmem_participant_close(participant);
+}
+
+volatile sig_atomic_t participate_quit;
+
+static void
+on_signal(int number)
+{
+	(void)number;
+	participate_quit = 1;
+}
+
+void
+participate_take_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+enum status
+channel_connect(const struct cli *cli, struct ivshmem_participant *participant, const char *name,
+	enum ivshmem_channel_kind kind, uint64_t ring_size, uint64_t timeout,
+	struct ivshmem_channel **ret_channel)
+{
+	uint64_t deadline = timeout == UINT64_MAX ? UINT64_MAX : clock_now() + timeout;
+	struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = ring_size};
+	struct ivshmem_error error;
+	bool noted = false;
+	int wait_ms = 0;
+	int r;
+
+	/* Try at once, and if nobody is there, tell the user and wait. */
+	while ((r = ivshmem_connect(
+			ret_channel, participant, name, kind, &options, wait_ms, &error)) < 0) {
+		if (r != -ENOENT && r != -EINTR)
+			return fail("%s", error.message);
+		wait_ms = channel_timeout(deadline, INT_MAX);
+		if (wait_ms == 0) {
+			fail("timed out: %s", error.message);
+			return STATUS_TIMEOUT;
+		}
+		if (!noted)
+			note(cli, "waiting: %s", error.message);
+		noted = true;
+	}
+	return STATUS_OK;
 }
 
 enum status
