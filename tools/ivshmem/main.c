@@ -34,6 +34,7 @@ static const struct command *const commands[] = {
 	&command_send,
 	&command_recv,
 	&command_format,
+	&command_bench,
 	&command_shell,
 };
 

@@ -32,8 +32,8 @@ print_times(
 		times_json(times, &json);
 		json_finish(&json);
 	} else if (times->n > 0) {
-		print_line(
-			"peer %u vector %u: %s", bell->peer, bell->vector, times_text(times, text));
+		print_line("peer %u vector %u: %s", bell->peer, bell->vector,
+			times_text(times, 1, text));
 	}
 }
 

@@ -48,12 +48,12 @@ percentile(const struct times *times, unsigned percent)
 }
 
 char *
-times_text(const struct times *times, char buffer[TIMES_TEXT_MAX])
+times_text(const struct times *times, int digits, char buffer[TIMES_TEXT_MAX])
 {
 	snprintf(buffer, TIMES_TEXT_MAX,
-		"%zu round trips, min %.1f us, median %.1f us, p99 %.1f us, max %.1f us", times->n,
-		percentile(times, 0), percentile(times, 50), percentile(times, 99),
-		percentile(times, 100));
+		"%zu round trips, min %.*f us, median %.*f us, p99 %.*f us, max %.*f us", times->n,
+		digits, percentile(times, 0), digits, percentile(times, 50), digits,
+		percentile(times, 99), digits, percentile(times, 100));
 	return buffer;
 }
 

@@ -29,9 +29,10 @@ times_add(struct times *times, uint64_t ns)
 /* None is added after this. */
 void times_sort(struct times *times);
 
-/* "5 round trips, min 1.0 us, ..." of those that are sorted, one at least. Returns `buffer`. */
+/* "5 round trips, min 1.0 us, ...", with so many digits behind the point, of those that are sorted, one
+ * at least. Returns `buffer`. */
 #define TIMES_TEXT_MAX 160
-char *times_text(const struct times *times, char buffer[TIMES_TEXT_MAX]);
+char *times_text(const struct times *times, int digits, char buffer[TIMES_TEXT_MAX]);
 
 /* "min_us" and the others, which are null if there was none. */
 #define TIMES_JSON_HELP "\"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T"

@@ -13,60 +13,11 @@ import time
 import pytest
 
 import ivshmem_wire as wire
+from ivshmem_channels import ends, listing, make_memory
 from ivshmem_cli import FAILURE, OK, TIMEOUT, USAGE, feed
 
 MANY = wire.sized(8 << 20, 256 << 20)
 NOBODY = "nobody listens under the name"
-
-
-# ---- where there is memory -----------------------------------------------------------------------------
-
-
-def make_memory(path, size):
-    with open(path, "wb") as file:
-        file.truncate(size)
-
-
-@pytest.fixture
-def file_target(room):
-    """Memory without a server."""
-    path = room.file("memory")
-    make_memory(path, 4 << 20)
-    return "file:" + path
-
-
-@pytest.fixture
-def shm_target(room):
-    name = room.shm_name()
-    make_memory(f"/dev/shm/{name}", 4 << 20)
-    return "shm:" + name
-
-
-@pytest.fixture(params=["unix", "without interrupts", "file", "shm"])
-def target(request, room):
-    """A target of each sort, with memory for channels."""
-    if request.param in ("file", "shm"):
-        return request.getfixturevalue(request.param + "_target")
-    request.getfixturevalue("server")("-l", "4M", "-n", "0" if request.param == "without interrupts" else "1")
-    return "unix:" + room.socket
-
-
-@pytest.fixture
-def tool(launch):
-    """tool(target, *arguments, ...)"""
-    return lambda target, *arguments, **options: launch("ivshmem", "--target", target, *arguments, **options)
-
-
-@pytest.fixture
-def receiver(tool):
-    """recv that listens."""
-
-    def receiver(target, name, *arguments, **options):
-        process = tool(target, "recv", name, *arguments, **options)
-        process.expect(f"ivshmem: listening under '{name}'", "stderr")
-        return process
-
-    return receiver
 
 
 @pytest.fixture
@@ -91,12 +42,6 @@ def send(tool, target, name, data, *arguments, status=OK):
     return process
 
 
-def listing(tool, target):
-    process = tool(target, "channels", "--json")
-    assert process.wait() == OK, process.describe()
-    return json.loads(process.stdout)
-
-
 def channels(tool, target):
     """All channels that there are, as (name of the participant, kind, name, phase)."""
     return sorted(
@@ -104,12 +49,6 @@ def channels(tool, target):
         for participant in listing(tool, target)["participants"]
         for channel in participant["channels"]
     )
-
-
-def ends(process, status, *words):
-    assert process.wait() == status, process.describe()
-    for word in words:
-        assert word in process.stderr, process.describe()
 
 
 # ---- streams -------------------------------------------------------------------------------------------
