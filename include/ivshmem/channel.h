@@ -102,8 +102,8 @@ struct ivshmem_participant_options {
 	 * if these are less than 8, up to 8 that have 256 KiB. */
 	unsigned areas;
 
-	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` only, and it
-	 * hears `vector` only. May be NULL. */
+	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` and `lost` only,
+	 * and it hears `vector` only. May be NULL. */
 	const struct ivshmem_options *attach;
 };
 
@@ -613,6 +613,12 @@ int ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data);
 int ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data);
+
+/* What became of a participant that was told of before: 1 if it lives, as far as is known; 0 if it
+ * left in good order; or -ECONNRESET if it died, -ENOENT if another one has its area by now, so that
+ * nobody knows, or -ENODEV. */
+int ivshmem_participant_fate(
+	struct ivshmem_participant *participant, unsigned area, uint32_t generation);
 
 /*
  * The same for one who takes no part, through any client, also one that has no id or may only read.

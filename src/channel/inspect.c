@@ -297,6 +297,32 @@ ivshmem_participants(struct ivshmem_participant *participant,
 	return r;
 }
 
+EXPORT int
+ivshmem_participant_fate(
+	struct ivshmem_participant *participant, unsigned area, uint32_t generation)
+{
+	uint64_t claim;
+
+	if (participant->lost == -ENODEV)
+		return -ENODEV;
+	if (area >= participant->map.n_areas)
+		return -ENOENT;
+	claim = word_acquire(map_claim(&participant->map, area));
+	if (layout_claim_generation(claim) != generation)
+		return -ENOENT;
+	switch (layout_claim_state(claim)) {
+	case LAYOUT_OWNED:
+		return 1;
+	case LAYOUT_LEFT:
+		return 0;
+	case LAYOUT_DEAD:
+		return -ECONNRESET;
+	case LAYOUT_FREE:
+		break;
+	}
+	return -ENOENT;
+}
+
 /* ---- for others ------------------------------------------------------------------------------ */
 
 static bool

@@ -6,6 +6,7 @@
 
 #include <test.h>
 
+#include <errno.h>
 #include <string.h>
 
 #define RING     4096
@@ -278,6 +279,32 @@ TEST(how_many_values_a_state_had)
 	CHECK_EQ(look_at(pair.one).sent, 0);
 	CHECK_EQ(look_at(pair.other).unread, 0);
 	pair_close(&pair);
+}
+
+/* ---- participants ---------------------------------------------------------------------------- */
+
+TEST(what_became_of_a_participant)
+{
+	struct ivshmem_participant *here, *left, *dead;
+	struct room room;
+
+	room_open_pair(&room, &here, &left);
+	dead = room_join(&room, 2);
+	CHECK_EQ(ivshmem_participant_fate(here, 0, 1), 1);
+	CHECK_EQ(ivshmem_participant_fate(here, 1, 1), 1);
+	CHECK_EQ(ivshmem_participant_fate(here, 1, 2), -ENOENT);
+	CHECK_EQ(ivshmem_participant_fate(here, 3, 0), -ENOENT);
+	CHECK_EQ(ivshmem_participant_fate(here, here->map.n_areas, 0), -ENOENT);
+	ivshmem_participant_close(left);
+	room_die(&room, 2);
+	CHECK_EQ(ivshmem_participant_fate(here, 1, 1), 0);
+	CHECK_EQ(ivshmem_participant_fate(here, 2, 1), -ECONNRESET);
+	/* There may be any state. */
+	*map_claim(&here->map, 2) = UINT64_MAX;
+	CHECK_EQ(ivshmem_participant_fate(here, 2, UINT32_MAX), -ENOENT);
+	ivshmem_participant_close(dead);
+	ivshmem_participant_close(here);
+	room_close(&room);
 }
 
 /* ---- nonsense -------------------------------------------------------------------------------- */
