@@ -405,10 +405,11 @@ def test_a_guest_dies_and_nobody_on_the_host_takes_part(everybody, mortal):
     assert host.claim(victim["area"]) == OWNED
     assert other.runs("receiver")
 
-    bystander = host.receive("something else", "--keep")
+    keeper = host.start("keeper")
+    keeper.expect(rf'area {victim["area"]}: "ivshmem send", pid {victim["pid"]}, peer \d+ vector 0, died')
     assert died("victim", "ivshmem send") in other.ends("receiver", FAILURE)
     assert host.claim(victim["area"]) == DEAD
-    bystander.finish(signal.SIGTERM)
+    keeper.finish(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("way", ["driver", "vfio"])

@@ -65,6 +65,7 @@ extern const struct command command_send;
 extern const struct command command_recv;
 extern const struct command command_format;
 extern const struct command command_bench;
+extern const struct command command_keeper;
 extern const struct command command_shell;
 
 #endif

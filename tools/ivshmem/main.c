@@ -35,6 +35,7 @@ static const struct command *const commands[] = {
 	&command_recv,
 	&command_format,
 	&command_bench,
+	&command_keeper,
 	&command_shell,
 };
 

@@ -40,12 +40,30 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 		fail("debug: %s", message);
 }
 
+static struct ivshmem_error lost_server;
+
+static void
+on_lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *data)
+{
+	(void)client;
+	(void)data;
+	if (error->code != -ENODEV)
+		lost_server = *error;
+}
+
+const char *
+participate_lost_server(void)
+{
+	return lost_server.code ? lost_server.message : NULL;
+}
+
 enum status
 participate(const struct cli *cli, const char *name, unsigned vector,
 	struct ivshmem_participant **ret_participant)
 {
 	static bool verbose;
-	static const struct ivshmem_ops ops = {.struct_size = sizeof(ops), .log = on_log};
+	static const struct ivshmem_ops ops = {
+		.struct_size = sizeof(ops), .log = on_log, .lost = on_lost};
 	struct ivshmem_options attach = {
 		.struct_size = sizeof(attach),
 		.ops = &ops,
@@ -137,6 +155,17 @@ channel_connect(const struct cli *cli, struct ivshmem_participant *participant, 
 }
 
 enum status
+participate_fail(int error)
+{
+	if (error == -ESTALE)
+		return fail("our part of the shared memory is lost: somebody formatted the memory, "
+			    "or took us for dead; start again");
+	if (error == -ENODEV)
+		return fail("cannot take part any more: the device was unplugged");
+	return fail("cannot take part any more: %s", strerror(-error));
+}
+
+enum status
 channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 {
 	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
@@ -155,8 +184,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 		return fail("what the other end of '%s' wrote into the memory makes no sense: %s",
 			name, status.peer_name);
 	case -ESTALE:
-		return fail("our part of the shared memory is lost: somebody formatted the memory, "
-			    "or took us for dead; start again");
+		return participate_fail(error);
 	case -ENODEV:
 		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:

@@ -39,6 +39,9 @@ channel_arguments_kind(const struct channel_arguments *given)
 enum status participate(const struct cli *cli, const char *name, unsigned vector,
 	struct ivshmem_participant **ret_participant);
 
+/* Why there is no server any more, or NULL: then nobody tells us which peers have left. */
+const char *participate_lost_server(void);
+
 /* Leave. With --verbose, says whether we were woken as we should have been. NULL is allowed. */
 void participate_no_more(const struct cli *cli, struct ivshmem_participant *participant);
 
@@ -58,6 +61,9 @@ void participate_take_signals(void);
 enum status channel_connect(const struct cli *cli, struct ivshmem_participant *participant,
 	const char *name, enum ivshmem_channel_kind kind, uint64_t ring_size, uint64_t timeout,
 	struct ivshmem_channel **ret_channel);
+
+/* Why we cannot take part any more, in a sentence. Returns STATUS_FAILURE. */
+enum status participate_fail(int error);
 
 /* How a channel ended, or a call on it failed, in a sentence. Returns STATUS_FAILURE. */
 enum status channel_fail(const struct ivshmem_channel *channel, const char *name, int error);

@@ -17,7 +17,7 @@ from ivshmem_fixtures import root_only
 
 COMMANDS = [
     "info", "peers", "ring", "wait", "monitor", "read", "write", "ping", "echo", "channels", "send", "recv", "format",
-    "bench", "shell",
+    "bench", "keeper", "shell",
 ]
 
 
