@@ -102,8 +102,8 @@ struct ivshmem_participant_options {
 	 * if these are less than 8, up to 8 that have 256 KiB. */
 	unsigned areas;
 
-	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` only, and it
-	 * hears `vector` only. May be NULL. */
+	/* How ivshmem_participant_open() attaches. Of its callbacks, it takes `log` and `lost` only,
+	 * and it hears `vector` only. May be NULL. */
 	const struct ivshmem_options *attach;
 };
 
@@ -588,8 +588,23 @@ struct ivshmem_channel_info {
 	unsigned peer_area, peer_entry; /* the other end */
 	uint64_t ring_size;             /* of what this end sends; of a state, its longest value */
 	/* Its position in the other end's ring, in bytes; of one who publishes, `head` in
-	 * docs/channels.md. */
+	 * docs/channels.md. The end says how far it is once in an eighth of the ring, and before it
+	 * sleeps, so it may have received more. */
 	uint64_t received;
+
+	/* How far this end has sent: the position in its own ring, in bytes; of a topic, where what
+	 * was published ends. 0 for all others, and if the other end is another one by now. */
+	uint64_t sent;
+	/* How much of that the other end has not said it has received, where a loan counts as its
+	 * description; for one who reads a topic, how much it has yet to read. As `received` is
+	 * late, and nobody stops while we look, it is at most about this. In an area where more
+	 * than a million records wait, not all are counted. */
+	uint64_t unread;
+	/* Of one who publishes: the number of the latest value or record, which is how many there
+	 * were. */
+	uint64_t number;
+	/* How often the entry was used: another number means that it is another channel. */
+	uint32_t generation;
 };
 
 /* Callbacks for each participant that lives, and each of its channels. What is not 0 ends the
@@ -598,6 +613,12 @@ int ivshmem_participants(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data);
 int ivshmem_channels(struct ivshmem_participant *participant,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data);
+
+/* What became of a participant that was told of before: 1 if it lives, as far as is known; 0 if it
+ * left in good order; or -ECONNRESET if it died, -ENOENT if another one has its area by now, so that
+ * nobody knows, or -ENODEV. */
+int ivshmem_participant_fate(
+	struct ivshmem_participant *participant, unsigned area, uint32_t generation);
 
 /*
  * The same for one who takes no part, through any client, also one that has no id or may only read.

@@ -23,13 +23,186 @@ phase_name(enum layout_phase phase, bool ended)
 	return NULL;
 }
 
+/* ---- how much was sent ----------------------------------------------------------------------- */
+
+/* So many headers and entries are looked at for the channels of one area: rings of empty records,
+ * which many entries name, must not keep us here. */
+#define MOST_STEPS (1u << 20)
+
+/* A writer that fills its ring while we look at it: look again, so often. */
+#define TRIES 4
+
+/* An entry that is looked at. Its words were read once. */
+struct look {
+	const struct map *map;
+	unsigned area;
+	unsigned i;
+	const struct layout_entry *entry;
+	uint64_t state;
+	uint64_t peer;
+	unsigned *steps; /* that are left for this area */
+};
+
+static uint32_t
+area_generation(const struct map *map, unsigned area)
+{
+	return (uint32_t)word_acquire(&map_identity(map, area)->ready);
+}
+
+/* The entry that this one refers to, if it is still there; else NULL. */
+static const struct layout_entry *
+entry_referred_to(const struct look *look)
+{
+	const struct map *map = look->map;
+	unsigned area = (unsigned)(look->peer >> 16 & 0xffff);
+	unsigned i = (unsigned)(look->peer & 0xffff);
+	const struct layout_entry *entry;
+
+	if (area >= map->n_areas || i >= map->n_entries ||
+		area_generation(map, area) != half_load(&look->entry->peer_generation))
+		return NULL;
+	entry = map_entry(map, area, i);
+	return layout_state_generation(word_acquire(&entry->state)) == look->peer >> 32 ? entry
+											: NULL;
+}
+
+static bool
+refers_to(const struct layout_entry *entry, const struct look *look)
+{
+	return word_load(&entry->peer) == layout_reference(look->area, look->i,
+						  layout_state_generation(look->state)) &&
+	       half_load(&entry->peer_generation) == area_generation(look->map, look->area);
+}
+
+/* The end that receives what a connecting one sends, which does not know of it yet; NULL: none. */
+static const struct layout_entry *
+find_acceptor(const struct look *look)
+{
+	unsigned area = (unsigned)(look->peer >> 16 & 0xffff);
+
+	if (!entry_referred_to(look))
+		return NULL;
+	for (unsigned i = 0; i<look->map->n_entries && * look->steps> 0; i++) {
+		const struct layout_entry *entry = map_entry(look->map, area, i);
+
+		--*look->steps;
+		if (layout_state_phase(word_acquire(&entry->state)) == LAYOUT_CONNECTED &&
+			refers_to(entry, look))
+			return entry;
+	}
+	return NULL;
+}
+
+/* Where what lies in the ring ends; the record at `position` is the first one that counts. -EPROTO: none
+ * begins there. */
 static int
-show_entry(const struct map *map, unsigned area, unsigned i,
+find_end(const struct look *look, uint64_t position, uint64_t *ret_end)
+{
+	const struct map *map = look->map;
+	uint64_t offset = word_load(&look->entry->ring_offset);
+	uint32_t size = half_load(&look->entry->ring_size);
+	struct ring_reader reader;
+	const void *bytes;
+	uint32_t length;
+	int r = 0;
+
+	if (size < RING_MIN_SIZE || size > RING_MAX_SIZE || (size & (size - 1)) != 0 ||
+		offset % LAYOUT_LINE != 0 || size > map->area_size ||
+		offset > map->area_size - size || position % RING_HEADER != 0)
+		return -EPROTO;
+	ring_reader_init(&reader, map_area(map, look->area) + offset, size);
+	ring_move(&reader, position);
+	while (*look->steps > 0 && reader.position - position < size) {
+		--*look->steps;
+		r = ring_peek(&reader, &bytes, &length);
+		if (r < 0)
+			break;
+		ring_release(&reader);
+	}
+	*ret_end = reader.position;
+	return r == -EPROTO ? r : 0;
+}
+
+/* Nobody says how far an end has sent: that is seen from the headers in its ring. */
+static void
+look_at_ring(const struct look *look, struct ivshmem_channel_info *info)
+{
+	bool connecting = layout_state_phase(look->state) == LAYOUT_CONNECTING;
+	const struct layout_entry *receiver =
+		connecting ? find_acceptor(look) : entry_referred_to(look);
+
+	if (!connecting && (!receiver || !refers_to(receiver, look)))
+		return;
+	for (unsigned i = 0; i < TRIES; i++) {
+		/* Before it is accepted, nothing of what it sends is received. */
+		uint64_t received = receiver ? word_acquire(&receiver->head) : 0;
+		uint64_t end;
+
+		if (find_end(look, received, &end) < 0)
+			continue;
+		info->sent = end;
+		if (receiver)
+			received = word_acquire(&receiver->head);
+		info->unread = (int64_t)(end - received) > 0 ? end - received : 0;
+		return;
+	}
+}
+
+static void
+look_at_topic(const struct look *look, struct ivshmem_channel_info *info)
+{
+	const struct layout_entry *publisher = entry_referred_to(look);
+	uint64_t head, tail;
+
+	if (!publisher)
+		return;
+	tail = word_acquire(&publisher->tail);
+	head = word_acquire(&publisher->head);
+	/* What was overwritten, it cannot read any more. */
+	if ((int64_t)(info->received - head) > 0)
+		head = info->received;
+	info->unread = (int64_t)(tail - head) > 0 ? tail - head : 0;
+}
+
+static void
+look_at_position(const struct look *look, struct ivshmem_channel_info *info)
+{
+	bool listening = layout_state_phase(look->state) == LAYOUT_LISTENING;
+
+	switch (info->kind) {
+	case IVSHMEM_STREAM:
+	case IVSHMEM_QUEUE:
+	case IVSHMEM_CALL:
+		if (!listening)
+			look_at_ring(look, info);
+		break;
+	case IVSHMEM_TOPIC:
+		if (listening) {
+			info->sent = word_acquire(&look->entry->tail);
+			info->number = word_load(&look->entry->done);
+		} else {
+			look_at_topic(look, info);
+		}
+		break;
+	case IVSHMEM_STATE:
+		if (listening)
+			info->number = info->received;
+		break;
+	case IVSHMEM_CHANNEL_KINDS:
+		break;
+	}
+}
+
+/* ---- showing --------------------------------------------------------------------------------- */
+
+static int
+show_entry(const struct map *map, unsigned area, unsigned i, unsigned *steps,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
 	const struct layout_entry *entry = map_entry(map, area, i);
 	uint64_t state = word_acquire(&entry->state);
 	uint64_t peer = word_load(&entry->peer);
+	const struct look look = {map, area, i, entry, state, peer, steps};
 	struct ivshmem_channel_info info = {
 		.area = area,
 		.entry = i,
@@ -40,11 +213,13 @@ show_entry(const struct map *map, unsigned area, unsigned i,
 		.peer_entry = (unsigned)(peer & 0xffff),
 		.ring_size = half_load(&entry->ring_size),
 		.received = word_load(&entry->head),
+		.generation = layout_state_generation(state),
 	};
 
 	if (!info.phase)
 		return 0;
 	map_copy_name(info.name, entry->name);
+	look_at_position(&look, &info);
 	return fn(data, &info);
 }
 
@@ -52,10 +227,11 @@ static int
 show_entries(const struct map *map, unsigned area,
 	int (*fn)(void *data, const struct ivshmem_channel_info *info), void *data)
 {
+	unsigned steps = MOST_STEPS;
 	int r = 0;
 
 	for (unsigned i = 0; r == 0 && i < map->n_entries; i++)
-		r = show_entry(map, area, i, fn, data);
+		r = show_entry(map, area, i, &steps, fn, data);
 	return r;
 }
 
@@ -119,6 +295,32 @@ ivshmem_participants(struct ivshmem_participant *participant,
 			r = show_participant(
 				&participant->map, area, area == participant->area, fn, data);
 	return r;
+}
+
+EXPORT int
+ivshmem_participant_fate(
+	struct ivshmem_participant *participant, unsigned area, uint32_t generation)
+{
+	uint64_t claim;
+
+	if (participant->lost == -ENODEV)
+		return -ENODEV;
+	if (area >= participant->map.n_areas)
+		return -ENOENT;
+	claim = word_acquire(map_claim(&participant->map, area));
+	if (layout_claim_generation(claim) != generation)
+		return -ENOENT;
+	switch (layout_claim_state(claim)) {
+	case LAYOUT_OWNED:
+		return 1;
+	case LAYOUT_LEFT:
+		return 0;
+	case LAYOUT_DEAD:
+		return -ECONNRESET;
+	case LAYOUT_FREE:
+		break;
+	}
+	return -ENOENT;
 }
 
 /* ---- for others ------------------------------------------------------------------------------ */

@@ -70,11 +70,12 @@ lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *dat
 {
 	struct over_client *over = data;
 
-	(void)client;
 	over->knows_peers = false;
 	over->is_unplugged = error->code == -ENODEV;
 	if (over->is_unplugged && over->participant)
 		end_participant(over);
+	if (over->user.lost)
+		over->user.lost(client, error, over->attach.data);
 }
 
 static void

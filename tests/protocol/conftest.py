@@ -7,6 +7,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "support"))
 
 import ivshmem_fixtures
+from ivshmem_channels import file_target, receiver, shm_target, target, tool  # noqa: F401
 from ivshmem_cli import attached, memory_of, run, run_plain, shell, terminal  # noqa: F401
 from ivshmem_fixtures import (  # noqa: F401
     cli,

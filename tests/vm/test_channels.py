@@ -274,6 +274,20 @@ def test_two_processes_of_a_guest(everybody, way):
     assert all(NEVER_RESCUED in lines for lines in said), said
 
 
+@pytest.mark.parametrize("way", ["driver", "vfio", "sysfs"])
+def test_measuring_between_host_and_guest(everybody, way):
+    host, guest = everybody.host, everybody[way]
+    guest.start("bench --serve speed", "server")
+    measured = host.run("bench", "speed", "--seconds", "0.2", "--json")
+    results = [json.loads(line) for line in measured.lines()]
+    assert len(results) == 6 and all(x.get("records", x.get("round_trips", x.get("bytes"))) > 0 for x in results)
+    guest.ask(f"kill {host.participant('ivshmem bench')['pid']}")
+    said = guest.ends("server")
+    assert host.participants() == []
+    if way != "sysfs":
+        assert NEVER_RESCUED in said and NEVER_RESCUED in measured.lines("stderr")
+
+
 # ---- who notices that somebody died (docs/channels.md)
 
 
@@ -391,10 +405,11 @@ def test_a_guest_dies_and_nobody_on_the_host_takes_part(everybody, mortal):
     assert host.claim(victim["area"]) == OWNED
     assert other.runs("receiver")
 
-    bystander = host.receive("something else", "--keep")
+    keeper = host.start("keeper")
+    keeper.expect(rf'area {victim["area"]}: "ivshmem send", pid {victim["pid"]}, peer \d+ vector 0, died')
     assert died("victim", "ivshmem send") in other.ends("receiver", FAILURE)
     assert host.claim(victim["area"]) == DEAD
-    bystander.finish(signal.SIGTERM)
+    keeper.finish(signal.SIGTERM)
 
 
 @pytest.mark.parametrize("way", ["driver", "vfio"])

@@ -66,6 +66,8 @@ extern const struct command command_recv;
 extern const struct command command_forward;
 extern const struct command command_listen;
 extern const struct command command_format;
+extern const struct command command_bench;
+extern const struct command command_keeper;
 extern const struct command command_shell;
 
 #endif

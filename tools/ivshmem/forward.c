@@ -105,7 +105,7 @@ static void
 stop(struct forward *forward, int error)
 {
 	if (!forward->quit)
-		forward->status = channel_fail(NULL, forward->name, error);
+		forward->status = participate_fail(error);
 	forward->quit = true;
 }
 

@@ -36,6 +36,8 @@ static const struct command *const commands[] = {
 	&command_forward,
 	&command_listen,
 	&command_format,
+	&command_bench,
+	&command_keeper,
 	&command_shell,
 };
 

@@ -100,3 +100,20 @@ vectors_text(unsigned vectors, char buffer[VECTORS_TEXT_MAX])
 	snprintf(buffer, VECTORS_TEXT_MAX, "%u vector%s", vectors, vectors == 1 ? "" : "s");
 	return buffer;
 }
+
+char *
+rate_text(double bytes_per_second, char buffer[RATE_TEXT_MAX])
+{
+	static const char *const units[] = {"KiB", "MiB", "GiB"};
+	double value = bytes_per_second / 1024;
+	unsigned unit = 0;
+
+	if (bytes_per_second < 1024) {
+		snprintf(buffer, RATE_TEXT_MAX, "%.0f bytes/s", bytes_per_second);
+		return buffer;
+	}
+	for (; value >= 1024 && unit < 2; unit++)
+		value /= 1024;
+	snprintf(buffer, RATE_TEXT_MAX, "%.1f %s/s", value, units[unit]);
+	return buffer;
+}

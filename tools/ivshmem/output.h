@@ -39,4 +39,8 @@ void print_foreign_text(const char *text, size_t length);
 #define VECTORS_TEXT_MAX 32
 char *vectors_text(unsigned vectors, char buffer[VECTORS_TEXT_MAX]);
 
+/* "12 bytes/s", "3.4 KiB/s", "5.6 GiB/s". Returns `buffer`. */
+#define RATE_TEXT_MAX 32
+char *rate_text(double bytes_per_second, char buffer[RATE_TEXT_MAX]);
+
 #endif

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <string.h>
 
@@ -39,12 +40,30 @@ on_log(struct ivshmem_client *client, enum ivshmem_log_level level, const char *
 		fail("debug: %s", message);
 }
 
+static struct ivshmem_error lost_server;
+
+static void
+on_lost(struct ivshmem_client *client, const struct ivshmem_error *error, void *data)
+{
+	(void)client;
+	(void)data;
+	if (error->code != -ENODEV)
+		lost_server = *error;
+}
+
+const char *
+participate_lost_server(void)
+{
+	return lost_server.code ? lost_server.message : NULL;
+}
+
 enum status
 participate(const struct cli *cli, const char *name, unsigned vector,
 	struct ivshmem_participant **ret_participant)
 {
 	static bool verbose;
-	static const struct ivshmem_ops ops = {.struct_size = sizeof(ops), .log = on_log};
+	static const struct ivshmem_ops ops = {
+		.struct_size = sizeof(ops), .log = on_log, .lost = on_lost};
 	struct ivshmem_options attach = {
 		.struct_size = sizeof(attach),
 		.ops = &ops,
@@ -86,13 +105,72 @@ participate_no_more(const struct cli *cli, struct ivshmem_participant *participa
 	ivshmem_participant_close(participant);
 }
 
+volatile sig_atomic_t participate_quit;
+
+static void
+on_signal(int number)
+{
+	(void)number;
+	participate_quit = 1;
+}
+
+void
+participate_take_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+enum status
+channel_connect(const struct cli *cli, struct ivshmem_participant *participant, const char *name,
+	enum ivshmem_channel_kind kind, uint64_t ring_size, uint64_t timeout,
+	struct ivshmem_channel **ret_channel)
+{
+	uint64_t deadline = timeout == UINT64_MAX ? UINT64_MAX : clock_now() + timeout;
+	struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = ring_size};
+	struct ivshmem_error error;
+	bool noted = false;
+	int wait_ms = 0;
+	int r;
+
+	/* Try at once, and if nobody is there, tell the user and wait. */
+	while ((r = ivshmem_connect(
+			ret_channel, participant, name, kind, &options, wait_ms, &error)) < 0) {
+		if (r != -ENOENT && r != -EINTR)
+			return fail("%s", error.message);
+		wait_ms = channel_timeout(deadline, INT_MAX);
+		if (wait_ms == 0) {
+			fail("timed out: %s", error.message);
+			return STATUS_TIMEOUT;
+		}
+		if (!noted)
+			note(cli, "waiting: %s", error.message);
+		noted = true;
+	}
+	return STATUS_OK;
+}
+
+enum status
+participate_fail(int error)
+{
+	if (error == -ESTALE)
+		return fail("our part of the shared memory is lost: somebody formatted the memory, "
+			    "or took us for dead; start again");
+	if (error == -ENODEV)
+		return fail("cannot take part any more: the device was unplugged");
+	return fail("cannot take part any more: %s", strerror(-error));
+}
+
 enum status
 channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 {
 	struct ivshmem_channel_status status = {.struct_size = sizeof(status)};
 
-	if (channel)
-		ivshmem_channel_status(channel, &status);
+	ivshmem_channel_status(channel, &status);
 	switch (error) {
 	case -EPIPE:
 		return fail("the receiver of '%s' ended before it had received everything", name);
@@ -106,8 +184,7 @@ channel_fail(const struct ivshmem_channel *channel, const char *name, int error)
 		return fail("what the other end of '%s' wrote into the memory makes no sense: %s",
 			name, status.peer_name);
 	case -ESTALE:
-		return fail("our part of the shared memory is lost: somebody formatted the memory, "
-			    "or took us for dead; start again");
+		return participate_fail(error);
 	case -ENODEV:
 		return fail("cannot use '%s' any more: the device was unplugged", name);
 	default:

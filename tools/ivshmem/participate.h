@@ -8,6 +8,8 @@
 
 #include <ivshmem/channel.h>
 
+#include <signal.h>
+
 /* The options that both commands have. */
 struct channel_arguments {
 	bool queue, nul;
@@ -37,11 +39,33 @@ channel_arguments_kind(const struct channel_arguments *given)
 enum status participate(const struct cli *cli, const char *name, unsigned vector,
 	struct ivshmem_participant **ret_participant);
 
+/* Why there is no server any more, or NULL: then nobody tells us which peers have left. */
+const char *participate_lost_server(void);
+
 /* Leave. With --verbose, says whether we were woken as we should have been. NULL is allowed. */
 void participate_no_more(const struct cli *cli, struct ivshmem_participant *participant);
 
-/* How a channel ended, or a call on it failed, in a sentence. NULL: all channels, with -ESTALE or
- * -ENODEV. Returns STATUS_FAILURE. */
+/*
+ * From now on, SIGINT and SIGTERM let us leave as we should: they set participate_quit, and interrupt
+ * writes to stdout. One that comes right before a sleep does not end it, so sleep for no longer than
+ * PARTICIPATE_STEP_MS at a time.
+ */
+#define PARTICIPATE_STEP_MS 200
+extern volatile sig_atomic_t participate_quit;
+void participate_take_signals(void);
+
+/*
+ * Connect to who listens under `name`. If nobody does, say so, and wait for one, for at most `timeout`
+ * nanoseconds (UINT64_MAX: for ever).
+ */
+enum status channel_connect(const struct cli *cli, struct ivshmem_participant *participant,
+	const char *name, enum ivshmem_channel_kind kind, uint64_t ring_size, uint64_t timeout,
+	struct ivshmem_channel **ret_channel);
+
+/* Why we cannot take part any more, in a sentence. Returns STATUS_FAILURE. */
+enum status participate_fail(int error);
+
+/* How a channel ended, or a call on it failed, in a sentence. Returns STATUS_FAILURE. */
 enum status channel_fail(const struct ivshmem_channel *channel, const char *name, int error);
 
 /* The time until `deadline` (of clock_now()), but at most `max_ms`, in milliseconds. */

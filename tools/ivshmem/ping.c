@@ -6,70 +6,34 @@
 #include "json.h"
 #include "output.h"
 #include "ring.h"
+#include "times.h"
 
 #include <base/clock.h>
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 /* ---- ping --------------------------------------------------------------------------------- */
 
-static int
-compare_times(const void *a, const void *b)
-{
-	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
-
-	return left < right ? -1 : left > right;
-}
-
-/* The smallest of the sorted `times` that at least `percent` % of them do not exceed, in
- * microseconds. */
-static double
-percentile(const uint64_t *times, uint64_t n, uint64_t percent)
-{
-	uint64_t rank = (n * percent + 99) / 100;
-
-	return (double)times[rank > 0 ? rank - 1 : 0] / 1000;
-}
-
 static void
-print_times(const struct session *session, const struct bell *bell, uint64_t sent, uint64_t *times,
-	uint64_t n)
+print_times(
+	const struct session *session, const struct bell *bell, uint64_t sent, struct times *times)
 {
-	double min, median, p99, max;
+	struct json json = JSON_BEGIN;
+	char text[TIMES_TEXT_MAX];
 
-	qsort(times, (size_t)n, sizeof(*times), compare_times);
-	min = n ? percentile(times, n, 0) : 0;
-	median = n ? percentile(times, n, 50) : 0;
-	p99 = n ? percentile(times, n, 99) : 0;
-	max = n ? percentile(times, n, 100) : 0;
-
+	times_sort(times);
 	if (session->cli->json) {
-		struct json json = JSON_BEGIN;
-
 		json_object(&json, NULL);
 		json_number(&json, "peer", bell->peer);
 		json_number(&json, "vector", bell->vector);
 		json_number(&json, "sent", sent);
-		json_number(&json, "received", n);
-		if (n > 0) {
-			json_decimal(&json, "min_us", min, 3);
-			json_decimal(&json, "median_us", median, 3);
-			json_decimal(&json, "p99_us", p99, 3);
-			json_decimal(&json, "max_us", max, 3);
-		} else {
-			json_null(&json, "min_us");
-			json_null(&json, "median_us");
-			json_null(&json, "p99_us");
-			json_null(&json, "max_us");
-		}
+		json_number(&json, "received", times->n);
+		times_json(times, &json);
 		json_finish(&json);
-	} else if (n > 0) {
-		print_line("peer %u vector %u: %" PRIu64
-			   " round trips, min %.1f us, median %.1f us, p99 %.1f us, max %.1f us",
-			bell->peer, bell->vector, n, min, median, p99, max);
+	} else if (times->n > 0) {
+		print_line("peer %u vector %u: %s", bell->peer, bell->vector,
+			times_text(times, 1, text));
 	}
 }
 
@@ -97,12 +61,12 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 {
 	enum status status = session_await_vector(session, (int)bell->vector, SESSION_FOREVER);
 	enum ping_end end;
-	uint64_t sent = 0, received = 0, *times;
+	uint64_t sent = 0, received;
+	struct times times;
 
 	if (status != STATUS_OK)
 		return status;
-	times = calloc((size_t)count, sizeof(*times));
-	if (!times)
+	if (times_new(&times, (size_t)count) < 0)
 		return fail("out of memory");
 	session_mute(session, (int)bell->vector);
 
@@ -122,13 +86,14 @@ ping_peer(struct session *session, const struct bell *bell, uint64_t count, uint
 		sent++;
 		end = ping_sleep(session, bell->vector, true, start + timeout);
 		if (end == PING_GOES_ON)
-			times[received++] = clock_now() - start;
+			times_add(&times, clock_now() - start);
 		if (end == PING_GOES_ON && interval > 0 && sent < count)
 			end = ping_sleep(session, 0, false, start + interval);
 	}
 
-	print_times(session, bell, sent, times, received);
-	free(times);
+	print_times(session, bell, sent, &times);
+	received = times.n;
+	times_free(&times);
 	session_unmute(session);
 	if (end == PING_TIMED_OUT) {
 		fail("timed out: peer %u did not ring back on our vector %u; run \"ivshmem echo %u:%u\" there",
@@ -196,7 +161,7 @@ const struct command command_ping = {
 		"is 1.",
 	CLI_OPTIONS(ping_options),
 	.json = "{\"peer\":P,\"vector\":V,\"sent\":N,\"received\":N,\n"
-		" \"min_us\":T,\"median_us\":T,\"p99_us\":T,\"max_us\":T}\n"
+		" " TIMES_JSON_HELP "}\n"
 		"The times are null if nothing was received.",
 	.statuses =
 		"3 if an answer did not arrive in time; what was measured until then was printed.",

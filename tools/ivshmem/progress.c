@@ -3,6 +3,7 @@
 
 #include <base/clock.h>
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -21,6 +22,17 @@ progress_begin(struct progress *progress, const struct cli *cli, const char *wha
 	};
 }
 
+/* Whether it is time to show something, which is seen after this. */
+static bool
+is_due(struct progress *progress, uint64_t now)
+{
+	if (now < progress->next)
+		return false;
+	progress->next = now + EVERY;
+	progress->shown = true;
+	return true;
+}
+
 void
 progress_show(struct progress *progress, uint64_t bytes)
 {
@@ -29,13 +41,20 @@ progress_show(struct progress *progress, uint64_t bytes)
 	if (!progress->what)
 		return;
 	now = clock_now();
-	if (now < progress->next)
+	if (!is_due(progress, now))
 		return;
-	progress->next = now + EVERY;
-	progress->shown = true;
 	fprintf(stderr, "\r\033[Kivshmem: %s %.1f MiB, %.1f MiB/s", progress->what,
 		(double)bytes / (1 << 20),
 		(double)bytes / (1 << 20) / ((double)(now - progress->start) / NSEC_PER_SEC));
+	fflush(stderr);
+}
+
+void
+progress_count(struct progress *progress, uint64_t n)
+{
+	if (!progress->what || !is_due(progress, clock_now()))
+		return;
+	fprintf(stderr, "\r\033[Kivshmem: %" PRIu64 " %s", n, progress->what);
 	fflush(stderr);
 }
 

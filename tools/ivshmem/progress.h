@@ -7,13 +7,15 @@
 #include "cli.h"
 
 struct progress {
-	const char *what; /* "sent", "received"; NULL: show nothing */
+	const char *what; /* "sent", "received", "round trips"; NULL: show nothing */
 	uint64_t start, next;
 	bool shown;
 };
 
 void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
 void progress_show(struct progress *progress, uint64_t bytes);
+/* The same for what is counted. */
+void progress_count(struct progress *progress, uint64_t n);
 /* Make the line empty. */
 void progress_end(struct progress *progress);
 

@@ -10,15 +10,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
-
-/* A signal that comes right before a sleep does not end it: we do not sleep for longer. */
-#define STEP_MS 200
 
 struct receiving {
 	const struct cli *cli;
@@ -46,37 +42,15 @@ static const struct argument recv_options[] = {
 		.letter = 'w', .ns = &given.timeout, .max = TIME_YEAR},
 };
 
-/* ---- signals ------------------------------------------------------------------------------ */
-
-static volatile sig_atomic_t quit;
-
-static void
-on_signal(int number)
-{
-	(void)number;
-	quit = 1;
-}
-
-/* From now on, signals let us leave as we should. They interrupt a write to stdout. */
-static void
-take_signals(void)
-{
-	struct sigaction action = {.sa_handler = on_signal};
-
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
-
 /* ---- senders ------------------------------------------------------------------------------ */
 
 /* Wait until the channel or the listener has something. 0, -ETIMEDOUT, or -EINTR to end. */
 static int
 wait_readable(struct receiving *receiving, struct ivshmem_channel *channel, uint64_t deadline)
 {
-	while (!quit) {
+	while (!participate_quit) {
 		int r = ivshmem_channel_wait(
-			channel, IVSHMEM_READABLE, channel_timeout(deadline, STEP_MS));
+			channel, IVSHMEM_READABLE, channel_timeout(deadline, PARTICIPATE_STEP_MS));
 
 		if (r > 0)
 			return 0;
@@ -197,12 +171,12 @@ receive(struct receiving *receiving)
 			r = r < 0 ? r : 1;
 		}
 		progress_show(&receiving->progress, receiving->bytes);
-	} while (r > 0 && !quit);
+	} while (r > 0 && !participate_quit);
 
 	progress_end(&receiving->progress);
 	if (r == 0)
 		return STATUS_OK;
-	if (quit)
+	if (participate_quit)
 		return fail("interrupted: the sender of '%s' was not done", receiving->name);
 	return channel_fail(receiving->channel, receiving->name, (int)r);
 }
@@ -224,7 +198,7 @@ receive_from_senders(struct receiving *receiving)
 		receiving->bytes = 0;
 		status = receive(receiving);
 		receiving->channel = ivshmem_channel_close(receiving->channel);
-	} while (keep && !quit && output_failure() == 0);
+	} while (keep && !participate_quit && output_failure() == 0);
 	return status;
 }
 
@@ -246,7 +220,7 @@ recv_run(const struct cli *cli, char *const *operands)
 		status = participate(cli, "ivshmem recv", given.vector, &participant);
 	if (status != STATUS_OK)
 		return status;
-	take_signals();
+	participate_take_signals();
 	if (reserve_buffer(&receiving, CHUNK_SIZE) < 0)
 		status = fail("out of memory");
 	else if (ivshmem_listen(&receiving.listener, participant, receiving.name,

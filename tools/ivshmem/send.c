@@ -4,13 +4,10 @@
 #include "participate.h"
 #include "progress.h"
 
-#include <base/clock.h>
-
 #include <ivshmem/abi.h>
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,35 +48,6 @@ static const struct argument send_options[] = {
 };
 
 /* ---- the other end ------------------------------------------------------------------------ */
-
-static enum status
-connect_to_listener(struct sending *sending, struct ivshmem_participant *participant)
-{
-	uint64_t now = clock_now();
-	uint64_t deadline = given.timeout == UINT64_MAX ? UINT64_MAX : now + given.timeout;
-	struct ivshmem_channel_options options = {
-		.struct_size = sizeof(options), .ring_size = given.ring_size};
-	struct ivshmem_error error;
-	bool noted = false;
-	int wait_ms = 0;
-	int r;
-
-	/* Try at once, and if nobody is there, tell the user and wait. */
-	while ((r = ivshmem_connect(&sending->channel, participant, sending->name,
-			channel_arguments_kind(&given), &options, wait_ms, &error)) < 0) {
-		if (r != -ENOENT && r != -EINTR)
-			return fail("%s", error.message);
-		wait_ms = channel_timeout(deadline, INT_MAX);
-		if (wait_ms == 0) {
-			fail("timed out: %s", error.message);
-			return STATUS_TIMEOUT;
-		}
-		if (!noted)
-			note(sending->cli, "waiting: %s", error.message);
-		noted = true;
-	}
-	return STATUS_OK;
-}
 
 /* Whether the other end has ended, so that nobody will take what we send. What it sends to us is of
  * no use here. */
@@ -300,7 +268,9 @@ send_run(const struct cli *cli, char *const *operands)
 	if (status == STATUS_OK)
 		status = participate(cli, "ivshmem send", given.vector, &participant);
 	if (status == STATUS_OK)
-		status = connect_to_listener(&sending, participant);
+		status = channel_connect(cli, participant, sending.name,
+			channel_arguments_kind(&given), given.ring_size, given.timeout,
+			&sending.channel);
 	if (status == STATUS_OK) {
 		progress_begin(&sending.progress, cli, "sent");
 		status = send_stdin(&sending);

@@ -16,8 +16,8 @@ from ivshmem_cli import FAILURE, ODD, OK, USAGE, counts, script
 from ivshmem_fixtures import root_only
 
 COMMANDS = [
-    "info", "peers", "ring", "wait", "monitor", "read", "write", "ping", "echo", "channels", "send", "recv", "forward", "listen", "format",
-    "shell",
+    "info", "peers", "ring", "wait", "monitor", "read", "write", "ping", "echo", "channels", "send", "recv", "forward", "listen",
+    "format", "bench", "keeper", "shell",
 ]
 
 

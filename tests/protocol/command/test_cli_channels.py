@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import mmap
 import os
 import select
 import signal
@@ -12,60 +13,11 @@ import time
 import pytest
 
 import ivshmem_wire as wire
+from ivshmem_channels import ends, listing, make_memory
 from ivshmem_cli import FAILURE, OK, TIMEOUT, USAGE, feed
 
 MANY = wire.sized(8 << 20, 256 << 20)
 NOBODY = "nobody listens under the name"
-
-
-# ---- where there is memory -----------------------------------------------------------------------------
-
-
-def make_memory(path, size):
-    with open(path, "wb") as file:
-        file.truncate(size)
-
-
-@pytest.fixture
-def file_target(room):
-    """Memory without a server."""
-    path = room.file("memory")
-    make_memory(path, 4 << 20)
-    return "file:" + path
-
-
-@pytest.fixture
-def shm_target(room):
-    name = room.shm_name()
-    make_memory(f"/dev/shm/{name}", 4 << 20)
-    return "shm:" + name
-
-
-@pytest.fixture(params=["unix", "without interrupts", "file", "shm"])
-def target(request, room):
-    """A target of each sort, with memory for channels."""
-    if request.param in ("file", "shm"):
-        return request.getfixturevalue(request.param + "_target")
-    request.getfixturevalue("server")("-l", "4M", "-n", "0" if request.param == "without interrupts" else "1")
-    return "unix:" + room.socket
-
-
-@pytest.fixture
-def tool(launch):
-    """tool(target, *arguments, ...)"""
-    return lambda target, *arguments, **options: launch("ivshmem", "--target", target, *arguments, **options)
-
-
-@pytest.fixture
-def receiver(tool):
-    """recv that listens."""
-
-    def receiver(target, name, *arguments, **options):
-        process = tool(target, "recv", name, *arguments, **options)
-        process.expect(f"ivshmem: listening under '{name}'", "stderr")
-        return process
-
-    return receiver
 
 
 @pytest.fixture
@@ -90,12 +42,6 @@ def send(tool, target, name, data, *arguments, status=OK):
     return process
 
 
-def listing(tool, target):
-    process = tool(target, "channels", "--json")
-    assert process.wait() == OK, process.describe()
-    return json.loads(process.stdout)
-
-
 def channels(tool, target):
     """All channels that there are, as (name of the participant, kind, name, phase)."""
     return sorted(
@@ -103,12 +49,6 @@ def channels(tool, target):
         for participant in listing(tool, target)["participants"]
         for channel in participant["channels"]
     )
-
-
-def ends(process, status, *words):
-    assert process.wait() == status, process.describe()
-    for word in words:
-        assert word in process.stderr, process.describe()
 
 
 # ---- streams -------------------------------------------------------------------------------------------
@@ -397,6 +337,7 @@ def test_names_and_options_that_make_no_sense(tool, file_target):
         (["format", "--areas", "1"], "--areas"),
         (["format", "--areas", "257"], "--areas"),
         (["channels", "x"], "x"),
+        (["channels", "--interval", "0"], "--interval"),
     ):
         ends(tool(file_target, *arguments), USAGE, word, "--help")
     ends(tool(file_target, "recv", "x" * 55, "--timeout", "0"), TIMEOUT)
@@ -463,10 +404,183 @@ def test_text_of_channels(tool, receiver, server, room):
     assert lines[0] == "8 areas, 2 taken"
     assert lines[1] == f'area 0: "ivshmem recv", pid {process.pid}, peer 0 vector 0'
     assert lines[3] == f'area 1: "ivshmem send", pid {sender.pid}, peer 1 vector 0'
-    assert '"x", connected with area 1 channel 0, ring 256 bytes, received ' in lines[2]
-    assert lines[4] == '  channel 0: stream "x", connected with area 0 channel 1, ring 64 KiB, received 0 bytes'
+    assert '"x", connected with area 1 channel 0, ring 256 bytes, 0 bytes unread, received ' in lines[2]
+    assert lines[4] == (
+        '  channel 0: stream "x", connected with area 0 channel 1, ring 64 KiB, 0 bytes unread, received 0 bytes'
+    )
     sender.process.stdin.close()
     ends(sender, OK)
+
+
+# ---- how much waits, and how quickly it goes -----------------------------------------------------------
+
+
+def find(tool, target, who, kind, *arguments):
+    """The channels of this kind that a process has, or a participant of this name."""
+    process = tool(target, "channels", "--json", *arguments)
+    assert process.wait() == OK, process.describe()
+    return [
+        channel
+        for participant in json.loads(process.stdout)["participants"]
+        if who in (participant["pid"], participant["name"])
+        for channel in participant["channels"]
+        if channel["kind"] == kind
+    ]
+
+
+def test_what_waits_to_be_received(tool, under_way, target):
+    process, sender = under_way(target, "x", "hello")
+    wire.wait_until(lambda: find(tool, target, sender.pid, "stream")[0]["unread"] == 0, "the receiver says how far it is")
+    process.signal(signal.SIGSTOP)
+    before = find(tool, target, sender.pid, "stream")[0]["sent"]
+    sender.write("x" * 10000)
+    wire.wait_until(lambda: find(tool, target, sender.pid, "stream")[0]["unread"] >= 10000, "it lies in the ring")
+    (channel,) = find(tool, target, sender.pid, "stream")
+    assert channel["unread"] == channel["sent"] - before < 10100 and channel["published"] is None
+    process.signal(signal.SIGCONT)
+    wire.wait_until(lambda: find(tool, target, sender.pid, "stream")[0]["unread"] == 0, "all is received")
+    assert max(end["received"] for end in find(tool, target, process.pid, "stream")) == channel["sent"]
+    sender.process.stdin.close()
+    ends(sender, OK)
+
+
+def test_what_waits_to_be_accepted(tool, under_way, target):
+    process, first = under_way(target, "x", "hello", "--keep")
+    second = tool(target, "send", "x", stdin=subprocess.PIPE)
+    second.write("y" * 10000)
+    wire.wait_until(lambda: [x["unread"] >= 10000 for x in find(tool, target, second.pid, "stream")] == [True], "it waits")
+    for sender in (first, second):
+        sender.process.stdin.close()
+        ends(sender, OK)
+    process.finish()
+
+
+def test_rates(tool, receiver, target):
+    process = receiver(target, "x", "--keep", stdout=subprocess.DEVNULL)
+    with open("/dev/zero", "rb") as zeros:
+        sender = tool(target, "send", "x", stdin=zeros)
+    wire.wait_until(lambda: ("ivshmem send", "stream", "x", "connected") in channels(tool, target), "they talk")
+
+    def rates():
+        return [end["received_per_second"] for end in find(tool, target, process.pid, "stream", "--interval", "0.2")]
+
+    wire.wait_until(lambda: max(rates()[1:], default=0) > 1000, "many bytes in a second")
+    assert rates()[0] is None, "who listens receives nothing"
+    assert find(tool, target, sender.pid, "stream", "-i", "0.01")[0]["received_per_second"] == 0
+    shown = tool(target, "channels", "--interval", "0.01")
+    ends(shown, OK)
+    assert shown.lines()[-1].endswith(", received 0 bytes, 0 bytes/s")
+    assert "received_per_second" not in find(tool, target, sender.pid, "stream")[0]
+    for end in (process, sender):
+        end.signal(signal.SIGKILL)
+        end.wait()
+
+
+class Region:
+    """The memory by hand: two participants that are not there, as docs/channels.md describes their areas."""
+
+    PHASE = {"listening": 1, "connecting": 2, "connected": 3}
+    KIND = {"stream": 1, "queue": 2, "call": 3, "state": 4, "topic": 5}
+
+    def __init__(self, tool, target):
+        ends(tool(target, "format", "--areas", "2"), OK)
+        with open(target.removeprefix("file:"), "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), 0)
+        self.area_size = (self.word(8) & (1 << 48) - 1) * 4096
+        for area in range(2):
+            self.set(128 + 8 * area, 1 << 32 | 1)
+            self.set(self.start(area), 1)
+            self.text(self.start(area) + 48, f"area {area}")
+
+    def start(self, area):
+        return 4096 + area * self.area_size
+
+    def word(self, at):
+        return int.from_bytes(self.memory[at : at + 8], "little")
+
+    def set(self, at, value):
+        self.memory[at : at + 8] = value.to_bytes(8, "little")
+
+    def text(self, at, text):
+        self.memory[at : at + len(text) + 1] = text.encode() + b"\0"
+
+    def entry(self, area, i):
+        return self.start(area) + 384 + 512 * i
+
+    def channel(self, area, i, kind, phase, *, use=1, size=0, peer=None):
+        entry = self.entry(area, i)
+        if peer:
+            self.set(entry + 8, 1 << 32 | peer[0] << 16 | peer[1])
+        self.set(entry + 16, size << 32 | 1)
+        self.text(entry + 32, "x")
+        self.set(entry, use << 32 | self.KIND[kind] << 8 | self.PHASE[phase])
+
+    def publish(self, area, i, *, number, tail=None):
+        """A state's number is its head."""
+        for word, value in ((256, number),) if tail is None else ((264, tail), (280, number), (288, number)):
+            self.set(self.entry(area, i) + word, value)
+
+    def receive(self, area, i, head):
+        self.set(self.entry(area, i) + 256, head)
+
+
+@pytest.fixture
+def region(tool, file_target):
+    return Region(tool, file_target)
+
+
+def test_what_is_published(tool, region, file_target):
+    region.channel(0, 0, "topic", "listening", size=4096)
+    region.channel(0, 1, "state", "listening", size=100)
+    region.channel(1, 0, "topic", "connecting", peer=(0, 0))
+    region.channel(1, 1, "state", "connecting", peer=(0, 1))
+    region.publish(0, 0, number=5, tail=400)
+    region.publish(0, 1, number=1)
+    region.receive(1, 0, 160)
+    shown = tool(file_target, "channels", "-i", "0.01")
+    ends(shown, OK)
+    assert shown.lines()[2:4] + shown.lines()[5:] == [
+        '  channel 0: topic "x", listening, ring 4 KiB, published 5 records, 0.0 records/s',
+        '  channel 1: state "x", listening, values up to 100 bytes, published 1 value, 0.0 values/s',
+        '  channel 0: topic "x", connecting with area 0 channel 0, received 160 bytes, 240 bytes unread, 0 bytes/s',
+        '  channel 1: state "x", connecting with area 0 channel 1',
+    ]
+    topic, state = (find(tool, file_target, "area 0", kind)[0] for kind in ("topic", "state"))
+    assert (topic["sent"], topic["unread"], topic["published"]) == (400, 0, 5)
+    assert (state["sent"], state["unread"], state["published"]) == (0, 0, 1)
+    reader = find(tool, file_target, "area 1", "topic")[0]
+    assert (reader["sent"], reader["unread"], reader["received"], reader["published"]) == (0, 240, 160, None)
+
+
+def test_rates_between_two_looks(tool, region, file_target):
+    region.channel(0, 0, "topic", "listening", size=4096)
+    region.channel(0, 1, "state", "listening", size=100)
+    region.channel(1, 0, "topic", "connecting", peer=(0, 0))
+    region.channel(1, 1, "topic", "connecting", peer=(0, 0))
+    began = time.monotonic()
+    process = tool(file_target, "channels", "--json", "--interval", "2")
+
+    def sleeps():
+        with open(f"/proc/{process.pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "S"
+
+    wire.wait_until(sleeps, "it waits between its looks")
+    region.publish(0, 0, number=10000, tail=1000000)
+    region.publish(0, 1, number=20000)
+    region.receive(1, 0, 500000)
+    # This one is another one now, and here is one that was not there.
+    region.channel(1, 1, "topic", "connecting", use=2, peer=(0, 0))
+    region.receive(1, 1, 500000)
+    region.channel(1, 2, "topic", "connecting", peer=(0, 0))
+    assert process.wait() == OK
+    longest = time.monotonic() - began
+    first, second = json.loads(process.stdout)["participants"]
+    topic, state = first["channels"]
+    assert 10000 / longest <= topic["published_per_second"] <= 5000 and topic["received_per_second"] is None
+    assert 20000 / longest <= state["published_per_second"] <= 10000
+    known, other, new = second["channels"]
+    assert 500000 / longest <= known["received_per_second"] <= 250000 and known["published_per_second"] is None
+    assert other["received_per_second"] is None and new["received_per_second"] is None
 
 
 def test_observers_see_who_has_left(tool, receiver, server, room):
