@@ -5,6 +5,7 @@ Channels between the host and guests, and between guests, with each way to use a
 The guests are shared, and each test leaves them as they were.
 """
 
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -12,6 +13,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import subprocess
 
 import pytest
@@ -286,6 +288,81 @@ def test_measuring_between_host_and_guest(everybody, way):
     assert host.participants() == []
     if way != "sysfs":
         assert NEVER_RESCUED in said and NEVER_RESCUED in measured.lines("stderr")
+
+
+# ---- sockets
+
+
+WEB = "ip link set lo up; pidof httpd >/dev/null || httpd -p 127.0.0.1:80 -h /tmp"
+
+
+@contextlib.contextmanager
+def listening(host, guest, name, to):
+    """The guest's listen; what it says is in its files."""
+    guest.start(f"listen {name} {to}", name)
+    guest.ask(f"until grep -q 'listening under' /tmp/err-{name}; do sleep 0.1; done")
+    yield
+    guest.ask(f"kill {host.participant('ivshmem listen')['pid']}")
+    assert NEVER_RESCUED in guest.ends(name)
+
+
+@contextlib.contextmanager
+def forwarding(host, path, name):
+    process = host.start("forward", f"unix:{path}", name)
+    process.expect("ivshmem: forwarding .*", "stderr")
+    yield process
+    process.process.terminate()
+    assert process.wait() == OK, process.describe()
+    assert NEVER_RESCUED in process.lines("stderr")
+
+
+def fetch(path, name):
+    """A file of a web server behind a UNIX socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(60 * wire.FACTOR)
+        connection.connect(path)
+        connection.sendall(f"GET /{name} HTTP/1.0\r\n\r\n".encode())
+        answer = bytearray()
+        while part := connection.recv(65536):
+            answer += part
+    head, body = bytes(answer).split(b"\r\n\r\n", 1)
+    assert b" 200 " in head.splitlines()[0], head
+    return body
+
+
+@pytest.mark.parametrize("way", ["driver", "vfio", "ours"])
+def test_a_web_server_of_a_guest(everybody, way):
+    """From the host, several at a time."""
+    host, guest, path = everybody.host, everybody[way], everybody.room.file("web")
+    guest.ask(WEB)
+    with listening(host, guest, "web", "tcp:127.0.0.1:80"), forwarding(host, path, "web"):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            pages = list(pool.map(lambda _: fetch(path, "data"), range(4)))
+        assert {hash_of(page) for page in pages} == {guest.hash_of("/tmp/data")}
+
+
+def test_a_web_server_of_another_guest(everybody):
+    """Nobody on the host takes part."""
+    host, server, client = everybody.host, everybody["driver"], everybody["vfio"]
+    server.ask(WEB)
+    client.ask("ip link set lo up")
+    with listening(host, server, "web", "tcp:127.0.0.1:80"):
+        client.start("forward tcp:127.0.0.1:8080 web", "forward")
+        client.ask("until grep -q 'forwarding' /tmp/err-forward; do sleep 0.1; done")
+        (page,) = client.ask("wget -q -O - http://127.0.0.1:8080/data | sha256sum")
+        assert page.split()[0] == server.hash_of("/tmp/data")
+        client.ask(f"kill {host.participant('ivshmem forward')['pid']}")
+        assert NEVER_RESCUED in client.ends("forward")
+
+
+def test_a_program_of_a_guest(everybody):
+    host, guest = everybody.host, everybody["driver"]
+    with listening(host, guest, "count", "exec -- wc -c"):
+        process = host.start("forward", "stdio", "count", stdin=subprocess.PIPE)
+        process.write("12345")
+        process.process.stdin.close()
+        assert process.wait() == OK, process.describe()
+        assert process.stdout.split() == ["5"]
 
 
 # ---- who notices that somebody died (docs/channels.md)
