@@ -521,7 +521,7 @@ begin(struct forward *forward, bool listens)
 	r = set_up(forward);
 	if (r < 0)
 		return fail("cannot wait for connections: %s", strerror(-r));
-	forward->may_accept = true;
+	forward->may_accept = listens || forward->socket >= 0;
 	if (listens)
 		note(forward->cli, "listening under '%s'", forward->name);
 	else if (forward->socket >= 0)

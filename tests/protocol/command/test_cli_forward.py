@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -157,6 +158,11 @@ def ends(process, status, *words):
 def stop(process, status=OK):
     process.process.send_signal(signal.SIGTERM)
     ends(process, status)
+
+
+def cpu_time(process):
+    """Seconds. A process has a clock of its own."""
+    return time.clock_gettime(~process.pid << 3 | 2)
 
 
 def count_fds(process):
@@ -333,6 +339,24 @@ def test_stdio_ends_with_the_other_side(listen, tool, service):
     process = tool("forward", "stdio", NAME, stdin=subprocess.PIPE)
     ends(process, OK)
     assert process.stdout == "bye\n"
+
+
+def test_who_waits_takes_no_time(listen, tool, forward, service, path):
+    """Of the processor: it sleeps."""
+    service = service(echo)
+    waiting = [listen(service.word), forward("unix:" + path), tool("listen", "other", "stdio", stdin=subprocess.PIPE)]
+    waiting[2].expect("ivshmem: listening .*", "stderr")
+    waiting.append(tool("forward", "stdio", "other", stdin=subprocess.PIPE))
+    waiting[3].write("x\n")
+    waiting[2].expect("x")
+    with connect(path) as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) == b"x"
+        before = [cpu_time(process) for process in waiting]
+        time.sleep(1)
+        # Each looks at everything once a second.
+        used = [cpu_time(process) - start for process, start in zip(waiting, before)]
+        assert max(used) < 0.2, used
 
 
 def test_stdio_waits_until_somebody_listens(listen, tool, service):
