@@ -51,6 +51,8 @@ CASES = {
     "many": Case("ours", "many", 20_000_000),
     "eventfd": Case("bare", "eventfd", 5000, 8),
     "poll": Case("ours", "poll", 5000, 8),
+    "call": Case("ours", "call", 800_000),
+    "call-poll": Case("ours", "call-poll", 5000),
     "idle-wait": Case("ours", "idle-wait", 1),
     "idle-poll": Case("ours", "idle-poll", 1),
 }
@@ -66,6 +68,8 @@ GOALS = [
     ("", "stream", "socket", "a UNIX stream socket", LEAST, 2.5),
     ("16 senders to one receiver, 64 bytes", "many", "one", "one sender", LEAST, 0.9),
     ("8 bytes there and back, both sides sleep", "poll", "eventfd", "the same with eventfds alone", MOST, 1.15),
+    ("an empty call", "call", "round", "8 bytes there and back through a queue", MOST, 1.3),
+    ("an empty call, both sides sleep", "call-poll", "eventfd", "there and back with eventfds alone", MOST, 1.2),
 ]
 
 # The packages of a peer, and what it needs of those that they depend on; how its program is compiled, and which daemon
