@@ -40,6 +40,7 @@ CASES = {
     "lines": Case("bare", "lines", 50_000_000),
     "queue": Case("ours", "queue", 30_000_000),
     "ring": Case("dpdk_ring", "ring", 30_000_000),
+    "memif": Case("dpdk_memif", "memif", 20_000_000),
     "loan": Case("iceoryx", "loan", 150_000),
     "send": Case("ours", "send", 5_000_000),
     "pong": Case("bare", "pong", 800_000, 8),
@@ -51,6 +52,8 @@ CASES = {
     "many": Case("ours", "many", 20_000_000),
     "eventfd": Case("bare", "eventfd", 5000, 8),
     "poll": Case("ours", "poll", 5000, 8),
+    "call": Case("ours", "call", 800_000),
+    "call-poll": Case("ours", "call-poll", 5000),
     "idle-wait": Case("ours", "idle-wait", 1),
     "idle-poll": Case("ours", "idle-poll", 1),
 }
@@ -60,24 +63,36 @@ LEAST, MOST = "at least", "at most"
 GOALS = [
     ("a queue, 64 bytes one way", "queue", "lines", "a word in each line, from CPU to CPU", LEAST, 0.85),
     ("", "queue", "ring", "DPDK's rte_ring, bursts of 32", LEAST, 1.4),
+    ("", "queue", "memif", "DPDK's driver for memif, bursts of 32", LEAST, 8),
     ("", "queue", "loan", "iceoryx", LEAST, 50),
     ("a queue, 8 bytes there and back", "round", "pong", "a word there and back", MOST, 1.15),
     ("a stream, writes of 64 KiB", "stream", "copies", "copying in and out alone", LEAST, 0.8),
     ("", "stream", "socket", "a UNIX stream socket", LEAST, 2.5),
     ("16 senders to one receiver, 64 bytes", "many", "one", "one sender", LEAST, 0.9),
     ("8 bytes there and back, both sides sleep", "poll", "eventfd", "the same with eventfds alone", MOST, 1.15),
+    ("an empty call", "call", "round", "8 bytes there and back through a queue", MOST, 1.3),
+    ("an empty call, both sides sleep", "call-poll", "eventfd", "there and back with eventfds alone", MOST, 1.2),
 ]
 
-# The packages of a peer, and what it needs of those that they depend on; how its program is compiled, and which daemon
-# it needs. One release for everybody, so that all measure against the same.
+# The packages of a peer, and what it needs of those that they depend on; where they are unpacked, if that has not the peer's
+# name; how its program is compiled, and which daemon it needs. One release for everybody, so that all measure against the
+# same.
 RELEASE = "bookworm"
+DPDK = {
+    "directory": "dpdk",
+    "packages": ["libdpdk-dev", "libbsd-dev"],
+    "needs": "(librte-(bus-(pci|vdev)|eal|ethdev|hash|kvargs|mbuf|mempool|mempool-ring|meter|net|net-memif|pci|rcu|ring"
+             "|telemetry)|lib(bsd|md|fdt|numa))[0-9.]+",
+    "flags": ["-march=native", "-include", "rte_config.h", "-isystem", "usr/include", "-isystem", "usr/include/dpdk",
+              "-isystem", "usr/include/x86_64-linux-gnu/dpdk"],
+}
 PEERS = {
-    "dpdk_ring": {
-        "packages": ["libdpdk-dev"],
-        "needs": "(librte-(ring|eal|kvargs|telemetry)|lib(bsd|md|fdt|numa))[0-9.]+",
-        "flags": ["-march=native", "-include", "rte_config.h", "-isystem", "usr/include/dpdk",
-                  "-isystem", "usr/include/x86_64-linux-gnu/dpdk"],
-        "libraries": ["-l:librte_ring.so.23", "-l:librte_eal.so.23"],
+    "dpdk_ring": {**DPDK, "libraries": ["-l:librte_ring.so.23", "-l:librte_eal.so.23"]},
+    "dpdk_memif": {
+        **DPDK,
+        # Nothing refers to the drivers, which register themselves.
+        "libraries": ["-Wl,--no-as-needed", "-l:librte_net_memif.so.23", "-l:librte_mempool_ring.so.23", "-l:librte_mempool.so.23",
+                      "-l:librte_mbuf.so.23", "-l:librte_ethdev.so.23", "-l:librte_eal.so.23"],
     },
     "iceoryx": {
         "packages": ["iceoryx", "libiceoryx-binding-c-dev"],
@@ -87,7 +102,6 @@ PEERS = {
         "daemon": "usr/bin/iox-roudi",
     },
 }
-NOT_PACKAGED = {"libmemif": "Debian has no package of it"}
 
 
 class Peer:
@@ -95,8 +109,8 @@ class Peer:
 
     def __init__(self, name, build):
         self.name = name
-        self.root = os.path.join(build, "bench", "peers", name)
-        self.program = os.path.join(self.root, "program")
+        self.root = os.path.join(build, "bench", "peers", PEERS[name].get("directory", name))
+        self.program = os.path.join(self.root, name)
         self.library_path = os.path.join(self.root, "usr/lib/x86_64-linux-gnu")
 
     def bring(self):
@@ -142,7 +156,7 @@ class Bench:
         if self.machine.cpus < 2:
             sys.exit("bench: channels need two CPUs: the two sides look at the memory all the time")
         self.programs = {name: os.path.join(options.build, "bench", "channels", name) for name in ("bare", "ours")}
-        self.skipped = dict(NOT_PACKAGED)
+        self.skipped = {}
         self.peers = {}
         for name in PEERS:
             peer = Peer(name, options.build)
@@ -235,7 +249,8 @@ def text(results):
              f"`ivshmem_queue_send()` and `ivshmem_queue_receive()`, one record of 64 bytes at a time: {each}.", "",
              f"Processor time of an idle end, in percent of one CPU: {idle['idle-wait']} in `ivshmem_channel_wait()`, "
              f"{idle['idle-poll']} in `poll()`, over two seconds from the first call."]
-    lines += ["", *(f"Without {name}: {reason}." for name, reason in results["skipped"].items())]
+    for name, reason in results["skipped"].items():
+        lines += ["", f"Without {name}: {reason}."]
     return "\n".join(lines)
 
 

@@ -10,6 +10,8 @@
  *	many	16 participants send in turns, as for `queue`, and one receives from all
  *	one	the same as `queue`, measured next to `many`
  *	poll	a record there and back; both sides sleep in poll()
+ *	call	an empty call, by ivshmem_call(); the other side looks all the time
+ *	call-poll  the same in steps; both sides sleep in poll()
  *	idle-wait, idle-poll  processor time of one who waits for 2 seconds, in ns
  */
 #include "sides.h"
@@ -401,6 +403,77 @@ ask_polling(struct sides *sides)
 	ask(sides, wait_by_poll);
 }
 
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+static void
+answer_calls(struct sides *sides, wait_fn *wait)
+{
+	struct end end = end_listen(sides, IVSHMEM_CALL, RING);
+
+	end_accept(&end);
+	if (wait == wait_by_poll)
+		must(ivshmem_channel_fd(end.channel), "fd");
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		uint64_t call;
+		int64_t n;
+
+		while ((n = ivshmem_call_receive(end.channel, &call, NULL, 0)) == -EAGAIN)
+			wait(end.channel);
+		must(n, "receive a call");
+		must(ivshmem_call_answer(end.channel, call, 0, NULL, 0), "answer");
+	}
+	end_close(&end);
+}
+
+static void
+answer_calls_looking(struct sides *sides)
+{
+	answer_calls(sides, wait_by_looking);
+}
+
+static void
+answer_calls_polling(struct sides *sides)
+{
+	answer_calls(sides, wait_by_poll);
+}
+
+static void
+call(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_CALL, RING);
+
+	end_settle(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++)
+		must(ivshmem_call(end.channel, NULL, 0, NULL, 0, 10000), "call");
+	sides_end(sides);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+call_polling(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_CALL, RING);
+
+	end_settle(&end);
+	must(ivshmem_channel_fd(end.channel), "fd");
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		uint64_t started, answered;
+		int64_t n;
+		int status;
+
+		must(ivshmem_call_start(end.channel, NULL, 0, 10000, &started), "call");
+		while ((n = ivshmem_call_reply(end.channel, &answered, &status, NULL, 0)) ==
+			-EAGAIN)
+			wait_by_poll(end.channel);
+		must(n < 0 ? n : status, "take a reply");
+	}
+	sides_end(sides);
+	ivshmem_participant_close(end.participant);
+}
+
 /* ---- idle ------------------------------------------------------------------------------------ */
 
 static double
@@ -474,6 +547,8 @@ main(int argc, char **argv)
 		{"many", send_many, receive_many},
 		{"one", send_one, receive_one},
 		{"poll", answer_polling, ask_polling},
+		{"call", call, answer_calls_looking},
+		{"call-poll", call_polling, answer_calls_polling},
 		{"idle-wait", be_there, idle_wait},
 		{"idle-poll", be_there, idle_poll},
 	};

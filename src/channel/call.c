@@ -213,28 +213,19 @@ ivshmem_call_reply(struct ivshmem_channel *channel, uint64_t *ret_call, int *ret
 	}
 }
 
-/* Wait until the call can go on; until its deadline. */
+/* Wait until the call can go on. Not after the deadline, even if something is there: the other end
+ * could go on like that for ever. */
 static int
 wait_until(struct ivshmem_channel *channel, int events, uint64_t deadline)
 {
-	uint64_t left = clock_left_ms(deadline);
-	int r;
-
-	if (deadline != UINT64_MAX && left == 0)
-		return -ETIMEDOUT;
-	r = ivshmem_channel_wait(channel, events,
-		deadline == UINT64_MAX ? -1
-		: left > INT_MAX       ? INT_MAX
-				       : (int)left);
-	return r < 0 ? r : 0;
+	return clock_now() < deadline ? channel_wait(channel, events, deadline) : -ETIMEDOUT;
 }
 
 EXPORT int64_t
 ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length, void *reply,
 	size_t size, int timeout_ms)
 {
-	uint64_t deadline = clock_deadline(timeout_ms);
-	uint64_t number, answered;
+	uint64_t number, answered, deadline;
 	int64_t n;
 	int status;
 	int r = begin(channel, false);
@@ -244,7 +235,10 @@ ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length
 	for (unsigned i = 0; i < channel->calls->n; i++)
 		if (!channel->calls->calls[i].cancelled)
 			return -EBUSY;
-	while ((r = ivshmem_call_start(channel, request, length, -1, &number)) == -EAGAIN) {
+	r = ivshmem_call_start(channel, request, length, -1, &number);
+	/* The other end works while we ask for the time. */
+	deadline = clock_deadline(timeout_ms);
+	while (r == -EAGAIN) {
 		/* Replies to calls that were cancelled take up the table, and the other end's room.
 		 * Room in the ring is of no use while the table is full. */
 		int wanted = channel->calls->n == IVSHMEM_CALLS_MAX
@@ -255,6 +249,7 @@ ivshmem_call(struct ivshmem_channel *channel, const void *request, size_t length
 		r = n == -EAGAIN ? wait_until(channel, wanted, deadline) : (int)n;
 		if (r < 0)
 			return r;
+		r = ivshmem_call_start(channel, request, length, -1, &number);
 	}
 	if (r < 0)
 		return r;

@@ -342,6 +342,9 @@ void channel_arm(struct ivshmem_channel *channel, int events);
 /* The same for one who polls: before the last look. */
 void channel_ask(struct ivshmem_channel *channel, int events);
 
+/* ivshmem_channel_wait() until `deadline` (clock_deadline()). */
+int channel_wait(struct ivshmem_channel *channel, int events, uint64_t deadline);
+
 /* Copying between private memory and the ring. */
 static inline void
 channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length)

@@ -3,6 +3,7 @@
 /* Listening, connecting and accepting. channel.h has the theory. */
 #include <channel/channel.h>
 
+#include <base/clock.h>
 #include <base/error.h>
 #include <base/sized.h>
 
@@ -263,7 +264,7 @@ ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_participant
 		return r;
 	r = ivshmem_participant_dispatch(participant);
 	if (r == 0)
-		r = wait_for(participant, &waiter, timeout_ms);
+		r = wait_for(participant, &waiter, clock_deadline(timeout_ms));
 	if (r == -ETIMEDOUT)
 		return error_set(reterr, -ENOENT, "nobody listens under the name '%s'", name);
 	if (r == -EINTR)

@@ -196,7 +196,7 @@ struct waiter {
 	bool slept, spun; /* what it did */
 };
 
-/* Wait for at most `timeout_ms` (-1: for ever). 0, -ETIMEDOUT, -EINTR, -ESTALE, -ENODEV. */
-int wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int timeout_ms);
+/* Wait until `deadline` (clock_deadline()) at most. 0, -ETIMEDOUT, -EINTR, -ESTALE, -ENODEV. */
+int wait_for(struct ivshmem_participant *participant, struct waiter *waiter, uint64_t deadline);
 
 #endif

@@ -3,6 +3,8 @@
 /* Records through the rings of a channel: sending, receiving, and asking to be rung. */
 #include <channel/channel.h>
 
+#include <base/clock.h>
+
 #include <errno.h>
 
 /* After this many looks at an empty ring, the sender learns our position. */
@@ -327,8 +329,8 @@ arm_channel(void *data)
 	channel_arm(waiter->channel, waiter->events);
 }
 
-EXPORT int
-ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms)
+int
+channel_wait(struct ivshmem_channel *channel, int events, uint64_t deadline)
 {
 	struct channel_waiter data = {.channel = channel, .events = events};
 	struct waiter waiter = {
@@ -339,20 +341,26 @@ ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms
 	};
 	int r;
 
-	if (events == 0 || (events & ~(IVSHMEM_READABLE | IVSHMEM_WRITABLE)) != 0)
-		return -EINVAL;
 	if (channel_there(&data))
 		return data.ready;
 	if (channel->phase != LAYOUT_LISTENING)
 		channel_flush(channel);
 	if (channel->budget == 0 && channel->n_sleeps % AGAIN == 0)
 		channel->budget = FIRST_SPIN;
-	r = wait_for(channel->participant, &waiter, timeout_ms);
+	r = wait_for(channel->participant, &waiter, deadline);
 	channel->n_sleeps += waiter.slept;
 	channel->n_spins += waiter.spun;
 	if (channel->participant->lost)
 		return events;
 	return r < 0 ? r : data.ready;
+}
+
+EXPORT int
+ivshmem_channel_wait(struct ivshmem_channel *channel, int events, int timeout_ms)
+{
+	if (events == 0 || (events & ~(IVSHMEM_READABLE | IVSHMEM_WRITABLE)) != 0)
+		return -EINVAL;
+	return channel_wait(channel, events, clock_deadline(timeout_ms));
 }
 
 static bool
@@ -384,7 +392,7 @@ ivshmem_channel_drain(struct ivshmem_channel *channel, int timeout_ms)
 	if (channel->phase == LAYOUT_LISTENING || channel_is_subscription(channel))
 		return -EINVAL;
 	channel_flush(channel);
-	r = wait_for(channel->participant, &waiter, timeout_ms);
+	r = wait_for(channel->participant, &waiter, clock_deadline(timeout_ms));
 	if (r < 0)
 		return channel->participant->lost ? channel->error : r;
 	if (channel->error != 0)

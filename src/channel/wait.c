@@ -39,6 +39,8 @@ spin(struct waiter *waiter, uint64_t deadline)
 	uint64_t until = start + *waiter->budget;
 	uint64_t now = start;
 
+	if (now >= deadline)
+		return false;
 	if (until > deadline)
 		until = deadline;
 	while (now < until) {
@@ -83,9 +85,8 @@ count_rescue(struct ivshmem_participant *participant)
 }
 
 int
-wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int timeout_ms)
+wait_for(struct ivshmem_participant *participant, struct waiter *waiter, uint64_t deadline)
 {
-	uint64_t deadline = clock_deadline(timeout_ms);
 	bool rung = true;
 
 	for (;;) {
@@ -103,8 +104,8 @@ wait_for(struct ivshmem_participant *participant, struct waiter *waiter, int tim
 				count_rescue(participant);
 			return 0;
 		}
-		if (timeout_ms != 0 && waiter->budget && participant->may_spin &&
-			*waiter->budget > 0 && !waiter->slept && spin(waiter, deadline)) {
+		if (waiter->budget && participant->may_spin && *waiter->budget > 0 &&
+			!waiter->slept && spin(waiter, deadline)) {
 			waiter->spun = true;
 			return 0;
 		}
