@@ -392,8 +392,9 @@ int64_t ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, siz
 /*
  * The same without copying: look at the next record where it is, and release it. Until then, a
  * second peek gives the same record, and the sender cannot use its room. The bytes may change under
- * you if the sender wants to harm you: copy what you check before you use it. Release returns
- * -EINVAL if there was no peek.
+ * you if the sender wants to harm you: copy what you check before you use it. Release returns 0,
+ * -EINVAL if there was no peek, or how the channel ended. After -ECONNRESET, forget what you have
+ * read there: it may be what another participant has in its area, which was the sender's.
  */
 int64_t ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record);
 int ivshmem_queue_release(struct ivshmem_channel *channel);

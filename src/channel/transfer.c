@@ -238,19 +238,6 @@ channel_peek(
 	}
 }
 
-int
-channel_confirm(struct ivshmem_channel *channel)
-{
-	uint64_t claim;
-
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	claim = word_load(map_claim(&channel->participant->map, channel->peer_area));
-	if (layout_claim_generation(claim) == channel->peer_area_generation)
-		return 0;
-	channel_fail(channel, -ECONNRESET);
-	return channel->error;
-}
-
 /* ---- what is there --------------------------------------------------------------------------- */
 
 static bool
