@@ -179,9 +179,9 @@ struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant
 
 /*
  * Look after all channels: take interrupts, notice who connects, closes and dies, and wake the
- * descriptors of channels. Every function that returned -EAGAIN has done so; only a program that
- * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, -ESTALE or
- * -ENODEV.
+ * descriptors of channels. Functions that return -EAGAIN do so, those that receive from a channel
+ * without a descriptor each 64th time; only a program that waits for nothing for a long time, but
+ * wants to be seen as alive, must call it. 0, -ESTALE or -ENODEV.
  */
 int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
 

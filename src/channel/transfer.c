@@ -5,7 +5,8 @@
 
 #include <errno.h>
 
-/* After this many looks at an empty ring, the sender learns our position. */
+/* After this many looks at an empty ring, the sender learns our position. After each so many, one who
+ * only tries looks after its channels. */
 #define IDLE 64
 
 /* How often a call looks at notices of one who gives them all the time. */
@@ -168,6 +169,8 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		channel_flush(channel);
 		if (channel_is_polled(channel))
 			channel_ask(channel, IVSHMEM_WRITABLE);
+		else
+			participant_look(participant);
 	}
 }
 
@@ -231,10 +234,13 @@ channel_peek(
 		if (!may_ask)
 			return -EAGAIN;
 		channel->failed |= IVSHMEM_READABLE;
-		if (asked || !channel_is_polled(channel))
+		if (asked || (!channel_is_polled(channel) && channel->idle % IDLE != 0))
 			return -EAGAIN;
 		asked = true;
-		channel_ask(channel, IVSHMEM_READABLE);
+		if (channel_is_polled(channel))
+			channel_ask(channel, IVSHMEM_READABLE);
+		else
+			participant_look(participant);
 	}
 }
 
