@@ -409,3 +409,39 @@ TEST(a_reader_for_whom_somebody_sleeps)
 	CHECK_EQ(receive(&ours.reader), 0);
 	play_end(&play, false);
 }
+
+/* Who has closed a topic or a state keeps it for its readers, and not for dead ones. */
+TEST(a_reader_of_what_was_closed)
+{
+	static const enum ivshmem_channel_kind kinds[] = {IVSHMEM_TOPIC, IVSHMEM_STATE};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct ivshmem_participant *publishes;
+		struct ivshmem_channel *channel;
+		uint64_t room;
+		pid_t pid;
+
+		stage_open(2, AREA);
+		publishes = stage_join(0);
+		room = heap_largest(&publishes->heap);
+		channel = stage_listen(publishes, kinds[i]);
+		pid = test_fork();
+		if (pid == 0) {
+			stage_connect(stage_join(1), kinds[i]);
+			for (;;)
+				pause();
+		}
+		while (subscribers_look(channel) < 1)
+			CHECK_EQ(ivshmem_participant_dispatch(publishes), 0);
+		ivshmem_channel_close(channel);
+		CHECK_EQ(stage_check(publishes), 0);
+		CHECK_EQ(stage_entries(publishes), 1);
+		CHECK_SYS(kill(pid, SIGKILL));
+		CHECK_SYS(waitpid(pid, NULL, 0));
+		CHECK_EQ(stage_check(publishes), 0);
+		CHECK_EQ(stage_entries(publishes), 0);
+		CHECK_EQ(heap_largest(&publishes->heap), room);
+		ivshmem_participant_close(publishes);
+		stage_close();
+	}
+}
