@@ -20,6 +20,7 @@ struct play {
 	enum ivshmem_channel_kind kind;
 	bool listens;    /* who dies listens, and the survivor connects; or the other way round */
 	int patience_ms; /* of a topic */
+	bool lends;      /* some records of a queue are loans */
 
 	/* What the process that dies does; it ends each of its turns with play_end_turn(). */
 	void (*die)(const struct play *play);

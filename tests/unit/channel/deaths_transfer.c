@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* Who dies sends and receives records of a queue, or bytes of a stream. */
+/* Who dies sends and receives records and loans of a queue, or bytes of a stream. */
 
 #include "deaths_play.h"
 
@@ -18,13 +18,39 @@
 
 struct traffic {
 	enum ivshmem_channel_kind kind;
+	bool lends;
 	unsigned sent, received;
+	const void *kept; /* a loan */
 };
+
+static struct traffic
+traffic_of(const struct play *play)
+{
+	return (struct traffic){.kind = play->kind, .lends = play->lends};
+}
 
 static uint8_t
 byte_of(unsigned position)
 {
 	return (uint8_t)(position * 7 + position / 256);
+}
+
+static int
+send_record(struct ivshmem_channel *channel, const uint8_t *bytes, uint32_t length, bool lend)
+{
+	void *place;
+	int r;
+
+	if (!lend)
+		return ivshmem_queue_send(channel, bytes, length);
+	r = ivshmem_loan_take(channel, length + 1, &place);
+	if (r < 0)
+		return r;
+	memcpy(place, bytes, length);
+	r = ivshmem_loan_send(channel, place, length);
+	if (r < 0)
+		CHECK_EQ(ivshmem_loan_drop(channel, place), 0);
+	return r;
 }
 
 /* Send as much as there is room for, and at most RECORDS; how it ended. */
@@ -38,7 +64,8 @@ send_some(struct ivshmem_channel *channel, struct traffic *traffic, struct progr
 		if (traffic->kind == IVSHMEM_QUEUE) {
 			uint32_t length = play_fill(bytes, traffic->sent);
 
-			r = ivshmem_queue_send(channel, bytes, length);
+			r = send_record(
+				channel, bytes, length, traffic->lends && traffic->sent % 3 != 0);
 			traffic->sent += r == 0;
 		} else {
 			for (unsigned k = 0; k < sizeof(bytes); k++)
@@ -51,20 +78,27 @@ send_some(struct ivshmem_channel *channel, struct traffic *traffic, struct progr
 	return r < 0 ? (int)r : 0;
 }
 
-/* One record of a queue, with copying or without: its length, or how it ended. */
+/* One record of a queue, with copying or without: its length, or how it ended. The last loan that was
+ * looked at is kept until there is another one. */
 static int64_t
-receive_record(struct ivshmem_channel *channel, uint8_t *bytes, size_t size, bool copy)
+receive_record(
+	struct ivshmem_channel *channel, struct traffic *traffic, uint8_t *bytes, size_t size)
 {
 	const void *record;
 	int64_t r;
 
-	if (copy)
+	if (traffic->received % 2)
 		return ivshmem_queue_receive(channel, bytes, size);
 	r = ivshmem_queue_peek(channel, &record);
 	if (r < 0)
 		return r;
 	CHECK((size_t)r <= size);
 	memcpy(bytes, record, (size_t)r);
+	if (ivshmem_loan_keep(channel, record) == 0) {
+		if (traffic->kept)
+			CHECK_EQ(ivshmem_loan_return(channel, traffic->kept), 0);
+		traffic->kept = record;
+	}
 	CHECK_EQ(ivshmem_queue_release(channel), 0);
 	return r;
 }
@@ -77,8 +111,7 @@ receive_all(struct ivshmem_channel *channel, struct traffic *traffic)
 
 	for (;;) {
 		int64_t r = traffic->kind == IVSHMEM_QUEUE
-				    ? receive_record(
-					      channel, bytes, sizeof(bytes), traffic->received % 2)
+				    ? receive_record(channel, traffic, bytes, sizeof(bytes))
 				    : ivshmem_stream_read(channel, bytes, sizeof(bytes));
 
 		if (r == 0 && traffic->kind == IVSHMEM_STREAM)
@@ -103,7 +136,7 @@ receive_all(struct ivshmem_channel *channel, struct traffic *traffic)
 static void
 die(const struct play *play)
 {
-	struct traffic traffic = {.kind = play->kind};
+	struct traffic traffic = traffic_of(play);
 	struct ivshmem_participant *participant = stage_join(DEAD_AREA);
 	struct ivshmem_channel *listener = NULL;
 	struct ivshmem_channel *channel = NULL;
@@ -148,7 +181,7 @@ begin(const struct play *play)
 {
 	ours.listener = play->listens ? NULL : stage_listen(cast.survivor, play->kind);
 	ours.channel = NULL;
-	ours.traffic = (struct traffic){.kind = play->kind};
+	ours.traffic = traffic_of(play);
 }
 
 static void
@@ -211,7 +244,7 @@ learn(const struct play *play, bool taken)
 static void
 carry_on(const struct play *play, struct ivshmem_participant *next)
 {
-	struct traffic there = {.kind = play->kind}, here = there;
+	struct traffic there = traffic_of(play), here = there;
 	struct ivshmem_participant *one = play->listens ? next : cast.survivor;
 	struct ivshmem_participant *other = play->listens ? cast.survivor : next;
 	struct ivshmem_channel *listener = stage_listen(one, play->kind);
@@ -232,11 +265,12 @@ carry_on(const struct play *play, struct ivshmem_participant *next)
 }
 
 static struct play
-play_of(enum ivshmem_channel_kind kind, bool listens)
+play_of(enum ivshmem_channel_kind kind, bool listens, bool lends)
 {
 	return (struct play){
 		.kind = kind,
 		.listens = listens,
+		.lends = lends,
 		.die = die,
 		.turns = TURNS,
 		.open = begin,
@@ -247,31 +281,41 @@ play_of(enum ivshmem_channel_kind kind, bool listens)
 }
 
 static void
-play_in(enum ivshmem_channel_kind kind, bool listens)
+play_in(enum ivshmem_channel_kind kind, bool listens, bool lends)
 {
-	const struct play play = play_of(kind, listens);
+	const struct play play = play_of(kind, listens, lends);
 
 	play_everywhere(&play);
 }
 
 TEST_WITH(queue_that_connects, .timeout_s = 1200)
 {
-	play_in(IVSHMEM_QUEUE, false);
+	play_in(IVSHMEM_QUEUE, false, false);
 }
 
 TEST_WITH(queue_that_listens, .timeout_s = 1200)
 {
-	play_in(IVSHMEM_QUEUE, true);
+	play_in(IVSHMEM_QUEUE, true, false);
+}
+
+TEST_WITH(queue_of_loans_that_connects, .timeout_s = 1200)
+{
+	play_in(IVSHMEM_QUEUE, false, true);
+}
+
+TEST_WITH(queue_of_loans_that_listens, .timeout_s = 1200)
+{
+	play_in(IVSHMEM_QUEUE, true, true);
 }
 
 TEST_WITH(stream_that_connects, .timeout_s = 1200)
 {
-	play_in(IVSHMEM_STREAM, false);
+	play_in(IVSHMEM_STREAM, false, false);
 }
 
 TEST_WITH(stream_that_listens, .timeout_s = 1200)
 {
-	play_in(IVSHMEM_STREAM, true);
+	play_in(IVSHMEM_STREAM, true, false);
 }
 
 /* ---- at any moment --------------------------------------------------------------------------- */
@@ -280,7 +324,7 @@ TEST_WITH(stream_that_listens, .timeout_s = 1200)
 static void
 die_in_traffic(unsigned round)
 {
-	const struct play play = play_of(IVSHMEM_QUEUE, false);
+	const struct play play = play_of(IVSHMEM_QUEUE, false, false);
 	uint64_t killed;
 	pid_t pid;
 	int r;
