@@ -179,9 +179,9 @@ struct ivshmem_participant *ivshmem_participant_close(struct ivshmem_participant
 
 /*
  * Look after all channels: take interrupts, notice who connects, closes and dies, and wake the
- * descriptors of channels. Every function that returned -EAGAIN has done so; only a program that
- * waits for nothing for a long time, but wants to be seen as alive, must call it. 0, -ESTALE or
- * -ENODEV.
+ * descriptors of channels. Functions that return -EAGAIN do so, those that receive from a channel
+ * without a descriptor each 64th time; only a program that waits for nothing for a long time, but
+ * wants to be seen as alive, must call it. 0, -ESTALE or -ENODEV.
  */
 int ivshmem_participant_dispatch(struct ivshmem_participant *participant);
 
@@ -392,8 +392,9 @@ int64_t ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, siz
 /*
  * The same without copying: look at the next record where it is, and release it. Until then, a
  * second peek gives the same record, and the sender cannot use its room. The bytes may change under
- * you if the sender wants to harm you: copy what you check before you use it. Release returns
- * -EINVAL if there was no peek.
+ * you if the sender wants to harm you: copy what you check before you use it. Release returns 0,
+ * -EINVAL if there was no peek, or how the channel ended. After -ECONNRESET, forget what you have
+ * read there: it may be what another participant has in its area, which was the sender's.
  */
 int64_t ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record);
 int ivshmem_queue_release(struct ivshmem_channel *channel);

@@ -318,9 +318,20 @@ channel_peek_here(struct ivshmem_channel *channel, const void **ret_bytes)
 	return length;
 }
 
-/* Whether what was copied after channel_peek() is what was sent: the area is not another one's by
- * now. 0, or -ECONNRESET. */
-int channel_confirm(struct ivshmem_channel *channel);
+/* Whether what was read after channel_peek() is what was sent: the area is not another one's by now.
+ * 0, or -ECONNRESET. */
+static inline int
+channel_confirm(struct ivshmem_channel *channel)
+{
+	uint64_t claim;
+
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	claim = word_load(map_claim(&channel->participant->map, channel->peer_area));
+	if (layout_claim_generation(claim) == channel->peer_area_generation)
+		return 0;
+	channel_fail(channel, -ECONNRESET);
+	return channel->error;
+}
 
 /* Tell the other end how far we have received, and ring it if it waits for that. */
 void channel_tell_position(struct ivshmem_channel *channel);

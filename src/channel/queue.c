@@ -128,8 +128,9 @@ peek(struct ivshmem_channel *channel, const void **ret_record)
 	return r < 0 ? r : (int64_t)length;
 }
 
-EXPORT int64_t
-ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
+/* What is there, whoever has the area by now. */
+static int64_t
+next_record(struct ivshmem_channel *channel, const void **ret_record)
 {
 	int64_t length;
 
@@ -140,6 +141,20 @@ ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
 }
 
 EXPORT int64_t
+ivshmem_queue_peek(struct ivshmem_channel *channel, const void **ret_record)
+{
+	const void *place;
+	int64_t length = next_record(channel, &place);
+	int r = length < 0 ? 0 : channel_confirm(channel);
+
+	if (r < 0)
+		return r;
+	if (length >= 0)
+		*ret_record = place;
+	return length;
+}
+
+EXPORT int64_t
 ivshmem_queue_peek_many(
 	struct ivshmem_channel *channel, struct ivshmem_record *ret_records, size_t n)
 {
@@ -147,10 +162,11 @@ ivshmem_queue_peek_many(
 	const void *place;
 	int64_t length;
 	size_t i = 0;
+	int r;
 
 	if (n == 0)
 		return -EINVAL;
-	length = ivshmem_queue_peek(channel, &place);
+	length = next_record(channel, &place);
 	if (length < 0)
 		return length;
 	/* A copy, as in put_here(). */
@@ -159,7 +175,8 @@ ivshmem_queue_peek_many(
 		ret_records[i++] = (struct ivshmem_record){place, (size_t)length};
 	} while (i < n && (length = ring_peek_next(&reader, &place)) >= 0);
 	channel->reader.next = reader.next;
-	return (int64_t)i;
+	r = channel_confirm(channel);
+	return r < 0 ? r : (int64_t)i;
 }
 
 static void
@@ -173,8 +190,13 @@ release(struct ivshmem_channel *channel)
 EXPORT int
 ivshmem_queue_release(struct ivshmem_channel *channel)
 {
+	int r;
+
 	if (!channel_is_queue(channel) || !ring_has_peeked(&channel->reader))
 		return -EINVAL;
+	r = channel->error != 0 ? channel->error : channel_confirm(channel);
+	if (r < 0)
+		return r;
 	release(channel);
 	return 0;
 }
@@ -183,17 +205,19 @@ EXPORT int64_t
 ivshmem_queue_receive(struct ivshmem_channel *channel, void *buffer, size_t size)
 {
 	const void *place;
-	int64_t length = ivshmem_queue_peek(channel, &place);
+	int64_t length = next_record(channel, &place);
+	bool fits = length >= 0 && (uint64_t)length <= size;
 	int r;
 
 	if (length < 0)
 		return length;
-	if ((uint64_t)length > size)
-		return -EMSGSIZE;
-	channel_copy_out(channel, buffer, place, (size_t)length);
+	if (fits)
+		channel_copy_out(channel, buffer, place, (size_t)length);
 	r = channel_confirm(channel);
 	if (r < 0)
 		return r;
+	if (!fits)
+		return -EMSGSIZE;
 	release(channel);
 	return length;
 }

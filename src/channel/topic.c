@@ -62,6 +62,18 @@ overtake(struct ivshmem_channel *channel, uint64_t head)
 	word_fence();
 }
 
+/* Up to where a record may overwrite that needs what is before `needed`. What was published lately
+ * stays, if possible, for those who were overtaken. */
+static uint64_t
+droppable(struct ivshmem_channel *channel, uint64_t needed)
+{
+	uint64_t head = channel->writer.head;
+	uint64_t enough = (int64_t)(needed - channel->resume) > 0 ? needed : channel->resume;
+	uint64_t least = slowest(channel);
+
+	return least - head < enough - head ? least : enough;
+}
+
 /* Whether we have waited for slow readers as long as we may. */
 static bool
 is_out_of_patience(struct ivshmem_channel *channel)
@@ -91,7 +103,7 @@ make_room(struct ivshmem_channel *channel, uint32_t length)
 	participant_look(channel->participant);
 	if (channel->error != 0)
 		return channel->error;
-	overtake(channel, slowest(channel));
+	overtake(channel, droppable(channel, needed));
 	if ((int64_t)(needed - writer->head) > 0) {
 		if (!is_out_of_patience(channel))
 			return -EAGAIN;
@@ -105,8 +117,10 @@ make_room(struct ivshmem_channel *channel, uint32_t length)
 bool
 topic_is_writable(struct ivshmem_channel *channel)
 {
-	overtake(channel, slowest(channel));
-	if (!ring_has_space(&channel->writer, channel->wanted))
+	struct ring_writer writer = channel->writer;
+
+	writer.head = slowest(channel);
+	if (!ring_has_space(&writer, channel->wanted))
 		return is_out_of_patience(channel);
 	channel->slow_since = 0;
 	return true;

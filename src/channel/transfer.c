@@ -7,7 +7,8 @@
 
 #include <errno.h>
 
-/* After this many looks at an empty ring, the sender learns our position. */
+/* After this many looks at an empty ring, the sender learns our position. After each so many, one who
+ * only tries looks after its channels. */
 #define IDLE 64
 
 /* How often a call looks at notices of one who gives them all the time. */
@@ -170,6 +171,8 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 		channel_flush(channel);
 		if (channel_is_polled(channel))
 			channel_ask(channel, IVSHMEM_WRITABLE);
+		else
+			participant_look(participant);
 	}
 }
 
@@ -233,24 +236,14 @@ channel_peek(
 		if (!may_ask)
 			return -EAGAIN;
 		channel->failed |= IVSHMEM_READABLE;
-		if (asked || !channel_is_polled(channel))
+		if (asked || (!channel_is_polled(channel) && channel->idle % IDLE != 0))
 			return -EAGAIN;
 		asked = true;
-		channel_ask(channel, IVSHMEM_READABLE);
+		if (channel_is_polled(channel))
+			channel_ask(channel, IVSHMEM_READABLE);
+		else
+			participant_look(participant);
 	}
-}
-
-int
-channel_confirm(struct ivshmem_channel *channel)
-{
-	uint64_t claim;
-
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	claim = word_load(map_claim(&channel->participant->map, channel->peer_area));
-	if (layout_claim_generation(claim) == channel->peer_area_generation)
-		return 0;
-	channel_fail(channel, -ECONNRESET);
-	return channel->error;
 }
 
 /* ---- what is there --------------------------------------------------------------------------- */

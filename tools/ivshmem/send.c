@@ -61,8 +61,10 @@ other_end(struct sending *sending)
 	do {
 		r = given.queue ? ivshmem_queue_peek(sending->channel, &record)
 				: ivshmem_stream_read(sending->channel, unwanted, sizeof(unwanted));
-		if (r >= 0 && given.queue)
-			r = ivshmem_queue_release(sending->channel) < 0 ? -EPROTO : 1;
+		if (r >= 0 && given.queue) {
+			r = ivshmem_queue_release(sending->channel);
+			r = r < 0 ? r : 1;
+		}
 	} while (r > 0);
 	return r == -EAGAIN ? 0 : r == 0 ? -EPIPE : (int)r;
 }

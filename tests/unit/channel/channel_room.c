@@ -232,15 +232,15 @@ stage_entries(const struct ivshmem_participant *participant)
 	return n;
 }
 
-static const struct ivshmem_channel_options small = {
-	.struct_size = sizeof(small), .ring_size = STAGE_RING};
+const struct ivshmem_channel_options stage_options = {
+	.struct_size = sizeof(stage_options), .ring_size = STAGE_RING};
 
 struct ivshmem_channel *
 stage_listen(struct ivshmem_participant *participant, enum ivshmem_channel_kind kind)
 {
 	struct ivshmem_channel *listener = NULL;
 
-	CHECK_EQ(ivshmem_listen(&listener, participant, STAGE_NAME, kind, &small, NULL), 0);
+	CHECK_EQ(ivshmem_listen(&listener, participant, STAGE_NAME, kind, &stage_options, NULL), 0);
 	return listener;
 }
 
@@ -249,7 +249,8 @@ stage_connect(struct ivshmem_participant *participant, enum ivshmem_channel_kind
 {
 	struct ivshmem_channel *channel = NULL;
 
-	CHECK_EQ(ivshmem_connect(&channel, participant, STAGE_NAME, kind, &small, 0, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&channel, participant, STAGE_NAME, kind, &stage_options, 0, NULL),
+		0);
 	return channel;
 }
 
@@ -297,8 +298,8 @@ stage_prove(struct ivshmem_participant *a, struct ivshmem_participant *b)
 	struct ivshmem_channel *there = NULL;
 	unsigned of_a = stage_entries(a), of_b = stage_entries(b);
 
-	CHECK_EQ(ivshmem_listen(&listener, a, PROOF, IVSHMEM_QUEUE, &small, NULL), 0);
-	CHECK_EQ(ivshmem_connect(&there, b, PROOF, IVSHMEM_QUEUE, &small, 0, NULL), 0);
+	CHECK_EQ(ivshmem_listen(&listener, a, PROOF, IVSHMEM_QUEUE, &stage_options, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&there, b, PROOF, IVSHMEM_QUEUE, &stage_options, 0, NULL), 0);
 	here = stage_accept(listener);
 	pass(there, here, 1);
 	for (unsigned i = 2; i < 30; i += 2) {

@@ -77,7 +77,9 @@ struct ivshmem_participant *stage_join(int peer);
 /* Look at everything now, as participants do once a second. */
 int stage_check(struct ivshmem_participant *participant);
 
-/* Under STAGE_NAME, with rings of STAGE_RING bytes: listen, connect to whoever listens, accept. */
+extern const struct ivshmem_channel_options stage_options; /* rings of STAGE_RING bytes */
+
+/* Under STAGE_NAME, with these options: listen, connect to whoever listens, accept. */
 struct ivshmem_channel *stage_listen(
 	struct ivshmem_participant *participant, enum ivshmem_channel_kind kind);
 struct ivshmem_channel *stage_connect(

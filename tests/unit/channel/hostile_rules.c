@@ -5,11 +5,6 @@
 #include "hostile_scene.h"
 
 #include <errno.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #define RING        STAGE_RING
 #define RECORD_STEP 112
@@ -29,14 +24,11 @@ enum place {
 	RING_2,
 };
 
-enum how { SET, ADD, XOR };
-
-#define FIELD(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
-#define IN_HEADER(field)   HEADER, FIELD(layout_header, field)
-#define IN_IDENTITY(field) IDENTITY, FIELD(layout_identity, field)
-#define IN_NOTICE(field)   NOTICE, FIELD(layout_notice, field)
-#define IN_LISTENER(field) LISTENER, FIELD(layout_entry, field)
-#define IN_END(field)      END, FIELD(layout_entry, field)
+#define IN_HEADER(field)   HEADER, BYTES_OF(layout_header, field)
+#define IN_IDENTITY(field) IDENTITY, BYTES_OF(layout_identity, field)
+#define IN_NOTICE(field)   NOTICE, BYTES_OF(layout_notice, field)
+#define IN_LISTENER(field) LISTENER, BYTES_OF(layout_entry, field)
+#define IN_END(field)      END, BYTES_OF(layout_entry, field)
 #define IN_CLAIM           CLAIM, 0, 8
 #define IN_VICTIMS_CLAIM   VICTIMS_CLAIM, 0, 8
 #define IN_RING_1          RING_1, 0, 8
@@ -255,23 +247,6 @@ place_of(const struct scene *scene, enum place place)
 	return NULL;
 }
 
-static void
-break_rule(const struct scene *scene, const struct row *row)
-{
-	uint8_t *place = place_of(scene, row->place) + row->offset;
-	uint64_t value = 0;
-
-	if (row->size > 8) { /* a name */
-		memset(place, (int)row->value, row->size);
-		return;
-	}
-	memcpy(&value, place, row->size);
-	value = row->how == SET   ? row->value
-		: row->how == ADD ? value + row->value
-				  : value ^ row->value;
-	memcpy(place, &value, row->size);
-}
-
 /* An error stays what it is; but what was received is the first to be told. */
 static void
 use_channel(const struct scene *scene, const struct row *row)
@@ -293,12 +268,13 @@ use_channel(const struct scene *scene, const struct row *row)
 }
 
 static void
-break_one(const struct row *row)
+break_one(unsigned i)
 {
+	const struct row *row = &rows[i];
 	struct scene scene;
 
 	scene_open_queue(&scene, row->situation);
-	break_rule(&scene, row);
+	scene_break(place_of(&scene, row->place) + row->offset, row->size, row->how, row->value);
 	scene_look_at(scene.victim, scene.channel);
 	stage_check(scene.victim);
 	if (row->situation == LISTENS)
@@ -337,23 +313,13 @@ break_one(const struct row *row)
 	stage_close();
 }
 
+static const char *
+name_of(unsigned i)
+{
+	return rows[i].name;
+}
+
 TEST_WITH(one_rule_at_a_time, .timeout_s = 120)
 {
-	unsigned failed = 0;
-
-	for (unsigned i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		pid_t pid = test_fork();
-		int status;
-
-		if (pid == 0) {
-			break_one(&rows[i]);
-			_exit(0);
-		}
-		CHECK_SYS(waitpid(pid, &status, 0));
-		if (status != 0) {
-			fprintf(stderr, "  in '%s'\n", rows[i].name);
-			failed++;
-		}
-	}
-	CHECK_EQ(failed, 0);
+	scene_run_rows(sizeof(rows) / sizeof(rows[0]), break_one, name_of);
 }

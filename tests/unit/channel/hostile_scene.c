@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "hostile_scene.h"
 
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 void
 scene_open(struct scene *scene)
@@ -43,6 +46,42 @@ scene_open_queue(struct scene *scene, enum situation situation)
 		scene->channel = stage_accept(scene->listener);
 		CHECK_EQ(ivshmem_participant_dispatch(scene->hostile), 0);
 	}
+}
+
+void
+scene_break(uint8_t *bytes, size_t size, enum how how, uint64_t value)
+{
+	uint64_t found = 0;
+
+	if (size > 8) { /* a name */
+		memset(bytes, (int)value, size);
+		return;
+	}
+	memcpy(&found, bytes, size);
+	value = how == SET ? value : how == ADD ? found + value : found ^ value;
+	memcpy(bytes, &value, size);
+}
+
+void
+scene_run_rows(unsigned n, void (*run)(unsigned row), const char *(*name)(unsigned row))
+{
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		pid_t pid = test_fork();
+		int status;
+
+		if (pid == 0) {
+			run(i);
+			_exit(0);
+		}
+		CHECK_SYS(waitpid(pid, &status, 0));
+		if (status != 0) {
+			fprintf(stderr, "  in '%s'\n", name(i));
+			failed++;
+		}
+	}
+	CHECK_EQ(failed, 0);
 }
 
 static int

@@ -10,6 +10,8 @@
 
 #include "channel_room.h"
 
+#include <stddef.h>
+
 #define AREA    16384
 #define HOSTILE 1 /* its peer and its area */
 #define SENT    2 /* records that it sent before it was hostile */
@@ -37,6 +39,15 @@ enum situation {
 void scene_open(struct scene *scene);
 /* And with a queue, or what there is of it in this situation. */
 void scene_open_queue(struct scene *scene, enum situation situation);
+
+/* What it does to some bytes of a struct in the shared memory: a number of up to 8 bytes, or all of a
+ * name. */
+enum how { SET, ADD, XOR };
+#define BYTES_OF(type, field) offsetof(struct type, field), sizeof(((struct type *)NULL)->field)
+void scene_break(uint8_t *bytes, size_t size, enum how how, uint64_t value);
+
+/* Run each of `n` rows of a table in a process of its own; those that fail are named. */
+void scene_run_rows(unsigned n, void (*run)(unsigned row), const char *(*name)(unsigned row));
 
 /* All that only looks. */
 void scene_look_at(struct ivshmem_participant *participant, struct ivshmem_channel *channel);

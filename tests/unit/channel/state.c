@@ -248,7 +248,6 @@ TEST(a_value_that_cannot_be)
 
 /* ---- two processes --------------------------------------------------------------------------- */
 
-/* Values of one byte each, with all lengths: whoever sees two bytes has seen two values. */
 /* Where the memory is uncached, nothing but words is stored to it, as with rings. */
 TEST(values_in_uncached_memory)
 {
@@ -267,6 +266,7 @@ TEST(values_in_uncached_memory)
 	room_close(&room);
 }
 
+/* Values of one byte each, with all lengths: whoever sees two bytes has seen two values. */
 TEST_WITH(values_are_whole, .timeout_s = 120)
 {
 	struct ivshmem_participant *me;

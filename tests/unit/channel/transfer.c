@@ -219,6 +219,41 @@ TEST(not_all_of_many_records)
 	pair_close(&pair);
 }
 
+/* The sender is dead, and another one has its area, where it has a record in the same place. */
+TEST(a_record_of_who_has_the_area_next)
+{
+	for (unsigned call = 0; call < 6; call++) {
+		struct ivshmem_record records[2];
+		const void *record = NULL;
+		struct pair pair;
+		char buffer[16];
+
+		pair_open(&pair, IVSHMEM_QUEUE, 1024);
+		CHECK_EQ(ivshmem_queue_send(pair.one, "theirs", 6), 0);
+		CHECK_EQ(ivshmem_queue_send(pair.one, "theirs", 6), 0);
+		if (call == 0)
+			CHECK_EQ(ivshmem_queue_peek(pair.other, &record), 6);
+		if (call == 1)
+			CHECK_EQ(ivshmem_queue_peek_many(pair.other, records, 2), 2);
+		word_store(participant_own_claim(pair.here),
+			layout_claim(pair.here->generation + 1, LAYOUT_OWNED));
+		if (call <= 1)
+			CHECK_EQ(ivshmem_queue_release(pair.other), -ECONNRESET);
+		if (call == 2)
+			CHECK_EQ(ivshmem_queue_peek(pair.other, &record), -ECONNRESET);
+		if (call == 3)
+			CHECK_EQ(ivshmem_queue_peek_many(pair.other, records, 2), -ECONNRESET);
+		if (call == 4)
+			CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 16), -ECONNRESET);
+		if (call == 5)
+			CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 5), -ECONNRESET);
+		CHECK(call == 0 || !record);
+		CHECK_EQ(ivshmem_queue_peek(pair.other, &record), -ECONNRESET);
+		CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 16), -ECONNRESET);
+		pair_close(&pair);
+	}
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 TEST(a_stream_keeps_its_bytes_in_order)
