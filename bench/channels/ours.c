@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define BATCH      32u
+#define USUAL      64u /* bytes of a record */
 #define MANY       16u
 #define RING       262144u
 #define MANY_RING  65536u
@@ -147,6 +148,18 @@ send_to(struct sides *sides, struct end *ends, size_t n_ends)
 	free(record);
 }
 
+/* As by a program that knows how long most of its records are: without a call for those. */
+static void
+copy_out(char *buffer, const struct ivshmem_record *record)
+{
+	if (record->length == USUAL)
+		memcpy(buffer, record->bytes, USUAL);
+	else
+		memcpy(buffer, record->bytes, record->length);
+	/* It is not left out because nobody reads it. */
+	__asm__ volatile("" : : "r"(buffer) : "memory");
+}
+
 static void
 receive_from(struct sides *sides, struct end *ends, size_t n_ends)
 {
@@ -165,7 +178,7 @@ receive_from(struct sides *sides, struct end *ends, size_t n_ends)
 			}
 			must(n, "peek");
 			for (int64_t k = 0; k < n; k++)
-				memcpy(buffer, batch[k].bytes, batch[k].length);
+				copy_out(buffer, &batch[k]);
 			ivshmem_queue_release(ends[i].channel);
 			received += (uint64_t)n;
 		}

@@ -356,14 +356,33 @@ void channel_ask(struct ivshmem_channel *channel, int events);
 /* ivshmem_channel_wait() until `deadline` (clock_deadline()). */
 int channel_wait(struct ivshmem_channel *channel, int events, uint64_t deadline);
 
+/* memcpy() without a call for short records, where the call costs as much as the copy. */
+static inline void
+copy_short(void *to, const void *from, size_t length)
+{
+	size_t i = 0;
+
+	if (length < 16 || length > 128) {
+		if (length > 0)
+			memcpy(to, from, length);
+		return;
+	}
+	do {
+		memcpy((char *)to + i, (const char *)from + i, 16);
+		i += 16;
+	} while (i + 16 <= length);
+	if (i < length)
+		memcpy((char *)to + length - 16, (const char *)from + length - 16, 16);
+}
+
 /* Copying between private memory and the ring. */
 static inline void
 channel_copy_in(const struct ivshmem_channel *channel, void *ring, const void *bytes, size_t length)
 {
 	if (channel->writer.drain)
 		words_store(ring, bytes, length);
-	else if (length > 0)
-		memcpy(ring, bytes, length);
+	else
+		copy_short(ring, bytes, length);
 }
 
 static inline void
@@ -372,8 +391,8 @@ channel_copy_out(
 {
 	if (channel->participant->map.drain)
 		words_load(bytes, ring, length);
-	else if (length > 0)
-		memcpy(bytes, ring, length);
+	else
+		copy_short(bytes, ring, length);
 }
 
 #endif

@@ -69,24 +69,21 @@ ivshmem_queue_send(struct ivshmem_channel *channel, const void *record, size_t l
 static size_t
 put_here(struct ivshmem_channel *channel, const struct ivshmem_record *records, size_t n)
 {
-	/* A copy stays in registers. The channel does not: for all that the compiler knows, a store
-	 * to the ring changes it. */
-	struct ring_writer writer = channel->writer;
-	uint32_t max = ring_max_record(writer.size);
-	void *place;
+	/* A copy stays in registers. For all that the compiler knows, a store to the ring changes the
+	 * channel. */
+	const struct ring_writer writer = channel->writer;
+	struct ring_run run = ring_run_begin(&writer);
+	bool is_first = writer.tail == writer.published;
 	size_t i;
 
 	if (participant_is_lost(channel->participant) || channel_send_error(channel) != 0)
 		return 0;
-	for (i = 0; i < n; i++) {
-		size_t length = records[i].length;
-
-		if (length > max || !ring_reserve_here(&writer, (uint32_t)length, &place))
-			break;
-		channel_copy_in(channel, place, records[i].bytes, length);
-		ring_commit(&writer, (uint32_t)length);
+	for (i = 0; i < n && ring_run_fits(&run, records[i].length); i++) {
+		channel_copy_in(
+			channel, run.place + RING_HEADER, records[i].bytes, records[i].length);
+		ring_run_put(&writer, &run, records[i].length, is_first && i == 0);
 	}
-	channel->writer = writer;
+	ring_run_end(&channel->writer, &run);
 	if (i > 0)
 		channel->failed &= ~IVSHMEM_WRITABLE;
 	return i;
@@ -159,6 +156,7 @@ ivshmem_queue_peek_many(
 	struct ivshmem_channel *channel, struct ivshmem_record *ret_records, size_t n)
 {
 	struct ring_reader reader;
+	struct ring_look look;
 	const void *place;
 	int64_t length;
 	size_t i = 0;
@@ -169,12 +167,15 @@ ivshmem_queue_peek_many(
 	length = next_record(channel, &place);
 	if (length < 0)
 		return length;
-	/* A copy, as in put_here(). */
+	/* A copy stays in registers. For all that the compiler knows, storing a result changes the
+	 * channel. */
 	reader = channel->reader;
+	look = ring_look_at(&reader, reader.next);
 	do {
 		ret_records[i++] = (struct ivshmem_record){place, (size_t)length};
-	} while (i < n && (length = ring_peek_next(&reader, &place)) >= 0);
-	channel->reader.next = reader.next;
+	} while (i < n && (length = ring_look_next(&reader, &look, &place)) >= 0);
+	if (i > 1)
+		ring_look_end(&channel->reader, &look);
 	r = channel_confirm(channel);
 	return r < 0 ? r : (int64_t)i;
 }

@@ -144,6 +144,83 @@ ring_commit_loan(struct ring_writer *writer)
 	writer->reserving = false;
 }
 
+/*
+ * Several records at once: those that find their place before the end of the ring, as far as the
+ * reader is known to be. The loop that fills them keeps all of this in registers.
+ */
+struct ring_run {
+	uint8_t *begin, *place;
+	uint64_t room, free; /* bytes: for records of this run; in the ring */
+	uint64_t what;       /* a header without its length */
+	uint64_t first;      /* the header that belongs at the writer's `published` */
+	uint32_t max;        /* bytes of a record */
+};
+
+static inline struct ring_run
+ring_run_begin(const struct ring_writer *writer)
+{
+	uint64_t offset = writer->tail & (writer->size - 1);
+	uint64_t to_end = writer->size - offset;
+	struct ring_run run = {
+		.begin = writer->data + offset,
+		.place = writer->data + offset,
+		/* The 0 that follows needs room, too. */
+		.free = writer->head + writer->size - RING_HEADER - writer->tail,
+		.what = ring_header(RING_RECORD, writer->tail, writer->shift, 0),
+		.first = writer->first,
+		.max = ring_max_record(writer->size),
+	};
+
+	run.room = run.free < to_end ? run.free : to_end;
+	return run;
+}
+
+/* Lines that will be written are fetched for that: the reader has them, and a processor that stores
+ * to one after the other has but few on the way. */
+static inline void
+ring_fetch_to_write(const void *place)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)place));
+#else
+	__builtin_prefetch(place, 1);
+#endif
+}
+
+/* Whether a record of `length` bytes has its place. */
+static inline bool
+ring_run_fits(const struct ring_run *run, size_t length)
+{
+	return length <= run->max && ring_step((uint32_t)length) <= run->room;
+}
+
+/* The record's bytes are at `place` + RING_HEADER. */
+static inline void
+ring_run_put(const struct ring_writer *writer, struct ring_run *run, size_t length, bool is_first)
+{
+	uint64_t step = ring_step((uint32_t)length);
+
+	if (is_first)
+		run->first = run->what | length;
+	else
+		word_store((uint64_t *)(void *)run->place, run->what | length);
+	if (run->free > RING_AHEAD)
+		ring_fetch_to_write(
+			writer->data + (((uint64_t)(run->place - writer->data) + RING_AHEAD) &
+					       (writer->size - 1)));
+	run->place += step;
+	run->room -= step;
+	run->free -= step;
+}
+
+static inline void
+ring_run_end(struct ring_writer *writer, const struct ring_run *run)
+{
+	writer->first = run->first;
+	writer->reserving = false;
+	writer->tail += (uint64_t)(run->place - run->begin);
+}
+
 /* The reader sees all that was committed. */
 void ring_publish(struct ring_writer *writer);
 
@@ -201,29 +278,66 @@ ring_is(const struct ring_reader *reader, uint64_t what, uint64_t position, uint
 	       ring_step(length) <= reader->size - (position & (reader->size - 1));
 }
 
-/* Peek at the record at `next`, too: its length, or negative if no record begins there. */
-static inline int64_t
-ring_peek_next(struct ring_reader *reader, const void **ret_bytes)
-{
-	uint64_t position = reader->next;
-	const uint8_t *place = reader->data + (position & (reader->size - 1));
-	uint64_t header = word_acquire((const uint64_t *)(const void *)place);
-	uint32_t length = (uint32_t)header;
+/* A look at records that follow each other, up to the end of the ring. */
+struct ring_look {
+	const uint8_t *place; /* of the next header */
+	uint64_t to_end;      /* from there, in bytes */
+	uint64_t what;        /* a header without its length */
+};
 
-	if (!ring_is(reader, RING_RECORD, position, header))
+static inline struct ring_look
+ring_look_at(const struct ring_reader *reader, uint64_t position)
+{
+	uint64_t offset = position & (reader->size - 1);
+
+	return (struct ring_look){
+		.place = reader->data + offset,
+		.to_end = reader->size - offset,
+		.what = ring_header(RING_RECORD, position, reader->shift, 0),
+	};
+}
+
+/* The length of the next record, or negative if no record begins there. */
+static inline int64_t
+ring_look_next(const struct ring_reader *reader, struct ring_look *look, const void **ret_bytes)
+{
+	uint64_t header, step;
+	uint32_t length;
+
+	if (look->to_end == 0)
 		return -1;
-	reader->next = position + ring_step(length);
-	__builtin_prefetch(reader->data + ((reader->next + RING_AHEAD) & (reader->size - 1)));
-	*ret_bytes = place + RING_HEADER;
+	header = word_acquire((const uint64_t *)(const void *)look->place);
+	length = (uint32_t)header;
+	step = ring_step(length);
+	if (header != (look->what | length) || length > ring_max_record(reader->size) ||
+		step > look->to_end)
+		return -1;
+	*ret_bytes = look->place + RING_HEADER;
+	look->place += step;
+	look->to_end -= step;
+	__builtin_prefetch(
+		reader->data + ((reader->size - look->to_end + RING_AHEAD) & (reader->size - 1)));
 	return length;
+}
+
+/* All that was looked at will be released. */
+static inline void
+ring_look_end(struct ring_reader *reader, const struct ring_look *look)
+{
+	reader->next = (reader->next & ~(uint64_t)(reader->size - 1)) + reader->size - look->to_end;
 }
 
 /* ring_peek() in one step: the length, or negative if no record begins at `position`. */
 static inline int64_t
 ring_peek_here(struct ring_reader *reader, const void **ret_bytes)
 {
+	struct ring_look look = ring_look_at(reader, reader->position);
+	int64_t length = ring_look_next(reader, &look, ret_bytes);
+
 	reader->next = reader->position;
-	return ring_peek_next(reader, ret_bytes);
+	if (length >= 0)
+		ring_look_end(reader, &look);
+	return length;
 }
 
 /* Whether there is something to release. */

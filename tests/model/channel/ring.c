@@ -71,11 +71,72 @@ send_one(struct pair *pair, struct random_source *random)
 	pair->naive.records[pair->naive.committed++ % MOST] = record;
 }
 
+/* As many as find their place at once, of a few. */
+static void
+send_run(struct pair *pair, struct random_source *random)
+{
+	bool is_first = pair->writer.tail == pair->writer.published;
+	struct ring_run run = ring_run_begin(&pair->writer);
+	unsigned wanted = random_below(random, 6);
+
+	for (unsigned i = 0; i < wanted; i++) {
+		struct record record = {
+			.length = random_below(
+				random, random_below(random, 8) == 0 ? pair->size : 40),
+			.first = (uint8_t)random_below(random, 256),
+		};
+
+		if (!ring_run_fits(&run, record.length))
+			break;
+		CHECK(run.place + RING_HEADER + record.length <= pair->memory + pair->size);
+		fill(run.place + RING_HEADER, &record);
+		ring_run_put(&pair->writer, &run, record.length, is_first && i == 0);
+		pair->naive.records[pair->naive.committed++ % MOST] = record;
+	}
+	ring_run_end(&pair->writer, &run);
+	/* The 0 that follows has its place. */
+	CHECK(pair->writer.tail + RING_HEADER - pair->writer.head <= pair->size);
+}
+
+static void
+demand_record(const struct record *record, const void *place, int64_t length)
+{
+	uint8_t expected[4096];
+
+	CHECK_EQ(length, record->length);
+	fill(expected, record);
+	CHECK_MEM(place, expected, (size_t)length);
+}
+
+/* All that follow each other, or a few of them. */
+static void
+receive_look(struct pair *pair, struct random_source *random)
+{
+	struct ring_look look = ring_look_at(&pair->reader, pair->reader.position);
+	unsigned most = 1 + random_below(random, 10);
+	const void *place;
+	unsigned n = 0;
+	int64_t length;
+
+	pair->reader.next = pair->reader.position;
+	while (n < most && (length = ring_look_next(&pair->reader, &look, &place)) >= 0) {
+		CHECK(pair->naive.received + n < pair->naive.published);
+		demand_record(
+			&pair->naive.records[(pair->naive.received + n) % MOST], place, length);
+		n++;
+	}
+	if (n == 0)
+		return;
+	ring_look_end(&pair->reader, &look);
+	if (ring_release(&pair->reader))
+		pair->head = pair->reader.told = pair->reader.position;
+	pair->naive.received += n;
+}
+
 static void
 receive_one(struct pair *pair, struct random_source *random)
 {
 	const struct record *record = &pair->naive.records[pair->naive.received % MOST];
-	uint8_t expected[4096];
 	const void *place;
 	uint32_t length;
 	int r = ring_peek(&pair->reader, &place, &length);
@@ -85,9 +146,7 @@ receive_one(struct pair *pair, struct random_source *random)
 		return;
 	}
 	CHECK_EQ(r, 0);
-	CHECK_EQ(length, record->length);
-	fill(expected, record);
-	CHECK_MEM(place, expected, length);
+	demand_record(record, place, length);
 	if (random_below(random, 5) == 0)
 		return;
 	if (ring_release(&pair->reader))
@@ -114,10 +173,14 @@ sequence(struct random_source *random)
 		unsigned quick = i / 64 % 2 ? 6 : 3;
 		unsigned what = random_below(random, 10);
 
-		if (what < quick)
+		if (what < quick && random_below(random, 3) > 0)
 			send_one(&pair, random);
-		else if (what < 9)
+		else if (what < quick)
+			send_run(&pair, random);
+		else if (what < 9 && random_below(random, 3) > 0)
 			receive_one(&pair, random);
+		else if (what < 9)
+			receive_look(&pair, random);
 		else if (random_below(random, 2) == 0)
 			pair.head = pair.reader.told = pair.reader.position;
 		if (random_below(random, 3) == 0) {

@@ -270,13 +270,17 @@ peek_at(struct ring *ring, uint64_t position, uint64_t header)
 {
 	const void *place;
 	uint32_t length;
+	int64_t here;
 	int r;
 
 	memset(ring->memory, 0, ring->size);
 	memcpy(ring->memory + position % ring->size, &header, sizeof(header));
 	ring_reader_init(&ring->reader, ring->memory, ring->size);
 	ring->reader.position = position;
+	/* What is quicker sees the same records. */
+	here = ring_peek_here(&ring->reader, &place);
 	r = ring_peek(&ring->reader, &place, &length);
+	CHECK_EQ(here >= 0, r == 0 && ring->reader.position == position);
 	if (r == 0) {
 		CHECK((const uint8_t *)place + length <= ring->memory + ring->size);
 		CHECK((const uint8_t *)place >= ring->memory + 8);

@@ -185,6 +185,23 @@ TEST(many_records_at_a_time)
 	pair_close(&pair);
 }
 
+TEST(a_record_that_was_reserved_before_many_are_sent)
+{
+	struct ivshmem_record sent[2] = {{"one", 3}, {"two", 3}};
+	char buffer[8];
+	struct pair pair;
+	void *place;
+
+	pair_open(&pair, IVSHMEM_QUEUE, 1024);
+	CHECK_EQ(ivshmem_queue_reserve(pair.one, 100, &place), 0);
+	CHECK_EQ(ivshmem_queue_send_many(pair.one, sent, 2), 2);
+	CHECK_EQ(ivshmem_queue_commit(pair.one, 100), -EINVAL);
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 3);
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), 3);
+	CHECK_EQ(ivshmem_queue_receive(pair.other, buffer, 8), -EAGAIN);
+	pair_close(&pair);
+}
+
 TEST(not_all_of_many_records)
 {
 	char bytes[300] = {0};
