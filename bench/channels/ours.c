@@ -9,6 +9,7 @@
  *	stream	writes and reads of the record's length
  *	many	16 participants send in turns, as for `queue`, and one receives from all
  *	one	the same as `queue`, measured next to `many`
+ *	lend	loans of the record's length, whose bytes nobody touches
  *	poll	a record there and back; both sides sleep in poll()
  *	call	an empty call, by ivshmem_call(); the other side looks all the time
  *	call-poll  the same in steps; both sides sleep in poll()
@@ -274,6 +275,48 @@ receive_each(struct sides *sides)
 	}
 	sides_end(sides);
 	free(buffer);
+	ivshmem_participant_close(end.participant);
+}
+
+static void
+send_loans(struct sides *sides)
+{
+	struct end end = end_connect(sides, IVSHMEM_QUEUE, RING);
+
+	end_settle(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		void *bytes;
+		int r;
+
+		while ((r = ivshmem_loan_take(end.channel, sides->length, &bytes)) == -EAGAIN)
+			sides_relax();
+		must(r, "take a loan");
+		while ((r = ivshmem_loan_send(end.channel, bytes, sides->length)) == -EAGAIN)
+			sides_relax();
+		must(r, "send a loan");
+	}
+	end_close(&end);
+}
+
+static void
+receive_loans(struct sides *sides)
+{
+	struct end end = end_listen(sides, IVSHMEM_QUEUE, RING);
+
+	end_accept(&end);
+	sides_begin(sides);
+	for (uint64_t i = 0; i < sides->count; i++) {
+		const void *bytes;
+		int64_t n;
+
+		while ((n = ivshmem_queue_peek(end.channel, &bytes)) == -EAGAIN)
+			sides_relax();
+		if (n != (int64_t)sides->length)
+			sides_die("a loan has another length", (int)n);
+		must(ivshmem_queue_release(end.channel), "give a loan back");
+	}
+	sides_end(sides);
 	ivshmem_participant_close(end.participant);
 }
 
@@ -558,6 +601,7 @@ main(int argc, char **argv)
 		{"round", answer_looking, ask_looking},
 		{"stream", send_stream, receive_stream},
 		{"many", send_many, receive_many},
+		{"lend", send_loans, receive_loans},
 		{"one", send_one, receive_one},
 		{"poll", answer_polling, ask_polling},
 		{"call", call, answer_calls_looking},
