@@ -158,6 +158,26 @@ watch(struct forward *forward, int fd, uint32_t events, void *what)
 	return epoll_ctl(forward->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* stdin and stdout may be files, which are always ready, and which epoll does not take. */
+static int
+watch_stdio(struct forward *forward, int fd, uint32_t events, struct link *link)
+{
+	int r = watch(forward, fd, events, link);
+
+	return r == -EPERM ? 0 : r;
+}
+
+static int
+watch_link(struct forward *forward, struct link *link)
+{
+	int r;
+
+	if (link->in == link->out)
+		return watch(forward, link->in, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, link);
+	r = watch_stdio(forward, link->in, EPOLLIN | EPOLLET, link);
+	return r < 0 ? r : watch_stdio(forward, link->out, EPOLLOUT | EPOLLET, link);
+}
+
 /* Takes the channel and the descriptors over. On failure, closes them. */
 static void
 add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int out, bool pending)
@@ -189,11 +209,8 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	forward->n_links++;
 	ivshmem_channel_set_data(channel, link);
 	report(forward, "connected", link, NULL);
-	r = watch(forward, in, EPOLLIN | EPOLLET | (in == out ? EPOLLOUT | EPOLLRDHUP : 0), link);
-	if (r == 0 && in != out)
-		r = watch(forward, out, EPOLLOUT | EPOLLET, link);
-	/* A file is always ready. */
-	if (r < 0 && !(stdio && r == -EPERM))
+	r = watch_link(forward, link);
+	if (r < 0)
 		end_link(forward, link, strerror(-r));
 	else
 		make_busy(forward, link);

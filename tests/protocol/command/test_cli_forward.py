@@ -333,6 +333,25 @@ def test_a_file_is_stdin(listen, tool, service, room):
     wire.wait_until(lambda: heard == [data], "the service has heard it all")
 
 
+@pytest.mark.parametrize("command", ["forward", "listen"])
+def test_a_file_is_stdin_and_a_slow_pipe_is_stdout(tool, listen, forward, service, path, command):
+    """What finds no room in the pipe comes when it has some."""
+    data = os.urandom(1 << 20)
+    reader, writer = os.pipe()
+    if command == "forward":
+        listen(service(lambda connection: connection.sendall(data)).word)
+        process = tool("forward", "stdio", NAME, stdout=writer)
+    else:
+        process = tool("listen", NAME, "stdio", stdout=writer)
+        forward("unix:" + path)
+        threading.Thread(target=exchange, args=(connect(path), data), daemon=True).start()
+    wire.wait_until(lambda: not select.select([], [writer], [], 0)[1], "the pipe is full")
+    os.close(writer)
+    with open(reader, "rb") as out:
+        assert out.read() == data
+    ends(process, OK)
+
+
 def test_stdio_ends_with_the_other_side(listen, tool, service):
     """Although nobody has closed our stdin."""
     listen(service(lambda connection: connection.sendall(b"bye\n")).word)
