@@ -318,8 +318,11 @@ take_connections(struct forward *forward)
 			return;
 		}
 		if (fd < 0) {
-			/* Who has given up meanwhile is no reason to stop. */
-			forward->may_accept = errno == ECONNABORTED || errno == EINTR;
+			/* Whatever happened to one that came, there may be others. */
+			if (errno == EAGAIN)
+				forward->may_accept = false;
+			else
+				try_later(forward);
 			continue;
 		}
 		if (forward->endpoint.kind == ENDPOINT_TCP)
@@ -367,9 +370,11 @@ take_channels(struct forward *forward)
 			r = ivshmem_accept(&forward->waiting, forward->listener);
 		if (r == 0 && connect_endpoint(forward) < 0)
 			return;
-		if (r == 0 && forward->once)
+		if (r == 0 && forward->once) {
 			forward->listener = ivshmem_channel_close(forward->listener);
-		if (r == -EAGAIN || forward->once)
+			forward->may_accept = false;
+		}
+		if (r == -EAGAIN)
 			forward->may_accept = false;
 		else if (is_shortage(r))
 			wait_for_room(forward, r);
@@ -508,7 +513,7 @@ static void
 shut_down(struct forward *forward)
 {
 	list_for_each_safe (link, &forward->links)
-		link_free(container_of(link, struct link, link), forward->once);
+		link_free(container_of(link, struct link, link), true);
 	if (forward->socket >= 0)
 		endpoint_remove(&forward->endpoint);
 	fd_close(forward->socket);

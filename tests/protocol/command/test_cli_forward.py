@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command line tool: forward and listen."""
 
+import contextlib
 import json
 import os
 import random
@@ -78,6 +79,22 @@ def answer_at_the_end(connection):
     """Nothing before everything was heard."""
     data = read_all(connection)
     connection.sendall(b"%d " % len(data) + data[::-1])
+
+
+def talk(connection):
+    """Until nobody listens."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(bytes(65536))
+
+
+def count(connection):
+    """How many bytes come, up to the end of the connection, of whatever kind."""
+    n = 0
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 18):
+            n += len(part)
+    return n
 
 
 def exchange(connection, data):
@@ -278,6 +295,17 @@ def test_a_program_has_what_it_would_have_in_a_shell(listen, forward, path):
     assert sorted(int(word) for word in words[4:]) == [0, 1, 2, 3]  # and that of ls itself
 
 
+def test_a_program_that_does_not_listen_is_heard(listen, forward, path):
+    """To its end, although it leaves while somebody speaks to it."""
+    size = 3_000_000
+    listen("exec", "--", "head", "-c", str(size), "/dev/zero")
+    forward("unix:" + path)
+    for _ in range(wire.sized(5, 50)):
+        with connect(path) as connection:
+            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+            assert count(connection) == size
+
+
 def test_a_program_that_cannot_be_started(listen, forward, path):
     listener = listen("exec", "--", "/no/such/program")
     forward("unix:" + path)
@@ -376,6 +404,13 @@ def test_who_waits_takes_no_time(listen, tool, forward, service, path):
         # Each looks at everything once a second.
         used = [cpu_time(process) - start for process, start in zip(waiting, before)]
         assert max(used) < 0.2, used
+
+
+def test_stdio_has_no_room(listen, tool):
+    listener = tool("listen", "--size", "1G", NAME, "stdio")
+    listener.expect("ivshmem: listening under 'service'", "stderr")
+    tool("forward", "stdio", NAME, stdin=subprocess.PIPE)
+    listener.expect("ivshmem: no room for connection 1 of 'service', which waits: our area of the memory is full .*", "stderr")
 
 
 def test_stdio_waits_until_somebody_listens(listen, tool, service):
@@ -594,7 +629,7 @@ def test_what_is_reported(listen, forward, service, path):
             "event": "closed", "connection": 1, "name": NAME, "sent": sent, "received": received}
     with connect(path) as connection:
         connection.sendall(b"x")
-        forwarder.expect(".*connected.*")
+        listener.expect(".*connected.*")
         listener.process.kill()
         failed = json.loads(forwarder.expect(".*failed.*").group())
         assert failed["connection"] == 2 and failed["error"] == "the other side died"
