@@ -257,7 +257,7 @@ int loans_peek(struct ivshmem_channel *channel, const void *description, const v
 	uint32_t *ret_length);
 /* That record is released: so is the loan, unless it is kept. */
 void loans_release(struct ivshmem_channel *channel);
-/* Whether there is room for the loan that is wanted. */
+/* Whether there is room for the loan that is wanted, or will never be. */
 bool loans_have_room(struct ivshmem_channel *channel);
 /* Ask to be rung when one is given back. */
 void loans_arm(struct ivshmem_channel *channel);
