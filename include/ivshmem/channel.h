@@ -41,7 +41,7 @@
  *	-ECONNREFUSED	the listener did not accept the connection, or was closed
  *	-ECONNRESET	the other participant died, or its area belongs to another one now; what it
  *			had completely sent before can be received first, while its area is not
- *			needed
+ *			needed. Or the other end gave up (ivshmem_channel_abort())
  *	-EPROTO		what the other participant wrote makes no sense. Nothing of it was handed
  *			out
  *	-ESTALE		the own area is lost: somebody declared this participant dead, or formatted
@@ -273,6 +273,10 @@ int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_partici
 /* Close a channel or a listener, and free it. NULL is allowed; returns NULL. The other end still
  * receives what was sent. Connections that a listener has not accepted are refused. */
 struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
+
+/* The same if there should have been more. What was sent does not look complete: after it, the other
+ * end gets -ECONNRESET. After ivshmem_channel_shutdown(), it is complete. */
+struct ivshmem_channel *ivshmem_channel_abort(struct ivshmem_channel *channel);
 
 /* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. What
  * was committed to a queue is sent; what is only reserved is not. 0, or how the channel ended,

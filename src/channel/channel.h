@@ -86,7 +86,8 @@ struct ivshmem_channel {
 	uint32_t loan_wanted; /* bytes of a loan for which there was no room; 0: there was */
 
 	bool we_shut;
-	bool they_shut; /* they send nothing after `their_end` */
+	bool they_shut;    /* they send nothing after `their_end` */
+	bool they_aborted; /* and there should have been more */
 	uint64_t their_end;
 	bool they_ended; /* they do not receive any more */
 	bool they_died;  /* they do nothing any more; the ring is still theirs */

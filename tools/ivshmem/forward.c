@@ -118,7 +118,7 @@ explain(int error, bool ours)
 	case -ECONNREFUSED:
 		return "the other side did not accept it";
 	case -ECONNRESET:
-		return "the other side died";
+		return "the other side died or gave up";
 	case -EPROTO:
 		return "what the other side wrote into the memory makes no sense";
 	default:
@@ -187,7 +187,7 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	int r;
 
 	if (!link) {
-		ivshmem_channel_close(channel);
+		ivshmem_channel_abort(channel);
 		if (!stdio)
 			fd_close(in);
 		fail("out of memory");
@@ -352,7 +352,7 @@ connect_endpoint(struct forward *forward)
 	}
 	if (r < 0) {
 		fail("%s", error.message);
-		ivshmem_channel_close(forward->waiting);
+		ivshmem_channel_abort(forward->waiting);
 	} else {
 		add_link(forward, forward->waiting, in, out, pending);
 	}
@@ -639,7 +639,8 @@ const struct command command_forward = {
 		"whose end ends the command.\n"
 		"A connection that comes while nobody listens under NAME is closed. One that finds no "
 		"room in our area of the memory waits until another one ends.\n"
-		"If the other side dies, or we are ended by a signal, TCP connections are reset.",
+		"If one side of a connection is reset or dies, or a signal ends us, TCP connections are "
+		"reset.",
 	CLI_OPTIONS(forward_options),
 	.json = JSON,
 	.statuses = "SIGINT and SIGTERM end the command, with 0, or with 1 for stdio.",

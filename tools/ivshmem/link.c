@@ -324,7 +324,10 @@ link_free(struct link *link, bool broken)
 		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
 	list_remove(&link->link);
 	list_remove(&link->busy);
-	ivshmem_channel_close(link->channel);
+	if (broken)
+		ivshmem_channel_abort(link->channel);
+	else
+		ivshmem_channel_close(link->channel);
 	if (!link->blocking)
 		fd_close(link->in);
 	forget(&link->to_channel);

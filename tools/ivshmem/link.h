@@ -62,8 +62,8 @@ enum link_state {
  * `*ret_ours` is true, or how the channel failed (channel.h). */
 int link_run(struct link *link, bool *ret_ours);
 
-/* Close everything, and free the link. `broken`: bytes may be missing, and who is connected should
- * learn that, if the socket can tell. */
+/* Close everything, and free the link. `broken`: bytes may be missing, and those at both ends should
+ * learn that; a socket can tell if it is TCP. */
 void link_free(struct link *link, bool broken);
 
 #endif

@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -526,17 +527,79 @@ def test_a_side_that_is_killed(listen, forward, closing, victim):
             listener.process.kill()
             with pytest.raises(ConnectionResetError):
                 connection.recv(100)
-            forwarder.expect("ivshmem: connection 1 of 'service': the other side died", "stderr")
+            forwarder.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
             listen(word)
         else:
             forwarder.process.kill()
             wire.wait_until(lambda: not service.threads[0].is_alive(), "the service has heard of it")
-            listener.expect("ivshmem: connection 1 of 'service': the other side died", "stderr")
+            listener.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
             forward(f"tcp:127.0.0.1:{port}")
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(b"x")
         wire.wait_until(lambda: len(held) == 2, "the service is connected again")
     assert not service.failures
+
+
+class Ends:
+    """How connections ended, in TCP: "end" or "reset"."""
+
+    def __init__(self, closing):
+        self.ends = []
+        self.service = Service(socket.AF_INET, ("127.0.0.1", 0), self.hear)
+        closing.append(self.service)
+        self.heard = threading.Event()
+
+    def hear(self, connection):
+        self.connection = connection
+        self.ends.append(how_it_ends(connection, self.heard))
+
+
+def how_it_ends(connection, heard=None):
+    try:
+        while connection.recv(100):
+            if heard:
+                heard.set()
+    except ConnectionResetError:
+        return "reset"
+    return "end"
+
+
+@pytest.fixture
+def through(listen, forward, closing):
+    """A connection by TCP, with the process that listens, the one that forwards, and what the service has heard."""
+    ends = Ends(closing)
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    listener, forwarder = listen(f"tcp:127.0.0.1:{ends.service.address[1]}"), forward(f"tcp:127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(b"a part of something")
+        assert ends.heard.wait(PATIENCE)
+        yield connection, listener, forwarder, ends
+
+
+@pytest.mark.parametrize("victim", ["forward", "listen"])
+def test_what_a_signal_ends_does_not_look_complete(through, victim):
+    connection, listener, forwarder, ends = through
+    stop(listener if victim == "listen" else forwarder)
+    assert how_it_ends(connection) == "reset"
+    wire.wait_until(lambda: ends.ends == ["reset"], "the service has heard of it")
+
+
+@pytest.mark.parametrize("who", ["client", "service"])
+def test_a_connection_that_is_reset_is_reset_at_the_other_side(through, who):
+    connection, listener, forwarder, ends = through
+    reset(connection if who == "client" else ends.connection)
+    if who == "client":
+        wire.wait_until(lambda: ends.ends == ["reset"], "the service has heard of it")
+        listener.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
+        forwarder.expect("ivshmem: connection 1 of 'service': Connection reset by peer", "stderr")
+    else:
+        assert how_it_ends(connection) == "reset"
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RD)
+    connection.close()
 
 
 def test_nobody_listens(forward, path):
@@ -632,7 +695,7 @@ def test_what_is_reported(listen, forward, service, path):
         listener.expect(".*connected.*")
         listener.process.kill()
         failed = json.loads(forwarder.expect(".*failed.*").group())
-        assert failed["connection"] == 2 and failed["error"] == "the other side died"
+        assert failed["connection"] == 2 and failed["error"] == "the other side died or gave up"
 
 
 def test_the_name_is_in_use(tool, listen, service):
