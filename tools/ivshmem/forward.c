@@ -209,6 +209,8 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	forward->n_links++;
 	ivshmem_channel_set_data(channel, link);
 	report(forward, "connected", link, NULL);
+	/* Until it has ended well. */
+	link_reset_on_close(link, true);
 	r = watch_link(forward, link);
 	if (r < 0)
 		end_link(forward, link, strerror(-r));

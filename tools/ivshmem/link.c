@@ -315,13 +315,18 @@ link_run(struct link *link, bool *ret_ours)
 }
 
 void
+link_reset_on_close(const struct link *link, bool on)
+{
+	const struct linger reset = {.l_onoff = on};
+
+	if (!link->blocking)
+		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+void
 link_free(struct link *link, bool broken)
 {
-	const struct linger reset = {.l_onoff = 1};
-
-	/* The connection is reset instead of ended; only TCP can do that. */
-	if (broken && !link->blocking)
-		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	link_reset_on_close(link, broken);
 	list_remove(&link->link);
 	list_remove(&link->busy);
 	if (broken)

@@ -576,10 +576,13 @@ def through(listen, forward, closing):
         yield connection, listener, forwarder, ends
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("victim", ["forward", "listen"])
-def test_what_a_signal_ends_does_not_look_complete(through, victim):
+def test_what_a_signal_ends_does_not_look_complete(through, victim, number):
     connection, listener, forwarder, ends = through
-    stop(listener if victim == "listen" else forwarder)
+    process = listener if victim == "listen" else forwarder
+    process.process.send_signal(number)
+    process.wait()
     assert how_it_ends(connection) == "reset"
     wire.wait_until(lambda: ends.ends == ["reset"], "the service has heard of it")
 
