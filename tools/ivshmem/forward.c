@@ -52,7 +52,8 @@ struct forward {
 	bool may_accept;   /* somebody may have come */
 	uint64_t retry_at; /* but not before this time */
 	bool warned;       /* that there is no room */
-	bool once;         /* one link is all */
+	bool told_of_server;
+	bool once; /* one link is all */
 	bool quit;
 	struct list links, busy;
 	unsigned n_links;
@@ -453,6 +454,19 @@ timeout_of(const struct forward *forward)
 	return forward->retry_at != 0 ? RETRY_MS : -1;
 }
 
+/* What is connected stays connected. */
+static void
+tell_of_lost_server(struct forward *forward)
+{
+	const char *why = participate_lost_server();
+
+	if (why && !forward->told_of_server)
+		fail("warning: the server is lost, and whoever comes to the next one does not find "
+		     "us; start again: %s",
+			why);
+	forward->told_of_server = why != NULL;
+}
+
 static void
 loop(struct forward *forward)
 {
@@ -466,6 +480,7 @@ loop(struct forward *forward)
 		take_channels_that_are_ready(forward);
 		if (forward->quit)
 			break;
+		tell_of_lost_server(forward);
 		n = epoll_wait(forward->epoll, events, EVENTS, timeout_of(forward));
 		for (int i = 0; i < n; i++)
 			take_event(forward, &events[i]);
@@ -530,16 +545,21 @@ static enum status
 begin(struct forward *forward, bool listens)
 {
 	struct ivshmem_error error;
-	int r;
+	int r = 0;
 
-	if (listens)
+	if (!listens && forward->once) {
+		enum status status = channel_connect(forward->cli, forward->participant,
+			forward->name, IVSHMEM_STREAM, forward->options.ring_size, UINT64_MAX,
+			&forward->waiting);
+
+		if (status != STATUS_OK)
+			return status;
+	} else if (listens) {
 		r = ivshmem_listen(&forward->listener, forward->participant, forward->name,
 			IVSHMEM_STREAM, &forward->options, &error);
-	else if (forward->once)
-		r = ivshmem_connect(&forward->waiting, forward->participant, forward->name,
-			IVSHMEM_STREAM, &forward->options, -1, &error);
-	else
+	} else {
 		r = endpoint_listen(&forward->endpoint, &forward->socket, &error);
+	}
 	if (r < 0)
 		return fail("%s", error.message);
 	r = set_up(forward);

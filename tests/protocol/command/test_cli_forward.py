@@ -416,6 +416,7 @@ def test_stdio_has_no_room(listen, tool):
 
 def test_stdio_waits_until_somebody_listens(listen, tool, service):
     process = tool("forward", "stdio", NAME)
+    process.expect("ivshmem: waiting: nobody listens under the name 'service'", "stderr")
     listen(service(lambda connection: connection.sendall(b"at last")).word)
     ends(process, OK)
     assert process.stdout == "at last"
@@ -628,6 +629,25 @@ def test_a_tcp_service_is_not_there(listen, forward, path):
     with connect(path) as connection:
         assert read_all(connection) == b""
     listener.expect("ivshmem: .*Connection refused", "stderr")
+
+
+def test_the_server_is_lost(launch, server, service, path):
+    """Connections go on, and somebody should know."""
+    first = server("-l", "16M", "-n", "1")
+    listener = launch("ivshmem", "--target", "unix:" + first.path, "listen", NAME, service(echo).word)
+    listener.expect("ivshmem: listening under 'service'", "stderr")
+    forwarder = launch("ivshmem", "--target", "unix:" + first.path, "forward", "unix:" + path, NAME)
+    forwarder.expect("ivshmem: forwarding .*", "stderr")
+    with connect(path) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(100) == b"one"
+        stop(first)
+        for process in (listener, forwarder):
+            process.expect("ivshmem: warning: the server is lost, .*; start again: .*", "stderr")
+        assert exchange(connection, b"two") == b"two"
+    stop(forwarder)
+    stop(listener)
+    assert forwarder.stderr.count("the server is lost") == 1
 
 
 # ---- sockets -------------------------------------------------------------------------------------------
