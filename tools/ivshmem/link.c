@@ -191,8 +191,7 @@ write_bytes(struct link *link, const char *bytes, size_t length)
 	return n == -EAGAIN || n == -EINTR ? 0 : n;
 }
 
-/* Say that nothing more comes. If they have not only said everything, but are gone, there is nobody
- * to whom our side could say anything either. */
+/* Say that nothing more comes. */
 static void
 end_out(struct link *link)
 {
@@ -201,8 +200,17 @@ end_out(struct link *link)
 		close(link->out);
 	else
 		shutdown(link->out, SHUT_WR);
-	if (ivshmem_stream_write(link->channel, NULL, 0) == -EPIPE)
-		link->sent_all = true;
+}
+
+/* They have said everything. If they are gone, too, there is nobody to whom our side could say
+ * anything, which may never come. */
+static int
+notice_end(struct link *link)
+{
+	int64_t r = ivshmem_stream_write(link->channel, NULL, 0);
+
+	link->sent_all = r == -EPIPE;
+	return link->sent_all ? 1 : (int)r;
 }
 
 /* The socket takes nothing more. */
@@ -245,7 +253,9 @@ step_out(struct link *link, bool *ret_ours)
 
 	if (link->out_error != 0)
 		return discard_channel(link);
-	if (link->wrote_all || !link->may_out)
+	if (link->wrote_all)
+		return link->sent_all ? 0 : notice_end(link);
+	if (!link->may_out)
 		return 0;
 	if (waiting->bytes) {
 		done = write_bytes(

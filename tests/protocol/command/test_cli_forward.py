@@ -414,6 +414,28 @@ def test_stdio_has_no_room(listen, tool):
     listener.expect("ivshmem: no room for connection 1 of 'service', which waits: our area of the memory is full .*", "stderr")
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_stdio_ends_after_the_other_side_has_said_everything(listen, tool, service, killed):
+    """Nobody has closed our stdin; first the other side says no more, and then it is gone."""
+    gone = threading.Event()
+
+    def leave_in_steps(connection):
+        connection.sendall(b"bye\n")
+        connection.shutdown(socket.SHUT_WR)
+        gone.wait(PATIENCE)
+
+    listener = listen(service(leave_in_steps).word)
+    process = tool("forward", "stdio", NAME, stdin=subprocess.PIPE)
+    process.expect("bye")
+    wire.wait_until(lambda: process.output.get("stdout ended"), "stdout is closed")
+    if killed:
+        listener.process.kill()
+        ends(process, FAILURE, "the other side died or gave up")
+    gone.set()
+    if not killed:
+        ends(process, OK)
+
+
 def test_stdio_waits_until_somebody_listens(listen, tool, service):
     process = tool("forward", "stdio", NAME)
     process.expect("ivshmem: waiting: nobody listens under the name 'service'", "stderr")
