@@ -320,10 +320,9 @@ int ivshmem_channel_fd(struct ivshmem_channel *channel);
  *		belongs to the participant: poll it, do not read it. Call it before the first -EAGAIN
  *		that matters, as with ivshmem_channel_fd(). -EMFILE, -ENOMEM
  *	ready	looks after all channels, and returns one that is worth another try, or NULL: then
- *		poll again. Each channel is returned once; go on with it until a call returns
- *		-EAGAIN, or remember it, because it is not returned again before that. A new channel
- *		is returned, too. After its end (-ESTALE and -ENODEV are the end of all), a channel
- *		is returned once
+ *		poll again. Go on with a channel until a call returns -EAGAIN, or remember it: it
+ *		need not be returned again before that. A new channel is returned, too. After its
+ *		end (-ESTALE and -ENODEV are the end of all), a channel is returned once
  *	data	what the user wants to find with a channel; NULL at first
  */
 int ivshmem_participant_fd(struct ivshmem_participant *participant);
