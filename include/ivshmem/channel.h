@@ -41,7 +41,7 @@
  *	-ECONNREFUSED	the listener did not accept the connection, or was closed
  *	-ECONNRESET	the other participant died, or its area belongs to another one now; what it
  *			had completely sent before can be received first, while its area is not
- *			needed
+ *			needed. Or the other end gave up (ivshmem_channel_abort())
  *	-EPROTO		what the other participant wrote makes no sense. Nothing of it was handed
  *			out
  *	-ESTALE		the own area is lost: somebody declared this participant dead, or formatted
@@ -274,6 +274,10 @@ int ivshmem_connect(struct ivshmem_channel **ret_channel, struct ivshmem_partici
  * receives what was sent. Connections that a listener has not accepted are refused. */
 struct ivshmem_channel *ivshmem_channel_close(struct ivshmem_channel *channel);
 
+/* The same if there should have been more. What was sent does not look complete: after it, the other
+ * end gets -ECONNRESET. After ivshmem_channel_shutdown(), it is complete. */
+struct ivshmem_channel *ivshmem_channel_abort(struct ivshmem_channel *channel);
+
 /* Send no more. The other end gets -EPIPE, a stream's end 0, after it has received everything. What
  * was committed to a queue is sent; what is only reserved is not. 0, or how the channel ended,
  * which is -EPIPE the second time. -EINVAL: a listener, or one who reads what is published. */
@@ -316,10 +320,9 @@ int ivshmem_channel_fd(struct ivshmem_channel *channel);
  *		belongs to the participant: poll it, do not read it. Call it before the first -EAGAIN
  *		that matters, as with ivshmem_channel_fd(). -EMFILE, -ENOMEM
  *	ready	looks after all channels, and returns one that is worth another try, or NULL: then
- *		poll again. Each channel is returned once; go on with it until a call returns
- *		-EAGAIN, or remember it, because it is not returned again before that. A new channel
- *		is returned, too. After its end (-ESTALE and -ENODEV are the end of all), a channel
- *		is returned once
+ *		poll again. Go on with a channel until a call returns -EAGAIN, or remember it: it
+ *		need not be returned again before that. A new channel is returned, too. After its
+ *		end (-ESTALE and -ENODEV are the end of all), a channel is returned once
  *	data	what the user wants to find with a channel; NULL at first
  */
 int ivshmem_participant_fd(struct ivshmem_participant *participant);

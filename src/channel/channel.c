@@ -291,7 +291,7 @@ channel_look(struct ivshmem_channel *channel)
 {
 	struct ivshmem_participant *participant = channel->participant;
 	uint64_t claim = word_acquire(map_claim(&participant->map, channel->peer_area));
-	uint64_t state;
+	uint64_t state, shut;
 
 	if (channel->error != 0 || channel->phase == LAYOUT_LISTENING)
 		return;
@@ -311,9 +311,11 @@ channel_look(struct ivshmem_channel *channel)
 		channel_fail(channel, -ECONNRESET);
 		return;
 	}
-	if (!channel->they_shut && word_acquire(&channel->theirs->shut)) {
+	shut = word_acquire(&channel->theirs->shut);
+	if (!channel->they_shut && shut != LAYOUT_SHUT_NOT) {
 		channel->their_end = word_load(&channel->theirs->end);
 		channel->they_shut = true;
+		channel->they_aborted = shut == LAYOUT_SHUT_EARLY;
 	}
 	if (word_acquire(&channel->theirs->ended))
 		channel->they_ended = true;
@@ -412,7 +414,7 @@ channel_fail_protocol(struct ivshmem_channel *channel)
 
 /* Say where what we send ends. */
 static void
-shut(struct ivshmem_channel *channel)
+shut(struct ivshmem_channel *channel, enum layout_shut how)
 {
 	if (channel->we_shut)
 		return;
@@ -421,19 +423,19 @@ shut(struct ivshmem_channel *channel)
 	channel->writer.reserving = false;
 	ring_publish(&channel->writer);
 	word_store(&channel->own->end, channel->writer.published);
-	word_release(&channel->own->shut, 1);
+	word_release(&channel->own->shut, how);
 }
 
 static void
 end(struct ivshmem_channel *channel)
 {
 	if (channel_is_publisher(channel)) {
-		shut(channel);
+		shut(channel, LAYOUT_SHUT);
 		word_release(&channel->own->ended, 1);
 	} else if (channel->phase == LAYOUT_LISTENING) {
 		channel_publish(channel, LAYOUT_UNUSED);
 	} else {
-		shut(channel);
+		shut(channel, LAYOUT_SHUT);
 		/* The other end wants to know whether it was all. */
 		word_store(&channel->own->head, channel->reader.position);
 		word_release(&channel->own->ended, 1);
@@ -506,6 +508,15 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 	return NULL;
 }
 
+EXPORT struct ivshmem_channel *
+ivshmem_channel_abort(struct ivshmem_channel *channel)
+{
+	if (channel && channel->phase != LAYOUT_LISTENING &&
+		!participant_is_lost(channel->participant))
+		shut(channel, LAYOUT_SHUT_EARLY);
+	return ivshmem_channel_close(channel);
+}
+
 EXPORT int
 ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 {
@@ -517,7 +528,7 @@ ivshmem_channel_shutdown(struct ivshmem_channel *channel)
 		return r;
 	if (participant_is_lost(channel->participant))
 		return channel->participant->lost;
-	shut(channel);
+	shut(channel, LAYOUT_SHUT);
 	channel_tell_peer(channel);
 	return 0;
 }
@@ -542,7 +553,7 @@ end_for_receivers(const struct ivshmem_channel *channel)
 	if (channel->error != 0)
 		return channel->error;
 	if (channel->they_shut && channel->reader.position == channel->their_end)
-		return -EPIPE;
+		return channel->they_aborted ? -ECONNRESET : -EPIPE;
 	return channel->they_died ? -ECONNRESET : 0;
 }
 

@@ -86,7 +86,8 @@ struct ivshmem_channel {
 	uint32_t loan_wanted; /* bytes of a loan for which there was no room; 0: there was */
 
 	bool we_shut;
-	bool they_shut; /* they send nothing after `their_end` */
+	bool they_shut;    /* they send nothing after `their_end` */
+	bool they_aborted; /* and there should have been more */
 	uint64_t their_end;
 	bool they_ended; /* they do not receive any more */
 	bool they_died;  /* they do nothing any more; the ring is still theirs */
@@ -257,7 +258,7 @@ int loans_peek(struct ivshmem_channel *channel, const void *description, const v
 	uint32_t *ret_length);
 /* That record is released: so is the loan, unless it is kept. */
 void loans_release(struct ivshmem_channel *channel);
-/* Whether there is room for the loan that is wanted. */
+/* Whether there is room for the loan that is wanted, or will never be. */
 bool loans_have_room(struct ivshmem_channel *channel);
 /* Ask to be rung when one is given back. */
 void loans_arm(struct ivshmem_channel *channel);

@@ -139,6 +139,12 @@ layout_state_phase(uint64_t state)
 	return (enum layout_phase)(state & 0xff);
 }
 
+enum layout_shut {
+	LAYOUT_SHUT_NOT,
+	LAYOUT_SHUT,
+	LAYOUT_SHUT_EARLY, /* there should have been more */
+};
+
 /* A reference to an entry of another area, which goes stale when either of them is used anew. */
 static inline uint64_t
 layout_reference(unsigned area, unsigned entry, uint32_t entry_generation)
@@ -157,7 +163,7 @@ struct layout_entry {
 	uint64_t ring_offset;     /* in bytes from the start of the area */
 	char name[LAYOUT_MAX_NAME];
 	uint64_t end;   /* a position */
-	uint64_t shut;  /* not 0: nothing will be sent after `end` */
+	uint64_t shut;  /* enum layout_shut; nothing will be sent after `end` */
 	uint64_t ended; /* not 0: nothing more will be received */
 	uint64_t padding_1[18];
 

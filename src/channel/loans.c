@@ -225,9 +225,10 @@ ivshmem_loan_drop(struct ivshmem_channel *channel, void *bytes)
 bool
 loans_have_room(struct ivshmem_channel *channel)
 {
-	take_back(channel);
-	return find_unused(channel->loans) &&
-	       heap_largest(&channel->participant->heap) >= channel->loan_wanted;
+	/* If nothing more can come back, there will be no more room: the next call says so. */
+	return take_back(channel) == 0 ||
+	       (find_unused(channel->loans) &&
+		       heap_largest(&channel->participant->heap) >= channel->loan_wanted);
 }
 
 void

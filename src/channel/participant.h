@@ -72,6 +72,7 @@ struct ivshmem_participant {
 	 * an eventfd that is readable while there are `ready_channels`. */
 	int fd, ready;
 	struct list ready_channels;
+	bool looked;         /* for those, since the user was told last that there are none */
 	uint64_t kernel;     /* neighbour_kernel() */
 	bool may_spin;       /* there is more than one processor */
 	uint64_t next_check; /* when to look at everything again; clock_now() */

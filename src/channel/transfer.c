@@ -182,10 +182,10 @@ channel_reserve(struct ivshmem_channel *channel, uint32_t length, void **ret_byt
 static int
 receive_error(struct ivshmem_channel *channel)
 {
-	if (channel->they_shut)
-		return channel->reader.position == channel->their_end
-			       ? -EPIPE
-			       : channel_fail_protocol(channel);
+	if (channel->they_shut && channel->reader.position != channel->their_end)
+		return channel_fail_protocol(channel);
+	if (channel->they_shut && !channel->they_aborted)
+		return -EPIPE;
 	channel_fail(channel, -ECONNRESET);
 	return channel->error;
 }

@@ -52,7 +52,8 @@ struct forward {
 	bool may_accept;   /* somebody may have come */
 	uint64_t retry_at; /* but not before this time */
 	bool warned;       /* that there is no room */
-	bool once;         /* one link is all */
+	bool told_of_server;
+	bool once; /* one link is all */
 	bool quit;
 	struct list links, busy;
 	unsigned n_links;
@@ -118,7 +119,7 @@ explain(int error, bool ours)
 	case -ECONNREFUSED:
 		return "the other side did not accept it";
 	case -ECONNRESET:
-		return "the other side died";
+		return "the other side died or gave up";
 	case -EPROTO:
 		return "what the other side wrote into the memory makes no sense";
 	default:
@@ -158,6 +159,26 @@ watch(struct forward *forward, int fd, uint32_t events, void *what)
 	return epoll_ctl(forward->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* stdin and stdout may be files, which are always ready, and which epoll does not take. */
+static int
+watch_stdio(struct forward *forward, int fd, uint32_t events, struct link *link)
+{
+	int r = watch(forward, fd, events, link);
+
+	return r == -EPERM ? 0 : r;
+}
+
+static int
+watch_link(struct forward *forward, struct link *link)
+{
+	int r;
+
+	if (link->in == link->out)
+		return watch(forward, link->in, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, link);
+	r = watch_stdio(forward, link->in, EPOLLIN | EPOLLET, link);
+	return r < 0 ? r : watch_stdio(forward, link->out, EPOLLOUT | EPOLLET, link);
+}
+
 /* Takes the channel and the descriptors over. On failure, closes them. */
 static void
 add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int out, bool pending)
@@ -167,7 +188,7 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	int r;
 
 	if (!link) {
-		ivshmem_channel_close(channel);
+		ivshmem_channel_abort(channel);
 		if (!stdio)
 			fd_close(in);
 		fail("out of memory");
@@ -189,11 +210,10 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	forward->n_links++;
 	ivshmem_channel_set_data(channel, link);
 	report(forward, "connected", link, NULL);
-	r = watch(forward, in, EPOLLIN | EPOLLET | (in == out ? EPOLLOUT | EPOLLRDHUP : 0), link);
-	if (r == 0 && in != out)
-		r = watch(forward, out, EPOLLOUT | EPOLLET, link);
-	/* A file is always ready. */
-	if (r < 0 && !(stdio && r == -EPERM))
+	/* Until it has ended well. */
+	link_reset_on_close(link, true);
+	r = watch_link(forward, link);
+	if (r < 0)
 		end_link(forward, link, strerror(-r));
 	else
 		make_busy(forward, link);
@@ -301,8 +321,11 @@ take_connections(struct forward *forward)
 			return;
 		}
 		if (fd < 0) {
-			/* Who has given up meanwhile is no reason to stop. */
-			forward->may_accept = errno == ECONNABORTED || errno == EINTR;
+			/* Whatever happened to one that came, there may be others. */
+			if (errno == EAGAIN)
+				forward->may_accept = false;
+			else
+				try_later(forward);
 			continue;
 		}
 		if (forward->endpoint.kind == ENDPOINT_TCP)
@@ -332,7 +355,7 @@ connect_endpoint(struct forward *forward)
 	}
 	if (r < 0) {
 		fail("%s", error.message);
-		ivshmem_channel_close(forward->waiting);
+		ivshmem_channel_abort(forward->waiting);
 	} else {
 		add_link(forward, forward->waiting, in, out, pending);
 	}
@@ -350,9 +373,11 @@ take_channels(struct forward *forward)
 			r = ivshmem_accept(&forward->waiting, forward->listener);
 		if (r == 0 && connect_endpoint(forward) < 0)
 			return;
-		if (r == 0 && forward->once)
+		if (r == 0 && forward->once) {
 			forward->listener = ivshmem_channel_close(forward->listener);
-		if (r == -EAGAIN || forward->once)
+			forward->may_accept = false;
+		}
+		if (r == -EAGAIN)
 			forward->may_accept = false;
 		else if (is_shortage(r))
 			wait_for_room(forward, r);
@@ -429,6 +454,19 @@ timeout_of(const struct forward *forward)
 	return forward->retry_at != 0 ? RETRY_MS : -1;
 }
 
+/* What is connected stays connected. */
+static void
+tell_of_lost_server(struct forward *forward)
+{
+	const char *why = participate_lost_server();
+
+	if (why && !forward->told_of_server)
+		fail("warning: the server is lost, and whoever comes to the next one does not find "
+		     "us; start again: %s",
+			why);
+	forward->told_of_server = why != NULL;
+}
+
 static void
 loop(struct forward *forward)
 {
@@ -442,6 +480,7 @@ loop(struct forward *forward)
 		take_channels_that_are_ready(forward);
 		if (forward->quit)
 			break;
+		tell_of_lost_server(forward);
 		n = epoll_wait(forward->epoll, events, EVENTS, timeout_of(forward));
 		for (int i = 0; i < n; i++)
 			take_event(forward, &events[i]);
@@ -491,7 +530,7 @@ static void
 shut_down(struct forward *forward)
 {
 	list_for_each_safe (link, &forward->links)
-		link_free(container_of(link, struct link, link), forward->once);
+		link_free(container_of(link, struct link, link), true);
 	if (forward->socket >= 0)
 		endpoint_remove(&forward->endpoint);
 	fd_close(forward->socket);
@@ -506,16 +545,21 @@ static enum status
 begin(struct forward *forward, bool listens)
 {
 	struct ivshmem_error error;
-	int r;
+	int r = 0;
 
-	if (listens)
+	if (!listens && forward->once) {
+		enum status status = channel_connect(forward->cli, forward->participant,
+			forward->name, IVSHMEM_STREAM, forward->options.ring_size, UINT64_MAX,
+			&forward->waiting);
+
+		if (status != STATUS_OK)
+			return status;
+	} else if (listens) {
 		r = ivshmem_listen(&forward->listener, forward->participant, forward->name,
 			IVSHMEM_STREAM, &forward->options, &error);
-	else if (forward->once)
-		r = ivshmem_connect(&forward->waiting, forward->participant, forward->name,
-			IVSHMEM_STREAM, &forward->options, -1, &error);
-	else
+	} else {
 		r = endpoint_listen(&forward->endpoint, &forward->socket, &error);
+	}
 	if (r < 0)
 		return fail("%s", error.message);
 	r = set_up(forward);
@@ -617,7 +661,8 @@ const struct command command_forward = {
 		"whose end ends the command.\n"
 		"A connection that comes while nobody listens under NAME is closed. One that finds no "
 		"room in our area of the memory waits until another one ends.\n"
-		"If the other side dies, or we are ended by a signal, TCP connections are reset.",
+		"If one side of a connection is reset or dies, or a signal ends us, TCP connections are "
+		"reset.",
 	CLI_OPTIONS(forward_options),
 	.json = JSON,
 	.statuses = "SIGINT and SIGTERM end the command, with 0, or with 1 for stdio.",

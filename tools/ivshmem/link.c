@@ -145,16 +145,24 @@ step_in(struct link *link, bool *ret_ours)
 		return done == -EPIPE ? 1 : done < 0 ? (int)done : done > 0;
 	}
 	if (link->in_ended) {
-		int r = ivshmem_channel_shutdown(link->channel);
+		int r;
 
+		/* A connection that was reset has not said everything. */
+		if (link->out_error == -ECONNRESET) {
+			*ret_ours = true;
+			return link->out_error;
+		}
+		r = ivshmem_channel_shutdown(link->channel);
 		link->sent_all = true;
 		return r == 0 || r == -EPIPE ? 1 : r;
 	}
 	if (!link->may_in)
 		return 0;
 	n = read_in(link);
-	if (n == -EAGAIN || n == -EINTR) {
-		link->may_in = n == -EINTR;
+	if (n == -EINTR)
+		return 1;
+	if (n == -EAGAIN) {
+		link->may_in = false;
 		return 0;
 	}
 	*ret_ours = n < 0;
@@ -183,8 +191,7 @@ write_bytes(struct link *link, const char *bytes, size_t length)
 	return n == -EAGAIN || n == -EINTR ? 0 : n;
 }
 
-/* Say that nothing more comes. If they have not only said everything, but are gone, there is nobody
- * to whom our side could say anything either. */
+/* Say that nothing more comes. */
 static void
 end_out(struct link *link)
 {
@@ -193,8 +200,48 @@ end_out(struct link *link)
 		close(link->out);
 	else
 		shutdown(link->out, SHUT_WR);
-	if (ivshmem_stream_write(link->channel, NULL, 0) == -EPIPE)
-		link->sent_all = true;
+}
+
+/* They have said everything. If they are gone, too, there is nobody to whom our side could say
+ * anything, which may never come. */
+static int
+notice_end(struct link *link)
+{
+	int64_t r = ivshmem_stream_write(link->channel, NULL, 0);
+
+	link->sent_all = r == -EPIPE;
+	return link->sent_all ? 1 : (int)r;
+}
+
+/* The socket takes nothing more. */
+static int
+fail_out(struct link *link, int error, bool *ret_ours)
+{
+	/* Nothing is left that could be passed on; stdout is not where stdin comes from. */
+	if (link->sent_all || link->in != link->out) {
+		*ret_ours = true;
+		return error;
+	}
+	link->out_error = error;
+	link->wrote_all = true;
+	forget(&link->to_out);
+	return 1;
+}
+
+/* Nobody reads it. Who waits until we have taken it, before it takes what we have, must not wait
+ * for ever. */
+static int
+discard_channel(struct link *link)
+{
+	int64_t n;
+
+	if (!link->may_read)
+		return 0;
+	n = ivshmem_stream_read(link->channel, buffer, sizeof(buffer));
+	if (n > 0)
+		return 1;
+	link->may_read = false;
+	return n == -EAGAIN ? 0 : (int)n;
 }
 
 static int
@@ -204,14 +251,17 @@ step_out(struct link *link, bool *ret_ours)
 	ssize_t done;
 	int64_t n;
 
-	if (link->wrote_all || !link->may_out)
+	if (link->out_error != 0)
+		return discard_channel(link);
+	if (link->wrote_all)
+		return link->sent_all ? 0 : notice_end(link);
+	if (!link->may_out)
 		return 0;
 	if (waiting->bytes) {
 		done = write_bytes(
 			link, waiting->bytes + waiting->start, waiting->end - waiting->start);
-		*ret_ours = done < 0;
 		if (done < 0)
-			return (int)done;
+			return fail_out(link, (int)done, ret_ours);
 		waiting->start += (size_t)done;
 		if (waiting->start == waiting->end)
 			forget(waiting);
@@ -235,9 +285,8 @@ step_out(struct link *link, bool *ret_ours)
 		return 1;
 	link->received += (uint64_t)n;
 	done = write_bytes(link, buffer, (size_t)n);
-	*ret_ours = done < 0;
 	if (done < 0)
-		return (int)done;
+		return fail_out(link, (int)done, ret_ours);
 	return done < n ? keep(waiting, buffer + done, (size_t)(n - done)) < 0 ? -ENOMEM : 1 : 1;
 }
 
@@ -253,16 +302,20 @@ link_run(struct link *link, bool *ret_ours)
 		if (r < 0)
 			return r == -EAGAIN ? LINK_WAITS : r;
 	}
-	*ret_ours = false;
 	for (unsigned i = 0; i < TURN; i++) {
-		int in = step_in(link, ret_ours);
-		int out;
+		int in, out;
 
+		*ret_ours = false;
+		in = step_in(link, ret_ours);
 		if (in < 0)
 			return in;
 		out = step_out(link, ret_ours);
 		if (out < 0)
 			return out;
+		if (link->sent_all && link->out_error != 0) {
+			*ret_ours = true;
+			return link->out_error;
+		}
 		if (link->sent_all && (link->wrote_all || link->hung_up))
 			return LINK_ENDED;
 		if (!in && !out)
@@ -272,16 +325,24 @@ link_run(struct link *link, bool *ret_ours)
 }
 
 void
+link_reset_on_close(const struct link *link, bool on)
+{
+	const struct linger reset = {.l_onoff = on};
+
+	if (!link->blocking)
+		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+void
 link_free(struct link *link, bool broken)
 {
-	const struct linger reset = {.l_onoff = 1};
-
-	/* The connection is reset instead of ended; only TCP can do that. */
-	if (broken && !link->blocking)
-		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+	link_reset_on_close(link, broken);
 	list_remove(&link->link);
 	list_remove(&link->busy);
-	ivshmem_channel_close(link->channel);
+	if (broken)
+		ivshmem_channel_abort(link->channel);
+	else
+		ivshmem_channel_close(link->channel);
 	if (!link->blocking)
 		fd_close(link->in);
 	forget(&link->to_channel);

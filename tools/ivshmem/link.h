@@ -14,7 +14,7 @@
  *
  * The end of one direction is passed on, and the other one goes on: a program that has said
  * everything still hears the answer. The link has ended when both directions have, or when one side
- * failed.
+ * failed. A socket that takes nothing more may have something to be read, which is passed on first.
  */
 
 #include <base/list.h>
@@ -48,7 +48,8 @@ struct link {
 	struct waiting to_channel, to_out;
 	bool in_ended, channel_ended; /* there is nothing more to read */
 	bool sent_all, wrote_all;     /* and the other side knows it */
-	uint64_t sent, received;      /* bytes to and from the channel */
+	int out_error; /* why the socket takes nothing more, although there is something; 0: it does */
+	uint64_t sent, received; /* bytes to and from the channel */
 };
 
 enum link_state {
@@ -61,8 +62,12 @@ enum link_state {
  * `*ret_ours` is true, or how the channel failed (channel.h). */
 int link_run(struct link *link, bool *ret_ours);
 
-/* Close everything, and free the link. `broken`: bytes may be missing, and who is connected should
- * learn that, if the socket can tell. */
+/* Whether the connection is reset instead of ended when its socket is closed, also by our death. Only
+ * TCP can do that. */
+void link_reset_on_close(const struct link *link, bool on);
+
+/* Close everything, and free the link. `broken`: bytes may be missing, and those at both ends should
+ * learn that; a socket can tell if it is TCP. */
 void link_free(struct link *link, bool broken);
 
 #endif

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The command line tool: forward and listen."""
 
+import contextlib
 import json
 import os
 import random
 import select
 import signal
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -78,6 +80,22 @@ def answer_at_the_end(connection):
     """Nothing before everything was heard."""
     data = read_all(connection)
     connection.sendall(b"%d " % len(data) + data[::-1])
+
+
+def talk(connection):
+    """Until nobody listens."""
+    with contextlib.suppress(OSError):
+        while True:
+            connection.sendall(bytes(65536))
+
+
+def count(connection):
+    """How many bytes come, up to the end of the connection, of whatever kind."""
+    n = 0
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(1 << 18):
+            n += len(part)
+    return n
 
 
 def exchange(connection, data):
@@ -278,6 +296,17 @@ def test_a_program_has_what_it_would_have_in_a_shell(listen, forward, path):
     assert sorted(int(word) for word in words[4:]) == [0, 1, 2, 3]  # and that of ls itself
 
 
+def test_a_program_that_does_not_listen_is_heard(listen, forward, path):
+    """To its end, although it leaves while somebody speaks to it."""
+    size = 3_000_000
+    listen("exec", "--", "head", "-c", str(size), "/dev/zero")
+    forward("unix:" + path)
+    for _ in range(wire.sized(5, 50)):
+        with connect(path) as connection:
+            threading.Thread(target=talk, args=(connection,), daemon=True).start()
+            assert count(connection) == size
+
+
 def test_a_program_that_cannot_be_started(listen, forward, path):
     listener = listen("exec", "--", "/no/such/program")
     forward("unix:" + path)
@@ -333,6 +362,25 @@ def test_a_file_is_stdin(listen, tool, service, room):
     wire.wait_until(lambda: heard == [data], "the service has heard it all")
 
 
+@pytest.mark.parametrize("command", ["forward", "listen"])
+def test_a_file_is_stdin_and_a_slow_pipe_is_stdout(tool, listen, forward, service, path, command):
+    """What finds no room in the pipe comes when it has some."""
+    data = os.urandom(1 << 20)
+    reader, writer = os.pipe()
+    if command == "forward":
+        listen(service(lambda connection: connection.sendall(data)).word)
+        process = tool("forward", "stdio", NAME, stdout=writer)
+    else:
+        process = tool("listen", NAME, "stdio", stdout=writer)
+        forward("unix:" + path)
+        threading.Thread(target=exchange, args=(connect(path), data), daemon=True).start()
+    wire.wait_until(lambda: not select.select([], [writer], [], 0)[1], "the pipe is full")
+    os.close(writer)
+    with open(reader, "rb") as out:
+        assert out.read() == data
+    ends(process, OK)
+
+
 def test_stdio_ends_with_the_other_side(listen, tool, service):
     """Although nobody has closed our stdin."""
     listen(service(lambda connection: connection.sendall(b"bye\n")).word)
@@ -359,8 +407,38 @@ def test_who_waits_takes_no_time(listen, tool, forward, service, path):
         assert max(used) < 0.2, used
 
 
+def test_stdio_has_no_room(listen, tool):
+    listener = tool("listen", "--size", "1G", NAME, "stdio")
+    listener.expect("ivshmem: listening under 'service'", "stderr")
+    tool("forward", "stdio", NAME, stdin=subprocess.PIPE)
+    listener.expect("ivshmem: no room for connection 1 of 'service', which waits: our area of the memory is full .*", "stderr")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_stdio_ends_after_the_other_side_has_said_everything(listen, tool, service, killed):
+    """Nobody has closed our stdin; first the other side says no more, and then it is gone."""
+    gone = threading.Event()
+
+    def leave_in_steps(connection):
+        connection.sendall(b"bye\n")
+        connection.shutdown(socket.SHUT_WR)
+        gone.wait(PATIENCE)
+
+    listener = listen(service(leave_in_steps).word)
+    process = tool("forward", "stdio", NAME, stdin=subprocess.PIPE)
+    process.expect("bye")
+    wire.wait_until(lambda: process.output.get("stdout ended"), "stdout is closed")
+    if killed:
+        listener.process.kill()
+        ends(process, FAILURE, "the other side died or gave up")
+    gone.set()
+    if not killed:
+        ends(process, OK)
+
+
 def test_stdio_waits_until_somebody_listens(listen, tool, service):
     process = tool("forward", "stdio", NAME)
+    process.expect("ivshmem: waiting: nobody listens under the name 'service'", "stderr")
     listen(service(lambda connection: connection.sendall(b"at last")).word)
     ends(process, OK)
     assert process.stdout == "at last"
@@ -472,17 +550,82 @@ def test_a_side_that_is_killed(listen, forward, closing, victim):
             listener.process.kill()
             with pytest.raises(ConnectionResetError):
                 connection.recv(100)
-            forwarder.expect("ivshmem: connection 1 of 'service': the other side died", "stderr")
+            forwarder.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
             listen(word)
         else:
             forwarder.process.kill()
             wire.wait_until(lambda: not service.threads[0].is_alive(), "the service has heard of it")
-            listener.expect("ivshmem: connection 1 of 'service': the other side died", "stderr")
+            listener.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
             forward(f"tcp:127.0.0.1:{port}")
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(b"x")
         wire.wait_until(lambda: len(held) == 2, "the service is connected again")
     assert not service.failures
+
+
+class Ends:
+    """How connections ended, in TCP: "end" or "reset"."""
+
+    def __init__(self, closing):
+        self.ends = []
+        self.service = Service(socket.AF_INET, ("127.0.0.1", 0), self.hear)
+        closing.append(self.service)
+        self.heard = threading.Event()
+
+    def hear(self, connection):
+        self.connection = connection
+        self.ends.append(how_it_ends(connection, self.heard))
+
+
+def how_it_ends(connection, heard=None):
+    try:
+        while connection.recv(100):
+            if heard:
+                heard.set()
+    except ConnectionResetError:
+        return "reset"
+    return "end"
+
+
+@pytest.fixture
+def through(listen, forward, closing):
+    """A connection by TCP, with the process that listens, the one that forwards, and what the service has heard."""
+    ends = Ends(closing)
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    listener, forwarder = listen(f"tcp:127.0.0.1:{ends.service.address[1]}"), forward(f"tcp:127.0.0.1:{port}")
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        connection.sendall(b"a part of something")
+        assert ends.heard.wait(PATIENCE)
+        yield connection, listener, forwarder, ends
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("victim", ["forward", "listen"])
+def test_what_a_signal_ends_does_not_look_complete(through, victim, number):
+    connection, listener, forwarder, ends = through
+    process = listener if victim == "listen" else forwarder
+    process.process.send_signal(number)
+    process.wait()
+    assert how_it_ends(connection) == "reset"
+    wire.wait_until(lambda: ends.ends == ["reset"], "the service has heard of it")
+
+
+@pytest.mark.parametrize("who", ["client", "service"])
+def test_a_connection_that_is_reset_is_reset_at_the_other_side(through, who):
+    connection, listener, forwarder, ends = through
+    reset(connection if who == "client" else ends.connection)
+    if who == "client":
+        wire.wait_until(lambda: ends.ends == ["reset"], "the service has heard of it")
+        listener.expect("ivshmem: connection 1 of 'service': the other side died or gave up", "stderr")
+        forwarder.expect("ivshmem: connection 1 of 'service': Connection reset by peer", "stderr")
+    else:
+        assert how_it_ends(connection) == "reset"
+
+
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.shutdown(socket.SHUT_RD)
+    connection.close()
 
 
 def test_nobody_listens(forward, path):
@@ -508,6 +651,25 @@ def test_a_tcp_service_is_not_there(listen, forward, path):
     with connect(path) as connection:
         assert read_all(connection) == b""
     listener.expect("ivshmem: .*Connection refused", "stderr")
+
+
+def test_the_server_is_lost(launch, server, service, path):
+    """Connections go on, and somebody should know."""
+    first = server("-l", "16M", "-n", "1")
+    listener = launch("ivshmem", "--target", "unix:" + first.path, "listen", NAME, service(echo).word)
+    listener.expect("ivshmem: listening under 'service'", "stderr")
+    forwarder = launch("ivshmem", "--target", "unix:" + first.path, "forward", "unix:" + path, NAME)
+    forwarder.expect("ivshmem: forwarding .*", "stderr")
+    with connect(path) as connection:
+        connection.sendall(b"one")
+        assert connection.recv(100) == b"one"
+        stop(first)
+        for process in (listener, forwarder):
+            process.expect("ivshmem: warning: the server is lost, .*; start again: .*", "stderr")
+        assert exchange(connection, b"two") == b"two"
+    stop(forwarder)
+    stop(listener)
+    assert forwarder.stderr.count("the server is lost") == 1
 
 
 # ---- sockets -------------------------------------------------------------------------------------------
@@ -575,10 +737,10 @@ def test_what_is_reported(listen, forward, service, path):
             "event": "closed", "connection": 1, "name": NAME, "sent": sent, "received": received}
     with connect(path) as connection:
         connection.sendall(b"x")
-        forwarder.expect(".*connected.*")
+        listener.expect(".*connected.*")
         listener.process.kill()
         failed = json.loads(forwarder.expect(".*failed.*").group())
-        assert failed["connection"] == 2 and failed["error"] == "the other side died"
+        assert failed["connection"] == 2 and failed["error"] == "the other side died or gave up"
 
 
 def test_the_name_is_in_use(tool, listen, service):

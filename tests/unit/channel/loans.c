@@ -257,6 +257,26 @@ TEST(an_area_without_room)
 	pair_close(&pair);
 }
 
+/* When nothing can come back any more, there is no sense in waiting for it. */
+TEST(who_waits_for_more_than_there_can_be)
+{
+	struct pair pair;
+	const void *kept;
+	size_t room;
+	void *bytes;
+
+	pair_open(&pair);
+	room = free_heap(pair.here);
+	lend(pair.one, 1000, 1);
+	kept = keep(pair.other, 1000, 1);
+	CHECK_EQ(ivshmem_loan_take(pair.one, room + 1, &bytes), -EAGAIN);
+	CHECK_EQ(ivshmem_channel_wait(pair.one, IVSHMEM_WRITABLE, 0), -ETIMEDOUT);
+	CHECK_EQ(ivshmem_loan_return(pair.other, kept), 0);
+	CHECK_EQ(ivshmem_channel_wait(pair.one, IVSHMEM_WRITABLE, 0), IVSHMEM_WRITABLE);
+	CHECK_EQ(ivshmem_loan_take(pair.one, room + 1, &bytes), -ENOSPC);
+	pair_close(&pair);
+}
+
 TEST(a_full_ring_leaves_the_loan_to_its_sender)
 {
 	char buffer[64] = {0};

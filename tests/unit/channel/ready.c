@@ -163,6 +163,35 @@ TEST(channels_whose_other_ends_are_closed)
 	many_close(&many);
 }
 
+/* The other participant is so fast that it gives another notice while we look at the last one. */
+static void
+notice_again(struct ivshmem_participant *participant, unsigned area, uint64_t bits)
+{
+	channel_area_changed(participant, area, bits);
+	if (area != participant->area)
+		map_notice(&participant->map, area, participant->area)->bits =
+			~participant->neighbours[area].seen;
+}
+
+TEST(notices_all_the_time)
+{
+	struct many many;
+
+	many_open(&many);
+	many.there->area_changed = notice_again;
+	CHECK_EQ(ivshmem_queue_send(many.connected[0], "x", 1), 0);
+	for (unsigned polls = 0; polls < 3; polls++) {
+		unsigned n = 0;
+
+		while (ivshmem_participant_ready(many.there))
+			CHECK(++n <= 2 * (MANY + 1));
+		CHECK(n > 0);
+		CHECK(is_readable(many.fd));
+	}
+	many.there->area_changed = channel_area_changed;
+	many_close(&many);
+}
+
 TEST(the_end_of_all)
 {
 	struct ivshmem_channel *all[MANY + 1];

@@ -323,6 +323,47 @@ TEST(the_end_of_a_stream)
 	pair_close(&pair);
 }
 
+/* Before it is accepted, too. */
+TEST(a_stream_that_is_not_complete)
+{
+	struct ivshmem_channel *listener, *channel, *accepted;
+	char buffer[8];
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_STREAM, 0);
+	CHECK_EQ(ivshmem_listen(&listener, pair.there, "early", IVSHMEM_STREAM, NULL, NULL), 0);
+	CHECK_EQ(ivshmem_connect(&channel, pair.here, "early", IVSHMEM_STREAM, NULL, 0, NULL), 0);
+	CHECK_EQ(ivshmem_stream_write(channel, "bye", 3), 3);
+	CHECK(!ivshmem_channel_abort(channel));
+	CHECK_EQ(ivshmem_accept(&accepted, listener), 0);
+	CHECK_EQ(ivshmem_stream_read(accepted, buffer, 8), 3);
+	CHECK_EQ(ivshmem_stream_read(accepted, buffer, 8), -ECONNRESET);
+
+	CHECK_EQ(ivshmem_stream_write(pair.one, "bye", 3), 3);
+	CHECK(!ivshmem_channel_abort(pair.one));
+	CHECK_EQ(ivshmem_channel_wait(pair.other, IVSHMEM_READABLE, -1), IVSHMEM_READABLE);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 2), 2);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 1);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), -ECONNRESET);
+	CHECK_EQ(ivshmem_stream_write(pair.other, "x", 1), -ECONNRESET);
+	pair_close(&pair);
+}
+
+TEST(a_stream_that_is_complete_and_aborted)
+{
+	char buffer[8];
+	struct pair pair;
+
+	pair_open(&pair, IVSHMEM_STREAM, 0);
+	CHECK_EQ(ivshmem_stream_write(pair.one, "all", 3), 3);
+	CHECK_EQ(ivshmem_channel_shutdown(pair.one), 0);
+	CHECK(!ivshmem_channel_abort(pair.one));
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 3);
+	CHECK_EQ(ivshmem_stream_read(pair.other, buffer, 8), 0);
+	CHECK(!ivshmem_channel_abort(NULL));
+	pair_close(&pair);
+}
+
 /* ---- descriptors ----------------------------------------------------------------------------- */
 
 /* What wakes a poller without an interrupt is a timer; it is not meant here. */
