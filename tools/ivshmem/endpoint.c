@@ -32,7 +32,6 @@ parse_unix(struct endpoint *endpoint, const char *path, struct ivshmem_error *re
 	if (!path[0] || strlen(path) >= sizeof(un->sun_path))
 		return error_set(reterr, -EINVAL, "'%s' needs a path of 1 to %zu bytes",
 			endpoint->text, sizeof(un->sun_path) - 1);
-	endpoint->kind = ENDPOINT_UNIX;
 	un->sun_family = AF_UNIX;
 	strcpy(un->sun_path, path);
 	endpoint->length = sizeof(*un);
@@ -92,7 +91,7 @@ parse_tcp(struct endpoint *endpoint, const char *where, struct ivshmem_error *re
 int
 endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivshmem_error *reterr)
 {
-	struct endpoint endpoint = {.text = words[0]};
+	struct endpoint endpoint = {.text = words[0], .kind = ENDPOINT_UNIX};
 	int r = 0;
 
 	if (strcmp(words[0], "exec") == 0) {
@@ -108,21 +107,19 @@ endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivshmem
 		endpoint.kind = ENDPOINT_STDIO;
 	} else if (strncmp(words[0], "unix:", 5) == 0) {
 		r = parse_unix(&endpoint, words[0] + 5, reterr);
+	} else if (strncmp(words[0], "vsock:", 6) == 0) {
+		endpoint.kind = ENDPOINT_VSOCK;
+		r = parse_unix(&endpoint, words[0] + 6, reterr);
 	} else if (strncmp(words[0], "tcp:", 4) == 0) {
 		r = parse_tcp(&endpoint, words[0] + 4, reterr);
 	} else {
 		return error_set(reterr, -EINVAL,
-			"'%s' is neither unix:PATH, tcp:ADDRESS:PORT, stdio nor exec", words[0]);
+			"'%s' is neither unix:PATH, tcp:ADDRESS:PORT, vsock:PATH, stdio nor exec",
+			words[0]);
 	}
 	if (r == 0)
 		*ret_endpoint = endpoint;
 	return r;
-}
-
-bool
-endpoint_is_address(const struct endpoint *endpoint)
-{
-	return endpoint->kind == ENDPOINT_UNIX || endpoint->kind == ENDPOINT_TCP;
 }
 
 /* ---- listening ------------------------------------------------------------------------------- */
@@ -151,8 +148,8 @@ endpoint_remove(const struct endpoint *endpoint)
 	struct stat stat;
 
 	/* Not what was never a socket. */
-	if (endpoint->kind == ENDPOINT_UNIX && lstat(endpoint->address.un.sun_path, &stat) == 0 &&
-		S_ISSOCK(stat.st_mode))
+	if (endpoint->address.any.sa_family == AF_UNIX &&
+		lstat(endpoint->address.un.sun_path, &stat) == 0 && S_ISSOCK(stat.st_mode))
 		unlink(endpoint->address.un.sun_path);
 }
 
@@ -164,7 +161,7 @@ endpoint_listen(const struct endpoint *endpoint, int *ret_fd, struct ivshmem_err
 
 	if (fd < 0)
 		return error_set(reterr, -errno, "cannot make a socket: %s", strerror(errno));
-	if (endpoint->kind == ENDPOINT_UNIX)
+	if (endpoint->address.any.sa_family == AF_UNIX)
 		remove_stale(endpoint);
 	else
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
@@ -263,6 +260,7 @@ endpoint_connect(const struct endpoint *endpoint, int *ret_in, int *ret_out, boo
 		r = start(endpoint, &fd, reterr);
 		break;
 	case ENDPOINT_STDIO:
+	case ENDPOINT_VSOCK:
 	default:
 		*ret_in = STDIN_FILENO;
 		*ret_out = STDOUT_FILENO;

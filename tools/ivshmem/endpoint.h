@@ -13,6 +13,7 @@
 enum endpoint_kind {
 	ENDPOINT_UNIX,
 	ENDPOINT_TCP,
+	ENDPOINT_VSOCK, /* a UNIX socket where each connection says first which port it wants */
 	ENDPOINT_STDIO,
 	ENDPOINT_EXEC,
 };
@@ -30,7 +31,7 @@ struct endpoint {
 };
 
 /*
- * Read "unix:PATH", "tcp:ADDRESS:PORT", "stdio", or "exec" with the words that follow it. -EINVAL,
+ * Read "unix:PATH", "tcp:ADDRESS:PORT", "vsock:PATH", "stdio", or "exec" with the words that follow it. -EINVAL,
  * with a sentence. The strings are borrowed.
  */
 int endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivshmem_error *reterr);
@@ -41,13 +42,10 @@ int endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivs
  */
 int endpoint_listen(const struct endpoint *endpoint, int *ret_fd, struct ivshmem_error *reterr);
 
-/* Whether it is a socket of an address that can be connected to at any time; else there is one. */
-bool endpoint_is_address(const struct endpoint *endpoint);
-
 /*
  * Connect to it: descriptors to read from and to write to, which may be the same one and belong to
  * the caller. `*ret_pending`: the connection is not there yet; when the descriptor is writable,
- * SO_ERROR tells. A program is started. -EAGAIN: try again a little later. Other errors come with a
+ * SO_ERROR tells. A program is started. Nobody connects to ENDPOINT_VSOCK. -EAGAIN: try again a little later. Other errors come with a
  * sentence.
  */
 int endpoint_connect(const struct endpoint *endpoint, int *ret_in, int *ret_out, bool *ret_pending,

@@ -25,6 +25,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -75,17 +76,17 @@ report(const struct forward *forward, const char *event, const struct link *link
 	struct json json = JSON_BEGIN;
 
 	if (why)
-		fail("connection %" PRIu64 " of '%s': %s", link->number, forward->name, why);
+		fail("connection %" PRIu64 " of '%s': %s", link->number, link->name, why);
 	if (!forward->cli->json) {
 		if (forward->cli->verbose && !why)
-			fail("debug: connection %" PRIu64 " of '%s' %s", link->number,
-				forward->name, event);
+			fail("debug: connection %" PRIu64 " of '%s' %s", link->number, link->name,
+				event);
 		return;
 	}
 	json_object(&json, NULL);
 	json_string(&json, "event", event);
 	json_number(&json, "connection", link->number);
-	json_string(&json, "name", forward->name);
+	json_string(&json, "name", link->name);
 	if (strcmp(event, "connected") != 0) {
 		json_number(&json, "sent", link->sent);
 		json_number(&json, "received", link->received);
@@ -179,7 +180,8 @@ watch_link(struct forward *forward, struct link *link)
 	return r < 0 ? r : watch_stdio(forward, link->out, EPOLLOUT | EPOLLET, link);
 }
 
-/* Takes the channel and the descriptors over. On failure, closes them. */
+/* Takes the channel and the descriptors over. On failure, closes them. Without a channel, the
+ * connection will say which one it wants. */
 static void
 add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int out, bool pending)
 {
@@ -204,17 +206,50 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 		.may_in = !pending,
 		.may_out = !pending,
 		.pending = pending,
-		.blocking = stdio};
+		.blocking = stdio,
+		.greets = !channel};
+	snprintf(link->name, sizeof(link->name), "%s", forward->name);
 	list_init(&link->busy);
 	list_append(&forward->links, &link->link);
 	forward->n_links++;
-	ivshmem_channel_set_data(channel, link);
-	report(forward, "connected", link, NULL);
+	if (channel) {
+		ivshmem_channel_set_data(channel, link);
+		report(forward, "connected", link, NULL);
+	}
 	/* Until it has ended well. */
 	link_reset_on_close(link, true);
 	r = watch_link(forward, link);
 	if (r < 0)
 		end_link(forward, link, strerror(-r));
+	else
+		make_busy(forward, link);
+}
+
+/* Connect one that says which port it wants. Ends the link if there is none. */
+static void
+greet(struct forward *forward, struct link *link)
+{
+	struct ivshmem_error error = {.message = "it does not begin with CONNECT and a port"};
+	uint32_t port;
+	int r = greeting_read(&link->greeting, link->in, &port);
+
+	if (r == -EAGAIN)
+		return;
+	if (r == 0) {
+		snprintf(link->name, sizeof(link->name), "%s%" PRIu32, forward->name, port);
+		r = ivshmem_connect(&link->channel, forward->participant, link->name,
+			IVSHMEM_STREAM, &forward->options, 0, &error);
+	}
+	if (r == 0) {
+		link->greets = false;
+		ivshmem_channel_set_data(link->channel, link);
+		report(forward, "connected", link, NULL);
+		r = greeting_answer(link->in, link->number);
+	}
+	if (is_fatal(r))
+		stop(forward, r);
+	else if (r < 0)
+		end_link(forward, link, link->greets ? error.message : strerror(-r));
 	else
 		make_busy(forward, link);
 }
@@ -233,6 +268,10 @@ run_links(struct forward *forward)
 		int r;
 
 		list_remove(&link->busy);
+		if (link->greets) {
+			greet(forward, link);
+			continue;
+		}
 		r = link_run(link, &ours);
 		if (r < 0 && !ours && is_fatal(r))
 			stop(forward, r);
@@ -326,6 +365,10 @@ take_connections(struct forward *forward)
 				forward->may_accept = false;
 			else
 				try_later(forward);
+			continue;
+		}
+		if (forward->endpoint.kind == ENDPOINT_VSOCK) {
+			add_link(forward, NULL, fd, fd, false);
 			continue;
 		}
 		if (forward->endpoint.kind == ENDPOINT_TCP)
@@ -593,6 +636,10 @@ run(const struct cli *cli, const char *name, char *const *words, bool listens)
 		fail("%s", error.message);
 		return STATUS_USAGE;
 	}
+	if (listens && forward.endpoint.kind == ENDPOINT_VSOCK) {
+		fail("vsock:PATH is for 'ivshmem forward'; connect to unix:PATH_PORT for a port");
+		return STATUS_USAGE;
+	}
 	if (!listens && forward.endpoint.kind == ENDPOINT_EXEC) {
 		fail("exec is for 'ivshmem listen'");
 		return STATUS_USAGE;
@@ -657,6 +704,9 @@ const struct command command_forward = {
 		"reads; the end of one direction leaves the other one open. FROM is:\n"
 		"unix:PATH, a UNIX socket that is made there;\n"
 		"tcp:ADDRESS:PORT, such as tcp:127.0.0.1:8080 or tcp:[::1]:8080;\n"
+		"vsock:PATH, a UNIX socket as Firecracker has for its vsock: each connection says "
+		"first CONNECT and a port, and hears OK and a number when somebody listens under "
+		"NAME with the port behind it, such as vm1:52;\n"
 		"stdio, our stdin and stdout: one connection, which waits until somebody listens, and "
 		"whose end ends the command.\n"
 		"A connection that comes while nobody listens under NAME is closed. One that finds no "
@@ -667,6 +717,7 @@ const struct command command_forward = {
 	.json = JSON,
 	.statuses = "SIGINT and SIGTERM end the command, with 0, or with 1 for stdio.",
 	.examples = "ivshmem forward tcp:127.0.0.1:8080 web\n"
+		    "ivshmem forward vsock:/run/vm1.vsock vm1:\n"
 		    "ivshmem forward unix:/run/docker-of-guest.sock docker\n"
 		    "ssh -o ProxyCommand=\"ivshmem forward stdio ssh\" guest",
 	.run = forward_run,

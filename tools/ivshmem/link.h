@@ -17,6 +17,8 @@
  * failed. A socket that takes nothing more may have something to be read, which is passed on first.
  */
 
+#include "greeting.h"
+
 #include <base/list.h>
 
 #include <ivshmem/channel.h>
@@ -35,6 +37,11 @@ struct link {
 	struct list link;
 	struct list busy; /* in the list of those that are to run; else alone */
 	uint64_t number;  /* for people */
+	char name[64];    /* of the channel */
+
+	/* Of one that says first which channel it wants, until it has said so. */
+	bool greets;
+	struct greeting greeting;
 
 	struct ivshmem_channel *channel;
 	bool may_read, may_write; /* the channel */

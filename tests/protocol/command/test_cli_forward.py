@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import select
 import signal
 import socket
@@ -444,6 +445,85 @@ def test_stdio_waits_until_somebody_listens(listen, tool, service):
     assert process.stdout == "at last"
 
 
+# ---- the socket of Firecracker's vsock -----------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(path):
+    """ask(greeting): the connection, and its first line."""
+
+    def ask(greeting):
+        connection = connect(path)
+        connection.sendall(greeting)
+        line = b""
+        while not line.endswith(b"\n") and (byte := connection.recv(1)):
+            line += byte
+        return connection, line
+
+    return ask
+
+
+def test_ports(listen, forward, service, path, ask):
+    listen(service(echo).word, name="vm1:52")
+    listen("exec", "--", "echo", "other", name="vm1:4294967295")
+    forward("vsock:" + path, name="vm1:")
+    connection, line = ask(b"CONNECT 52\n")
+    with connection:
+        assert re.fullmatch(rb"OK \d+\n", line)
+        assert exchange(connection, b"hello") == b"hello"
+    connection, line = ask(b"CONNECT 4294967295\n")
+    with connection:
+        assert re.fullmatch(rb"OK \d+\n", line)
+        assert read_all(connection) == b"other\n"
+    connection, line = ask(b"CONNECT 52\nit speaks at once")
+    with connection:
+        assert exchange(connection, b"") == b"it speaks at once"
+
+
+def test_a_greeting_in_pieces(listen, forward, service, path):
+    listen(service(echo).word, name="vm1:52")
+    forwarder = forward("vsock:" + path, name="vm1:")
+    with connect(path) as connection, connect(path) as silent:
+        for byte in b"CONNECT 52\n":
+            # Others come meanwhile.
+            with connect(path) as other:
+                other.sendall(b"CONNECT 52\n")
+                assert other.recv(3) == b"OK "
+            connection.sendall(bytes([byte]))
+        assert connection.recv(3) == b"OK "
+        silent.close()
+        forwarder.expect("ivshmem: connection .* of 'vm1:': it does not begin with CONNECT and a port", "stderr")
+    stop(forwarder)
+
+
+@pytest.mark.parametrize("greeting, words", [
+    (b"CONNECT 53\n", "nobody listens under the name 'vm1:53'"),
+    (b"CONNECT\n", "does not begin with CONNECT"),
+    (b"CONNECT \n", "does not begin with CONNECT"),
+    (b"CONNECT -1\n", "does not begin with CONNECT"),
+    (b"CONNECT 4294967296\n", "does not begin with CONNECT"),
+    (b"connect 52\n", "does not begin with CONNECT"),
+    (b"CONNECT 52 \n", "does not begin with CONNECT"),
+    (b"CONNECT 52\r\n", "does not begin with CONNECT"),
+    (b"\n", "does not begin with CONNECT"),
+    (b"CONNECT 000000000000000000000052\n", "does not begin with CONNECT"),
+    (bytes(100), "does not begin with CONNECT"),
+])
+def test_wrong_greetings(listen, forward, service, path, ask, greeting, words):
+    listen(service(echo).word, name="vm1:52")
+    forwarder = forward("vsock:" + path, name="vm1:")
+    try:
+        connection, line = ask(greeting)
+        connection.close()
+        assert line == b""
+    except ConnectionResetError:  # not all was read
+        pass
+    forwarder.expect(f"ivshmem: connection 1 of .*{words}.*", "stderr")
+    connection, line = ask(b"CONNECT 52\n")
+    connection.close()
+    assert line.startswith(b"OK ")
+
+
 # ---- many ----------------------------------------------------------------------------------------------
 
 
@@ -720,6 +800,7 @@ def test_a_file_is_not_replaced(tool, path):
     (["listen", "x", "exec"], "exec needs a program"),
     (["listen", "x", "unix:/y", "z"], "one operand too many"),
     (["listen", "x", "stdio", "--json"], "both use stdout"),
+    (["listen", "x", "vsock:/y"], "vsock:PATH is for 'ivshmem forward'"),
 ])
 def test_wrong_words(tool, arguments, words):
     process = tool(*arguments)
