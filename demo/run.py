@@ -59,6 +59,7 @@ class Program:
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
         self.may_end = False
+        self.ended = False
         self._partial = b''
 
     def fileno(self):
@@ -164,8 +165,7 @@ class Demo:
         lines = source.lines()
         if lines is None:
             self.selector.unregister(source)
-            if source.name in self.parties:
-                self.parties[source.name].ended = True
+            self.parties.get(source.name, source).ended = True
             return False
         for line in lines:
             self.hear_line(source, line)
@@ -212,8 +212,9 @@ class Demo:
                 raise DemoFailed(f'not done after {self.options.timeout} s, while waiting for {what}')
             for key, _ in self.selector.select(min(rest, 3600)):
                 self.hear(key.fileobj)
+            # By its output: that ends before its sockets do, which may end a guest.
             for program in (self.server, self.device):
-                if program and program.process.poll() is not None and not program.may_end:
+                if program and program.ended and not program.may_end:
                     raise DemoFailed(f'the {program.name} ended while waiting for {what}')
             for party in self.parties.values():
                 guest = self.guests.get(party.name)

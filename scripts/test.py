@@ -19,8 +19,6 @@ from check.kvm import Kvm, needs_kvm
 from check.report import FAILED, Report, Result
 from check.run import run
 
-JOBS = 2
-
 # name: what it is. In the order in which they run: what is quick and what others stand on comes first.
 LAYERS = {
     "build": "compiles with gcc, for 32 bits, too, and with clang and sanitizers, warnings being errors; the ABI is as promised",
@@ -38,6 +36,11 @@ LAYERS = {
     "vm": "inside real Linux guests",
     "kvm": "some of those under KVM, if vm did not have it: in a machine that emulates what KVM needs",
 }
+# So many tests run at a time: most of them wait most of the time. Searches, which end when their time is over, and Linux guests
+# compute.
+JOBS, COMPUTING_JOBS = 4, 2
+COMPUTING = ("portable", "model", "fuzz", "vm")
+
 PROGRAM_LAYERS = ("harness", "platform", "unit", "portable", "model", "fuzz", "vmm")
 
 # Without what they need these prove nothing, which CI must not overlook.
@@ -76,6 +79,7 @@ def run_layer(report, layer, made, kvm):
     in_ci = os.environ.get("CI", "") not in ("", "0", "false")
     skips_fail = in_ci and layer in NEVER_SKIPPED_IN_CI
     build = builds.PLAIN if layer in ("vm", "kvm") else builds.SANITIZED
+    jobs = COMPUTING_JOBS if layer in COMPUTING else JOBS
     if layer == "style":
         style.run_layer(report)
     elif layer == "portable" and not made:
@@ -83,8 +87,7 @@ def run_layer(report, layer, made, kvm):
     elif layer == "threads":
         run_with_thread_sanitizer(report, layer, kvm)
     elif layer in PROGRAM_LAYERS:
-        # Two processors of two guests are two busy threads.
-        tap.run_layer(report, layer, made, 1 if layer == "vmm" else JOBS, kvm, lambda test: in_ci and needs_kvm(test))
+        tap.run_layer(report, layer, made, jobs, kvm, lambda test: in_ci and needs_kvm(test))
         if layer == "fuzz":
             fuzzing.run_layer(report)
     elif layer in PYTHON_TIMEOUT and build not in made:
@@ -94,7 +97,7 @@ def run_layer(report, layer, made, kvm):
     elif layer in PYTHON_TIMEOUT:
         if layer == "vm":
             builds.share_guest_images()
-        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail, JOBS)
+        python_tests.run_layer(report, layer, build, PYTHON_TIMEOUT[layer], skips_fail, jobs)
 
 
 def program_targets(suite):

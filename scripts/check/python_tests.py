@@ -7,37 +7,38 @@ import shlex
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ThreadPoolExecutor
 
 from check.builds import ROOT
 from check.report import FAILED, PASSED, SKIPPED, Result, fail_skipped
 from check.kvm import run_in
-from check.run import run
+from check.run import in_parallel, run
 from vm import PYTHON
 
 XML_FOLLOWS = "what follows is the results"
 
 
 def run_layer(report, layer, build, timeout, skips_fail, jobs):
-    """Runs the files of a layer, in `jobs` processes at a time: most of their time is waiting."""
-    files = sorted(glob.glob(os.path.join(ROOT, "tests", layer, "**", "test_*.py"), recursive=True))
+    """Runs the files of a layer, `jobs` at a time, because most of their time is waiting. Large ones, which take long, come first."""
+    files = glob.glob(os.path.join(ROOT, "tests", layer, "**", "test_*.py"), recursive=True)
+    files.sort(key=os.path.getsize, reverse=True)
     if not files:
         report.add(layer, build.name, 0, [Result("tests", FAILED, f"there are no tests in tests/{layer}")])
-        return
-    started = time.monotonic()
-    # In turn, because the files of a folder take about as long as each other.
-    shares = [share for share in (files[i::jobs] for i in range(jobs)) if share]
-    with ThreadPoolExecutor(len(shares)) as pool:
-        results = [result for results in pool.map(lambda share: run_files(share, build, timeout), shares) for result in results]
-    if skips_fail:
-        fail_skipped(results)
-    report.add(layer, build.name, time.monotonic() - started, results)
+
+    def one(file):
+        started = time.monotonic()
+        results = run_file(file, build, timeout)
+        if skips_fail:
+            fail_skipped(results)
+        name = os.path.basename(file).removesuffix(".py")
+        report.add(layer, f"{name} ({build.name})", time.monotonic() - started, results)
+
+    in_parallel(jobs, one, files)
 
 
-def run_files(files, build, timeout):
+def run_file(file, build, timeout):
     with tempfile.TemporaryDirectory(prefix="ivshmem-test-") as scratch:
         xml = os.path.join(scratch, "results.xml")
-        command = [PYTHON, "-B", "-m", "pytest", *files, "-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={xml}"]
+        command = [PYTHON, "-B", "-m", "pytest", file, "-q", "-p", "no:cacheprovider", "--tb=short", f"--junitxml={xml}"]
         env = {**build.env, "IVSHMEM_BUILD": build.path}
         status, output = run(command, timeout=timeout, cwd=ROOT, env=env)
         results = parse(ElementTree.parse(xml)) if os.path.exists(xml) else []

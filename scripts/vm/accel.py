@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """KVM if it can really boot the guests' kernel here, else TCG, with the reason."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -47,18 +48,21 @@ def _probe(image, cache):
     key = pathlib.Path('/proc/sys/kernel/random/boot_id').read_text(encoding='ascii').strip() + \
         f' {image.release}'
     answer = pathlib.Path(cache) / 'kvm.json'
-    try:
-        known = json.loads(answer.read_text())
-        if known['key'] == key:
-            return Accel(known['name'], known['reason'])
-    except (OSError, ValueError, KeyError):
-        pass
-    problem = _try_kvm(image)
-    accel = Accel('tcg', f'/dev/kvm is there, but {problem}') if problem else Accel('kvm', 'tried, works')
-    new = answer.with_suffix('.new')
-    new.write_text(json.dumps({'key': key, 'name': accel.name, 'reason': accel.reason}) + '\n')
-    new.rename(answer)
-    return accel
+    # One process tries, and others that want to know at the same time wait for it.
+    with open(answer.with_suffix('.lock'), 'w', encoding='ascii') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            known = json.loads(answer.read_text())
+            if known['key'] == key:
+                return Accel(known['name'], known['reason'])
+        except (OSError, ValueError, KeyError):
+            pass
+        problem = _try_kvm(image)
+        accel = Accel('tcg', f'/dev/kvm is there, but {problem}') if problem else Accel('kvm', 'tried, works')
+        new = answer.with_suffix('.new')
+        new.write_text(json.dumps({'key': key, 'name': accel.name, 'reason': accel.reason}) + '\n')
+        new.rename(answer)
+        return accel
 
 
 def choose_accel(image, cache, wish='auto'):

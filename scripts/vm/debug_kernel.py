@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 
+from .guest import WARNINGS
 from .image import HERE, PACKAGES, Image, ImageError, run
 from .kernels import KERNELS
 
@@ -26,7 +27,7 @@ FILES = 1150  # so many are compiled, roughly
 
 class DebugImage(Image):
     memory = 768  # of which an eighth is KASAN's
-    loglevel = 5  # and not each object that is released
+    loglevel = WARNINGS  # and not each object that is released
 
     @property
     def tree(self):

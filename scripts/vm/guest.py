@@ -17,6 +17,8 @@ from .child import start_child, stop_child
 QEMU = 'qemu-system-x86_64'
 IOMMU = {'remapping': 'intremap=on', 'caching': 'intremap=on,caching-mode=on', 'plain': 'intremap=off'}
 
+WARNINGS = 5  # the kernel's loglevel for those and what is worse
+
 # What the limits below are multiplied with, where guests are slow.
 FACTOR = int(os.environ.get('TEST_TIMEOUT_FACTOR', '1'))
 
@@ -93,11 +95,13 @@ class Guest:
                                            kernel_options)
 
     def _qemu_command(self, accel, processor, iommu, memory, devices, reboots, console, kernel_options):
-        append = f'console=ttyS0 loglevel={self._image.loglevel} panic=-1 mitigations=off no_timer_check ' \
-            f'guest_name={self.name} {kernel_options}'
-        machine = 'q35,usb=off'
+        machine, loglevel = 'q35,usb=off', self._image.loglevel
         if accel.name == 'kvm':
             machine += ',kernel-irqchip=split'  # remapping of interrupts is done by QEMU
+            # Each letter on the console takes some exits. With all that a kernel says, these are half of its boot.
+            loglevel = min(loglevel, WARNINGS)
+        append = f'console=ttyS0 loglevel={loglevel} panic=-1 mitigations=off no_timer_check cryptomgr.notests ' \
+            f'guest_name={self.name} {kernel_options}'
         command = [self._qemu, '-name', self.name, '-nodefaults', '-no-user-config', '-display', 'none',
                    '-machine', machine, '-accel', accel.name, *processor, '-m', str(memory)]
         if not reboots:

@@ -35,20 +35,14 @@ msix_find(const uint8_t *config, size_t length)
 	return msix;
 }
 
-unsigned
+void
 msix_fill(volatile uint32_t *table, unsigned n)
 {
-	unsigned filled = 0;
-
 	for (unsigned i = 0; i < n; i++) {
 		volatile uint32_t *entry = table + i * (MSIX_ENTRY_SIZE / sizeof(*table));
 
-		if (entry[PCI_MSIX_ENTRY_LOWER_ADDR / 4] != 0 ||
-			entry[PCI_MSIX_ENTRY_UPPER_ADDR / 4] != 0)
-			continue;
 		entry[PCI_MSIX_ENTRY_DATA / 4] = htole32(DATA);
+		entry[PCI_MSIX_ENTRY_UPPER_ADDR / 4] = 0;
 		entry[PCI_MSIX_ENTRY_LOWER_ADDR / 4] = htole32(ADDRESS);
-		filled++;
 	}
-	return filled;
 }

@@ -8,9 +8,11 @@
  * Linux first enables MSI-X, with every vector masked, and then writes the messages into the table.
  * QEMU's ivshmem-doorbell asks KVM for a route for each entry at the moment of enabling, and never
  * asks again for an entry that KVM refused. At that moment the entries are zero, and a virtual IOMMU
- * that remaps interrupts refuses address 0: under KVM, no interrupt would ever arrive. So we write a
- * message that is accepted into the table before. It is never sent, because the vectors stay masked
- * until Linux has written the real messages, which QEMU then gives to the routes it has.
+ * that remaps interrupts refuses address 0: under KVM, no interrupt would ever arrive. After an
+ * earlier use, the entries still have its messages, which the virtual IOMMU refuses as well, because
+ * their interrupts are gone. So we write a message that is accepted into the table before. It is
+ * never sent, because the vectors stay masked until Linux has written the real messages, which QEMU
+ * then gives to the routes it has.
  */
 
 #include <stdbool.h>
@@ -29,7 +31,7 @@ struct msix {
 /* Find the table by config space, of which the first `length` bytes are known. */
 struct msix msix_find(const uint8_t *config, size_t length);
 
-/* Write that message into the entries that have no address yet. Returns their number. */
-unsigned msix_fill(volatile uint32_t *table, unsigned n);
+/* Write that message into all entries of a table that is not in use. */
+void msix_fill(volatile uint32_t *table, unsigned n);
 
 #endif

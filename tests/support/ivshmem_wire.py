@@ -181,8 +181,9 @@ class Canary:
 def connect(path):
     """A client that says nothing and reads nothing."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(TIMEOUT)
+    # With a limit, it would be an error at once if others wait to be accepted, too many for one more.
     sock.connect(path)
+    sock.settimeout(TIMEOUT)
     return sock
 
 

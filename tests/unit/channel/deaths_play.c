@@ -65,7 +65,7 @@ before_store(int number, siginfo_t *info, void *context)
 		say(STANDS);
 		pause();
 	}
-	mprotect(stage.memory, stage.size, PROT_READ | PROT_WRITE);
+	mprotect(stage.memory, (size_t)stage.size, PROT_READ | PROT_WRITE);
 	trap(context, true);
 }
 
@@ -74,7 +74,7 @@ after_store(int number, siginfo_t *info, void *context)
 {
 	(void)number;
 	(void)info;
-	mprotect(stage.memory, stage.size, PROT_READ);
+	mprotect(stage.memory, (size_t)stage.size, PROT_READ);
 	trap(context, false);
 }
 
@@ -96,7 +96,7 @@ begin_turn(void)
 		return;
 	handle(SIGSEGV, before_store);
 	handle(SIGTRAP, after_store);
-	CHECK_SYS(mprotect(stage.memory, stage.size, PROT_READ));
+	CHECK_SYS(mprotect(stage.memory, (size_t)stage.size, PROT_READ));
 }
 
 void
