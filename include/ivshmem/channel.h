@@ -200,6 +200,13 @@ unsigned ivshmem_participant_area(const struct ivshmem_participant *participant)
  */
 uint64_t ivshmem_participant_rescues(const struct ivshmem_participant *participant);
 
+/*
+ * How often another participant broke the rules: channels that ended with -EPROTO, and connections
+ * that were refused because they could not be. Anything but 0 is a fault in somebody's program, or an
+ * attack.
+ */
+uint64_t ivshmem_participant_violations(const struct ivshmem_participant *participant);
+
 /* ---- channels -------------------------------------------------------------------------------- */
 
 enum ivshmem_channel_kind {

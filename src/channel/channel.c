@@ -204,8 +204,10 @@ channel_free_all(struct ivshmem_participant *participant)
 void
 channel_fail(struct ivshmem_channel *channel, int error)
 {
-	if (channel->error == 0)
+	if (channel->error == 0) {
 		channel->error = error;
+		channel->participant->violations += error == -EPROTO;
+	}
 	channel_signal(channel);
 }
 

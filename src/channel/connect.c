@@ -220,6 +220,7 @@ connect_to(struct attempt *attempt, const struct listener *found)
 	if (kind_is_published(attempt->kind))
 		r = subscribe(channel);
 	if (r < 0) {
+		attempt->participant->violations += r == -EPROTO;
 		/* Whoever has seen us learns that we read no more. */
 		ivshmem_channel_close(channel);
 		return r == -EAGAIN ? r
@@ -412,6 +413,7 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 			r = accept_connector(ret_channel, listener, area, (unsigned)entry, state);
 			if (r != -EPROTO)
 				return r;
+			participant->violations++;
 			if (++refused == REFUSALS) {
 				channel_signal(listener);
 				return -EAGAIN;

@@ -279,6 +279,12 @@ ivshmem_participant_area(const struct ivshmem_participant *participant)
 }
 
 EXPORT uint64_t
+ivshmem_participant_violations(const struct ivshmem_participant *participant)
+{
+	return participant->violations;
+}
+
+EXPORT uint64_t
 ivshmem_participant_rescues(const struct ivshmem_participant *participant)
 {
 	return participant->rescues;

@@ -83,6 +83,7 @@ struct ivshmem_participant {
 	bool unannounced;    /* we have found what nobody rings for: that somebody died */
 	int lost;            /* 0; or why the area cannot be used any more, -ESTALE or -ENODEV */
 	uint64_t rescues;
+	uint64_t violations; /* how often another participant broke the rules */
 };
 
 /* ---- participant ----------------------------------------------------------------------------- */

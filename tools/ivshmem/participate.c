@@ -99,6 +99,10 @@ participate(const struct cli *cli, const char *name, unsigned vector,
 void
 participate_no_more(const struct cli *cli, struct ivshmem_participant *participant)
 {
+	uint64_t violations = participant ? ivshmem_participant_violations(participant) : 0;
+
+	if (violations > 0)
+		fail("warning: others broke the rules of channels %" PRIu64 " times", violations);
 	if (participant && cli->verbose)
 		fail("debug: something was there, and nobody had woken us: %" PRIu64 " times",
 			ivshmem_participant_rescues(participant));

@@ -272,6 +272,7 @@ break_one(unsigned i)
 {
 	const struct row *row = &rows[i];
 	struct scene scene;
+	uint64_t violations;
 
 	scene_open_queue(&scene, row->situation);
 	scene_break(place_of(&scene, row->place) + row->offset, row->size, row->how, row->value);
@@ -291,6 +292,11 @@ break_one(unsigned i)
 		scene_look_at(scene.victim, scene.channel);
 		ivshmem_channel_close(scene.channel);
 	}
+	violations = ivshmem_participant_violations(scene.victim);
+	if (row->then == -EPROTO || row->send == -EPROTO)
+		CHECK(violations > 0);
+	else if (row->first == 0)
+		CHECK_EQ(violations, 0);
 	if (row->situation == CONNECTED || row->situation == TALKS)
 		ivshmem_channel_close(scene.listener);
 	ivshmem_participant_close(scene.hostile);
