@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The demo (make run) as it is, and that it notices when something is wrong."""
 
+import argparse
 import json
 import os
 import re
@@ -14,10 +15,15 @@ import pytest
 
 import ivshmem_wire as wire
 
-pytestmark = pytest.mark.limit(300)
+sys.path.insert(0, os.path.join(wire.ROOT, "demo"))
+
+import stage  # noqa: E402
+import transcript  # noqa: E402
+
+pytestmark = pytest.mark.limit(400)
 
 DEMO = os.path.join(wire.ROOT, "demo", "run.py")
-LIMIT = 150
+LIMIT = 250
 
 
 @pytest.fixture
@@ -136,6 +142,32 @@ def test_demo_notices_a_dead_device(room, demo):
     assert process.wait(LIMIT) == 1
     assert re.search("^FAILED: the device ended while waiting for .*", process.stdout, re.MULTILINE)
     assert_nothing_left(room, [])
+
+
+def test_demo_names_the_device_and_not_its_guest(room):
+    """The end of a guest may be seen before that of the device, which was the reason."""
+
+    class Act(stage.Stage):
+        def hear_line(self, source, line):
+            pass
+
+        def ended_too_early(self):
+            return guest.name if guest.ended else None
+
+        def find_cause(self, what):
+            device.type("end\n")
+            super().find_cause(what)
+
+    with open(room.file("log"), "w", encoding="utf-8") as log:
+        act = Act(argparse.Namespace(timeout=LIMIT), transcript.Transcript(log))
+        try:
+            device = act.start_program("device", ["head", "-n1"])
+            guest = act.start_program("guest C", ["true"])
+            guest.may_end = True
+            with pytest.raises(stage.DemoFailed, match="^the device ended while waiting for nothing$"):
+                act.until(lambda: False, "nothing")
+        finally:
+            act.stop()
 
 
 def test_demo_out_of_time(room, demo):
