@@ -453,8 +453,15 @@ int ivshmem_loan_drop(struct ivshmem_channel *channel, void *bytes);
  * it back. Before that, `keep` makes it stay after the release. Then `return` gives it back, in any
  * order, or closing the channel does; the record must not be read after that. Its bytes may change
  * under you if the sender wants to harm you, and when the sender has died, and another participant
- * has taken its area. -EINVAL: this is not what the last peek has found, or no loan (an ordinary
- * record cannot be kept: copy it); or nothing that we have.
+ * has taken its area.
+ *
+ * What keep and return return:
+ *	-EINVAL		keep: this is not what the last peek has found, or no loan (an ordinary
+ *			record cannot be kept: copy it). return: nothing that we have
+ *	-ECONNRESET	return: the sender's area belongs to another participant now. What was read
+ *			of the record may be something else than what was sent
+ *	-ESTALE, -ENODEV	return: the same, because our own area or the device is lost
+ * After return the record is not ours any more, except after -EINVAL.
  *
  * IVSHMEM_LOANS_MAX loans can be kept at a time. Whoever keeps them all gets no more.
  */

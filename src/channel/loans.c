@@ -338,20 +338,34 @@ ivshmem_loan_keep(struct ivshmem_channel *channel, const void *record)
 	return 0;
 }
 
+/* Whether what the user has read of a loan is what was lent, however the channel has ended. */
+static int
+confirm_lender(struct ivshmem_channel *channel)
+{
+	if (participant_is_lost(channel->participant))
+		return channel->participant->lost;
+	return channel_confirm(channel) < 0 ? -ECONNRESET : 0;
+}
+
 EXPORT int
 ivshmem_loan_return(struct ivshmem_channel *channel, const void *record)
 {
 	struct loans *loans = channel->loans;
 
 	for (int i = 0; loans && record && i < LAYOUT_LOANS; i++) {
+		int r;
+
 		if (loans->borrowed[i].bytes != record)
 			continue;
+		r = confirm_lender(channel);
 		/* It is still the next record. */
 		if (i == loans->peeked)
 			loans->kept = false;
-		else
+		else if (r == 0)
 			give_back(channel, (unsigned)i);
-		return 0;
+		else
+			loans->borrowed[i] = (struct borrowed){0};
+		return r;
 	}
 	return -EINVAL;
 }

@@ -270,3 +270,13 @@ endpoint_connect(const struct endpoint *endpoint, int *ret_in, int *ret_out, boo
 		*ret_in = *ret_out = fd;
 	return r;
 }
+
+/* ---- ends ------------------------------------------------------------------------------------ */
+
+void
+endpoint_reset_on_close(int fd, bool on)
+{
+	const struct linger reset = {.l_onoff = on};
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}

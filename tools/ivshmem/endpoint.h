@@ -31,8 +31,8 @@ struct endpoint {
 };
 
 /*
- * Read "unix:PATH", "tcp:ADDRESS:PORT", "vsock:PATH", "stdio", or "exec" with the words that follow it. -EINVAL,
- * with a sentence. The strings are borrowed.
+ * Read "unix:PATH", "tcp:ADDRESS:PORT", "vsock:PATH", "stdio", or "exec" with the words that follow
+ * it. -EINVAL, with a sentence. The strings are borrowed.
  */
 int endpoint_parse(struct endpoint *ret_endpoint, char *const *words, struct ivshmem_error *reterr);
 
@@ -45,11 +45,17 @@ int endpoint_listen(const struct endpoint *endpoint, int *ret_fd, struct ivshmem
 /*
  * Connect to it: descriptors to read from and to write to, which may be the same one and belong to
  * the caller. `*ret_pending`: the connection is not there yet; when the descriptor is writable,
- * SO_ERROR tells. A program is started. Nobody connects to ENDPOINT_VSOCK. -EAGAIN: try again a little later. Other errors come with a
- * sentence.
+ * SO_ERROR tells. A program is started. Nobody connects to ENDPOINT_VSOCK. -EAGAIN: try again a
+ * little later. Other errors come with a sentence.
  */
 int endpoint_connect(const struct endpoint *endpoint, int *ret_in, int *ret_out, bool *ret_pending,
 	struct ivshmem_error *reterr);
+
+/*
+ * Whether a connection is reset instead of ended when its socket is closed, also by our death. Only
+ * TCP can do that.
+ */
+void endpoint_reset_on_close(int fd, bool on);
 
 /* Nobody is to find it any more. */
 void endpoint_remove(const struct endpoint *endpoint);

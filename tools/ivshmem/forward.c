@@ -180,6 +180,16 @@ watch_link(struct forward *forward, struct link *link)
 	return r < 0 ? r : watch_stdio(forward, link->out, EPOLLOUT | EPOLLET, link);
 }
 
+/* The channel that waits does not wait any more. */
+static struct ivshmem_channel *
+take_waiting(struct forward *forward)
+{
+	struct ivshmem_channel *channel = forward->waiting;
+
+	forward->waiting = NULL;
+	return channel;
+}
+
 /* Takes the channel and the descriptors over. On failure, closes them. Without a channel, the
  * connection will say which one it wants. */
 static void
@@ -189,6 +199,9 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 	bool stdio = in == STDIN_FILENO;
 	int r;
 
+	/* Until it has ended well. */
+	if (!stdio)
+		endpoint_reset_on_close(in, true);
 	if (!link) {
 		ivshmem_channel_abort(channel);
 		if (!stdio)
@@ -216,8 +229,6 @@ add_link(struct forward *forward, struct ivshmem_channel *channel, int in, int o
 		ivshmem_channel_set_data(channel, link);
 		report(forward, "connected", link, NULL);
 	}
-	/* Until it has ended well. */
-	link_reset_on_close(link, true);
 	r = watch_link(forward, link);
 	if (r < 0)
 		end_link(forward, link, strerror(-r));
@@ -373,6 +384,8 @@ take_connections(struct forward *forward)
 		}
 		if (forward->endpoint.kind == ENDPOINT_TCP)
 			setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		/* If nobody takes it, that must not look like an empty answer. */
+		endpoint_reset_on_close(fd, true);
 		forward->held = connect_channel(forward, fd) == -EAGAIN ? fd : -1;
 	}
 }
@@ -398,11 +411,10 @@ connect_endpoint(struct forward *forward)
 	}
 	if (r < 0) {
 		fail("%s", error.message);
-		ivshmem_channel_abort(forward->waiting);
+		ivshmem_channel_abort(take_waiting(forward));
 	} else {
-		add_link(forward, forward->waiting, in, out, pending);
+		add_link(forward, take_waiting(forward), in, out, pending);
 	}
-	forward->waiting = NULL;
 	return 0;
 }
 
@@ -574,6 +586,8 @@ shut_down(struct forward *forward)
 {
 	list_for_each_safe (link, &forward->links)
 		link_free(container_of(link, struct link, link), true);
+	/* It has no link yet, and nobody has heard it. */
+	ivshmem_channel_abort(forward->waiting);
 	if (forward->socket >= 0)
 		endpoint_remove(&forward->endpoint);
 	fd_close(forward->socket);
@@ -614,7 +628,7 @@ begin(struct forward *forward, bool listens)
 	else if (forward->socket >= 0)
 		note(forward->cli, "forwarding %s to '%s'", forward->endpoint.text, forward->name);
 	else
-		add_link(forward, forward->waiting, STDIN_FILENO, STDOUT_FILENO, false);
+		add_link(forward, take_waiting(forward), STDIN_FILENO, STDOUT_FILENO, false);
 	return STATUS_OK;
 }
 
@@ -709,10 +723,11 @@ const struct command command_forward = {
 		"NAME with the port behind it, such as vm1:52;\n"
 		"stdio, our stdin and stdout: one connection, which waits until somebody listens, and "
 		"whose end ends the command.\n"
-		"A connection that comes while nobody listens under NAME is closed. One that finds no "
-		"room in our area of the memory waits until another one ends.\n"
-		"If one side of a connection is reset or dies, or a signal ends us, TCP connections are "
-		"reset.",
+		"A connection that finds no room in our area of the memory waits until another one "
+		"ends.\n"
+		"TCP connections are reset if one side is reset or dies, if a signal ends us, and if "
+		"nobody listens under NAME or the other side cannot connect. UNIX sockets have no reset: "
+		"they are closed.",
 	CLI_OPTIONS(forward_options),
 	.json = JSON,
 	.statuses = "SIGINT and SIGTERM end the command, with 0, or with 1 for stdio.",

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "link.h"
 
+#include "endpoint.h"
+
 #include <base/fd.h>
 
 #include <errno.h>
@@ -325,18 +327,10 @@ link_run(struct link *link, bool *ret_ours)
 }
 
 void
-link_reset_on_close(const struct link *link, bool on)
-{
-	const struct linger reset = {.l_onoff = on};
-
-	if (!link->blocking)
-		setsockopt(link->in, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-}
-
-void
 link_free(struct link *link, bool broken)
 {
-	link_reset_on_close(link, broken);
+	if (!link->blocking)
+		endpoint_reset_on_close(link->in, broken);
 	list_remove(&link->link);
 	list_remove(&link->busy);
 	if (broken)

@@ -69,10 +69,6 @@ enum link_state {
  * `*ret_ours` is true, or how the channel failed (channel.h). */
 int link_run(struct link *link, bool *ret_ours);
 
-/* Whether the connection is reset instead of ended when its socket is closed, also by our death. Only
- * TCP can do that. */
-void link_reset_on_close(const struct link *link, bool on);
-
 /* Close everything, and free the link. `broken`: bytes may be missing, and those at both ends should
  * learn that; a socket can tell if it is TCP. */
 void link_free(struct link *link, bool broken);

@@ -733,6 +733,63 @@ def test_a_tcp_service_is_not_there(listen, forward, path):
     listener.expect("ivshmem: .*Connection refused", "stderr")
 
 
+def tcp_end(port, send=b"x"):
+    """How a connection to this port of 127.0.0.1 ends, which nobody answers."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+            connection.sendall(send)
+            return how_it_ends(connection)
+    except ConnectionResetError:  # so soon
+        return "reset"
+
+
+@pytest.mark.parametrize("send", [b"", b"x"], ids=["silent", "talks"])
+@pytest.mark.parametrize("why", ["nobody listens", "no service", "no socket", "no channels"])
+def test_a_tcp_connection_that_nobody_takes_is_reset(launch, target, listen, forward, room, why, send):
+    """It does not look like an empty answer."""
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    listener = None
+    if why == "no service":
+        listener = listen(f"tcp:127.0.0.1:{free_port(socket.AF_INET, '127.0.0.1')}")
+    elif why == "no socket":
+        listener = listen("unix:" + room.file("nothing"))
+    elif why == "no channels":
+        listener = launch("ivshmem", "--target", target, "recv", "--queue", "--keep", NAME)
+        listener.expect("ivshmem: listening under 'service'", "stderr")
+    forwarder = forward(f"tcp:127.0.0.1:{port}")
+    for _ in range(3):
+        assert tcp_end(port, send) == "reset"
+    stop(forwarder)
+
+
+def test_connections_that_wait_for_room_are_reset_at_the_end(listen, forward, service):
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    listen(service(count).word)
+    forwarder = forward(f"tcp:127.0.0.1:{port}")
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) for _ in range(40)]
+        forwarder.expect("ivshmem: no room for connection .*", "stderr")
+        stop(forwarder)
+        assert {how_it_ends(connection) for connection in connections} == {"reset"}
+
+
+def test_channels_that_wait_for_a_socket_are_reset_at_the_end(listen, forward, closing, room):
+    """The queue of the service's socket is full."""
+    path = room.file("full")
+    server = socket.socket(socket.AF_UNIX)
+    closing.append(server)
+    server.bind(path)
+    server.listen(0)
+    port = free_port(socket.AF_INET, "127.0.0.1")
+    listener = listen("unix:" + path, options=["--json"])
+    forward(f"tcp:127.0.0.1:{port}")
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)) for _ in range(4)]
+        listener.expect(".*connected.*")
+        stop(listener)
+        assert {how_it_ends(connection) for connection in connections} == {"reset"}
+
+
 def test_the_server_is_lost(launch, server, service, path):
     """Connections go on, and somebody should know."""
     first = server("-l", "16M", "-n", "1")

@@ -443,6 +443,81 @@ TEST(who_closes_with_loans_gives_them_back)
 	pair_close(&pair);
 }
 
+/* The sender dies, and another one takes its area, which becomes zero. */
+static void
+take_area_over(struct pair *pair)
+{
+	unsigned area = pair->here->area;
+
+	participant_mark_dead(pair->here);
+	/* Areas that nobody ever had come first. */
+	do {
+		ivshmem_participant_close(pair->here);
+		pair->here = room_join(&pair->room, 2);
+	} while (pair->here->area != area);
+}
+
+TEST(a_loan_whose_sender_s_area_has_another_owner)
+{
+	const void *first, *second, *record;
+	struct pair pair;
+
+	pair_open(&pair);
+	lend(pair.one, 1000, 1);
+	lend(pair.one, 1000, 2);
+	lend(pair.one, 1000, 3);
+	first = keep(pair.other, 1000, 1);
+	second = keep(pair.other, 1000, 2);
+	record = peek(pair.other, 1000, 3);
+	CHECK_EQ(ivshmem_loan_keep(pair.other, record), 0);
+	/* While nobody needs the area, the dead one's records are what it has sent. */
+	participant_mark_dead(pair.here);
+	CHECK_EQ(ivshmem_loan_return(pair.other, first), 0);
+	take_area_over(&pair);
+	CHECK_EQ(ivshmem_loan_return(pair.other, first), -EINVAL);
+	CHECK_EQ(ivshmem_loan_return(pair.other, second), -ECONNRESET);
+	CHECK_EQ(ivshmem_loan_return(pair.other, second), -EINVAL);
+	/* This one was not released yet. */
+	CHECK_EQ(ivshmem_loan_return(pair.other, record), -ECONNRESET);
+	CHECK_EQ(ivshmem_queue_release(pair.other), -ECONNRESET);
+	CHECK_EQ(ivshmem_queue_peek(pair.other, &record), -ECONNRESET);
+	ivshmem_channel_close(pair.other);
+	pair_close(&pair);
+}
+
+/* Why the channel has ended before says nothing of the loan. */
+TEST(a_loan_of_a_channel_that_has_failed)
+{
+	const void *first, *second;
+	struct pair pair;
+
+	pair_open(&pair);
+	lend(pair.one, 1000, 1);
+	lend(pair.one, 1000, 2);
+	first = keep(pair.other, 1000, 1);
+	second = keep(pair.other, 1000, 2);
+	channel_fail(pair.other, -EPROTO);
+	CHECK_EQ(ivshmem_loan_return(pair.other, first), 0);
+	take_area_over(&pair);
+	CHECK_EQ(ivshmem_loan_return(pair.other, second), -ECONNRESET);
+	pair_close(&pair);
+}
+
+/* Then the sender takes back what it has lent. */
+TEST(a_loan_of_one_who_was_declared_dead)
+{
+	struct pair pair;
+	const void *kept;
+
+	pair_open(&pair);
+	lend(pair.one, 1000, 1);
+	kept = keep(pair.other, 1000, 1);
+	participant_mark_dead(pair.there);
+	CHECK_EQ(ivshmem_loan_return(pair.other, kept), -ESTALE);
+	CHECK_EQ(ivshmem_loan_return(pair.other, kept), -EINVAL);
+	pair_close(&pair);
+}
+
 /* Before the other end has accepted. */
 TEST(loans_that_wait_to_be_accepted)
 {
