@@ -35,6 +35,9 @@ static const struct command *const commands[] = {
 	&command_recv,
 	&command_forward,
 	&command_listen,
+	&command_agent,
+	&command_exec,
+	&command_copy,
 	&command_format,
 	&command_bench,
 	&command_keeper,
@@ -81,14 +84,14 @@ fail_usage(const struct command *command)
 		fprintf(stderr, "Try \"ivshmem %s --help\".\n", command->name);
 	else
 		fprintf(stderr, "Try \"ivshmem --help\".\n");
-	return STATUS_USAGE;
+	return command && command->own_failure ? (enum status)command->own_failure : STATUS_USAGE;
 }
 
-/* Without a command, parse up to the first operand, which is its name. Returns what
- * arguments_parse() does. */
+/* Returns what arguments_parse() does. Without a command, the first operand is its name. */
 static int
 parse_options(const struct command *command, int argc, char **argv)
 {
+	bool until_operand = !command || command->runs_program;
 	struct argument options[ARGUMENTS_MAX];
 	unsigned n = command ? command->n_options : 0;
 	struct ivshmem_error error;
@@ -98,12 +101,37 @@ parse_options(const struct command *command, int argc, char **argv)
 	memcpy(options, global_options, sizeof(global_options));
 	if (n > 0)
 		memcpy(options + N_GLOBAL, command->options, n * sizeof(options[0]));
-	r = arguments_parse(argc, argv, options, N_GLOBAL + n, !command, &usage, &error);
+	r = arguments_parse(argc, argv, options, N_GLOBAL + n, until_operand, &usage, &error);
 	if (r < 0) {
 		fail("%s", error.message);
 		fail_usage(command);
 	}
 	return r;
+}
+
+/* Options may come before and after the first operand. The next one begins a program. */
+static int
+parse_around_operand(const struct command *command, int argc, char **argv)
+{
+	int r = parse_options(command, argc, argv);
+	int first = optind;
+
+	if (r != GO_ON || first >= argc)
+		return r;
+	r = parse_options(command, argc - first, argv + first);
+	if (r == GO_ON) {
+		optind += first - 1;
+		argv[optind] = argv[first];
+	}
+	return r;
+}
+
+static int
+parse_command(const struct command *command, int argc, char **argv)
+{
+	if (command->runs_program)
+		return parse_around_operand(command, argc, argv);
+	return parse_options(command, argc, argv);
 }
 
 static enum status
@@ -122,9 +150,7 @@ run_command(const struct command *command, int n_operands, char *const *operands
 		return fail_usage(command);
 	}
 	status = command->run(&cli, operands);
-	if (status == STATUS_USAGE)
-		fail_usage(command);
-	return status;
+	return status == STATUS_USAGE ? fail_usage(command) : status;
 }
 
 static const struct command *
@@ -175,7 +201,7 @@ main(int argc, char **argv)
 		command = find_command(argv[0]);
 		/* People try "ivshmem help", too. */
 		if (command) {
-			r = parse_options(command, argc, argv);
+			r = parse_command(command, argc, argv);
 		} else if (strcmp(argv[0], "help") == 0) {
 			r = PRINT_HELP;
 		} else {
@@ -185,7 +211,7 @@ main(int argc, char **argv)
 	}
 
 	if (r < 0)
-		return STATUS_USAGE;
+		return command && command->own_failure ? command->own_failure : STATUS_USAGE;
 	if (r == PRINT_VERSION)
 		print_line("ivshmem %s", IVSHMEM_VERSION);
 	else if (r == PRINT_HELP && command)

@@ -26,8 +26,9 @@ struct copy_options {
 
 /* How far a copy is. */
 struct copy_totals {
-	uint64_t files;    /* regular files that have their names */
-	uint64_t bytes;    /* of files, without holes, sent or received */
+	uint64_t files;  /* regular files that have their names */
+	uint64_t bytes;  /* of files, without holes, sent or received */
+	uint64_t passed; /* of all bytes: those, holes, and what is left out or was there already */
 	uint64_t problems; /* of both sides, as far as we are told */
 	bool counted;      /* whether it is known how much there is: */
 	uint64_t files_expected, bytes_expected;

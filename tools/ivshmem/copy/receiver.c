@@ -37,7 +37,8 @@ struct receiver {
 	uint32_t number;
 	struct tree_entry entry;
 	struct part part;
-	uint64_t offset; /* the next byte that comes */
+	uint64_t offset;        /* the next byte that comes */
+	uint64_t passed_before; /* bytes of files before it */
 	struct sum sum;
 
 	/* What we have of it. */
@@ -139,6 +140,7 @@ begin_file(struct receiver *receiver)
 	int r;
 
 	receiver->number = receiver->in.file;
+	receiver->passed_before += receiver->entry.size;
 	receiver->entry = receiver->in.entry;
 	receiver->offset = 0;
 	sum_begin(&receiver->sum, NULL);
@@ -517,8 +519,9 @@ receiver_waits_for(const struct receiver *receiver)
 }
 
 const struct copy_totals *
-receiver_totals(const struct receiver *receiver)
+receiver_totals(struct receiver *receiver)
 {
+	receiver->totals.passed = receiver->passed_before + receiver->offset;
 	return &receiver->totals;
 }
 

@@ -39,7 +39,7 @@ int receiver_run(struct receiver *receiver);
 /* What receiver_run() waits for. */
 int receiver_waits_for(const struct receiver *receiver);
 
-const struct copy_totals *receiver_totals(const struct receiver *receiver);
+const struct copy_totals *receiver_totals(struct receiver *receiver);
 
 /* NULL is allowed; returns NULL. What is not complete stays as a part file. */
 struct receiver *receiver_free(struct receiver *receiver);

@@ -37,7 +37,8 @@ struct sender {
 	struct stat stat; /* when it was opened */
 	struct extents extents;
 	struct sum sum;
-	bool skip; /* the receiver does not want it */
+	bool skip;              /* the receiver does not want it */
+	uint64_t passed_before; /* bytes of files before it */
 
 	/* ASKING: how far the receiver says that it is, and how far we agree. */
 	bool has_mark, marks_ended;
@@ -73,6 +74,7 @@ say(struct sender *sender, enum tree_record_type type)
 static void
 close_file(struct sender *sender)
 {
+	sender->passed_before += (uint64_t)sender->stat.st_size;
 	sender->fd = fd_close(sender->fd);
 	sender->state = WALKING;
 }
@@ -525,8 +527,10 @@ sender_waits_for(const struct sender *sender)
 }
 
 const struct copy_totals *
-sender_totals(const struct sender *sender)
+sender_totals(struct sender *sender)
 {
+	sender->totals.passed =
+		sender->passed_before + (sender->fd >= 0 ? sender->extents.offset : 0);
 	return &sender->totals;
 }
 

@@ -40,7 +40,7 @@ int sender_run(struct sender *sender);
 /* What sender_run() waits for: IVSHMEM_READABLE, IVSHMEM_WRITABLE, or both. */
 int sender_waits_for(const struct sender *sender);
 
-const struct copy_totals *sender_totals(const struct sender *sender);
+const struct copy_totals *sender_totals(struct sender *sender);
 
 /* NULL is allowed; returns NULL. */
 struct sender *sender_free(struct sender *sender);
