@@ -77,6 +77,26 @@ TEST(any_size_of_records)
 	}
 }
 
+/* More than there is room for beside the ring, more than a loan, and a file that is refused. */
+TEST(loans)
+{
+	struct copy_options these = {.count = false};
+	struct copy_totals totals;
+
+	shell("mkdir from/tree; head -c 3000000 /dev/urandom > from/tree/x; "
+	      "head -c 70000 /dev/urandom > from/tree/y; echo small > from/tree/z");
+	for (int uncached = 0; uncached < 2; uncached++) {
+		these.uncached = uncached;
+		totals = copy_all(&room, &these, FROM("from/tree"), "to");
+		CHECK_STR(room.told, "");
+		CHECK_EQ(totals.bytes, 3070006);
+		check_same("from/tree", "to/tree");
+	}
+	shell("rm to/tree/x; mkdir to/tree/x");
+	copy_all(&room, &these, FROM("from/tree"), "to");
+	CHECK_HAS(room.told, "cannot write 'to/tree/x': Is a directory\n");
+}
+
 TEST(many_operands)
 {
 	struct copy_options these = {.many = true, .count = true};

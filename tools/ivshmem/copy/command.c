@@ -22,6 +22,7 @@
 #include <string.h>
 
 #define OPERANDS_MAX   8000
+#define RING           32768 /* files lie beside it */
 #define AGENT          "agent"
 #define PROBLEMS_SHOWN 1000
 
@@ -125,7 +126,8 @@ shows_progress(const struct copying *copying)
 static enum status
 connect_agent(struct copying *copying, struct ivshmem_participant *participant)
 {
-	const struct ivshmem_channel_options options = {.struct_size = sizeof(options)};
+	const struct ivshmem_channel_options options = {
+		.struct_size = sizeof(options), .ring_size = RING};
 	struct ivshmem_error error;
 	int r = ivshmem_connect(&copying->channel, participant, copying->agent, IVSHMEM_QUEUE,
 		&options, (int)(given.timeout / NSEC_PER_MSEC), &error);

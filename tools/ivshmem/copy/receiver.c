@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define BUFFER 65536
+/* When so much was taken since we said so last, we say it again. */
+#define TAKEN_STEP 131072
 /* At most so many marks are told of a file. */
 #define MARKS_MAX 4096
 
@@ -45,6 +47,8 @@ struct receiver {
 	struct extents extents;
 	uint64_t mark_step, marks_end;
 	uint64_t told; /* the last mark */
+
+	uint64_t taken, taken_told; /* bytes of records, wanted or not */
 
 	struct outbox outbox;
 	bool no_room;
@@ -409,6 +413,18 @@ take_entry(struct receiver *receiver)
 	}
 }
 
+/* The sender lends us its memory, and waits until it is free again. */
+static void
+say_taken(struct receiver *receiver, size_t length)
+{
+	receiver->taken += length;
+	if (receiver->taken - receiver->taken_told < TAKEN_STEP)
+		return;
+	receiver->taken_told = receiver->taken;
+	outbox_add(&receiver->outbox,
+		&(struct tree_record){.type = TREE_TAKEN, .value = receiver->taken & INT64_MAX});
+}
+
 static int
 take_of_file(struct receiver *receiver)
 {
@@ -417,6 +433,8 @@ take_of_file(struct receiver *receiver)
 
 	if (state == IDLE || receiver->in.file != receiver->number)
 		return -EPROTO;
+	if (type == TREE_DATA)
+		say_taken(receiver, receiver->in.length);
 	if (state == REFUSING)
 		return 0;
 	if (type == TREE_GIVE_UP) {
@@ -454,6 +472,7 @@ take_record(struct receiver *receiver)
 	case TREE_MARK:
 	case TREE_MARKS_END:
 	case TREE_SKIP:
+	case TREE_TAKEN:
 	case TREE_DONE:
 	default:
 		return -EPROTO;

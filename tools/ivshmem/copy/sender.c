@@ -15,6 +15,8 @@
 #include <string.h>
 
 #define CHUNK 65536
+/* So much is lent at a time. */
+#define LENT_MAX (4 * CHUNK)
 /* A record of at least so many bytes is worth waking the receiver. */
 #define WORTH_WAKING 16384
 
@@ -28,6 +30,7 @@ struct sender {
 	struct walk walk;
 	struct copy_totals totals;
 	size_t chunk;
+	uint64_t taken; /* by the receiver, of totals.bytes */
 	bool no_room;   /* we wait for room */
 	bool heard_all; /* the receiver had nothing more to say */
 
@@ -113,6 +116,11 @@ take_record(struct sender *sender)
 	case TREE_SKIP:
 		if (current)
 			sender->skip = true;
+		return 0;
+	case TREE_TAKEN:
+		if (in->value < sender->taken || in->value > sender->totals.bytes)
+			return -EPROTO;
+		sender->taken = in->value;
 		return 0;
 	case TREE_PROBLEM:
 		tell_of_other_side(&sender->options, &sender->totals, in->text);
@@ -381,38 +389,91 @@ send_hole(struct sender *sender, uint64_t length)
 	sender->extents.offset += length;
 }
 
-/* Read a piece of the file into the ring. Returns how many bytes, 0 at its end, -EAGAIN, how the
- * channel ended; `*ret_error`: why the file cannot be read. */
+/* A place in the shared memory for a record that is being made. */
+struct draft {
+	uint8_t *place;
+	bool lent;
+	size_t room; /* for bytes of a file */
+};
+
+/* 0, -EAGAIN, or how the channel ended. */
+static int
+begin_draft(struct sender *sender, struct draft *draft, uint64_t length)
+{
+	size_t most = sender->options.chunk ? sender->chunk : CHUNK;
+	size_t wanted = length < most ? (size_t)length : most;
+	void *place;
+	int r;
+
+	draft->lent = wanted > sender->chunk;
+	if (draft->lent && sender->totals.bytes - sender->taken >= LENT_MAX) {
+		sender->no_room = false;
+		return -EAGAIN;
+	}
+	draft->room = draft->lent ? wanted : wanted < sender->chunk ? wanted : sender->chunk;
+	r = draft->lent ? ivshmem_loan_take(sender->channel, TREE_HEAD + draft->room, &place)
+			: -ENOSPC;
+	/* There is no room for loans, because others have it. */
+	if (r == -ENOSPC) {
+		draft->lent = false;
+		draft->room = wanted < sender->chunk ? wanted : sender->chunk;
+		r = ivshmem_queue_reserve(sender->channel, TREE_HEAD + draft->room, &place);
+	}
+	sender->no_room = r == -EAGAIN;
+	if (r == 0)
+		draft->place = place;
+	return r;
+}
+
+/* Send it, if it has become longer than 0. */
+static int
+end_draft(struct sender *sender, const struct draft *draft, size_t length)
+{
+	int r;
+
+	if (draft->lent && length > 0)
+		r = ivshmem_loan_send(sender->channel, draft->place, TREE_HEAD + length);
+	else if (length > 0)
+		r = ivshmem_queue_commit(sender->channel, TREE_HEAD + length);
+	else
+		r = 0;
+	if (draft->lent && (length == 0 || r == -EAGAIN))
+		ivshmem_loan_drop(sender->channel, draft->place);
+	if (r == 0 && length >= WORTH_WAKING)
+		r = ivshmem_queue_flush(sender->channel);
+	sender->no_room = r == -EAGAIN;
+	return r;
+}
+
+/* Read a piece of the file into the shared memory. Returns how many bytes, 0 at its end, -EAGAIN, how
+ * the channel ended; `*ret_error`: why the file cannot be read. */
 static int64_t
 send_data(struct sender *sender, uint64_t length, int *ret_error)
 {
 	uint64_t offset = sender->extents.offset;
-	size_t wanted = length < sender->chunk ? (size_t)length : sender->chunk;
-	uint8_t *place, *bytes;
-	void *record;
+	struct sum before = sender->sum;
+	struct draft draft = {.place = NULL};
+	uint8_t *bytes;
 	ssize_t n;
-	int r = ivshmem_queue_reserve(sender->channel, TREE_HEAD + wanted, &record);
+	int r = begin_draft(sender, &draft, length);
 
 	if (r < 0)
 		return r;
-	place = record;
-	bytes = sender->options.uncached ? sender->buffer : place + TREE_HEAD;
+	bytes = sender->options.uncached ? sender->buffer : draft.place + TREE_HEAD;
 	do
-		n = pread(sender->fd, bytes, wanted, (off_t)offset);
+		n = pread(sender->fd, bytes, draft.room, (off_t)offset);
 	while (n < 0 && errno == EINTR);
-	if (n <= 0) {
-		*ret_error = n < 0 ? errno : 0;
-		return 0;
-	}
-	tree_write_data(place, sender->number, offset);
+	*ret_error = n < 0 ? errno : 0;
+	n = n < 0 ? 0 : n;
+	tree_write_data(draft.place, sender->number, offset);
 	sum_bytes(&sender->sum, bytes, (size_t)n);
 	if (bytes == sender->buffer)
-		words_store(place + TREE_HEAD, bytes, (size_t)n);
-	r = ivshmem_queue_commit(sender->channel, TREE_HEAD + (size_t)n);
-	if (r == 0 && n >= WORTH_WAKING)
-		r = ivshmem_queue_flush(sender->channel);
-	if (r < 0)
+		words_store(draft.place + TREE_HEAD, bytes, (size_t)n);
+	r = end_draft(sender, &draft, (size_t)n);
+	if (r < 0) {
+		sender->sum = before;
 		return r;
+	}
 	sender->extents.offset += (uint64_t)n;
 	sender->totals.bytes += (uint64_t)n;
 	return n;
@@ -473,7 +534,6 @@ step(struct sender *sender)
 		break;
 	case SENDING:
 		n = step_sending(sender);
-		sender->no_room = n == -EAGAIN;
 		break;
 	case FINISHING:
 	case ENDED:
@@ -560,7 +620,8 @@ sender_new(struct ivshmem_channel *channel, const struct copy_options *options,
 	sender->paths = paths;
 	sender->fd = -1;
 	sender->chunk = chunk_size(channel, options);
-	sender->buffer = malloc(sender->chunk);
+	/* Loans are longer than the ring allows. */
+	sender->buffer = malloc(CHUNK > sender->chunk ? CHUNK : sender->chunk);
 	if (!sender->buffer) {
 		free(sender);
 		return NULL;

@@ -41,6 +41,7 @@ find_shape(unsigned type, struct shape *ret_shape)
 	case TREE_END:
 	case TREE_MARKS_END:
 	case TREE_SKIP:
+	case TREE_TAKEN:
 		break;
 	case TREE_TOTAL:
 	case TREE_HOLE:

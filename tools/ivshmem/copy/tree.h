@@ -40,6 +40,7 @@ enum tree_record_type {
 	TREE_MARKS_END = 'M', /* that is all, or nothing is there */
 	TREE_SKIP = 's',      /* no more of this file */
 	TREE_DONE = 'D',      /* value: the bytes of files that came; numbers: how many files */
+	TREE_TAKEN = 't',     /* value: so many bytes were taken, of all files */
 	/* From both. */
 	TREE_PROBLEM = 'p', /* text */
 };
