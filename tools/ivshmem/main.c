@@ -78,13 +78,19 @@ static const struct argument global_options[] = {
 #define N_GLOBAL ((unsigned)(sizeof(global_options) / sizeof(global_options[0])))
 
 static enum status
+usage_status(const struct command *command)
+{
+	return command && command->own_failure ? (enum status)command->own_failure : STATUS_USAGE;
+}
+
+static enum status
 fail_usage(const struct command *command)
 {
 	if (command)
 		fprintf(stderr, "Try \"ivshmem %s --help\".\n", command->name);
 	else
 		fprintf(stderr, "Try \"ivshmem --help\".\n");
-	return command && command->own_failure ? (enum status)command->own_failure : STATUS_USAGE;
+	return usage_status(command);
 }
 
 /* Returns what arguments_parse() does. Without a command, the first operand is its name. */
@@ -153,6 +159,15 @@ run_command(const struct command *command, int n_operands, char *const *operands
 	return status == STATUS_USAGE ? fail_usage(command) : status;
 }
 
+/* Whether the program was started under this name. */
+static bool
+is_called(const char *program, const char *name)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash ? slash + 1 : program, name) == 0;
+}
+
 static const struct command *
 find_command(const char *name)
 {
@@ -160,6 +175,38 @@ find_command(const char *name)
 		if (strcmp(name, commands[i]->name) == 0)
 			return commands[i];
 	return NULL;
+}
+
+/* The whole command line. Returns what arguments_parse() does, or -EINVAL after a message; `argv` is
+ * that of the command afterwards. */
+static int
+parse_all(int *argc, char ***argv, const struct command **ret_command)
+{
+	int r;
+
+	if (is_called(*argv[0], "ivshmem-agent")) {
+		*ret_command = &command_agent;
+		return parse_command(*ret_command, *argc, *argv);
+	}
+	r = parse_options(NULL, *argc, *argv);
+	if (r != GO_ON)
+		return r;
+	*argc -= optind;
+	*argv += optind;
+	if (*argc == 0) {
+		fail("a command is missing");
+		fail_usage(NULL);
+		return -EINVAL;
+	}
+	*ret_command = find_command(*argv[0]);
+	if (*ret_command)
+		return parse_command(*ret_command, *argc, *argv);
+	/* People try "ivshmem help", too. */
+	if (strcmp(*argv[0], "help") == 0)
+		return PRINT_HELP;
+	fail("unknown command '%s'", *argv[0]);
+	fail_usage(NULL);
+	return -EINVAL;
 }
 
 /* The end of the program. A result that could not be written is a failure. */
@@ -190,28 +237,9 @@ main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
 
-	r = parse_options(NULL, argc, argv);
-	if (r == GO_ON && optind == argc) {
-		fail("a command is missing");
-		return (int)fail_usage(NULL);
-	}
-	if (r == GO_ON) {
-		argc -= optind;
-		argv += optind;
-		command = find_command(argv[0]);
-		/* People try "ivshmem help", too. */
-		if (command) {
-			r = parse_command(command, argc, argv);
-		} else if (strcmp(argv[0], "help") == 0) {
-			r = PRINT_HELP;
-		} else {
-			fail("unknown command '%s'", argv[0]);
-			return (int)fail_usage(NULL);
-		}
-	}
-
+	r = parse_all(&argc, &argv, &command);
 	if (r < 0)
-		return command && command->own_failure ? command->own_failure : STATUS_USAGE;
+		return (int)usage_status(command);
 	if (r == PRINT_VERSION)
 		print_line("ivshmem %s", IVSHMEM_VERSION);
 	else if (r == PRINT_HELP && command)

@@ -44,6 +44,7 @@ struct agent {
 	int epoll, signals;
 	bool may_accept;   /* somebody may have come */
 	uint64_t retry_at; /* but not before this time */
+	bool warned;       /* that there is no room */
 	bool told_of_server;
 	bool quit;
 	enum status status;
@@ -75,6 +76,19 @@ may_go_on(const struct agent *agent)
 }
 
 static void
+wait_for_room(struct agent *agent, int error)
+{
+	if (!agent->warned)
+		note(agent->cli, "no room for caller %u, who waits: %s", agent->jobs.n + 1,
+			error == -ENOSPC
+				? "our area of the memory is full (see --size, and 'ivshmem "
+				  "format')"
+				: strerror(-error));
+	agent->warned = true;
+	agent->retry_at = clock_now() + RETRY_MS * NSEC_PER_MSEC;
+}
+
+static void
 take_callers(struct agent *agent)
 {
 	if (agent->retry_at != 0 && clock_now() >= agent->retry_at)
@@ -88,7 +102,7 @@ take_callers(struct agent *agent)
 		if (r == -EAGAIN)
 			agent->may_accept = false;
 		else if (r == -ENOSPC || r == -ENOMEM)
-			agent->retry_at = clock_now() + RETRY_MS * NSEC_PER_MSEC;
+			wait_for_room(agent, r);
 		else if (r < 0)
 			stop(agent, r);
 	}
@@ -204,6 +218,7 @@ take_signals(struct agent *agent)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	agent->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -347,7 +362,7 @@ const struct command command_agent = {
 	.json = "{\"event\":\"begun\",\"job\":N,\"who\":NAME,\"service\":SERVICE,\"what\":TEXT}\n"
 		"{\"event\":\"ended\", ..., \"status\":STATUS}, or \"error\":WHY\n"
 		"{\"event\":\"refused\", ..., \"error\":WHY,\"status\":STATUS}, or \"failed\"",
-	.statuses = "SIGINT and SIGTERM end the command, with 0.",
+	.statuses = "SIGINT, SIGTERM and SIGHUP end the command, with 0.",
 	.examples = "ivshmem --target pci:auto agent --allow exec",
 	.run = agent_run,
 };

@@ -33,7 +33,6 @@
 
 struct exec {
 	struct spawned process;
-	char program[256];
 	bool terminal, starting;
 	bool in_closed; /* the command knows that its input has ended */
 	bool ended;
@@ -138,8 +137,6 @@ start(struct job *job, struct exec *exec, const struct spawn *plan, struct ivshm
 		return r;
 	exec->starting = true;
 	exec->terminal = plan->terminal;
-	snprintf(exec->program, sizeof(exec->program), "%s",
-		plan->arguments[0] ? plan->arguments[0] : plan->login->shell);
 	flow_in_begin(&exec->in, 0, exec->process.in);
 	flow_out_begin(&exec->out, 1, exec->process.out, job->max_record);
 	flow_out_begin(&exec->err, 2, exec->process.err, job->max_record);
@@ -184,7 +181,7 @@ finish_start(struct job *job, struct exec *exec)
 {
 	struct ivshmem_error error;
 	int status;
-	int r = spawn_report(exec->process.report, exec->program, &status, &error);
+	int r = spawn_report(exec->process.report, &status, &error);
 
 	if (r == -EAGAIN)
 		return 0;
@@ -339,7 +336,7 @@ run_out(struct job *job, struct exec *exec, struct flow_out *flow, struct watch 
 	flow->readable = watch->readable;
 	r = flow_out_run(flow, job->channel);
 	watch->readable = flow->readable;
-	return r;
+	return flow->error ? flow->error : r;
 }
 
 /* ---- the end ----------------------------------------------------------------------------------- */

@@ -80,6 +80,7 @@ read_record(struct flow_out *flow, struct ivshmem_channel *channel)
 	}
 	/* A terminal that nobody has open any more says EIO. */
 	if (n <= 0) {
+		flow->error = n < 0 && errno != EIO ? -errno : 0;
 		flow->ended = true;
 		return 1;
 	}
@@ -97,7 +98,8 @@ flow_out_run(struct flow_out *flow, struct ivshmem_channel *channel)
 {
 	int r;
 
-	if (flow->told)
+	/* After an error, the bytes are not to look complete. */
+	if (flow->told || flow->error)
 		return 0;
 	if (flow->ended) {
 		r = send_record(channel, RECORD_END, flow->stream, 0);
@@ -186,6 +188,7 @@ flow_in_run(struct flow_in *flow)
 		return false;
 	}
 	if (n < 0) {
+		flow->error = -errno;
 		flow_in_refuse(flow);
 		return true;
 	}

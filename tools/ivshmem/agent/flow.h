@@ -45,6 +45,7 @@ struct flow_out {
 	bool unwanted; /* they said so */
 	bool told;     /* RECORD_END was sent */
 	uint64_t bytes;
+	int error; /* why reading failed; then nothing more is sent, not even an end */
 };
 
 /* `max_record` is the longest record that the channel takes. */
@@ -74,6 +75,7 @@ struct flow_in {
 	bool ended;            /* RECORD_END came */
 	bool unwanted;         /* the descriptor takes nothing more */
 	bool told;             /* and they know */
+	int error;             /* why it takes nothing more */
 	char last;             /* what was received last */
 	uint64_t received;
 };

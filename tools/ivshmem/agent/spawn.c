@@ -9,26 +9,29 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <termios.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC 4u
+#endif
 
 #define PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+#define USUAL_LIMIT 1024
+
 /* What a child says if it cannot become the command. */
 struct report {
-	enum stage {
-		STAGE_DESCRIPTORS,
-		STAGE_TERMINAL,
-		STAGE_USER,
-		STAGE_DIRECTORY,
-		STAGE_RUN
-	} stage;
-	int error;
+	int status;
+	char sentence[400];
 };
 
 /* ---- in the child ------------------------------------------------------------------------------ */
@@ -39,17 +42,33 @@ struct child {
 	int report;
 };
 
-_Noreturn static void
-give_up(const struct child *child, enum stage stage, int error)
+_Noreturn static void __attribute__((format(printf, 3, 4)))
+give_up(const struct child *child, int status, const char *format, ...)
 {
-	const struct report report = {.stage = stage, .error = error};
-	ssize_t n = write(child->report, &report, sizeof(report));
+	struct report report = {.status = status};
+	va_list args;
+	ssize_t n;
 
+	va_start(args, format);
+	vsnprintf(report.sentence, sizeof(report.sentence), format, args);
+	va_end(args);
+	n = write(child->report, &report, sizeof(report));
 	(void)n;
-	_exit(CALL_CANNOT_RUN);
+	_exit(status);
 }
 
-/* What we changed for ourselves. */
+/* What we changed for ourselves. Some programs try all descriptors that there may be. */
+static void
+reset_limits(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur > USUAL_LIMIT) {
+		limit.rlim_cur = USUAL_LIMIT;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static void
 reset_signals(void)
 {
@@ -68,9 +87,9 @@ take_terminal(const struct child *child)
 		return;
 	if (fchown(child->fds[0], child->plan->login->uid, (gid_t)-1) < 0 && errno != EPERM &&
 		errno != EROFS)
-		give_up(child, STAGE_TERMINAL, errno);
+		give_up(child, CALL_FAILED, "cannot give the terminal away: %s", strerror(errno));
 	if (ioctl(child->fds[0], TIOCSCTTY, 0) < 0)
-		give_up(child, STAGE_TERMINAL, errno);
+		give_up(child, CALL_FAILED, "cannot take the terminal: %s", strerror(errno));
 }
 
 /* Descriptors 0 to 2 are open in every program of ours, so none of `fds` is one of these. */
@@ -79,7 +98,8 @@ take_descriptors(const struct child *child)
 {
 	for (int i = 0; i < 3; i++)
 		if (dup2(child->fds[i], i) < 0)
-			give_up(child, STAGE_DESCRIPTORS, errno);
+			give_up(child, CALL_FAILED, "cannot take a descriptor: %s",
+				strerror(errno));
 }
 
 static void
@@ -90,7 +110,8 @@ become_user(const struct child *child)
 	int r = changes ? login_become(login) : 0;
 
 	if (r < 0)
-		give_up(child, STAGE_USER, -r);
+		give_up(child, CALL_FAILED, "cannot become the user %s: %s", login->name,
+			strerror(-r));
 	if (changes)
 		clearenv();
 	setenv("PATH", PATH, 0);
@@ -108,42 +129,63 @@ change_directory(const struct child *child)
 	const char *directory = child->plan->directory;
 
 	if (directory && chdir(directory) < 0)
-		give_up(child, STAGE_DIRECTORY, errno);
+		give_up(child, CALL_CANNOT_RUN, "cannot change to the directory '%.200s': %s",
+			directory, strerror(errno));
 	if (!directory && chdir(child->plan->login->home) < 0 && chdir("/") < 0)
-		give_up(child, STAGE_DIRECTORY, errno);
+		give_up(child, CALL_CANNOT_RUN, "cannot change to the directory '/': %s",
+			strerror(errno));
 }
 
+/* Whatever else we were started with is not the command's. */
 static void
+close_others(void)
+{
+#ifdef SYS_close_range
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0u, CLOSE_RANGE_CLOEXEC);
+#endif
+}
+
+/* A login shell is told by the '-'. */
+static void
+run_shell(const char *shell)
+{
+	const char *base = strrchr(shell, '/');
+	char name[256];
+
+	snprintf(name, sizeof(name), "-%.200s", base ? base + 1 : shell);
+	execl(shell, name, (char *)NULL);
+}
+
+_Noreturn static void
 run_program(const struct child *child)
 {
-	const char *shell = child->plan->login->shell;
-	const char *base = strrchr(shell, '/');
-	char name[sizeof(child->plan->login->shell) + 1];
+	const char *program = child->plan->arguments[0];
 
-	if (child->plan->arguments[0]) {
-		execvp(child->plan->arguments[0], child->plan->arguments);
-		return;
-	}
-	/* A login shell is told by the '-'. */
-	snprintf(name, sizeof(name), "-%s", base ? base + 1 : shell);
-	execl(shell, name, (char *)NULL);
+	if (program)
+		execvp(program, child->plan->arguments);
+	else
+		run_shell(program = child->plan->login->shell);
+	if (errno == ENOENT)
+		give_up(child, CALL_NOT_FOUND, "there is no program '%.200s' here", program);
+	give_up(child, CALL_CANNOT_RUN, "cannot run '%.200s': %s", program, strerror(errno));
 }
 
 _Noreturn static void
 become(const struct child *child, pid_t agent)
 {
 	reset_signals();
+	reset_limits();
 	setsid();
 	take_terminal(child);
 	take_descriptors(child);
 	become_user(child);
 	change_directory(child);
+	close_others();
 	/* If the agent is killed, this is all that tells a command that does not read or write. */
 	prctl(PR_SET_PDEATHSIG, SIGHUP);
 	if (getppid() != agent)
 		_exit(CALL_FAILED);
 	run_program(child);
-	give_up(child, STAGE_RUN, errno);
 }
 
 /* ---- descriptors ------------------------------------------------------------------------------- */
@@ -296,35 +338,8 @@ spawn(const struct spawn *plan, struct spawned *ret_spawned, struct ivshmem_erro
 	return 0;
 }
 
-static int
-explain(const struct report *report, const char *program, int *ret_status,
-	struct ivshmem_error *reterr)
-{
-	const char *why = strerror(report->error);
-
-	*ret_status = CALL_CANNOT_RUN;
-	switch (report->stage) {
-	case STAGE_TERMINAL:
-		return error_set(reterr, -report->error, "cannot take the terminal: %s", why);
-	case STAGE_USER:
-		return error_set(
-			reterr, -report->error, "cannot become the user of --user: %s", why);
-	case STAGE_DIRECTORY:
-		return error_set(reterr, -report->error, "cannot change to the directory: %s", why);
-	case STAGE_RUN:
-		if (report->error != ENOENT)
-			return error_set(
-				reterr, -report->error, "cannot run '%.200s': %s", program, why);
-		*ret_status = CALL_NOT_FOUND;
-		return error_set(reterr, -ENOENT, "there is no program '%.200s' here", program);
-	case STAGE_DESCRIPTORS:
-	default:
-		return error_set(reterr, -report->error, "cannot start '%.200s': %s", program, why);
-	}
-}
-
 int
-spawn_report(int report_fd, const char *program, int *ret_status, struct ivshmem_error *reterr)
+spawn_report(int report_fd, int *ret_status, struct ivshmem_error *reterr)
 {
 	struct report report;
 	ssize_t n = read(report_fd, &report, sizeof(report));
@@ -332,5 +347,8 @@ spawn_report(int report_fd, const char *program, int *ret_status, struct ivshmem
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return -EAGAIN;
 	/* One that is killed before it could say anything has run, for the caller. */
-	return n == sizeof(report) ? explain(&report, program, ret_status, reterr) : 0;
+	if (n != sizeof(report))
+		return 0;
+	*ret_status = report.status;
+	return error_set(reterr, -ECANCELED, "%s", report.sentence);
 }

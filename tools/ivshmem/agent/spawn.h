@@ -37,7 +37,7 @@ int spawn(const struct spawn *plan, struct spawned *ret_spawned, struct ivshmem_
  * Read the report: 0: the command runs, -EAGAIN: it is too early to tell, or a negative errno: it has
  * not been started. Then `reterr` says why, and `*ret_status` is the exit status for it.
  */
-int spawn_report(int report, const char *program, int *ret_status, struct ivshmem_error *reterr);
+int spawn_report(int report, int *ret_status, struct ivshmem_error *reterr);
 
 /* Another size for the terminal. */
 void spawn_resize(int terminal, uint16_t rows, uint16_t columns);

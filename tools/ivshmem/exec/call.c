@@ -10,6 +10,7 @@
 #include <base/fd.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
@@ -19,6 +20,9 @@
 #include <sys/stat.h>
 
 #define TURN 64 /* so many records before we look at descriptors again */
+
+/* If the agent says nothing while so many signals come, it is the caller who is to end. */
+#define UNANSWERED_MAX 3
 
 /* Signals that wait for room in the ring. */
 #define SIGNALS_MAX 16
@@ -33,8 +37,10 @@ struct call {
 	struct flow_in out, err;
 	int signals;
 	uint8_t waiting[SIGNALS_MAX];
-	unsigned n_waiting;
+	unsigned n_waiting, n_unanswered;
 	bool resized;
+
+	bool out_closed;
 
 	bool ended; /* with this status; the rest of the output may have to be written */
 	int status;
@@ -45,6 +51,15 @@ end(struct call *call, int status)
 {
 	call->ended = true;
 	call->status = status;
+}
+
+/* Nobody is to wait any more, not even for who reads our output. */
+static void
+give_up(struct call *call, int status)
+{
+	flow_in_refuse(&call->out);
+	flow_in_refuse(&call->err);
+	end(call, status);
 }
 
 /* ---- what the agent sends ---------------------------------------------------------------------- */
@@ -114,6 +129,7 @@ receive(struct call *call)
 	n = ivshmem_queue_receive(call->channel, buffer, sizeof(buffer));
 	if (n < 0)
 		return n == -EAGAIN ? 0 : n == -EMSGSIZE ? -EPROTO : (int)n;
+	call->n_unanswered = 0;
 	r = record_parse(&record, buffer, (size_t)n);
 	if (r == 0)
 		r = take_record(call, &record);
@@ -201,8 +217,8 @@ read_signals(struct call *call)
 	while (read(call->signals, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGWINCH)
 			call->resized = true;
-		else if (!call->accepted)
-			end(call, 128 + (int)info.ssi_signo);
+		else if (!call->accepted || call->ended || ++call->n_unanswered == UNANSWERED_MAX)
+			give_up(call, 128 + (int)info.ssi_signo);
 		else if (call->n_waiting < SIGNALS_MAX)
 			call->waiting[call->n_waiting++] = (uint8_t)info.ssi_signo;
 	}
@@ -210,28 +226,48 @@ read_signals(struct call *call)
 
 /* ---- our descriptors --------------------------------------------------------------------------- */
 
-/* Others have them, too, so they stay blocking: a pipe that poll() calls writable has room for
- * PIPE_BUF bytes, and a file for any. */
+/*
+ * Others have our stdout and stderr, too, so these have to stay blocking. Pipes and terminals can be
+ * opened once more, for us alone. If that fails: a pipe that poll() calls writable has room for PIPE_BUF
+ * bytes. A file has room for any.
+ */
 static void
 begin_out(struct flow_in *flow, uint8_t stream, int fd)
 {
+	char path[32];
 	struct stat stat;
+	int own = -1;
 
 	flow_in_begin(flow, stream, fd);
-	if (fstat(fd, &stat) < 0 || !S_ISREG(stat.st_mode))
+	if (fstat(fd, &stat) < 0 || S_ISREG(stat.st_mode))
+		return;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (S_ISFIFO(stat.st_mode) || S_ISCHR(stat.st_mode))
+		own = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (own >= 0)
+		flow->fd = own;
+	else
 		flow->most = PIPE_BUF;
+}
+
+/* Whoever reads our stdout learns that nothing more comes, while we may go on. */
+static void
+close_stdout(struct flow_in *flow)
+{
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (nowhere < 0)
+		return;
+	dup2(nowhere, STDOUT_FILENO);
+	if (flow->fd != STDOUT_FILENO)
+		dup2(nowhere, flow->fd);
+	close(nowhere);
 }
 
 static bool
 can_go_on(const struct call *call)
 {
 	return !call->ended || flow_in_waiting(&call->out) > 0 || flow_in_waiting(&call->err) > 0;
-}
-
-static short
-wanted(bool wants, short events)
-{
-	return wants ? events : 0;
 }
 
 /* Sleep until something can be done. */
@@ -243,14 +279,10 @@ wait_for_events(struct call *call, int channel_fd)
 		{.fd = call->ended ? -1 : channel_fd, .events = POLLIN},
 		{.fd = call->signals, .events = POLLIN},
 		{.fd = wants_in ? STDIN_FILENO : -1, .events = POLLIN},
-		{.fd = STDOUT_FILENO, .events = wanted(flow_in_waiting(&call->out) > 0, POLLOUT)},
-		{.fd = STDERR_FILENO, .events = wanted(flow_in_waiting(&call->err) > 0, POLLOUT)},
+		{.fd = flow_in_waiting(&call->out) > 0 ? call->out.fd : -1, .events = POLLOUT},
+		{.fd = flow_in_waiting(&call->err) > 0 ? call->err.fd : -1, .events = POLLOUT},
 	};
 
-	if (!fds[3].events)
-		fds[3].fd = -1;
-	if (!fds[4].events)
-		fds[4].fd = -1;
 	if (poll(fds, 5, -1) <= 0)
 		return;
 	if (fds[1].revents)
@@ -260,12 +292,36 @@ wait_for_events(struct call *call, int channel_fd)
 	call->err.writable = fds[4].revents != 0;
 }
 
-/* Nobody reads our stdout, or it is full: the command is to learn of it. */
+/* Write what poll() has allowed. */
 static void
-write_out(struct flow_in *flow)
+write_out(struct call *call)
 {
-	if (flow_in_run(flow))
-		flow->writable = false;
+	struct flow_in *const flows[] = {&call->out, &call->err};
+
+	for (unsigned i = 0; i < 2; i++) {
+		flow_in_run(flows[i]);
+		flows[i]->writable = false;
+	}
+	if (call->out.ended && flow_in_waiting(&call->out) == 0 && !call->out_closed) {
+		close_stdout(&call->out);
+		call->out_closed = true;
+	}
+}
+
+/* What went wrong with our own descriptors. Whoever reads our output may end when they like. */
+static void
+check_descriptors(struct call *call)
+{
+	int error = call->out.error ? call->out.error : call->err.error;
+
+	if (call->in.error)
+		fail("cannot read stdin: %s", strerror(-call->in.error));
+	else if (error && error != -EPIPE)
+		fail("cannot write what the command printed: %s", strerror(-error));
+	else
+		return;
+	give_up(call, CALL_FAILED);
+	call->in.error = call->out.error = call->err.error = 0;
 }
 
 /* ---- running ----------------------------------------------------------------------------------- */
@@ -308,8 +364,8 @@ loop(struct call *call, int channel_fd)
 
 		if (r < 0)
 			fail_channel(call, r);
-		write_out(&call->out);
-		write_out(&call->err);
+		write_out(call);
+		check_descriptors(call);
 		if (!can_go_on(call))
 			break;
 		if (r <= 0)
