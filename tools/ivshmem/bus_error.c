@@ -31,6 +31,8 @@ static const char *const sentences[N_CAUSES] = {
 /* A signal handler can only write text that already exists. */
 static char messages[N_CAUSES][TARGET_MAX + 256];
 
+void (*bus_error_before_end)(void);
+
 static struct {
 	const char *start;
 	uint64_t size;
@@ -56,6 +58,8 @@ on_bus_error(int number, siginfo_t *info, void *context)
 		cause = CAUSE_GONE;
 	else if ((uint64_t)st.st_size < watched.size)
 		cause = CAUSE_TRUNCATED;
+	if (bus_error_before_end)
+		bus_error_before_end();
 	written = write(STDERR_FILENO, messages[cause], strlen(messages[cause]));
 	(void)written;
 	_exit(STATUS_FAILURE);

@@ -12,4 +12,7 @@ void bus_error_handle(const char *target);
 /* It is about this client's memory. Nobody touches the memory once the client is detached. */
 void bus_error_watch(const struct ivshmem_client *client);
 
+/* What else is to be done before SIGBUS ends us. As for a signal handler. May be NULL. */
+extern void (*bus_error_before_end)(void);
+
 #endif

@@ -45,6 +45,10 @@ struct command {
 	const char *json;         /* what --json prints, one line per form */
 	const char *statuses;     /* exit codes beyond the usual, or what they mean here */
 	const char *examples;     /* one command per line */
+	/* The exit code for wrong usage and failures, if the usual ones have another meaning; else 0. */
+	int own_failure;
+	/* The second operand is a program, and what follows belongs to it, options too. */
+	bool runs_program;
 	/* `operands` has as many as are allowed, and ends with NULL. */
 	enum status (*run)(const struct cli *cli, char *const *operands);
 };
@@ -65,6 +69,9 @@ extern const struct command command_send;
 extern const struct command command_recv;
 extern const struct command command_forward;
 extern const struct command command_listen;
+extern const struct command command_agent;
+extern const struct command command_exec;
+extern const struct command command_copy;
 extern const struct command command_format;
 extern const struct command command_bench;
 extern const struct command command_keeper;

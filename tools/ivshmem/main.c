@@ -35,6 +35,9 @@ static const struct command *const commands[] = {
 	&command_recv,
 	&command_forward,
 	&command_listen,
+	&command_agent,
+	&command_exec,
+	&command_copy,
 	&command_format,
 	&command_bench,
 	&command_keeper,
@@ -75,20 +78,26 @@ static const struct argument global_options[] = {
 #define N_GLOBAL ((unsigned)(sizeof(global_options) / sizeof(global_options[0])))
 
 static enum status
+usage_status(const struct command *command)
+{
+	return command && command->own_failure ? (enum status)command->own_failure : STATUS_USAGE;
+}
+
+static enum status
 fail_usage(const struct command *command)
 {
 	if (command)
 		fprintf(stderr, "Try \"ivshmem %s --help\".\n", command->name);
 	else
 		fprintf(stderr, "Try \"ivshmem --help\".\n");
-	return STATUS_USAGE;
+	return usage_status(command);
 }
 
-/* Without a command, parse up to the first operand, which is its name. Returns what
- * arguments_parse() does. */
+/* Returns what arguments_parse() does. Without a command, the first operand is its name. */
 static int
 parse_options(const struct command *command, int argc, char **argv)
 {
+	bool until_operand = !command || command->runs_program;
 	struct argument options[ARGUMENTS_MAX];
 	unsigned n = command ? command->n_options : 0;
 	struct ivshmem_error error;
@@ -98,12 +107,37 @@ parse_options(const struct command *command, int argc, char **argv)
 	memcpy(options, global_options, sizeof(global_options));
 	if (n > 0)
 		memcpy(options + N_GLOBAL, command->options, n * sizeof(options[0]));
-	r = arguments_parse(argc, argv, options, N_GLOBAL + n, !command, &usage, &error);
+	r = arguments_parse(argc, argv, options, N_GLOBAL + n, until_operand, &usage, &error);
 	if (r < 0) {
 		fail("%s", error.message);
 		fail_usage(command);
 	}
 	return r;
+}
+
+/* Options may come before and after the first operand. The next one begins a program. */
+static int
+parse_around_operand(const struct command *command, int argc, char **argv)
+{
+	int r = parse_options(command, argc, argv);
+	int first = optind;
+
+	if (r != GO_ON || first >= argc)
+		return r;
+	r = parse_options(command, argc - first, argv + first);
+	if (r == GO_ON) {
+		optind += first - 1;
+		argv[optind] = argv[first];
+	}
+	return r;
+}
+
+static int
+parse_command(const struct command *command, int argc, char **argv)
+{
+	if (command->runs_program)
+		return parse_around_operand(command, argc, argv);
+	return parse_options(command, argc, argv);
 }
 
 static enum status
@@ -122,9 +156,16 @@ run_command(const struct command *command, int n_operands, char *const *operands
 		return fail_usage(command);
 	}
 	status = command->run(&cli, operands);
-	if (status == STATUS_USAGE)
-		fail_usage(command);
-	return status;
+	return status == STATUS_USAGE ? fail_usage(command) : status;
+}
+
+/* Whether the program was started under this name. */
+static bool
+is_called(const char *program, const char *name)
+{
+	const char *slash = strrchr(program, '/');
+
+	return strcmp(slash ? slash + 1 : program, name) == 0;
 }
 
 static const struct command *
@@ -134,6 +175,38 @@ find_command(const char *name)
 		if (strcmp(name, commands[i]->name) == 0)
 			return commands[i];
 	return NULL;
+}
+
+/* The whole command line. Returns what arguments_parse() does, or -EINVAL after a message; `argv` is
+ * that of the command afterwards. */
+static int
+parse_all(int *argc, char ***argv, const struct command **ret_command)
+{
+	int r;
+
+	if (is_called(*argv[0], "ivshmem-agent")) {
+		*ret_command = &command_agent;
+		return parse_command(*ret_command, *argc, *argv);
+	}
+	r = parse_options(NULL, *argc, *argv);
+	if (r != GO_ON)
+		return r;
+	*argc -= optind;
+	*argv += optind;
+	if (*argc == 0) {
+		fail("a command is missing");
+		fail_usage(NULL);
+		return -EINVAL;
+	}
+	*ret_command = find_command(*argv[0]);
+	if (*ret_command)
+		return parse_command(*ret_command, *argc, *argv);
+	/* People try "ivshmem help", too. */
+	if (strcmp(*argv[0], "help") == 0)
+		return PRINT_HELP;
+	fail("unknown command '%s'", *argv[0]);
+	fail_usage(NULL);
+	return -EINVAL;
 }
 
 /* The end of the program. A result that could not be written is a failure. */
@@ -164,28 +237,9 @@ main(int argc, char **argv)
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
 
-	r = parse_options(NULL, argc, argv);
-	if (r == GO_ON && optind == argc) {
-		fail("a command is missing");
-		return (int)fail_usage(NULL);
-	}
-	if (r == GO_ON) {
-		argc -= optind;
-		argv += optind;
-		command = find_command(argv[0]);
-		/* People try "ivshmem help", too. */
-		if (command) {
-			r = parse_options(command, argc, argv);
-		} else if (strcmp(argv[0], "help") == 0) {
-			r = PRINT_HELP;
-		} else {
-			fail("unknown command '%s'", argv[0]);
-			return (int)fail_usage(NULL);
-		}
-	}
-
+	r = parse_all(&argc, &argv, &command);
 	if (r < 0)
-		return STATUS_USAGE;
+		return (int)usage_status(command);
 	if (r == PRINT_VERSION)
 		print_line("ivshmem %s", IVSHMEM_VERSION);
 	else if (r == PRINT_HELP && command)

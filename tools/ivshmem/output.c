@@ -72,6 +72,16 @@ print_line(const char *format, ...)
 	output_flush();
 }
 
+/* Whether this byte of a text could do something to a terminal. */
+static bool
+is_control(const unsigned char *bytes, size_t i)
+{
+	/* The C1 control characters, U+0080 to U+009F, as UTF-8: 0xc2 and then 0x80 to 0x9f. */
+	bool c1 = i > 0 && bytes[i - 1] == 0xc2 && bytes[i] >= 0x80 && bytes[i] <= 0x9f;
+
+	return bytes[i] < 0x20 || bytes[i] == 0x7f || c1;
+}
+
 void
 print_foreign_text(const char *text, size_t length)
 {
@@ -82,16 +92,27 @@ print_foreign_text(const char *text, size_t length)
 		return;
 	}
 	for (size_t i = 0; i < length; i++) {
-		/* The C1 control characters, U+0080 to U+009F, as UTF-8: 0xc2 and then 0x80 to
-		 * 0x9f. */
-		bool c1 = i > 0 && bytes[i - 1] == 0xc2 && bytes[i] >= 0x80 && bytes[i] <= 0x9f;
-		bool control = bytes[i] < 0x20 && bytes[i] != '\n' && bytes[i] != '\t';
-
-		if (control || c1 || bytes[i] == 0x7f)
+		if (is_control(bytes, i) && bytes[i] != '\n' && bytes[i] != '\t')
 			printf("\\x%02x", bytes[i]);
 		else
 			putchar(bytes[i]);
 	}
+}
+
+char *
+foreign_text(const char *text, size_t length, char *buffer, size_t size)
+{
+	const unsigned char *bytes = (const unsigned char *)text;
+	size_t n = 0;
+
+	for (size_t i = 0; i < length && n + sizeof("\\x00") < size; i++) {
+		if (is_control(bytes, i))
+			n += (size_t)sprintf(buffer + n, "\\x%02x", bytes[i]);
+		else
+			buffer[n++] = text[i];
+	}
+	buffer[n] = '\0';
+	return buffer;
 }
 
 char *

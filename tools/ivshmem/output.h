@@ -35,6 +35,10 @@ int output_flush(void);
  */
 void print_foreign_text(const char *text, size_t length);
 
+/* The same for a message: into a buffer, without any control character, and as much as there is room
+ * for. Returns `buffer`. */
+char *foreign_text(const char *text, size_t length, char *buffer, size_t size);
+
 /* "1 vector", "2 vectors". Returns `buffer`. */
 #define VECTORS_TEXT_MAX 32
 char *vectors_text(unsigned vectors, char buffer[VECTORS_TEXT_MAX]);
