@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Linux guests and this machine share memory through ivshmem-server.
 
-Three guests and this machine interrupt each other. Guests A and B have the device that is part of
+First act: three guests and this machine interrupt each other. Guests A and B have the device that is part of
 QEMU, guest C has ours, which ivshmem-device serves over vfio-user. An ordinary user of guest A has the device through
 our driver, the others are root and have it through vfio. What each party does stands in host.commands,
 guest-a.commands and so on; guest.sh and peer.sh are what runs in the guests around that.
+
+Second act: this machine copies a folder into a guest and starts a web server in it, which this machine and another
+guest read, all of it through the shared memory; the same is measured through a network card.
 
 Exit status 0 means that every interrupt arrived and every byte was right.
 """
@@ -25,6 +28,7 @@ from stage import ROOT, DemoFailed  # noqa: E402
 
 import vm  # noqa: E402
 from first_act import FirstAct  # noqa: E402
+from second_act import SecondAct  # noqa: E402
 from transcript import Transcript  # noqa: E402
 
 
@@ -33,14 +37,14 @@ def parse_options():
         prog='make run ARGS="..."', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog='Examples:\n  make run\n  make run ARGS=--console\n  make run ARGS="--accel tcg --pings 1000"')
     parser.add_argument('--console', action='store_true',
-                        help='afterwards keep the guests up: with the console of guest A in this terminal, '
+                        help='after the first act keep the guests up: with the console of guest A in this terminal, '
                         'and one command to type in another terminal for those of the others')
     parser.add_argument('--accel', choices=('auto', 'kvm', 'tcg'), default='auto',
                         help='auto tries whether KVM can boot the guests, and takes TCG if not')
     parser.add_argument('--pings', type=int, default=200, metavar='N',
                         help='round trips to measure for each pair (default: %(default)s)')
     parser.add_argument('--timeout', type=int, default=120, metavar='SECONDS',
-                        help='how long it may all take (default: %(default)s)')
+                        help='how long each act may take (default: %(default)s)')
     parser.add_argument('--json', type=pathlib.Path, metavar='FILE', help='write the result there, too')
     parser.add_argument('--build', type=pathlib.Path, default=ROOT / 'build', metavar='DIR',
                         help='where the programs are (default: %(default)s)')
@@ -83,6 +87,11 @@ def play(options, log):
     first = FirstAct(options, transcript)
     well = carry_out(first)
     result = first.result()
+    if well and not options.console:
+        second = SecondAct(options, transcript, first)
+        well = carry_out(second)
+        result['second_act'] = second.result()
+        result['ok'] = well
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + '\n', encoding='utf-8')
     return 0 if well else 1

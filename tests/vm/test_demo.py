@@ -105,6 +105,14 @@ def test_demo(room, demo):
         assert re.search(rf"^guest {guest} \| back end: vfio, as uid=0 ", process.stdout, re.MULTILINE), process.stdout
     assert re.search(r"^ +guest A +1 +Linux .*, kernel, user 1000 +ivshmem-doorbell of QEMU", process.stdout, re.MULTILINE), process.stdout
 
+    # The second act: pages and commands through the memory.
+    second = result["second_act"]
+    assert second["ok"] and second["problems"] == []
+    assert all(way["request_us"] > 0 and way["rate"] > 0 for way in (second["numbers"]["shared memory"], second["numbers"]["virtio-net"]))
+    greeting, = set(re.findall("<h1>Hello from guest A</h1> .*", process.stdout))
+    for reader in ("   host", "guest B"):
+        assert f"{reader} | {greeting}\n" in process.stdout
+
     # The transcript is plain text when it goes to a file, and has a line of each party.
     assert "\033" not in process.stdout and process.stderr == ""
     for party in (" server", " device", "   host", "guest A", "guest B", "guest C"):
@@ -168,6 +176,17 @@ def test_demo_names_the_device_and_not_its_guest(room):
                 act.until(lambda: False, "nothing")
         finally:
             act.stop()
+
+
+def test_demo_second_act_notices_a_dead_server(room, demo):
+    process = demo("--pings", "5")
+    process.expect(r"second act: .*", timeout=LIMIT)
+    process.expect(r"guest A \| listening under 'agent'.*", timeout=LIMIT)
+    server, = (pid for pid in children(process.pid) if program_of(pid) == "ivshmem-server")
+    os.kill(server, signal.SIGKILL)
+    assert process.wait(LIMIT) == 1
+    assert re.search("^FAILED: the server ended while waiting for .*", process.stdout, re.MULTILINE)
+    assert_nothing_left(room, [])
 
 
 def test_demo_out_of_time(room, demo):
