@@ -12,7 +12,7 @@ $(BUILD)/build.ninja:
 	@scripts/packages.sh build
 	@meson setup $(BUILD)
 
-# Three Linux guests and this host share memory and interrupt each other. ARGS=--help tells what else it can do.
+# Linux guests and this host share memory, interrupt each other, and serve each other web pages. ARGS=--help tells what else it can do.
 run:
 	@scripts/packages.sh build vm
 	@$(MAKE) --no-print-directory all
