@@ -9,6 +9,7 @@
 #include "../output.h"
 #include "../participate.h"
 
+#include <base/clock.h>
 #include <base/error.h>
 
 #include <ivshmem/abi.h>
@@ -92,14 +93,19 @@ send_request(struct ivshmem_channel *channel, const char *name, char *const *com
 /* ---- the command ------------------------------------------------------------------------------- */
 
 static enum status
-connect_agent(struct ivshmem_participant *participant, const char *name,
+connect_agent(const struct cli *cli, struct ivshmem_participant *participant, const char *name,
 	struct ivshmem_channel **ret_channel)
 {
 	const struct ivshmem_channel_options options = {.struct_size = sizeof(options)};
+	int timeout_ms = (int)(given.timeout / NSEC_PER_MSEC);
 	struct ivshmem_error error;
-	int r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options,
-		(int)(given.timeout / 1000000), &error);
+	int r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options, 0, &error);
 
+	if (r == -ENOENT && timeout_ms > 0) {
+		note(cli, "waiting for an agent under '%s'", name);
+		r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options,
+			timeout_ms, &error);
+	}
 	if (r == -ENOENT)
 		return fail("no agent listens under '%s': start one there with 'ivshmem agent "
 			    "--allow exec %s'",
@@ -124,11 +130,15 @@ exec_run(const struct cli *cli, char *const *operands)
 
 	if (given.tty && given.no_tty) {
 		fail("--tty and --no-tty exclude each other");
-		return STATUS_USAGE;
+		return (enum status)CALL_FAILED;
+	}
+	if (cli->json) {
+		fail("exec and --json exclude each other: stdout is the command's");
+		return (enum status)CALL_FAILED;
 	}
 	if (participate(cli, "ivshmem exec", given.vector, &participant) != STATUS_OK)
 		return (enum status)CALL_FAILED;
-	if (connect_agent(participant, name, &channel) == STATUS_OK) {
+	if (connect_agent(cli, participant, name, &channel) == STATUS_OK) {
 		if (send_request(channel, name, operands + 1, terminal) == STATUS_OK)
 			status = call_run(channel, name, terminal);
 	}
