@@ -61,6 +61,7 @@ extern const struct command command_write;
 extern const struct command command_ping;
 extern const struct command command_echo;
 extern const struct command command_channels;
+extern const struct command command_top;
 extern const struct command command_send;
 extern const struct command command_recv;
 extern const struct command command_forward;

@@ -31,6 +31,7 @@ static const struct command *const commands[] = {
 	&command_ping,
 	&command_echo,
 	&command_channels,
+	&command_top,
 	&command_send,
 	&command_recv,
 	&command_forward,
