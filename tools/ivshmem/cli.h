@@ -62,6 +62,8 @@ extern const struct command command_ping;
 extern const struct command command_echo;
 extern const struct command command_channels;
 extern const struct command command_top;
+extern const struct command command_record;
+extern const struct command command_plot;
 extern const struct command command_send;
 extern const struct command command_recv;
 extern const struct command command_forward;

@@ -32,6 +32,8 @@ static const struct command *const commands[] = {
 	&command_echo,
 	&command_channels,
 	&command_top,
+	&command_record,
+	&command_plot,
 	&command_send,
 	&command_recv,
 	&command_forward,

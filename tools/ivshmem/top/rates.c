@@ -19,6 +19,8 @@ struct mark {
 struct rate_track {
 	unsigned area, entry;
 	uint32_t area_generation, generation;
+	uint64_t serial;
+	bool told; /* top_rates_is_news() said so */
 	uint64_t time;
 	uint64_t received, sent, number;
 	struct mark marks[MARKS]; /* the oldest first */
@@ -123,13 +125,14 @@ waiting_time(struct rate_track *track, const struct sample_channel *channel, uin
 /* ---- how quickly ---------------------------------------------------------------------------- */
 
 static struct rate_track
-new_track(const struct sample_channel *channel)
+new_track(const struct sample_channel *channel, uint64_t serial)
 {
 	return (struct rate_track){
 		.area = channel->area,
 		.entry = channel->entry,
 		.area_generation = channel->area_generation,
 		.generation = channel->generation,
+		.serial = serial,
 	};
 }
 
@@ -170,11 +173,12 @@ find_sent(struct rate_of *of, const struct sample *sample)
 int
 top_rates_add(struct top_rates *rates, const struct sample *sample)
 {
-	struct top_rates next = {.n = sample->n_channels, .group = sample->group};
+	struct top_rates next = {
+		.n = sample->n_channels, .group = sample->group, .serials = rates->serials};
 	size_t track = 0;
 
 	if (rates->group != sample->group)
-		top_rates_free(rates);
+		rates->n = 0;
 	next.of = calloc(next.n + 1, sizeof(*next.of));
 	next.tracks = calloc(next.n + 1, sizeof(*next.tracks));
 	if (!next.of || !next.tracks) {
@@ -185,7 +189,7 @@ top_rates_add(struct top_rates *rates, const struct sample *sample)
 		const struct sample_channel *channel = &sample->channels[i];
 		const struct rate_track *before = find_track(rates, &track, channel);
 
-		next.tracks[i] = before ? *before : new_track(channel);
+		next.tracks[i] = before ? *before : new_track(channel, next.serials++);
 		next.of[i] = compare(before, &next.tracks[i], channel, sample->time);
 	}
 	find_sent(next.of, sample);
@@ -200,4 +204,19 @@ top_rates_free(struct top_rates *rates)
 	free(rates->of);
 	free(rates->tracks);
 	*rates = (struct top_rates){.n = 0};
+}
+
+uint64_t
+top_rates_serial(const struct top_rates *rates, size_t i)
+{
+	return rates->tracks[i].serial;
+}
+
+bool
+top_rates_is_news(struct top_rates *rates, size_t i)
+{
+	bool news = !rates->tracks[i].told;
+
+	rates->tracks[i].told = true;
+	return news;
 }

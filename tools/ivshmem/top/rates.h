@@ -30,6 +30,7 @@ struct top_rates {
 	struct rate_of *of; /* for each channel of the latest sample, in the same order */
 	size_t n;
 	struct rate_track *tracks; /* the same */
+	uint64_t serials;          /* how many channels there were */
 	unsigned group;
 };
 
@@ -37,5 +38,10 @@ struct top_rates {
 int top_rates_add(struct top_rates *rates, const struct sample *sample);
 
 void top_rates_free(struct top_rates *rates);
+
+/* The number of a channel, which no other one has had since the first sample. */
+uint64_t top_rates_serial(const struct top_rates *rates, size_t i);
+/* Whether this is the first time that somebody asks about this channel. */
+bool top_rates_is_news(struct top_rates *rates, size_t i);
 
 #endif

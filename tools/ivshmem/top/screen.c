@@ -73,6 +73,8 @@ screen_open(void)
 	keypad(stdscr, TRUE);
 	nodelay(stdscr, TRUE);
 	set_escdelay(25);
+	/* A view is drawn at once. */
+	typeahead(-1);
 	choose_colours();
 	return NULL;
 }

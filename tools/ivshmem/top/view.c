@@ -88,17 +88,20 @@ static void
 add_summary(
 	struct view *view, const struct sample *sample, const struct top_rows *rows, unsigned width)
 {
-	char us[32], areas[64], peers[32], memory[SIZE_TEXT_MAX];
+	char us[32], areas[64], peers[32] = "", memory[SIZE_TEXT_MAX], published[64] = "";
 	char bytes[CELL_MAX], records[CELL_MAX], unread[CELL_MAX], text[512];
 
 	describe_us(sample, us, sizeof(us));
 	describe_areas(sample, areas, sizeof(areas));
-	snprintf(peers, sizeof(peers), "%zu peer%s, ", sample->n_peers,
-		sample->n_peers == 1 ? "" : "s");
-	snprintf(text, sizeof(text), "%s/s, %s records/s, %s unread; %s, %s%s, %s",
-		cell_bytes(rows->bytes, bytes), cell_count(rows->records, records),
-		cell_bytes((double)rows->unread, unread), areas, sample->knows_peers ? peers : "",
-		format_size(sample->size, memory), us);
+	if (sample->knows_peers)
+		snprintf(peers, sizeof(peers), "%zu peer%s, ", sample->n_peers,
+			sample->n_peers == 1 ? "" : "s");
+	if (rows->records > 0)
+		snprintf(published, sizeof(published), "%s records/s, ",
+			cell_count(rows->records, records));
+	snprintf(text, sizeof(text), "%s/s, %s%s unread; %s%s, %s, %s",
+		cell_bytes(rows->bytes, bytes), published, cell_bytes((double)rows->unread, unread),
+		peers, areas, format_size(sample->size, memory), us);
 	line_put(view_add(view, VIEW_PLAIN), text, width);
 }
 

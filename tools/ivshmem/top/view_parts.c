@@ -160,10 +160,10 @@ enum {
 };
 
 static const struct column channel_columns[] = {
-	[CHANNEL_NAME] = {"CHANNEL", 10, 30, 0},
+	[CHANNEL_NAME] = {"CHANNEL", 14, 30, 0},
 	[CHANNEL_KIND] = {"KIND", 6, 6, 6},
-	[CHANNEL_FROM] = {"FROM", 10, 24, 5},
-	[CHANNEL_TO] = {"TO", 10, 24, 4},
+	[CHANNEL_FROM] = {"FROM", 13, 24, 5},
+	[CHANNEL_TO] = {"TO", 13, 24, 4},
 	[CHANNEL_BYTES] = {"BYTES/S", 8, 8, 1, .right = true},
 	[CHANNEL_RECORDS] = {"RECORDS/S", 10, 10, 7, .right = true},
 	[CHANNEL_FILL] = {"FILL", 4, 4, 2, .right = true},
@@ -239,7 +239,7 @@ add_channel(struct view *view, const struct table *table, const struct top_row *
 		[CHANNEL_FILL] = cell_percent(row->fill, fill),
 		[CHANNEL_BAR] = cell_bar(row->fill, table->widths[CHANNEL_BAR], bar),
 		[CHANNEL_UNREAD] = cell_bytes(row->fill < 0 ? -1 : (double)row->unread, unread),
-		[CHANNEL_WAITS] = cell_seconds(row->fill < 0 ? -1 : row->waits, waits),
+		[CHANNEL_WAITS] = cell_seconds(row->unread == 0 ? -1 : row->waits, waits),
 	};
 
 	name_participant(row->from, from, sizeof(from));
