@@ -108,7 +108,6 @@ choose_series(struct chart *chart)
 		if (chart->data->series[i].all.n > 0)
 			sorted[n++] = &chart->data->series[i];
 	qsort(sorted, n, sizeof(sorted[0]), compare_series);
-	/* If it is only one more, it may have a line as well as all others. */
 	for (unsigned i = 0; i < n; i++) {
 		if (i < CHART_LINES)
 			chart->shown[chart->n_shown++] = sorted[i];
@@ -140,7 +139,8 @@ draw_title(const struct chart *chart, const char *title)
 	snprintf(text, sizeof(text), "ivshmem, %s", data->target);
 	svg_text(chart->file, 24, 34, "title", "start", 90, title ? title : text);
 	snprintf(text, sizeof(text), "from %s, for %s, %llu samples", date,
-		scale_value(SCALE_SECONDS, data->end, length), (unsigned long long)data->n_samples);
+		scale_time_label(data->end, 0, data->end, length),
+		(unsigned long long)data->n_samples);
 	svg_text(chart->file, 24, 54, "dim", "start", 0, text);
 	return 72;
 }
@@ -209,13 +209,13 @@ draw_table(const struct chart *chart, double y)
 
 /* ---- events in words ------------------------------------------------------------------------ */
 
-/* Who died, and what was lost, is told first. */
-static bool
-is_bad(const struct event *event)
+bool
+chart_is_bad(const struct event *event)
 {
 	return strcmp(event->word, "died") == 0 || strcmp(event->word, "lost") == 0;
 }
 
+/* Those that are bad come before all others. */
 static void
 choose_events(const struct data *data, bool chosen[EVENTS_MAX])
 {
@@ -223,7 +223,7 @@ choose_events(const struct data *data, bool chosen[EVENTS_MAX])
 
 	for (unsigned pass = 0; pass < 2; pass++)
 		for (size_t i = 0; i < data->n_events && n < EVENTS; i++)
-			if (!chosen[i] && is_bad(&data->events[i]) == (pass == 0)) {
+			if (!chosen[i] && chart_is_bad(&data->events[i]) == (pass == 0)) {
 				chosen[i] = true;
 				n++;
 			}
@@ -244,7 +244,7 @@ draw_events(const struct chart *chart, double y)
 	choose_events(data, chosen);
 	for (size_t i = 0; i < data->n_events; i++) {
 		const struct event *event = &data->events[i];
-		const char *class = is_bad(event) ? "deathtext" : "";
+		const char *class = chart_is_bad(event) ? "deathtext" : "";
 
 		if (!chosen[i])
 			continue;

@@ -41,6 +41,9 @@ enum chart_what { CHART_BYTES, CHART_RECORDS, CHART_FILL, CHART_WAITS };
 double chart_value(const struct bin *bin, enum chart_what what);
 double chart_top(const struct bin *bin, enum chart_what what);
 
+/* Who died, and what was lost. */
+bool chart_is_bad(const struct event *event);
+
 /* The class of the line of a series that is shown. */
 const char *chart_class(const struct chart *chart, unsigned i);
 

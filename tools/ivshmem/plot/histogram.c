@@ -110,24 +110,19 @@ draw_times(const struct chart *chart, const struct times *times, double bottom)
 				continue;
 			svg_line(chart->file, x, bottom - HEIGHT, x, bottom + 4, "grid");
 			svg_text(chart->file, x, bottom + 18, "small num", "middle", 0,
-				scale_value(SCALE_SECONDS, us / 1e6, text));
+				scale_round(SCALE_SECONDS, us / 1e6, text));
 		}
 	}
 }
 
-/* p50, p99 and the longest, each in a row of its own, so that none lies on another one. */
 static void
-draw_quantile(const struct chart *chart, const struct times *times, double bottom, unsigned row,
-	const char *name, double us)
+draw_quantile(const struct chart *chart, const struct times *times, double bottom, const char *name,
+	const char *anchor, double us)
 {
 	double x = x_of(times, us);
-	bool left = x > CHART_RIGHT - 120;
-	char value[SCALE_TEXT_MAX], text[SCALE_TEXT_MAX + 16];
 
-	snprintf(text, sizeof(text), "%s %s", name, scale_value(SCALE_SECONDS, us / 1e6, value));
 	svg_line(chart->file, x, bottom - HEIGHT - 4, x, bottom, "death");
-	svg_text(chart->file, x + (left ? -6 : 6), bottom - HEIGHT + 10 + 15 * row,
-		"bold deathtext", left ? "end" : "start", 0, text);
+	svg_text(chart->file, x, bottom - HEIGHT - 8, "small bold deathtext", anchor, 0, name);
 }
 
 double
@@ -135,21 +130,26 @@ histogram_draw(const struct chart *chart, double y)
 {
 	const struct histogram *histogram = &chart->data->histogram;
 	struct times times = choose_times(histogram);
-	double bars[BARS] = {0}, bottom = y + 34 + HEIGHT;
+	double bars[BARS] = {0}, bottom = y + 46 + HEIGHT;
 	struct scale scale;
-	char text[160];
+	double p50 = histogram_quantile(histogram, 0.5), p99 = histogram_quantile(histogram, 0.99);
+	char median[SCALE_TEXT_MAX], high[SCALE_TEXT_MAX], most[SCALE_TEXT_MAX], text[256];
 
 	if (histogram->n == 0)
 		return y;
 	scale = scale_make(SCALE_COUNT, count_bars(histogram, &times, bars));
-	snprintf(text, sizeof(text), "%llu round trips to %s", (unsigned long long)histogram->n,
-		chart->data->ping);
-	svg_text(chart->file, 24, y + 18, "panel", "start", 100, text);
+	snprintf(text, sizeof(text), "%llu round trips to %s: p50 %s, p99 %s, max %s",
+		(unsigned long long)histogram->n, chart->data->ping,
+		scale_value(SCALE_SECONDS, p50 / 1e6, median),
+		scale_value(SCALE_SECONDS, p99 / 1e6, high),
+		scale_value(SCALE_SECONDS, histogram->most / 1e6, most));
+	svg_text(chart->file, 24, y + 18, "panel", "start", 130, text);
 	draw_times(chart, &times, bottom);
 	draw_scale(chart, &scale, bottom);
 	draw_bars(chart, bars, &scale, bottom);
-	draw_quantile(chart, &times, bottom, 0, "p50", histogram_quantile(histogram, 0.5));
-	draw_quantile(chart, &times, bottom, 1, "p99", histogram_quantile(histogram, 0.99));
-	draw_quantile(chart, &times, bottom, 2, "max", histogram->most);
+	/* They may be close to each other. */
+	draw_quantile(chart, &times, bottom, "p50", "end", p50);
+	draw_quantile(chart, &times, bottom, "p99", "middle", p99);
+	draw_quantile(chart, &times, bottom, "max", "start", histogram->most);
 	return bottom + 34;
 }

@@ -3,7 +3,6 @@
 #include "plot/svg.h"
 
 #include <math.h>
-#include <string.h>
 
 #define HEIGHT     130.0
 #define TIME_MARKS 9
@@ -86,7 +85,19 @@ panel_draw_times(const struct chart *chart, double y)
 
 /* ---- events --------------------------------------------------------------------------------- */
 
-/* Marks that would lie on each other are one. Those of deaths come last, on top. */
+static void
+draw_mark(const struct panel *panel, double x, bool death)
+{
+	FILE *file = panel->chart->file;
+
+	if (death)
+		svg_line(file, x, panel->top, x, panel->bottom, "death");
+	if (panel->what == CHART_BYTES)
+		fprintf(file, "<path d=\"M%.1f %.1fl-4 -7h8z\" class=\"%s\"/>\n", x, panel->top,
+			death ? "deathtext" : "marktext");
+}
+
+/* Marks that would lie on each other are one. Those of deaths are lines through all panels. */
 static void
 draw_events(const struct panel *panel, bool deaths)
 {
@@ -94,17 +105,12 @@ draw_events(const struct panel *panel, bool deaths)
 	double last = -10;
 
 	for (size_t i = 0; i < chart->data->n_events; i++) {
-		const struct event *event = &chart->data->events[i];
-		bool death = strcmp(event->word, "died") == 0 || strcmp(event->word, "lost") == 0;
-		double x = x_of(chart, event->time);
+		double x = x_of(chart, chart->data->events[i].time);
 
-		if (death != deaths || fabs(x - last) < 2)
+		if (chart_is_bad(&chart->data->events[i]) != deaths || fabs(x - last) < 2)
 			continue;
 		last = x;
-		svg_line(chart->file, x, panel->top - 4, x, panel->bottom,
-			deaths ? "death" : "mark");
-		fprintf(chart->file, "<path d=\"M%.1f %.1fl-4 -6h8z\" class=\"%s\"/>\n", x,
-			panel->top - 3, deaths ? "deathtext" : "marktext");
+		draw_mark(panel, x, deaths);
 	}
 }
 
@@ -157,6 +163,9 @@ draw_series(const struct panel *panel, const struct series *series, const char *
 	struct point points[BINS];
 	unsigned n = 0, gap = 0;
 
+	/* Most channels have no records that somebody counts. */
+	if (panel->what == CHART_RECORDS && series->all.top_records <= 0)
+		return;
 	for (unsigned i = 0; i < BINS; i++) {
 		const struct bin *bin = &series->bins[i];
 		double value = chart_value(bin, panel->what);

@@ -117,10 +117,11 @@ scale_value(enum scale_unit unit, double value, char text[SCALE_TEXT_MAX])
 		snprintf(text, SCALE_TEXT_MAX, "-");
 		return text;
 	}
-	base = find_base(unit, value);
+	/* What would be written as 1000 ms is a second. */
+	base = find_base(unit, value * 1.0005);
 	number = value / base->size;
 	if (value == 0)
-		snprintf(text, SCALE_TEXT_MAX, "0");
+		snprintf(text, SCALE_TEXT_MAX, unit == SCALE_PERCENT ? "0%%" : "0");
 	else if (unit == SCALE_PERCENT || base->size == 1)
 		snprintf(text, SCALE_TEXT_MAX,
 			number < 10 && unit == SCALE_SECONDS ? "%.2f%s" : "%.0f%s", number,
@@ -131,6 +132,16 @@ scale_value(enum scale_unit unit, double value, char text[SCALE_TEXT_MAX])
 			: number < 99.95 ? 1
 					 : 0,
 			number, base->name);
+	return text;
+}
+
+const char *
+scale_round(enum scale_unit unit, double value, char text[SCALE_TEXT_MAX])
+{
+	/* A millisecond that is a little less is no 1000 us. */
+	const struct base *base = find_base(unit, value * 1.000001);
+
+	snprintf(text, SCALE_TEXT_MAX, "%g%s", value / base->size, base->name);
 	return text;
 }
 
@@ -156,7 +167,7 @@ scale_time_label(double at, double step, double total, char text[SCALE_TEXT_MAX]
 {
 	long whole = lround(at);
 
-	if (step < 1)
+	if (step > 0 && step < 1)
 		snprintf(text, SCALE_TEXT_MAX, "%.*f s",
 			step < 0.0095  ? 3
 			: step < 0.095 ? 2
@@ -166,7 +177,7 @@ scale_time_label(double at, double step, double total, char text[SCALE_TEXT_MAX]
 		snprintf(text, SCALE_TEXT_MAX, "%ld s", whole);
 	else if (total < 7200)
 		snprintf(text, SCALE_TEXT_MAX, "%ld:%02ld", whole / 60, whole % 60);
-	else if (step < 86400)
+	else if (step < 86400 && total < 30 * 86400.0)
 		snprintf(text, SCALE_TEXT_MAX, "%ld:%02ld h", whole / 3600, whole / 60 % 60);
 	else
 		snprintf(text, SCALE_TEXT_MAX, "%ld d", whole / 86400);

@@ -32,9 +32,13 @@ const char *scale_label(const struct scale *scale, double value, char text[SCALE
 /* A value by itself, with three digits or so: "1.23 MiB". Below 0 it is "-". Returns `text`. */
 const char *scale_value(enum scale_unit unit, double value, char text[SCALE_TEXT_MAX]);
 
+/* A round value, with no more digits than it needs: "20 us". Returns `text`. */
+const char *scale_round(enum scale_unit unit, double value, char text[SCALE_TEXT_MAX]);
+
 /* The axis of time: seconds between marks, so that there are `most` of them at most. */
 double scale_time_step(double seconds, unsigned most);
-/* "30 s", "2:30", "1:05:00": all marks of an axis look alike. Returns `text`. */
+/* "30 s", "2:30", "1:05:00": all marks of an axis look alike. For a time by itself, `step` is 0.
+ * Returns `text`. */
 const char *scale_time_label(double seconds, double step, double total, char text[SCALE_TEXT_MAX]);
 
 #endif
