@@ -19,7 +19,7 @@ static const struct base bytes[] = {
 	{0},
 };
 static const struct base counts[] = {
-	{1, ""}, {1e3, " k"}, {1e6, " M"}, {1e9, " G"}, {1e12, " T"}, {0}};
+	{1, ""}, {1e3, " k"}, {1e6, " M"}, {1e9, " G"}, {1e12, " T"}, {1e15, " P"}, {0}};
 static const struct base seconds[] = {{1e-9, " ns"}, {1e-6, " us"}, {1e-3, " ms"}, {1, " s"},
 	{60, " min"}, {3600, " h"}, {86400, " d"}, {0}};
 static const struct base percents[] = {{0.01, "%"}, {0}};

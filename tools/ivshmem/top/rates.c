@@ -78,17 +78,28 @@ drop_received(struct rate_track *track, uint64_t received)
 	memmove(track->marks, track->marks + n, track->n_marks * sizeof(track->marks[0]));
 }
 
+/* Drop the mark that is closest to its neighbours; the oldest and the latest stay. */
+static void
+thin_out(struct rate_track *track)
+{
+	unsigned least = 1;
+
+	for (unsigned i = 2; i + 1 < track->n_marks; i++)
+		if (track->marks[i + 1].time - track->marks[i - 1].time <
+			track->marks[least + 1].time - track->marks[least - 1].time)
+			least = i;
+	track->n_marks--;
+	memmove(track->marks + least, track->marks + least + 1,
+		(track->n_marks - least) * sizeof(track->marks[0]));
+}
+
 static void
 add_mark(struct rate_track *track, uint64_t time, uint64_t position)
 {
 	if (track->n_marks > 0 && track->marks[track->n_marks - 1].position >= position)
 		return;
-	if (track->n_marks == MARKS) {
-		/* Every second one stays, the oldest and what comes from now on. */
-		for (unsigned i = 0; i < MARKS / 2; i++)
-			track->marks[i] = track->marks[2 * i];
-		track->n_marks = MARKS / 2;
-	}
+	if (track->n_marks == MARKS)
+		thin_out(track);
 	track->marks[track->n_marks++] = (struct mark){time, position};
 }
 

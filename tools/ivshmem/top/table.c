@@ -14,9 +14,9 @@ width_of(const struct table *table)
 	return width;
 }
 
-/* Leave out the one that matters least. False: there is only one. */
-static bool
-drop_one(struct table *table)
+/* Leave out the one that matters least. The last one that is left becomes as narrow as it has to. */
+static void
+drop_one(struct table *table, unsigned width)
 {
 	unsigned least = 0, left = 0;
 
@@ -26,10 +26,7 @@ drop_one(struct table *table)
 		if (left++ == 0 || table->columns[i].dropped > table->columns[least].dropped)
 			least = i;
 	}
-	if (left <= 1)
-		return false;
-	table->widths[least] = 0;
-	return true;
+	table->widths[least] = left > 1 ? 0 : width;
 }
 
 /* One more column for each that wants it. False: none does, or nothing is left. */
@@ -56,8 +53,8 @@ table_lay_out(struct table *table, const struct column *columns, unsigned n, uns
 	*table = (struct table){.columns = columns, .n = n};
 	for (unsigned i = 0; i < n; i++)
 		table->widths[i] = columns[i].least;
-	while (width_of(table) > width && drop_one(table))
-		;
+	while (width_of(table) > width)
+		drop_one(table, width);
 	left = width_of(table) < width ? width - width_of(table) : 0;
 	while (widen(table, &left))
 		;
