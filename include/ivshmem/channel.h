@@ -594,6 +594,7 @@ struct ivshmem_participant_info {
 	uint16_t peer;
 	unsigned vector;
 	uint32_t pid; /* in its own machine */
+	bool here;    /* its machine is this one, and `pid` is one of those that we see */
 };
 
 /* A listener or an end of a channel, as everybody sees it. */
@@ -652,6 +653,13 @@ int ivshmem_channels_look(const struct ivshmem_client *client,
 	int (*participant_fn)(void *data, const struct ivshmem_participant_info *info),
 	int (*channel_fn)(void *data, const struct ivshmem_channel_info *info), void *data,
 	struct ivshmem_error *reterr);
+
+/*
+ * The same as ivshmem_participant_fate() for one who takes no part, as far as one can tell who writes
+ * nothing: one whose process is gone, or whose peer has left, and that nobody has marked as dead yet, has
+ * died. -ENOENT also if there are no channels in the memory any more.
+ */
+int ivshmem_channels_fate(const struct ivshmem_client *client, unsigned area, uint32_t generation);
 
 /*
  * Format memory for channels, whatever it contains. Nobody may be using it for channels at this

@@ -236,7 +236,7 @@ show_entries(const struct map *map, unsigned area,
 }
 
 static int
-show_participant(const struct map *map, unsigned area, bool ourselves,
+show_participant(const struct map *map, unsigned area, bool ourselves, uint64_t kernel,
 	int (*fn)(void *data, const struct ivshmem_participant_info *info), void *data)
 {
 	const struct layout_identity *identity = map_identity(map, area);
@@ -248,6 +248,7 @@ show_participant(const struct map *map, unsigned area, bool ourselves,
 		.peer = __atomic_load_n(&identity->peer, __ATOMIC_RELAXED),
 		.vector = __atomic_load_n(&identity->vector, __ATOMIC_RELAXED),
 		.pid = half_load(&identity->pid),
+		.here = neighbour_is_ours(identity, kernel),
 	};
 
 	map_copy_name(info.name, identity->name);
@@ -292,22 +293,14 @@ ivshmem_participants(struct ivshmem_participant *participant,
 	r = 0;
 	for (unsigned area = 0; r == 0 && area < participant->map.n_areas; area++)
 		if (lives(participant, area))
-			r = show_participant(
-				&participant->map, area, area == participant->area, fn, data);
+			r = show_participant(&participant->map, area, area == participant->area,
+				participant->kernel, fn, data);
 	return r;
 }
 
-EXPORT int
-ivshmem_participant_fate(
-	struct ivshmem_participant *participant, unsigned area, uint32_t generation)
+static int
+fate(uint64_t claim, uint32_t generation)
 {
-	uint64_t claim;
-
-	if (participant->lost == -ENODEV)
-		return -ENODEV;
-	if (area >= participant->map.n_areas)
-		return -ENOENT;
-	claim = word_acquire(map_claim(&participant->map, area));
 	if (layout_claim_generation(claim) != generation)
 		return -ENOENT;
 	switch (layout_claim_state(claim)) {
@@ -321,6 +314,20 @@ ivshmem_participant_fate(
 		break;
 	}
 	return -ENOENT;
+}
+
+EXPORT int
+ivshmem_participant_fate(
+	struct ivshmem_participant *participant, unsigned area, uint32_t generation)
+{
+	uint64_t claim;
+
+	if (participant->lost == -ENODEV)
+		return -ENODEV;
+	if (area >= participant->map.n_areas)
+		return -ENOENT;
+	claim = word_acquire(map_claim(&participant->map, area));
+	return fate(claim, generation);
 }
 
 /* ---- for others ------------------------------------------------------------------------------ */
@@ -365,13 +372,28 @@ ivshmem_channels_look(const struct ivshmem_client *client,
 		if (!seems_to_live(&map, area, client, kernel))
 			continue;
 		if (participant_fn)
-			r = show_participant(&map, area, false, participant_fn, data);
+			r = show_participant(&map, area, false, kernel, participant_fn, data);
 		if (r == 0 && channel_fn)
 			r = show_entries(&map, area, channel_fn, data);
 		if (r != 0)
 			return r;
 	}
 	return (int)map.n_areas;
+}
+
+EXPORT int
+ivshmem_channels_fate(const struct ivshmem_client *client, unsigned area, uint32_t generation)
+{
+	struct map map;
+	int r = map_look(&map, ivshmem_memory(client), ivshmem_size(client), NULL);
+
+	if (r < 0 || area >= map.n_areas)
+		return -ENOENT;
+	r = fate(word_acquire(map_claim(&map, area)), generation);
+	if (r == 1 && !seems_to_live(&map, area, client, neighbour_kernel()))
+		/* It may have left, or another one may have come, while we looked. */
+		r = fate(word_acquire(map_claim(&map, area)), generation) == 1 ? -ECONNRESET : r;
+	return r;
 }
 
 EXPORT int

@@ -4,6 +4,7 @@
 #include "cli.h"
 #include "target.h"
 
+#include <setjmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -28,6 +29,8 @@ static const char *const sentences[N_CAUSES] = {
 	[CAUSE_GONE] = "is gone with its device",
 };
 
+#define PREFIX "ivshmem: "
+
 /* A signal handler can only write text that already exists. */
 static char messages[N_CAUSES][TARGET_MAX + 256];
 
@@ -38,6 +41,10 @@ static struct {
 	uint64_t size;
 	int fd;
 } watched;
+
+/* Where bus_error_guard() goes on; NULL: it is not at work in this thread. */
+static _Thread_local sigjmp_buf *guard;
+static enum cause guarded_cause;
 
 static void
 on_bus_error(int number, siginfo_t *info, void *context)
@@ -58,6 +65,10 @@ on_bus_error(int number, siginfo_t *info, void *context)
 		cause = CAUSE_GONE;
 	else if ((uint64_t)st.st_size < watched.size)
 		cause = CAUSE_TRUNCATED;
+	if (guard) {
+		guarded_cause = cause;
+		siglongjmp(*guard, 1);
+	}
 	if (bus_error_before_end)
 		bus_error_before_end();
 	written = write(STDERR_FILENO, messages[cause], strlen(messages[cause]));
@@ -71,7 +82,7 @@ bus_error_handle(const char *target)
 	struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
 
 	for (unsigned i = 0; i < N_CAUSES; i++)
-		snprintf(messages[i], sizeof(messages[i]), "ivshmem: the shared memory of %s %s\n",
+		snprintf(messages[i], sizeof(messages[i]), PREFIX "the shared memory of %s %s\n",
 			target, sentences[i]);
 	sigaction(SIGBUS, &action, NULL);
 }
@@ -82,4 +93,23 @@ bus_error_watch(const struct ivshmem_client *client)
 	watched.start = ivshmem_memory(client);
 	watched.size = ivshmem_size(client);
 	watched.fd = ivshmem_memory_fd(client);
+}
+
+const char *
+bus_error_guard(void (*access)(void *data), void *data)
+{
+	static char sentence[sizeof(messages[0])];
+	sigjmp_buf here;
+
+	if (sigsetjmp(here, 1) == 0) {
+		guard = &here;
+		access(data);
+		guard = NULL;
+		return NULL;
+	}
+	guard = NULL;
+	/* Without who says it, and without the newline. */
+	snprintf(sentence, sizeof(sentence), "%s", messages[guarded_cause] + strlen(PREFIX));
+	sentence[strcspn(sentence, "\n")] = 0;
+	return sentence;
 }

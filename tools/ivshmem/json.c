@@ -2,73 +2,41 @@
 #include "json.h"
 
 #include "output.h"
+#include "utf8.h"
 
-#include <stdio.h>
 #include <string.h>
 
-/*
- * The length of the UTF-8 sequence at the start of `bytes`, or 0 if there is none. Overlong forms,
- * surrogates and numbers beyond U+10FFFF are not UTF-8.
- */
-static size_t
-utf8_length(const unsigned char *bytes, size_t length)
+static FILE *
+out(const struct json *json)
 {
-	unsigned char first = bytes[0];
-	unsigned char low = 0x80, high = 0xbf; /* what the second byte may be */
-	size_t n;
-
-	if (first < 0x80)
-		return 1;
-	if (first >= 0xc2 && first <= 0xdf)
-		n = 2;
-	else if (first >= 0xe0 && first <= 0xef)
-		n = 3;
-	else if (first >= 0xf0 && first <= 0xf4)
-		n = 4;
-	else
-		return 0;
-	if (first == 0xe0)
-		low = 0xa0;
-	if (first == 0xed)
-		high = 0x9f;
-	if (first == 0xf0)
-		low = 0x90;
-	if (first == 0xf4)
-		high = 0x8f;
-	if (n > length || bytes[1] < low || bytes[1] > high)
-		return 0;
-	for (size_t i = 2; i < n; i++) {
-		if (bytes[i] < 0x80 || bytes[i] > 0xbf)
-			return 0;
-	}
-	return n;
+	return json->out ? json->out : stdout;
 }
 
 static void
-string_write(const char *text, size_t length)
+string_write(FILE *file, const char *text, size_t length)
 {
 	const unsigned char *bytes = (const unsigned char *)text;
 
-	putchar('"');
+	putc('"', file);
 	while (length > 0) {
 		size_t n = utf8_length(bytes, length);
 
 		if (n == 0) {
-			fputs("\\ufffd", stdout);
+			fputs("\\ufffd", file);
 			n = 1;
 		} else if (*bytes == '"' || *bytes == '\\') {
-			printf("\\%c", *bytes);
+			fprintf(file, "\\%c", *bytes);
 		} else if (*bytes == '\n') {
-			fputs("\\n", stdout);
+			fputs("\\n", file);
 		} else if (*bytes < 0x20 || *bytes == 0x7f) {
-			printf("\\u%04x", *bytes);
+			fprintf(file, "\\u%04x", *bytes);
 		} else {
-			fwrite(bytes, 1, n, stdout);
+			fwrite(bytes, 1, n, file);
 		}
 		bytes += n;
 		length -= n;
 	}
-	putchar('"');
+	putc('"', file);
 }
 
 /* Write the comma and the key in front of a value. */
@@ -77,12 +45,12 @@ value_begin(struct json *json, const char *key)
 {
 	if (json->depth > 0) {
 		if (json->filled[json->depth - 1])
-			putchar(',');
+			putc(',', out(json));
 		json->filled[json->depth - 1] = true;
 	}
 	if (key) {
-		string_write(key, strlen(key));
-		putchar(':');
+		string_write(out(json), key, strlen(key));
+		putc(':', out(json));
 	}
 }
 
@@ -90,7 +58,7 @@ static void
 level_begin(struct json *json, const char *key, char open, char close)
 {
 	value_begin(json, key);
-	putchar(open);
+	putc(open, out(json));
 	if (json->depth < JSON_DEPTH_MAX) {
 		json->close[json->depth] = close;
 		json->filled[json->depth] = false;
@@ -114,14 +82,14 @@ void
 json_end(struct json *json)
 {
 	if (json->depth > 0)
-		putchar(json->close[--json->depth]);
+		putc(json->close[--json->depth], out(json));
 }
 
 void
 json_text(struct json *json, const char *key, const char *text, size_t length)
 {
 	value_begin(json, key);
-	string_write(text, length);
+	string_write(out(json), text, length);
 }
 
 void
@@ -134,35 +102,35 @@ void
 json_number(struct json *json, const char *key, uint64_t value)
 {
 	value_begin(json, key);
-	printf("%llu", (unsigned long long)value);
+	fprintf(out(json), "%llu", (unsigned long long)value);
 }
 
 void
 json_decimal(struct json *json, const char *key, double value, int digits)
 {
 	value_begin(json, key);
-	printf("%.*f", digits, value);
+	fprintf(out(json), "%.*f", digits, value);
 }
 
 void
 json_bool(struct json *json, const char *key, bool value)
 {
 	value_begin(json, key);
-	fputs(value ? "true" : "false", stdout);
+	fputs(value ? "true" : "false", out(json));
 }
 
 void
 json_null(struct json *json, const char *key)
 {
 	value_begin(json, key);
-	fputs("null", stdout);
+	fputs("null", out(json));
 }
 
 void
 json_hex_begin(struct json *json, const char *key)
 {
 	value_begin(json, key);
-	putchar('"');
+	putc('"', out(json));
 }
 
 void
@@ -171,18 +139,16 @@ json_hex(struct json *json, const void *bytes, size_t length)
 	static const char digits[] = "0123456789abcdef";
 	const unsigned char *byte = bytes;
 
-	(void)json;
 	for (size_t i = 0; i < length; i++) {
-		putchar(digits[byte[i] >> 4]);
-		putchar(digits[byte[i] & 0xf]);
+		putc(digits[byte[i] >> 4], out(json));
+		putc(digits[byte[i] & 0xf], out(json));
 	}
 }
 
 void
 json_hex_end(struct json *json)
 {
-	(void)json;
-	putchar('"');
+	putc('"', out(json));
 }
 
 void
@@ -190,6 +156,9 @@ json_finish(struct json *json)
 {
 	while (json->depth > 0)
 		json_end(json);
-	putchar('\n');
-	output_flush();
+	putc('\n', out(json));
+	if (json->out)
+		fflush(json->out);
+	else
+		output_flush();
 }

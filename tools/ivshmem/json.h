@@ -3,7 +3,7 @@
 #define IVSHMEM_JSON_H
 
 /*
- * Write JSON to stdout, one document per line. This code writes the commas and escapes the strings,
+ * Write JSON to stdout or to a file, one document per line. This code writes the commas and escapes the strings,
  * and the caller closes what it opens. Inside an array, the key is NULL.
  *
  *	struct json json = JSON_BEGIN;
@@ -16,10 +16,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define JSON_DEPTH_MAX 8
 
 struct json {
+	FILE *out; /* NULL: stdout */
 	unsigned depth;
 	char close[JSON_DEPTH_MAX];  /* '}' or ']' for each level that is open */
 	bool filled[JSON_DEPTH_MAX]; /* that level has a value already */
@@ -47,7 +49,7 @@ void json_hex_begin(struct json *json, const char *key);
 void json_hex(struct json *json, const void *bytes, size_t length);
 void json_hex_end(struct json *json);
 
-/* Close what is open, end the line and flush it. */
+/* Close what is open, end the line and flush it. For a file, the caller looks for errors. */
 void json_finish(struct json *json);
 
 #endif

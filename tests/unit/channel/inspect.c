@@ -6,8 +6,13 @@
 
 #include <test.h>
 
+#include <ivshmem/client.h>
+
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define RING     4096
 #define RECORD   100
@@ -304,6 +309,71 @@ TEST(what_became_of_a_participant)
 	CHECK_EQ(ivshmem_participant_fate(here, 2, UINT32_MAX), -ENOENT);
 	ivshmem_participant_close(dead);
 	ivshmem_participant_close(here);
+	room_close(&room);
+}
+
+/* The same for those who only look: through a client of memory alone. */
+static struct ivshmem_client *
+look_on(const struct room *room)
+{
+	char target[64];
+	struct ivshmem_client *client;
+	int fd = memfd_create("region", MFD_CLOEXEC);
+
+	CHECK_SYS(fd);
+	CHECK_EQ(write(fd, room->memory, room->size), (ssize_t)room->size);
+	snprintf(target, sizeof(target), "file:/proc/self/fd/%d,ro", fd);
+	CHECK_EQ(ivshmem_attach(&client, target, NULL, NULL), 0);
+	CHECK_SYS(close(fd));
+	return client;
+}
+
+static int
+count_those_here(void *data, const struct ivshmem_participant_info *info)
+{
+	unsigned *n = data;
+
+	CHECK_EQ(info->pid, getpid());
+	*n += info->here;
+	return 0;
+}
+
+TEST(what_an_onlooker_sees_of_a_participant)
+{
+	struct ivshmem_participant *here, *left;
+	struct ivshmem_client *client;
+	struct room room;
+	unsigned n = 0;
+
+	room_open_pair(&room, &here, &left);
+	client = look_on(&room);
+	CHECK_EQ(ivshmem_channels_fate(client, 0, 1), 1);
+	CHECK_EQ(ivshmem_channels_fate(client, 1, 2), -ENOENT);
+	CHECK_EQ(ivshmem_channels_fate(client, 99, 1), -ENOENT);
+	CHECK(ivshmem_channels_look(client, count_those_here, NULL, &n, NULL) > 0);
+	CHECK_EQ(n, 2);
+	ivshmem_detach(client);
+
+	/* One whose process has another start time, and so is gone; one of another machine. */
+	map_identity(&here->map, 0)->started++;
+	map_identity(&here->map, 1)->kernel++;
+	client = look_on(&room);
+	CHECK_EQ(ivshmem_channels_fate(client, 0, 1), -ECONNRESET);
+	CHECK_EQ(ivshmem_channels_fate(client, 1, 1), 1);
+	n = 0;
+	CHECK(ivshmem_channels_look(client, count_those_here, NULL, &n, NULL) > 0);
+	CHECK_EQ(n, 0);
+	ivshmem_detach(client);
+
+	ivshmem_participant_close(left);
+	client = look_on(&room);
+	CHECK_EQ(ivshmem_channels_fate(client, 1, 1), 0);
+	ivshmem_detach(client);
+	ivshmem_participant_close(here);
+	memset(room.memory, 0, room.size);
+	client = look_on(&room);
+	CHECK_EQ(ivshmem_channels_fate(client, 0, 1), -ENOENT);
+	ivshmem_detach(client);
 	room_close(&room);
 }
 
