@@ -7,15 +7,13 @@ test: it ends, or runs. Cloud Hypervisor is not there, and so its command lines 
 import json
 import os
 import shlex
-import signal
-import subprocess
 import sys
 
 import pytest
 
 import ivshmem_wire as wire
 from ivshmem_channels import make_memory
-from ivshmem_cli import FAILURE, feed
+from ivshmem_cli import feed
 from ivshmem_doctor import doctor  # noqa: F401
 
 sys.path.insert(0, os.path.join(wire.ROOT, "scripts"))
@@ -52,14 +50,23 @@ def qemu(processes, places, room):
     return start
 
 
+def reached(path):
+    """A connection to a socket on which somebody listens already; None."""
+    try:
+        return wire.connect(path)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+
+
 @pytest.fixture
 def runs(qemu, room):
     """The same, ready: it answers its monitor only after it has made its devices."""
 
     def start(words, **options):
         process = qemu(words, **options)
-        wire.wait_until(lambda: os.path.exists(room.file("qmp")) or not process.running(), "QEMU begins")
-        with wire.connect(room.file("qmp")) as monitor:
+        monitor = wire.wait_until(lambda: reached(room.file("qmp")) or not process.running(), "QEMU begins")
+        assert process.running(), process.describe()
+        with monitor:
             monitor.settimeout(wire.TIMEOUT)
             assert b"QMP" in monitor.recv(4096), process.describe()
         return process

@@ -67,6 +67,7 @@ TEST(kinds)
 	CHECK_EQ(vmm_kind_of("/usr/bin/cloud-hypervisor"), VMM_CLOUD_HYPERVISOR);
 	CHECK_EQ(vmm_kind_of(""), VMM_NONE);
 	CHECK_EQ(vmm_kind_of("kvm/"), VMM_NONE);
+	CHECK_EQ(vmm_kind_of("qemu-system-x86_64 -S"), VMM_NONE);
 }
 
 TEST(words_of_proc)
@@ -268,7 +269,7 @@ TEST(questions)
 	CHECK_STR(vmm_option_type(device, "driver"), "y");
 	CHECK_STR(vmm_option_type(device, "other"), "");
 	CHECK(vmm_options_have(&line.options, "device") &&
-		!vmm_options_have(&line.options, "devic"));
+		!vmm_options_have(&line.options, "device-"));
 	clear(&line);
 }
 

@@ -66,6 +66,16 @@ parse(struct vmm *vmm, const char *bytes, size_t length)
 	return r;
 }
 
+/* A shell or grep can name a VMM, too. One may be started by the loader of its libraries. */
+static bool
+may_be_vmm(const char *program)
+{
+	const char *slash = strrchr(program, '/');
+
+	return vmm_kind_of(program) != VMM_NONE ||
+	       strncmp(slash ? slash + 1 : program, "ld-linux", 8) == 0;
+}
+
 static int
 read_process(struct doctor *doctor, struct vmm *vmm, pid_t pid)
 {
@@ -78,8 +88,7 @@ read_process(struct doctor *doctor, struct vmm *vmm, pid_t pid)
 	n = look_bytes(doctor, path, VMM_LINE_MAX, &bytes);
 	if (n < 0)
 		return (int)n;
-	/* Of a process, the first word must be the program: a shell or grep can name one, too. */
-	r = n > 0 && vmm_kind_of(bytes) != VMM_NONE ? parse(vmm, bytes, (size_t)n) : -ENOENT;
+	r = n > 0 && may_be_vmm(bytes) ? parse(vmm, bytes, (size_t)n) : -ENOENT;
 	free(bytes);
 	if (r < 0)
 		return r;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEPTH_MOST 8
@@ -65,7 +66,6 @@ read_unicode(struct json_reader *reader)
 {
 	unsigned code;
 	char digits[5] = "";
-	char end;
 
 	for (unsigned i = 0; i < 4; i++) {
 		if (!reader->p[i] || !strchr("0123456789abcdefABCDEF", reader->p[i]))
@@ -73,8 +73,7 @@ read_unicode(struct json_reader *reader)
 		digits[i] = reader->p[i];
 	}
 	reader->p += 4;
-	if (sscanf(digits, "%4x%c", &code, &end) != 1)
-		return -EINVAL;
+	code = (unsigned)strtoul(digits, NULL, 16);
 	if (code == 0 || (code >= 0xd800 && code <= 0xdfff))
 		code = '?';
 	if (code < 0x80) {

@@ -12,6 +12,9 @@ vmm_kind_of(const char *program)
 	const char *slash = strrchr(program, '/');
 	const char *name = slash ? slash + 1 : program;
 
+	/* A command in one word, as for sh -c, is no program. */
+	if (name[strcspn(name, " \t\n")] != '\0')
+		return VMM_NONE;
 	if (strncmp(name, "qemu-system-", 12) == 0 || strcmp(name, "qemu-kvm") == 0 ||
 		strcmp(name, "kvm") == 0)
 		return VMM_QEMU;
