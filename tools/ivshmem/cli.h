@@ -78,6 +78,7 @@ extern const struct command command_copy;
 extern const struct command command_format;
 extern const struct command command_bench;
 extern const struct command command_keeper;
+extern const struct command command_doctor;
 extern const struct command command_shell;
 
 #endif

@@ -74,6 +74,9 @@ print_options(const struct argument *options, unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		char left[64], letter[] = "    ";
 
+		/* Only tests have a use for it. */
+		if (!options[i].help)
+			continue;
 		if (options[i].letter) {
 			letter[0] = '-';
 			letter[1] = options[i].letter;

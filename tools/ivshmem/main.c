@@ -44,6 +44,7 @@ static const struct command *const commands[] = {
 	&command_format,
 	&command_bench,
 	&command_keeper,
+	&command_doctor,
 	&command_shell,
 };
 
