@@ -7,8 +7,10 @@
 #include "output.h"
 
 #include <base/fd.h>
+#include <common/crash.h>
 
 #include <ivshmem/common.h>
+#include <ivshmem/trace.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -38,6 +40,7 @@ static const struct command *const commands[] = {
 	&command_format,
 	&command_bench,
 	&command_keeper,
+	&command_trace,
 	&command_shell,
 };
 
@@ -163,6 +166,7 @@ main(int argc, char **argv)
 	/* Output beyond RLIMIT_FSIZE is an error like a full disk, which we report. */
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
+	crash_watch("ivshmem", NULL, ivshmem_trace_dump);
 
 	r = parse_options(NULL, argc, argv);
 	if (r == GO_ON && optind == argc) {
