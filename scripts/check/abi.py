@@ -17,8 +17,8 @@ from check.builds import ROOT
 from check.report import FAILED, PASSED, Result
 
 LIBRARIES = {
-    "libivshmem": ("abi.h", "common.h", "client.h", "channel.h"),
-    "libivshmem-device": ("common.h", "device.h", "kvm.h"),
+    "libivshmem": ("abi.h", "common.h", "client.h", "channel.h", "trace.h"),
+    "libivshmem-device": ("common.h", "device.h", "kvm.h", "trace.h"),
 }
 
 REMEDY = """{name} is not what lib/{name}.abi says, so that programs may break which were compiled before.

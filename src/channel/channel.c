@@ -4,6 +4,7 @@
 
 #include <base/error.h>
 #include <base/sized.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -205,8 +206,10 @@ void
 channel_fail(struct ivshmem_channel *channel, int error)
 {
 	if (channel->error == 0) {
+		TRACE(channel_failed, channel->entry, channel->peer_area, error);
 		channel->error = error;
-		channel->participant->violations += error == -EPROTO;
+		if (error == -EPROTO)
+			participant_violated(channel->participant, channel->peer_area);
 	}
 	channel_signal(channel);
 }
@@ -266,6 +269,8 @@ connected(struct ivshmem_channel *channel)
 	channel_refer(channel);
 	channel_publish(channel, LAYOUT_CONNECTED);
 	channel->connected = true;
+	TRACE(channel_connected, channel->entry, channel->peer_area, channel->peer_entry,
+		channel->kind);
 	/* What we have sent so far: does it sleep? */
 	channel_flush(channel);
 }
@@ -475,6 +480,7 @@ ivshmem_channel_close(struct ivshmem_channel *channel)
 	if (!channel)
 		return NULL;
 	participant = channel->participant;
+	TRACE(channel_closed, channel->entry, channel->writer.published, channel->reader.position);
 	if (participant_is_lost(participant)) {
 		forget(channel);
 		return NULL;
@@ -514,8 +520,10 @@ EXPORT struct ivshmem_channel *
 ivshmem_channel_abort(struct ivshmem_channel *channel)
 {
 	if (channel && channel->phase != LAYOUT_LISTENING &&
-		!participant_is_lost(channel->participant))
+		!participant_is_lost(channel->participant)) {
+		TRACE(channel_aborted, channel->entry);
 		shut(channel, LAYOUT_SHUT_EARLY);
+	}
 	return ivshmem_channel_close(channel);
 }
 

@@ -6,6 +6,7 @@
 #include <base/clock.h>
 #include <base/error.h>
 #include <base/sized.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -160,6 +161,7 @@ ivshmem_listen(struct ivshmem_channel **ret_channel, struct ivshmem_participant 
 		channel_discard(channel);
 		return in_use(name, &other, reterr);
 	}
+	TRACE(channel_listening, channel->entry, kind, TRACE_NAME(name));
 	channel_tell_everybody(participant);
 	*ret_channel = channel;
 	return 0;
@@ -215,12 +217,14 @@ connect_to(struct attempt *attempt, const struct listener *found)
 	channel->peer_area_generation = found->area_generation;
 	channel->peer_entry = found->entry;
 	channel->peer_entry_generation = found->entry_generation;
+	TRACE(channel_connecting, channel->entry, found->area, TRACE_NAME(attempt->name));
 	channel_refer(channel);
 	channel_publish(channel, LAYOUT_CONNECTING);
 	if (kind_is_published(attempt->kind))
 		r = subscribe(channel);
 	if (r < 0) {
-		attempt->participant->violations += r == -EPROTO;
+		if (r == -EPROTO)
+			participant_violated(attempt->participant, found->area);
 		/* Whoever has seen us learns that we read no more. */
 		ivshmem_channel_close(channel);
 		return r == -EAGAIN ? r
@@ -384,6 +388,7 @@ accept_connector(struct ivshmem_channel **ret_channel, struct ivshmem_channel *l
 	channel_refer(channel);
 	channel->accepted = true;
 	channel->connected = true;
+	TRACE(channel_accepted, channel->entry, area, entry, channel->kind);
 	channel_publish(channel, LAYOUT_CONNECTED);
 	channel_tell_peer(channel);
 	channel_look(channel);
@@ -413,7 +418,7 @@ ivshmem_accept(struct ivshmem_channel **ret_channel, struct ivshmem_channel *lis
 			r = accept_connector(ret_channel, listener, area, (unsigned)entry, state);
 			if (r != -EPROTO)
 				return r;
-			participant->violations++;
+			participant_violated(participant, area);
 			if (++refused == REFUSALS) {
 				channel_signal(listener);
 				return -EAGAIN;

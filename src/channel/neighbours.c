@@ -4,6 +4,7 @@
 #include <base/clock.h>
 #include <base/error.h>
 #include <base/fd.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -177,8 +178,10 @@ neighbour_check(struct ivshmem_participant *participant, unsigned area)
 		return claim;
 	/* Several may find this out at the same time. */
 	if (__atomic_compare_exchange_n(
-		    word, &claim, dead, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		    word, &claim, dead, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		TRACE(area_dead, (int32_t)participant->area, area, layout_claim_generation(claim));
 		claim = dead;
+	}
 	return claim;
 }
 
@@ -253,6 +256,7 @@ neighbours_claim(struct ivshmem_participant *participant, struct ivshmem_error *
 		}
 		participant->area = (unsigned)area;
 		participant->generation = generation;
+		TRACE(area_taken, area, generation, participant->map.n_areas);
 		/* Whoever still reads the area must see the claim before what we write there. */
 		word_fence();
 		return 0;

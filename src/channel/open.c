@@ -6,6 +6,7 @@
 #include <base/error.h>
 #include <base/fd.h>
 #include <base/sized.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -152,6 +153,7 @@ ivshmem_participant_close(struct ivshmem_participant *participant)
 		return NULL;
 	/* Others learn of the ends of our channels from the entries, which stay. */
 	channel_end_all(participant);
+	TRACE(area_left, participant->area);
 	participant_take_word_back(participant);
 	if (!participant->lost) {
 		uint64_t claim = layout_claim(participant->generation, LAYOUT_OWNED);

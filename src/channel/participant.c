@@ -2,6 +2,7 @@
 #include <channel/participant.h>
 
 #include <base/clock.h>
+#include <trace/trace.h>
 
 #include <ivshmem/client.h>
 
@@ -45,9 +46,17 @@ participant_lose(struct ivshmem_participant *participant, int error)
 {
 	if (participant->lost)
 		return;
+	TRACE(area_lost, participant->area, error);
 	participant->lost = error;
 	participant_take_word_back(participant);
 	participant->area_lost(participant);
+}
+
+void
+participant_violated(struct ivshmem_participant *participant, unsigned of)
+{
+	TRACE(violation, participant->area, of);
+	participant->violations++;
 }
 
 /* What needs no notice: that others die, and that there are some who cannot ring. */
@@ -151,6 +160,7 @@ participant_tell(struct ivshmem_participant *participant, unsigned area, uint64_
 	word_release(&map_notice(&participant->map, participant->area, area)->bits, told);
 	if (!participant->transport.ring || !(neighbour->features & LAYOUT_CAN_BE_RUNG))
 		return false;
+	TRACE(channel_ring, participant->area, area, neighbour->peer, neighbour->vector);
 	participant->transport.ring(
 		participant->transport.data, neighbour->peer, neighbour->vector);
 	return true;

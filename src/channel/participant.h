@@ -79,6 +79,7 @@ struct ivshmem_participant {
 	uint64_t due;        /* when to look because somebody's patience ends; 0: never */
 	uint64_t pause;      /* how long to sleep before the next look, if nobody rings us; ns */
 	uint64_t n_changes;  /* how often entries of others have changed */
+	bool asleep;         /* for the trace */
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
 	bool unannounced;    /* we have found what nobody rings for: that somebody died */
 	int lost;            /* 0; or why the area cannot be used any more, -ESTALE or -ENODEV */
@@ -100,6 +101,9 @@ void participant_mark_dead(struct ivshmem_participant *participant);
 /* The area is not ours any more (-ESTALE), or the memory must not be touched any more (-ENODEV):
  * all channels end with this error. */
 void participant_lose(struct ivshmem_participant *participant, int error);
+
+/* The participant of area `of` broke the rules. */
+void participant_violated(struct ivshmem_participant *participant, unsigned of);
 
 /* Whether that is so. Whoever is about to write to the area asks. */
 static inline bool

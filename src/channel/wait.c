@@ -14,6 +14,7 @@
 #include <channel/participant.h>
 
 #include <base/clock.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 
@@ -80,8 +81,30 @@ count_rescue(struct ivshmem_participant *participant)
 	participant->next_check = 0;
 	/* What we were rung for may concern other channels, too. */
 	participant_look(participant);
-	if (r == 0 && !participant->unannounced)
+	if (r == 0 && !participant->unannounced) {
+		TRACE(channel_rescue, participant->area);
 		participant->rescues++;
+	}
+}
+
+/*
+ * For the trace. Who has nothing to do wakes up now and then to look, and would fill the ring with it.
+ * So a sleep lasts until there was a ring, or something to do.
+ */
+static void
+falls_asleep(struct ivshmem_participant *participant)
+{
+	if (!participant->asleep)
+		TRACE(channel_sleep, participant->area);
+	participant->asleep = true;
+}
+
+static void
+wakes_up(struct ivshmem_participant *participant, bool rung)
+{
+	if (participant->asleep)
+		TRACE(channel_wake, participant->area, rung);
+	participant->asleep = false;
 }
 
 int
@@ -100,6 +123,7 @@ wait_for(struct ivshmem_participant *participant, struct waiter *waiter, uint64_
 			return r;
 		if (waiter->there(waiter->data)) {
 			participant_found_something(participant);
+			wakes_up(participant, false);
 			if (!rung)
 				count_rescue(participant);
 			return 0;
@@ -122,7 +146,10 @@ wait_for(struct ivshmem_participant *participant, struct waiter *waiter, uint64_
 			return 0;
 		waiter->slept = true;
 		pause = participant_next_pause(participant);
+		falls_asleep(participant);
 		r = participant_sleep(participant, pause < deadline - now ? pause : deadline - now);
+		if (r > 0)
+			wakes_up(participant, true);
 		if (r < 0)
 			return r;
 		rung = r > 0;

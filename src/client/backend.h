@@ -108,6 +108,13 @@ void client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned v
 void client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vectors);
 void client_peer_left(struct ivshmem_client *client, uint16_t peer);
 
+/* Our id for the trace; -1 if we observe. */
+static inline int
+client_trace_id(const struct ivshmem_client *client)
+{
+	return client->backend && client->backend->without_id ? -1 : client->id;
+}
+
 extern const struct backend backend_unix;
 extern const struct backend backend_observe;
 extern const struct backend backend_shm;

@@ -7,6 +7,7 @@
 #include <base/error.h>
 #include <base/sized.h>
 #include <base/words.h>
+#include <trace/trace.h>
 
 #include <ivshmem/abi.h>
 
@@ -115,9 +116,11 @@ attach(struct ivshmem_client *client, const char *target, const struct ivshmem_o
 	if (r < 0)
 		return error_set(reterr, r, "cannot make an event loop: %s", strerror(-r));
 	r = backend->open(client, address, reterr);
-	if (r == 0)
-		client->backend = backend;
-	return r;
+	if (r < 0)
+		return r;
+	client->backend = backend;
+	TRACE(client_attached, client_trace_id(client), client->n_vectors, client->size);
+	return 0;
 }
 
 EXPORT int
@@ -138,6 +141,7 @@ ivshmem_attach(struct ivshmem_client **ret_client, const char *target,
 	else
 		r = attach(client, target, options, &error);
 	if (r < 0) {
+		TRACE(client_refused, r);
 		ivshmem_detach(client);
 		if (reterr)
 			*reterr = error;
@@ -151,8 +155,10 @@ EXPORT struct ivshmem_client *
 ivshmem_detach(struct ivshmem_client *client)
 {
 	if (client) {
-		if (client->backend)
+		if (client->backend) {
+			TRACE(client_detached, client_trace_id(client));
 			client->backend->close(client);
+		}
 		loop_timer_cancel(&client->later);
 		loop_free(client->loop);
 		free(client);
@@ -342,10 +348,14 @@ ivshmem_write(struct ivshmem_client *client, uint64_t offset, const void *buffer
 EXPORT int
 ivshmem_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
+	int r;
+
 	if (vector >= IVSHMEM_MAX_VECTORS)
 		return -EINVAL;
 	fence();
-	return client->backend->ring(client, peer, vector);
+	r = client->backend->ring(client, peer, vector);
+	TRACE(client_ring, client_trace_id(client), peer, vector, r);
+	return r;
 }
 
 EXPORT int

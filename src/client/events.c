@@ -4,6 +4,7 @@
 #include <client/backend.h>
 
 #include <base/eventfd.h>
+#include <trace/trace.h>
 
 #include <ivshmem/abi.h>
 
@@ -31,6 +32,7 @@ vector_rung(struct loop_source *source, uint32_t events)
 		loop_del(source);
 		return;
 	}
+	TRACE(client_rung, client_trace_id(client), vector->index, count);
 	client->handled++;
 	if (count > UINT64_MAX - vector->pending)
 		vector->pending = UINT64_MAX;
@@ -99,6 +101,7 @@ client_lose(struct ivshmem_client *client, int code, const char *message)
 {
 	if (client->lost.code)
 		return;
+	TRACE(client_lost, client_trace_id(client), code);
 	client->lost.code = code;
 	snprintf(client->lost.message, sizeof(client->lost.message), "%s", message);
 	if (client->dispatching)
@@ -110,6 +113,7 @@ client_lose(struct ivshmem_client *client, int code, const char *message)
 void
 client_peer_joined(struct ivshmem_client *client, uint16_t peer, unsigned vectors)
 {
+	TRACE(client_peer_joined, client_trace_id(client), peer, vectors);
 	client->handled++;
 	if (client->ops.peer_joined)
 		client->ops.peer_joined(client, peer, vectors, client->data);
@@ -126,6 +130,7 @@ client_peer_vectors(struct ivshmem_client *client, uint16_t peer, unsigned vecto
 void
 client_peer_left(struct ivshmem_client *client, uint16_t peer)
 {
+	TRACE(client_peer_left, client_trace_id(client), peer);
 	client->handled++;
 	if (client->ops.peer_left)
 		client->ops.peer_left(client, peer, client->data);

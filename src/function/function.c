@@ -4,6 +4,7 @@
 #include <base/error.h>
 #include <base/eventfd.h>
 #include <base/log.h>
+#include <trace/trace.h>
 
 #include <ivshmem/abi.h>
 
@@ -192,6 +193,7 @@ set_stopped(struct function *function, bool stopped)
 void
 function_reset(struct function *function)
 {
+	TRACE(device_reset, member_id(function->member));
 	ivshmem_device_reset(function->device);
 	migration_reset(&function->migration);
 	set_stopped(function, false);
@@ -209,6 +211,7 @@ int
 function_set_state(struct function *function, uint32_t state, struct ivshmem_error *reterr)
 {
 	struct migration *migration = &function->migration;
+	enum migration_state from = migration->state;
 	int r;
 
 	/* The memory may have arrived meanwhile. */
@@ -216,6 +219,7 @@ function_set_state(struct function *function, uint32_t state, struct ivshmem_err
 	/* Saving the state finds the rings that nobody has looked at. They belong to it. */
 	set_stopped(function, true);
 	r = migration_set_state(migration, state, reterr);
+	TRACE(migration_state, from, state, r);
 	set_stopped(function, !migration_is_running(migration));
 	return r;
 }

@@ -4,6 +4,7 @@
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <base/list.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdint.h>
@@ -66,6 +67,7 @@ irqs_fire(struct irqs *irqs, unsigned index, unsigned number)
 	if (irqs->stopped || fd < 0)
 		return -EAGAIN;
 	ringer_ring(&irqs->ringer, fd);
+	TRACE(vmm_interrupt, index, number);
 	return 0;
 }
 

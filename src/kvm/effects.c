@@ -6,6 +6,8 @@
 #include <kvm/binding.h>
 #include <kvm/ioctls.h>
 
+#include <trace/trace.h>
+
 #include <ivshmem/abi.h>
 
 #include <errno.h>
@@ -35,6 +37,7 @@ map_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, void 
 	int r = set_slot(kvm, address, size);
 
 	(void)device;
+	TRACE(kvm_memory, address, size, r < 0 ? r : 0);
 	kvm->mapped = r >= 0;
 	return r;
 }
@@ -45,6 +48,7 @@ unmap_memory(struct ivshmem_device *device, uint64_t address, uint64_t size, voi
 	struct ivshmem_kvm *kvm = data;
 
 	(void)device, (void)size;
+	TRACE(kvm_memory, address, 0);
 	set_slot(kvm, address, 0);
 	kvm->mapped = false;
 }
@@ -92,6 +96,8 @@ add_ioeventfd(
 	(void)device;
 	if (r > 0)
 		kvm->ioeventfds++;
+	else
+		TRACE(kvm_ioeventfd_refused, ioeventfd->peer, ioeventfd->vector, r);
 	return r;
 }
 
@@ -130,6 +136,7 @@ send_message(
 	int r = kvm_ioctl(kvm->vm_fd, KVM_SIGNAL_MSI, &msi);
 
 	(void)device;
+	TRACE(kvm_message, message->vector, r < 0 ? r : 0);
 	if (r > 0) {
 		kvm->messages++;
 		return 0;
@@ -183,6 +190,7 @@ attach_irqfd(
 		return r;
 	member_watch(kvm->member, vector, false);
 	r = set_irqfd(kvm, vector, 0);
+	TRACE(kvm_irqfd, vector, 1, r < 0 ? r : 0);
 	if (r < 0) {
 		member_watch(kvm->member, vector, true);
 		return r;
@@ -200,6 +208,7 @@ detach_irqfd(struct ivshmem_device *device, unsigned vector, void *data)
 	if (own_eventfd(kvm, vector) < 0)
 		return;
 	set_irqfd(kvm, vector, KVM_IRQFD_FLAG_DEASSIGN);
+	TRACE(kvm_irqfd, vector, 0);
 	kvm->irqfds--;
 	member_watch(kvm->member, vector, true);
 }

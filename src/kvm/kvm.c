@@ -8,6 +8,7 @@
 
 #include <base/parse.h>
 #include <base/sized.h>
+#include <trace/trace.h>
 
 #include <ivshmem/abi.h>
 
@@ -384,6 +385,7 @@ void
 ivshmem_kvm_reset(struct ivshmem_kvm *kvm)
 {
 	lock(kvm);
+	TRACE(device_reset, ivshmem_device_id(kvm->device));
 	ivshmem_device_reset(kvm->device);
 	intx_restart(&kvm->intx);
 	unlock(kvm);

@@ -6,6 +6,7 @@
 
 #include <base/clock.h>
 #include <base/error.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -42,6 +43,8 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 		member_close(member);
 		return r;
 	}
+	if (!config->joined)
+		TRACE(member_joined, member->id, member->n_own, member->size);
 	*ret_member = member;
 	return 0;
 }
@@ -51,6 +54,7 @@ member_close(struct member *member)
 {
 	if (!member)
 		return NULL;
+	TRACE(member_left, member->id);
 	member->device = NULL;
 	vectors_close(member);
 	uplink_close(&member->uplink);

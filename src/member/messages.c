@@ -6,6 +6,7 @@
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 
@@ -51,8 +52,10 @@ take_vector(struct uplink *uplink, struct remote *remote)
 {
 	struct member *member = member_of(uplink);
 
-	if (remote->n_vectors == 1 && !uplink_is_self(uplink, remote->id))
+	if (remote->n_vectors == 1 && !uplink_is_self(uplink, remote->id)) {
+		TRACE(member_peer_joined, member->id, remote->id);
 		log_debug(member->log, "peer %u joined", remote->id);
+	}
 	return vectors_add(member, remote);
 }
 
@@ -61,6 +64,7 @@ take_left(struct uplink *uplink, struct remote *remote)
 {
 	struct member *member = member_of(uplink);
 
+	TRACE(member_peer_left, member->id, remote->id);
 	log_debug(member->log, "peer %u left", remote->id);
 	vectors_remove_peer(member, remote);
 }
@@ -73,6 +77,7 @@ handled(struct uplink *uplink)
 
 	if (!joined || member->id < 0 || !member->memory)
 		return;
+	TRACE(member_joined, member->id, member->n_own, member->size);
 	member->joined = NULL;
 	joined(member, member->data);
 }
@@ -82,6 +87,7 @@ lost(struct uplink *uplink, const struct ivshmem_error *error)
 {
 	struct member *member = member_of(uplink);
 
+	TRACE(member_lost, member->id, error->code);
 	if (member->lost)
 		member->lost(member, error, member->data);
 }

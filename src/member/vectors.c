@@ -6,6 +6,7 @@
 
 #include <base/eventfd.h>
 #include <base/fd.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <poll.h>
@@ -27,6 +28,7 @@ rung(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	if (r == 0) {
+		TRACE(member_rung, own->member->id, own->vector, count);
 		ivshmem_device_interrupt(own->member->device, own->vector);
 	} else if (r != -EAGAIN && r != -EINTR) {
 		/* Or the loop would report it for ever. */
@@ -182,6 +184,7 @@ member_eventfd(const struct member *member, uint16_t peer, unsigned vector)
 void
 member_ring(struct member *member, uint16_t peer, unsigned vector)
 {
+	TRACE(member_ring, member->id, peer, vector);
 	/* If this fails, the eventfd's owner is to blame, and there is nobody to tell. */
 	uplink_ring(&member->uplink, peer, vector);
 }

@@ -23,6 +23,7 @@
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <trace/trace.h>
 #include <wire/wire.h>
 
 #include <errno.h>
@@ -234,6 +235,7 @@ door_refuse(struct door *door, int socket, int reason)
 			door->kind == PEER_OBSERVER ? "observers" : "clients",
 			refusal(door, reason), admission->clients->roster->n_present);
 	door->refusing = true;
+	TRACE(server_refused, reason, admission->clients->roster->n_present);
 	wire_send(socket, &message, 1);
 	fd_close(socket);
 }
@@ -282,6 +284,7 @@ door_pause(struct door *door, int error)
 		pace_printf(admission->warnings, "cannot accept clients for now: %s; they wait",
 			strerror(-error));
 	door->pausing = true;
+	TRACE(server_paused, error);
 	loop_set_events(&door->source, 0);
 	loop_timer_set(admission->loop, &door->timer, clock_now() + RETRY, door_resume);
 }

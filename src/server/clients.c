@@ -34,6 +34,7 @@
 #include <server/clients.h>
 
 #include <base/fd.h>
+#include <trace/trace.h>
 #include <wire/wire.h>
 
 #include <errno.h>
@@ -69,6 +70,13 @@ static bool
 observes(const struct client *client)
 {
 	return client->peer->kind == PEER_OBSERVER;
+}
+
+/* For the trace. */
+static int
+peer_number(const struct client *client)
+{
+	return observes(client) ? -1 : client->peer->id;
 }
 
 static void
@@ -149,6 +157,7 @@ client_left(struct client *client)
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&client->process, who);
+	TRACE(server_left, peer_number(client), client->process.pid);
 	if (observes(client))
 		log_debug(client->clients->log, "an observer left (%s)", who);
 	else
@@ -158,12 +167,13 @@ client_left(struct client *client)
 
 /* We close our end. */
 static void
-client_cut(struct client *client, const char *reason)
+client_cut(struct client *client, int error, const char *reason)
 {
 	struct pace *warnings = client->clients->warnings;
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&client->process, who);
+	TRACE(server_cut, peer_number(client), client->process.pid, error);
 	if (observes(client))
 		pace_printf(warnings, "an observer (%s) is disconnected: %s", who, reason);
 	else
@@ -218,7 +228,8 @@ clients_stalled(struct loop_timer *timer)
 			client_move(client, &clients->full);
 			continue;
 		}
-		client_cut(client, "it read nothing for longer than the stall time-out");
+		client_cut(
+			client, -ETIMEDOUT, "it read nothing for longer than the stall time-out");
 	}
 	clients_watch_full(clients);
 }
@@ -230,6 +241,7 @@ client_full(struct client *client)
 
 	client->full_since = clock_now();
 	client->unread = client_unread(client);
+	TRACE(server_full, peer_number(client), client->unread);
 	client_move(client, &clients->full);
 	loop_set_events(&client->source, EPOLLIN | EPOLLRDHUP | EPOLLOUT);
 	if (clients->full.next == &client->link)
@@ -243,6 +255,7 @@ client_resume(struct client *client)
 	struct clients *clients = client->clients;
 	bool first = clients->full.next == &client->link;
 
+	TRACE(server_resumed, peer_number(client));
 	client->full_since = 0;
 	loop_set_events(&client->source, EPOLLIN | EPOLLRDHUP);
 	client_move(client, client->fresh ? &clients->fresh : &clients->ready);
@@ -267,6 +280,7 @@ client_starved(struct client *client, int error)
 				: "");
 		clients->starving_since = clock_now();
 	}
+	TRACE(server_starved, peer_number(client), error);
 	client_move(client, &clients->starved);
 	loop_timer_set(clients->loop, &clients->retry_timer, clock_now() + RETRY, clients_retry);
 }
@@ -307,7 +321,7 @@ clients_retry(struct loop_timer *timer)
 		struct client *hoarder = clients_find_hoarder(clients);
 
 		if (hoarder)
-			client_cut(hoarder,
+			client_cut(hoarder, -ETIMEDOUT,
 				"it read nothing for longer than the stall time-out, while the others waited for it");
 	}
 	list_splice(&clients->ready, &clients->starved);
@@ -348,7 +362,7 @@ client_send(struct client *client)
 	} else if (sent == -EPIPE || sent == -ECONNRESET) {
 		client_left(client);
 	} else {
-		client_cut(client, strerror(-sent));
+		client_cut(client, sent, strerror(-sent));
 	}
 }
 
@@ -388,7 +402,7 @@ client_event(struct loop_source *source, uint32_t events)
 
 		/* An urgent byte makes the socket readable, but recv() does not return it. */
 		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
-			client_cut(client, "it sent something, but clients must not");
+			client_cut(client, -EPROTO, "it sent something, but clients must not");
 			return;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -454,6 +468,7 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 	client->peer = peer;
 	limit_unread(client->source.fd);
 	process_describe(&client->process, who);
+	TRACE(server_joined, peer_number(client), client->process.pid, client->process.uid);
 	/* Observers come by the second where somebody watches with `ivshmem info`. */
 	if (observes(client)) {
 		log_debug(clients->log, "an observer came (%s)", who);

@@ -7,6 +7,7 @@
 #include <server/admission.h>
 #include <server/clients.h>
 #include <server/roster.h>
+#include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -67,6 +68,7 @@ server_new(struct server **ret_server, const struct server_config *config)
 		server_free(server);
 		return r;
 	}
+	TRACE(server_started, config->n_vectors, config->max_peers);
 	*ret_server = server;
 	return 0;
 }
@@ -76,6 +78,7 @@ server_free(struct server *server)
 {
 	if (!server)
 		return NULL;
+	TRACE(server_ended, server->roster.n_present);
 	pace_end(&server->warnings);
 	clients_done(&server->clients);
 	roster_done(&server->roster);

@@ -5,6 +5,7 @@
 
 #include <base/error.h>
 #include <base/pace.h>
+#include <trace/trace.h>
 #include <vfio_user/refusal.h>
 
 #include <errno.h>
@@ -84,6 +85,14 @@ complain_of(const struct session *session, const struct vfio_user_header *header
 		session->error.message);
 }
 
+/* Accesses of the guest are too many, and too quick. */
+static bool
+is_access(uint16_t command)
+{
+	return command == VFIO_USER_REGION_READ || command == VFIO_USER_REGION_WRITE ||
+	       command == VFIO_USER_REGION_WRITE_MULTI;
+}
+
 bool
 handle_request(struct session *session, struct request *request,
 	struct vfio_user_header *ret_header, struct reply *reply)
@@ -95,6 +104,11 @@ handle_request(struct session *session, struct request *request,
 	session->error.code = 0;
 	session->error.message[0] = '\0';
 	r = dispatch(session, request, reply);
+	if (r < 0)
+		TRACE(vmm_refused, request->header.command, request->header.size, request->n_fds,
+			r);
+	else if (!is_access(request->header.command))
+		TRACE(vmm_request, request->header.command, request->header.size, request->n_fds);
 	if (r < 0) {
 		complain_of(session, &request->header);
 		reply_drop(reply);

@@ -8,6 +8,7 @@
 #include <base/pace.h>
 #include <function/function.h>
 #include <member/successor.h>
+#include <trace/trace.h>
 #include <vfio_user/channel.h>
 #include <vfio_user/door.h>
 #include <vfio_user/handlers.h>
@@ -77,6 +78,7 @@ log_end(struct vfio_user *vfio_user, int code, const struct request *request)
 	char who[PROCESS_TEXT_MAX];
 
 	process_describe(&vfio_user->vmm, who);
+	TRACE(vmm_disconnected, vfio_user->vmm.pid, code);
 	lock(vfio_user);
 	if (code == 0 || code == -ECONNRESET || code == -EPIPE)
 		pace_printf(&vfio_user->visits, "the VMM disconnected (%s)", who);
@@ -162,6 +164,7 @@ release(struct vfio_user *vfio_user)
 static int
 start_thread(struct vfio_user *vfio_user)
 {
+	static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
 	pthread_attr_t attr;
 	sigset_t all, before;
 	int r = pthread_attr_init(&attr);
@@ -169,6 +172,9 @@ start_thread(struct vfio_user *vfio_user)
 	if (r != 0)
 		return -r;
 	sigfillset(&all);
+	/* If they are blocked, the kernel ends the process without calling their handlers. */
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+		sigdelset(&all, faults[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_setstacksize(&attr, STACK_SIZE);
 	r = pthread_create(&vfio_user->thread, &attr, access_thread, vfio_user);
@@ -187,6 +193,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	function_restart(vfio_user->function);
 	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
 	vfio_user->vmm = *who;
+	TRACE(vmm_connected, who->pid, who->uid);
 	vfio_user->socket = fd_take(socket);
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
 	if (r == 0)

@@ -7,6 +7,7 @@
 #include <base/fd.h>
 #include <base/log.h>
 #include <base/parse.h>
+#include <common/crash.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
@@ -14,6 +15,7 @@
 #include <member/member.h>
 #include <options.h>
 #include <socket/listener.h>
+#include <trace/trace.h>
 #include <vfio_user/vfio_user.h>
 
 #include <errno.h>
@@ -385,5 +387,6 @@ main(int argc, char **argv)
 
 	/* From now on, signals wait for the loop. Nothing exists yet that would have to be removed. */
 	signals_hold();
+	crash_watch(PROGRAM, program.options.trace_file, trace_dump);
 	return run(&program);
 }

@@ -26,6 +26,8 @@ const char device_options_usage[] =
 	"  -h, --help              show this and exit\n"
 	"      --version           show the version and exit\n"
 	"  -v, --verbose           log what the VMM does and which peers join and leave\n"
+	"      --trace-file FILE   where to write what happened last, if the device\n"
+	"                          crashes (stderr)\n"
 	"\n"
 	"Socket for the VMM:\n"
 	"      --socket PATH       where to listen; needed, unless --fd is given or a\n"
@@ -240,6 +242,7 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		{"help", .letter = 'h', .ends = DEVICE_ACTION_HELP},
 		{"version", .ends = DEVICE_ACTION_VERSION},
 		{"verbose", .letter = 'v', .flag = &options->verbose},
+		{"trace-file", "FILE", .text = &options->trace_file, .min = 1},
 		{"socket", "PATH", .text = &options->socket, .min = 1},
 		{"socket-path", "PATH", .text = &options->socket, .min = 1},
 		/* A standard stream could only be a mistake. */

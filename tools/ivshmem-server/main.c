@@ -5,6 +5,7 @@
 #include <base/fd.h>
 #include <base/log.h>
 #include <base/parse.h>
+#include <common/crash.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
@@ -14,6 +15,7 @@
 #include <region/region.h>
 #include <server/server.h>
 #include <sockets.h>
+#include <trace/trace.h>
 
 #include <ivshmem/abi.h>
 #include <ivshmem/common.h>
@@ -357,5 +359,6 @@ main(int argc, char **argv)
 	 * name service that does not answer; and not in the process that waits for the daemon.
 	 */
 	signals_hold();
+	crash_watch(PROGRAM, program.options.trace_file, trace_dump);
 	return run(&program);
 }

@@ -31,6 +31,8 @@ const char options_usage[] =
 	"                              logging to syslog\n"
 	"  -v, --verbose               also log observers, and leave no client out (only\n"
 	"                              with -F)\n"
+	"      --trace-file FILE       where to write what happened last, if the server\n"
+	"                              crashes (stderr, which a daemon does not have)\n"
 	"  -p, --pidfile FILE          where the daemon writes its process id\n"
 	"                              (" DEFAULT_PID_FILE ")\n"
 	"\n"
@@ -189,6 +191,7 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"version", .ends = ACTION_VERSION},
 		{"foreground", .letter = 'F', .flag = &options.foreground},
 		{"verbose", .letter = 'v', .flag = &options.verbose},
+		{"trace-file", "FILE", .text = &options.trace_file, .min = 1},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},
 		{"observer-socket", "PATH", .take = take_observer_socket,

@@ -41,7 +41,8 @@ struct options {
 	unsigned max_peers;     /* 0: as many as there are ids */
 	unsigned max_observers; /* 0: a default, see main.c */
 	uint64_t stall_limit_ns;
-	const char *ignored; /* the first operand, or NULL: QEMU's program takes operands and
+	const char *trace_file; /* NULL: stderr */
+	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */
 };
 

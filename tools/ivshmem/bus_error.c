@@ -46,6 +46,8 @@ static struct {
 static _Thread_local sigjmp_buf *guard;
 static enum cause guarded_cause;
 
+static struct sigaction before;
+
 static void
 on_bus_error(int number, siginfo_t *info, void *context)
 {
@@ -55,10 +57,13 @@ on_bus_error(int number, siginfo_t *info, void *context)
 	ssize_t written;
 
 	(void)context;
-	/* It is not about the shared memory. The instruction runs again, and kills us as it would
+	/* It is not about the shared memory. The instruction runs again, and ends us as it would
 	 * without this handler. */
-	if (address < watched.start || (uint64_t)(address - watched.start) >= watched.size) {
-		signal(number, SIG_DFL);
+	if (info->si_code <= 0 || address < watched.start ||
+		(uint64_t)(address - watched.start) >= watched.size) {
+		sigaction(number, &before, NULL);
+		if (info->si_code <= 0)
+			raise(number);
 		return;
 	}
 	if (watched.fd < 0 || fstat(watched.fd, &st) < 0)
@@ -84,7 +89,7 @@ bus_error_handle(const char *target)
 	for (unsigned i = 0; i < N_CAUSES; i++)
 		snprintf(messages[i], sizeof(messages[i]), PREFIX "the shared memory of %s %s\n",
 			target, sentences[i]);
-	sigaction(SIGBUS, &action, NULL);
+	sigaction(SIGBUS, &action, &before);
 }
 
 void

@@ -7,8 +7,10 @@
 #include "output.h"
 
 #include <base/fd.h>
+#include <common/crash.h>
 
 #include <ivshmem/common.h>
+#include <ivshmem/trace.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -45,6 +47,7 @@ static const struct command *const commands[] = {
 	&command_bench,
 	&command_keeper,
 	&command_doctor,
+	&command_trace,
 	&command_shell,
 };
 
@@ -242,6 +245,7 @@ main(int argc, char **argv)
 	/* Output beyond RLIMIT_FSIZE is an error like a full disk, which we report. */
 	signal(SIGXFSZ, SIG_IGN);
 	fd_raise_limit();
+	crash_watch("ivshmem", NULL, ivshmem_trace_dump);
 
 	r = parse_all(&argc, &argv, &command);
 	if (r < 0)
