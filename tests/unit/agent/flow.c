@@ -2,7 +2,7 @@
 
 /* Streams with credit, from a pipe through a queue into a pipe. */
 
-#include "../channel/channel_room.h"
+#include <channel/channel_room.h>
 
 #include <agent/flow.h>
 
@@ -150,7 +150,8 @@ TEST(bytes_and_their_end_arrive)
 	}
 	CHECK_MEM(got, bytes, sizeof(bytes));
 	CHECK(!in.ended);
-	in_pipe[1] = (close(in_pipe[1]), -1);
+	close(in_pipe[1]);
+	in_pipe[1] = -1;
 	run();
 	CHECK(out.told && in.ended && flow_in_waiting(&in) == 0);
 	CHECK_EQ(out.bytes, sizeof(bytes));
@@ -210,7 +211,8 @@ TEST(who_gives_too_much_credit)
 TEST(bytes_that_nobody_wants)
 {
 	run();
-	out_pipe[0] = (close(out_pipe[0]), -1);
+	close(out_pipe[0]);
+	out_pipe[0] = -1;
 	CHECK_EQ(write(in_pipe[1], "x", 1), 1);
 	run();
 	CHECK(in.unwanted && in.told && in.error == -EPIPE);

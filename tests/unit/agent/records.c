@@ -119,9 +119,9 @@ TEST(a_failure_has_its_sentence_as_far_as_there_is_room)
 	CHECK_EQ(record_parse(&record, bytes, 12), 0);
 	CHECK_EQ(record.number, 126);
 	CHECK_MEM(record.bytes, "a sentence", 10);
-	CHECK_EQ(record_format_failure(bytes, sizeof(bytes), 126, "a sentence that is too long"),
+	CHECK_EQ(record_format_failure(bytes, sizeof(bytes), 126, "a sentence of more"),
 		sizeof(bytes));
-	CHECK_MEM(bytes + 2, "a sentence tha", 14);
+	CHECK_MEM(bytes + 2, "a sentence of ", 14);
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
