@@ -638,7 +638,7 @@ def test_wrong_requests(agent, say, run, record, sentence):
     [b""],
     [b"\1\1exec\0"],  # a second request
     [b"\2"],
-    [b"\4\0" + bytes(30000)] * 10,  # more than there is credit for
+    [b"\4\0" + bytes(30000)] * 20,  # more than there is credit for
     [b"\4\1output"],
     [b"\5\0", b"\5\0"],
     [b"\5\0", b"\4\0more"],
@@ -682,6 +682,78 @@ def test_a_caller_that_says_nothing(agent, say, run):
     process.expect("ivshmem: job 1 ended: the caller did not say what it wants", "stderr")
     caller.wait()
     assert run("echo", "fine")[0] == b"fine\n"
+
+
+# ---- hostile agents ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def speaker(processes, target):
+    """speaker(*records): an agent that says this to its caller, and nothing else."""
+
+    def speaker(*records):
+        program = os.path.join(wire.BUILD, "tests", "support", "queue_speaker")
+        fd = feed(b"".join(record.hex().encode() + b"\n" for record in records))
+        process = wire.Process([program, target, NAME], stdin=fd)
+        os.close(fd)
+        processes.append(process)
+        process.expect("listening")
+        return process
+
+    return speaker
+
+
+@pytest.mark.parametrize("records", [
+    [b""],
+    [b"\0"],
+    [b"\1\1exec\0"],
+    [b"\2", b"\2"],
+    [b"\2extra"],
+    [b"\2", b"\4\0input"],
+    [b"\2", b"\4\3other"],
+    [b"\2", b"\5\1", b"\4\1more"],
+    [b"\2", b"\5\2", b"\5\2"],
+    [b"\2", b"\6\1"],
+    [b"\2", b"\7\0\0\0\0\x40", b"\7\0\1\0\0\0"],
+    [b"\2", b"\7\1\1\0\0\0"],
+    [b"\2", b"\20\17"],
+    [b"\2", b"\21\1\0\1\0"],
+    [b"\2", b"\22"],
+    [b"\2", b"\22\1\1"],
+    [b"\2", b"\40\1"],
+])
+def test_an_agent_that_makes_no_sense(speaker, execute, records):
+    """It is told, and the caller ends, whatever was right before."""
+    agent = speaker(*records)
+    reading, writing = os.pipe()  # a stdin that does not end
+    caller = execute("true", stdin=reading)
+    os.close(reading)
+    ends(caller, FAILED, "ivshmem: what the other end of 'agent' wrote into the memory makes no sense")
+    os.close(writing)
+    assert agent.wait() == 0, agent.describe()
+
+
+def test_an_agent_that_sends_more_than_there_is_credit_for(speaker, execute):
+    speaker(b"\2", *[b"\4\1" + bytes(60000)] * 20)
+    reading, writing = os.pipe()  # which nobody reads
+    caller = execute("true", stdout=writing)
+    os.close(writing)
+    caller.expect("ivshmem: what the other end of 'agent' wrote into the memory makes no sense: .*", "stderr")
+    os.close(reading)
+    ends(caller, FAILED)
+
+
+def test_what_an_agent_says_does_nothing_to_a_terminal(speaker, execute):
+    speaker(b"\3\1no \x1b[31m\nsecond line" + b"x" * 50000)
+    process = execute("true")
+    assert process.wait() == 1
+    assert process.stderr.startswith("ivshmem: no \\x1b[31m\\x0asecond linexx") and len(process.stderr) < 3000
+
+
+@pytest.mark.parametrize("records, status", [([b"\3\0nothing"], FAILED), ([b"\22\11"], 9), ([b"\2", b"\23\11"], 137)])
+def test_short_answers(speaker, run, records, status):
+    speaker(*records)
+    run("true", status=status)
 
 
 # ---- who may -------------------------------------------------------------------------------------------
