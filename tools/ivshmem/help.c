@@ -172,10 +172,8 @@ help_command(
 		if (i % 4 == 3 || i + 1 == n_global)
 			putchar('\n');
 	}
-	if (command->json) {
-		puts("\nWith --json:");
-		print_indented(command->json);
-	}
+	puts("\nWith --json:");
+	print_indented(command->json);
 	print_statuses(command->own_failure == 0, command->statuses);
 	puts("\nExamples:");
 	print_indented(command->examples);

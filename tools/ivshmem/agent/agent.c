@@ -10,9 +10,8 @@
  */
 #include "children.h"
 #include "jobs.h"
-
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
 
 #include <base/clock.h>
 #include <base/fd.h>
@@ -252,6 +251,16 @@ set_up(struct agent *agent)
 	return r < 0 ? r : watch(agent, agent->signals, &signal_watch);
 }
 
+/* Attaching may have needed more rights than callers are to have. */
+static enum status
+become_user(const struct agent *agent)
+{
+	int r = given.user && agent->login.uid != geteuid() ? login_become(&agent->login) : 0;
+
+	return r < 0 ? fail("--user: cannot become %s: %s", agent->login.name, strerror(-r))
+		     : STATUS_OK;
+}
+
 static enum status
 begin(struct agent *agent)
 {
@@ -324,7 +333,9 @@ agent_run(const struct cli *cli, char *const *operands)
 	status = participate(cli, "ivshmem agent", given.vector, &agent.participant);
 	if (status != STATUS_OK)
 		return status;
-	status = begin(&agent);
+	status = become_user(&agent);
+	if (status == STATUS_OK)
+		status = begin(&agent);
 	if (status == STATUS_OK) {
 		tell_policy(&agent);
 		loop(&agent);
@@ -339,7 +350,8 @@ static const struct argument agent_options[] = {
 		"what callers may ask for: exec, copy-in, copy-out, or several with commas between them; without "
 		"this, the host decides, and if it says nothing, nothing is allowed",
 		.text = &given.allow},
-	{"user", "NAME", "run commands as this user of /etc/passwd (default: as who we are)",
+	{"user", "NAME",
+		"become this user of /etc/passwd after attaching, so that callers have no other rights",
 		.letter = 'u', .text = &given.user},
 	{"size", "BYTES",
 		"the size of the ring that we send through, for each caller, which becomes a "

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "jobs.h"
-
 #include "log.h"
 
 #include <base/clock.h>
@@ -46,10 +45,11 @@ jobs_add(struct jobs *jobs, struct ivshmem_channel *channel)
 	}
 	ivshmem_channel_status(channel, &status);
 	job->jobs = jobs;
+	job->cli = jobs->cli;
 	job->number = ++jobs->last_number;
 	job->channel = channel;
 	job->may_read = job->may_write = true;
-	job->max_record = status.max_record < RECORD_MAX ? status.max_record : RECORD_MAX;
+	job->max_record = (size_t)(status.max_record < RECORD_MAX ? status.max_record : RECORD_MAX);
 	job->give_up_at = clock_now() + REQUEST_TIME;
 	snprintf(job->who, sizeof(job->who), "%s", status.peer_name);
 	list_init(&job->busy);

@@ -8,6 +8,7 @@
 #include <pwd.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -97,5 +98,6 @@ login_become(const struct login *login)
 		setresgid(login->gid, login->gid, login->gid) < 0 ||
 		setresuid(login->uid, login->uid, login->uid) < 0)
 		return -errno;
+	clearenv();
 	return 0;
 }

@@ -27,7 +27,7 @@ int login_find(struct login *ret_login, const char *name, struct ivshmem_error *
 /* The user who we are. Without an entry, home is "/", and the shell /bin/sh. */
 void login_of_ourselves(struct login *ret_login);
 
-/* Become this user, for good. 0 or a negative errno. */
+/* Become this user, for good, with an empty environment. 0 or a negative errno. */
 int login_become(const struct login *login);
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spawn.h"
-
 #include "records.h"
 
 #include <base/error.h>
@@ -16,7 +15,6 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
 
@@ -83,12 +81,7 @@ reset_signals(void)
 static void
 take_terminal(const struct child *child)
 {
-	if (!child->plan->terminal)
-		return;
-	if (fchown(child->fds[0], child->plan->login->uid, (gid_t)-1) < 0 && errno != EPERM &&
-		errno != EROFS)
-		give_up(child, CALL_FAILED, "cannot give the terminal away: %s", strerror(errno));
-	if (ioctl(child->fds[0], TIOCSCTTY, 0) < 0)
+	if (child->plan->terminal && ioctl(child->fds[0], TIOCSCTTY, 0) < 0)
 		give_up(child, CALL_FAILED, "cannot take the terminal: %s", strerror(errno));
 }
 
@@ -103,17 +96,10 @@ take_descriptors(const struct child *child)
 }
 
 static void
-become_user(const struct child *child)
+set_environment(const struct child *child)
 {
 	const struct login *login = child->plan->login;
-	bool changes = login->uid != geteuid();
-	int r = changes ? login_become(login) : 0;
 
-	if (r < 0)
-		give_up(child, CALL_FAILED, "cannot become the user %s: %s", login->name,
-			strerror(-r));
-	if (changes)
-		clearenv();
 	setenv("PATH", PATH, 0);
 	setenv("HOME", login->home, 0);
 	setenv("USER", login->name, 0);
@@ -178,7 +164,7 @@ become(const struct child *child, pid_t agent)
 	setsid();
 	take_terminal(child);
 	take_descriptors(child);
-	become_user(child);
+	set_environment(child);
 	change_directory(child);
 	close_others();
 	/* If the agent is killed, this is all that tells a command that does not read or write. */
@@ -269,7 +255,7 @@ static int
 make_pipes(struct plumbing *plumbing)
 {
 	for (int i = 0; i < 3; i++) {
-		int ours = i == 0 ? 1 : 0, ends[2];
+		int ours = i == 0 ? 1 : 0, ends[2] = {-1, -1};
 		int r = make_pipe(ends, ours);
 
 		if (r < 0)

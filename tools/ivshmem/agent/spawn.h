@@ -16,7 +16,7 @@ struct spawn {
 	char **arguments;          /* with NULL at the end; none: a login shell */
 	char **environment;        /* NAME=VALUE, with NULL at the end: besides what there is */
 	const char *directory;     /* NULL: the home of the user */
-	const struct login *login; /* who to be */
+	const struct login *login; /* who we are */
 	bool terminal;             /* whether it gets one, of this size */
 	uint16_t rows, columns;
 };

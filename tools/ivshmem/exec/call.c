@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "call.h"
-
 #include "console.h"
 
-#include "../agent/flow.h"
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
+#include <agent/flow.h>
 
 #include <base/fd.h>
 
@@ -386,7 +385,7 @@ call_run(struct ivshmem_channel *channel, const char *name, bool terminal)
 		return CALL_FAILED;
 	}
 	ivshmem_channel_status(channel, &status);
-	flow_out_begin(&call.in, 0, STDIN_FILENO, status.max_record);
+	flow_out_begin(&call.in, 0, STDIN_FILENO, (size_t)status.max_record);
 	begin_out(&call.out, 1, STDOUT_FILENO);
 	begin_out(&call.err, 2, STDERR_FILENO);
 	loop(&call, fd);

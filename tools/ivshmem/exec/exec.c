@@ -5,9 +5,9 @@
 #include "call.h"
 #include "console.h"
 
-#include "../agent/records.h"
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
+#include <agent/records.h>
 
 #include <base/clock.h>
 #include <base/error.h>
@@ -181,6 +181,7 @@ const struct command command_exec = {
 		"wait for processes that the command left behind, although they may have its stdout: "
 		"what they write later is lost.",
 	CLI_OPTIONS(exec_options),
+	.json = "it is refused: stdout is the command's",
 	.statuses =
 		"that of the command, or 128 and the number of the signal that it died of; 127 if there "
 		"is no such program, 126 if it cannot be run, 125 if exec or the agent failed, with a "
