@@ -6,8 +6,6 @@
 
 #define HEIGHT     130.0
 #define TIME_MARKS 9
-/* Lines go on over so many empty bins: samples come a little late. */
-#define GAP 3
 
 /* A panel that is being drawn. */
 struct panel {
@@ -161,7 +159,7 @@ static void
 draw_series(const struct panel *panel, const struct series *series, const char *class)
 {
 	struct point points[BINS];
-	unsigned n = 0, gap = 0;
+	unsigned n = 0;
 
 	/* Most channels have no records that somebody counts. */
 	if (panel->what == CHART_RECORDS && series->all.top_records <= 0)
@@ -171,13 +169,13 @@ draw_series(const struct panel *panel, const struct series *series, const char *
 		double value = chart_value(bin, panel->what);
 
 		if (value < 0) {
-			if (++gap > GAP) {
+			/* The channel was not there, unless nobody looked. */
+			if (panel->chart->data->samples[i] > 0) {
 				draw_piece(panel, points, n, class);
 				n = 0;
 			}
 			continue;
 		}
-		gap = 0;
 		points[n++] = (struct point){
 			x_of(panel->chart, bin->time / bin->n), value, chart_top(bin, panel->what)};
 	}

@@ -121,6 +121,10 @@ screen_key(void)
 	switch (key) {
 	case ERR:
 		return SCREEN_NOTHING;
+	case 'L' & 0x1f:
+		/* Others may have written on the terminal. */
+		clearok(curscr, TRUE);
+		return SCREEN_RESIZED;
 	case KEY_RESIZE:
 		return SCREEN_RESIZED;
 	case KEY_UP:

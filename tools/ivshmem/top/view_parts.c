@@ -332,6 +332,7 @@ view_help(struct view *view, const struct sample *sample, unsigned width)
 		"r n u w a sort the channels by rate, name, bytes unread, waiting time, area",
 		"i         show directions through which nothing has gone yet, too",
 		"arrows    scroll the channels, as do page up, page down, home",
+		"^L        draw everything anew",
 		"",
 		"BYTES/S   what the receiving end took, with the headers of records; an end says how",
 		"          far it is once in an eighth of the ring, and before it sleeps",
