@@ -114,7 +114,7 @@ choose_series(struct chart *chart)
 	for (unsigned i = 0; i < chart->data->n_series; i++)
 		if (is_shown(&chart->data->series[i].all))
 			sorted[n++] = &chart->data->series[i];
-	qsort(sorted, n, sizeof(sorted[0]), compare_series);
+	qsort(sorted, n, sizeof(const struct series *), compare_series);
 	for (unsigned i = 0; i < n; i++) {
 		if (i < CHART_LINES)
 			chart->shown[chart->n_shown++] = sorted[i];

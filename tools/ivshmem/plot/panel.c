@@ -64,8 +64,8 @@ draw_time_grid(const struct panel *panel)
 	const struct chart *chart = panel->chart;
 	double step = scale_time_step(chart->seconds, TIME_MARKS);
 
-	for (double time = step; time <= chart->seconds * 1.000001; time += step)
-		svg_line(chart->file, x_of(chart, time), panel->top, x_of(chart, time),
+	for (unsigned i = 1; i * step <= chart->seconds * 1.000001; i++)
+		svg_line(chart->file, x_of(chart, i * step), panel->top, x_of(chart, i * step),
 			panel->bottom, "grid");
 }
 
@@ -75,9 +75,9 @@ panel_draw_times(const struct chart *chart, double y)
 	double step = scale_time_step(chart->seconds, TIME_MARKS);
 	char text[SCALE_TEXT_MAX];
 
-	for (double time = 0; time <= chart->seconds * 1.000001; time += step)
-		svg_text(chart->file, x_of(chart, time), y, "small num", "middle", 0,
-			scale_time_label(time, step, chart->seconds, text));
+	for (unsigned i = 0; i * step <= chart->seconds * 1.000001; i++)
+		svg_text(chart->file, x_of(chart, i * step), y, "small num", "middle", 0,
+			scale_time_label(i * step, step, chart->seconds, text));
 	return y + 24;
 }
 

@@ -67,7 +67,7 @@ add_who(struct who *who, const struct sample_peer *peer,
 static const struct sample_peer *
 find_peer(const struct sample *sample, uint16_t id)
 {
-	for (size_t i = 0; i < sample->n_peers; i++)
+	for (size_t i = 0; sample->peers && i < sample->n_peers; i++)
 		if (sample->peers[i].id == id)
 			return &sample->peers[i];
 	return NULL;
