@@ -57,8 +57,8 @@ ping(struct recording *recording)
 
 	if (!recording->pinger)
 		return;
-	n = pinger_run(
-		recording->pinger, ns, given.pings, clock_now() + given.interval / 2, &ended);
+	n = pinger_run(recording->pinger, ns, (size_t)given.pings, clock_now() + given.interval / 2,
+		&ended);
 	if (n > 0)
 		writer_pings(&recording->writer, date_of(recording), given.ping, ns, n);
 	if (ended)
