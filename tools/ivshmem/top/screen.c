@@ -29,9 +29,9 @@ attributes_of(enum view_style style)
 		[VIEW_WARNING] = A_BOLD,
 		[VIEW_DIM] = A_DIM,
 	};
-	attr_t colour = has_colors() ? (attr_t)COLOR_PAIR((int)style) : 0;
+	bool coloured = has_colors() && (style == VIEW_HEADING || style == VIEW_WARNING);
 
-	return attributes[style] | colour;
+	return attributes[style] | (coloured ? (attr_t)COLOR_PAIR((int)style) : 0);
 }
 
 static void
