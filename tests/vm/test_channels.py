@@ -290,6 +290,38 @@ def test_two_processes_of_a_guest(everybody, way):
     assert all(NEVER_RESCUED in lines for lines in said), said
 
 
+@pytest.mark.parametrize("way", ["driver", "sysfs"])
+def test_what_can_be_seen_from_both_sides(everybody, way):
+    """top takes no area in a guest either, and each side knows which processes are its own."""
+    host, guest = everybody.host, everybody[way]
+    receiver = host.receive("seen", stdout=subprocess.DEVNULL)
+    guest.start("send seen", "sender", "< /dev/zero")
+    host.wait_until_under_way("seen")
+    from_host = json.loads(host.run("top", "--once", "--json", "--interval", "0.5").stdout)
+    (line,) = guest.ask(f"tool {guest.arguments} top --once --json --interval 0.5")
+    from_guest = json.loads(line)
+    assert from_guest["peers"] is None and from_guest["areas"] == from_host["areas"] > 0
+    assert {x["id"] for x in from_host["peers"]} >= {own_id(guest)}
+    for seen, here in ((from_host, "ivshmem recv"), (from_guest, "ivshmem send")):
+        assert {x["name"]: x["here"] for x in seen["participants"]} == {
+            name: name == here for name in ("ivshmem recv", "ivshmem send")
+        }
+        own = [x for x in seen["participants"] if x["here"]]
+        assert [x["program"] for x in own] == ["ivshmem"] and own[0]["user"]
+        (sender,) = [x for x in seen["participants"] if x["name"] == "ivshmem send"]
+        assert max(x["sent_per_second"] or 0 for x in sender["channels"]) > 0
+    shown = guest.ask(f"tool {guest.arguments} top --once")
+    assert any("elsewhere" in line for line in shown)
+    receiver.signal(signal.SIGINT)
+    assert receiver.wait() == FAILURE
+    guest.ends("sender", FAILURE)
+
+
+def own_id(guest):
+    (line,) = [line for line in guest.ask(f"tool {guest.arguments} info") if line.startswith("own id:")]
+    return int(line.split()[-1])
+
+
 @pytest.mark.parametrize("way", ["driver", "vfio", "sysfs"])
 def test_measuring_between_host_and_guest(everybody, way):
     host, guest = everybody.host, everybody[way]

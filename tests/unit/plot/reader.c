@@ -116,8 +116,7 @@ TEST(what_is_no_recording)
 {
 	static const char *const texts[] = {"\n", "hello\n", "{}\n", "[1]\n", "{\"t\":1}\n",
 		"{\"ivshmem_recording\":\"1\"}\n", "{\"ivshmem_recording\":1\n", "<svg/>",
-		"\x7f"
-		"ELF"};
+		"\177ELF"};
 
 	refuse("", "it is empty");
 	for (unsigned i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)

@@ -56,7 +56,7 @@ TEST(there_are_a_few_steps_whatever_the_values)
 
 TEST(values_that_make_no_sense_have_an_axis_too)
 {
-	static const double values[] = {0, -1, INFINITY, NAN, 1e300};
+	static const double values[] = {0, -1, (double)INFINITY, (double)NAN, 1e300};
 
 	for (unsigned i = 0; i < 5; i++) {
 		struct scale scale = scale_make(SCALE_BYTES, values[i]);

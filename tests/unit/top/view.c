@@ -114,13 +114,13 @@ TEST(columns_come_and_go_with_the_width)
 {
 	static const struct column columns[] = {
 		{"NAME", 4, 10, 0}, {"MORE", 4, 4, 2}, {"N", 3, 3, 1, .right = true}};
-	static const char *const cells[] = {"something", "more", "12"};
+	static const char *const cells[] = {"abcdefghi", "more", "12"};
 	static const struct {
 		unsigned width;
 		const char *text;
-	} wanted[] = {{1, "~"}, {4, "som~"}, {8, "som~  12"}, {9, "some~  12"},
-		{13, "som~ more  12"}, {14, "some~ more  12"}, {19, "something  more  12"},
-		{99, "something  more  12"}};
+	} wanted[] = {{1, "~"}, {4, "abc~"}, {8, "abc~  12"}, {9, "abcd~  12"},
+		{13, "abc~ more  12"}, {14, "abcd~ more  12"}, {19, "abcdefghi  more  12"},
+		{99, "abcdefghi  more  12"}};
 
 	for (unsigned i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
 		struct table table;

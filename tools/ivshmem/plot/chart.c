@@ -97,6 +97,13 @@ add_to_others(struct chart *chart, const struct series *series)
 		add_rates(&chart->other_bins[i], &series->bins[i]);
 }
 
+/* Of which something is known, or in which something waits. */
+static bool
+is_shown(const struct bin *all)
+{
+	return all->n > 0 && (all->seconds > 0 || all->fill > 0);
+}
+
 static void
 choose_series(struct chart *chart)
 {
@@ -105,9 +112,9 @@ choose_series(struct chart *chart)
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < chart->data->n_series; i++)
-		if (chart->data->series[i].all.n > 0)
+		if (is_shown(&chart->data->series[i].all))
 			sorted[n++] = &chart->data->series[i];
-	qsort(sorted, n, sizeof(sorted[0]), compare_series);
+	qsort(sorted, n, sizeof(const struct series *), compare_series);
 	for (unsigned i = 0; i < n; i++) {
 		if (i < CHART_LINES)
 			chart->shown[chart->n_shown++] = sorted[i];

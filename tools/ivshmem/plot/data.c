@@ -158,6 +158,9 @@ data_begin_sample(struct data *data, double time)
 	while (time / data->bin_seconds >= BINS) {
 		for (unsigned i = 0; i <= SERIES_MAX; i++)
 			merge_bins(&data->series[i]);
+		for (unsigned i = 0; i < BINS / 2; i++)
+			data->samples[i] = data->samples[2 * i] + data->samples[2 * i + 1];
+		memset(data->samples + BINS / 2, 0, BINS / 2 * sizeof(data->samples[0]));
 		data->bin_seconds *= 2;
 	}
 	return 0;
@@ -189,6 +192,14 @@ data_add_row(
 	return 0;
 }
 
+static size_t
+bin_of(const struct data *data, double time)
+{
+	size_t i = (size_t)(time / data->bin_seconds);
+
+	return i < BINS ? i : BINS - 1;
+}
+
 static void
 end_series(const struct data *data, struct series *series, double time)
 {
@@ -204,10 +215,9 @@ end_series(const struct data *data, struct series *series, double time)
 		.time = time,
 		.n = 1,
 	};
-	size_t i = (size_t)(time / data->bin_seconds);
 
 	series->touched = false;
-	add_bin(&series->bins[i < BINS ? i : BINS - 1], &bin);
+	add_bin(&series->bins[bin_of(data, time)], &bin);
 	add_bin(&series->all, &bin);
 }
 
@@ -217,6 +227,7 @@ data_end_sample(struct data *data, double time)
 	for (unsigned i = 0; i <= SERIES_MAX; i++)
 		if (data->series[i].touched)
 			end_series(data, &data->series[i], time);
+	data->samples[bin_of(data, time)]++;
 	data->sampled = time;
 	data->end = greater(data->end, time);
 	data->n_samples++;

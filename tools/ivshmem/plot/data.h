@@ -66,6 +66,7 @@ struct data {
 	double sampled; /* that of the last sample; -1: there is none */
 	uint64_t n_samples;
 	double bin_seconds;
+	unsigned samples[BINS]; /* in the time of each bin */
 
 	struct series series[SERIES_MAX + 1]; /* the last one is all others */
 	unsigned n_series;

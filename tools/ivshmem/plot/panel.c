@@ -6,8 +6,6 @@
 
 #define HEIGHT     130.0
 #define TIME_MARKS 9
-/* Lines go on over so many empty bins: samples come a little late. */
-#define GAP 3
 
 /* A panel that is being drawn. */
 struct panel {
@@ -66,8 +64,8 @@ draw_time_grid(const struct panel *panel)
 	const struct chart *chart = panel->chart;
 	double step = scale_time_step(chart->seconds, TIME_MARKS);
 
-	for (double time = step; time <= chart->seconds * 1.000001; time += step)
-		svg_line(chart->file, x_of(chart, time), panel->top, x_of(chart, time),
+	for (unsigned i = 1; i * step <= chart->seconds * 1.000001; i++)
+		svg_line(chart->file, x_of(chart, i * step), panel->top, x_of(chart, i * step),
 			panel->bottom, "grid");
 }
 
@@ -77,9 +75,9 @@ panel_draw_times(const struct chart *chart, double y)
 	double step = scale_time_step(chart->seconds, TIME_MARKS);
 	char text[SCALE_TEXT_MAX];
 
-	for (double time = 0; time <= chart->seconds * 1.000001; time += step)
-		svg_text(chart->file, x_of(chart, time), y, "small num", "middle", 0,
-			scale_time_label(time, step, chart->seconds, text));
+	for (unsigned i = 0; i * step <= chart->seconds * 1.000001; i++)
+		svg_text(chart->file, x_of(chart, i * step), y, "small num", "middle", 0,
+			scale_time_label(i * step, step, chart->seconds, text));
 	return y + 24;
 }
 
@@ -161,7 +159,7 @@ static void
 draw_series(const struct panel *panel, const struct series *series, const char *class)
 {
 	struct point points[BINS];
-	unsigned n = 0, gap = 0;
+	unsigned n = 0;
 
 	/* Most channels have no records that somebody counts. */
 	if (panel->what == CHART_RECORDS && series->all.top_records <= 0)
@@ -171,13 +169,13 @@ draw_series(const struct panel *panel, const struct series *series, const char *
 		double value = chart_value(bin, panel->what);
 
 		if (value < 0) {
-			if (++gap > GAP) {
+			/* The channel was not there, unless nobody looked. */
+			if (panel->chart->data->samples[i] > 0) {
 				draw_piece(panel, points, n, class);
 				n = 0;
 			}
 			continue;
 		}
-		gap = 0;
 		points[n++] = (struct point){
 			x_of(panel->chart, bin->time / bin->n), value, chart_top(bin, panel->what)};
 	}

@@ -57,8 +57,8 @@ ping(struct recording *recording)
 
 	if (!recording->pinger)
 		return;
-	n = pinger_run(
-		recording->pinger, ns, given.pings, clock_now() + given.interval / 2, &ended);
+	n = pinger_run(recording->pinger, ns, (size_t)given.pings, clock_now() + given.interval / 2,
+		&ended);
 	if (n > 0)
 		writer_pings(&recording->writer, date_of(recording), given.ping, ns, n);
 	if (ended)
@@ -110,8 +110,8 @@ record_samples(struct recording *recording)
 		if (next >= recording->end)
 			return STATUS_OK;
 		ping(recording);
-		/* Samples that were missed are not made up for. */
-		for (next += given.interval; next < clock_now();)
+		/* Samples that were missed are not made up for: rates of short times say little. */
+		for (next += given.interval; next < clock_now() + given.interval / 2;)
 			next += given.interval;
 		if (next > recording->end)
 			next = recording->end;

@@ -26,7 +26,7 @@ date_now(void)
 static void
 map_read_only(const struct session *session)
 {
-	mprotect(ivshmem_memory(session->client), ivshmem_size(session->client), PROT_READ);
+	mprotect(ivshmem_memory(session->client), (size_t)ivshmem_size(session->client), PROT_READ);
 }
 
 static void

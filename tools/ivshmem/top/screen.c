@@ -29,9 +29,9 @@ attributes_of(enum view_style style)
 		[VIEW_WARNING] = A_BOLD,
 		[VIEW_DIM] = A_DIM,
 	};
-	attr_t colour = has_colors() ? (attr_t)COLOR_PAIR((int)style) : 0;
+	bool coloured = has_colors() && (style == VIEW_HEADING || style == VIEW_WARNING);
 
-	return attributes[style] | colour;
+	return attributes[style] | (coloured ? (attr_t)COLOR_PAIR((int)style) : 0);
 }
 
 static void
@@ -121,6 +121,10 @@ screen_key(void)
 	switch (key) {
 	case ERR:
 		return SCREEN_NOTHING;
+	case 'L' & 0x1f:
+		/* Others may have written on the terminal. */
+		clearok(curscr, TRUE);
+		return SCREEN_RESIZED;
 	case KEY_RESIZE:
 		return SCREEN_RESIZED;
 	case KEY_UP:

@@ -67,7 +67,7 @@ add_who(struct who *who, const struct sample_peer *peer,
 static const struct sample_peer *
 find_peer(const struct sample *sample, uint16_t id)
 {
-	for (size_t i = 0; i < sample->n_peers; i++)
+	for (size_t i = 0; sample->peers && i < sample->n_peers; i++)
 		if (sample->peers[i].id == id)
 			return &sample->peers[i];
 	return NULL;
@@ -332,6 +332,7 @@ view_help(struct view *view, const struct sample *sample, unsigned width)
 		"r n u w a sort the channels by rate, name, bytes unread, waiting time, area",
 		"i         show directions through which nothing has gone yet, too",
 		"arrows    scroll the channels, as do page up, page down, home",
+		"^L        draw everything anew",
 		"",
 		"BYTES/S   what the receiving end took, with the headers of records; an end says how",
 		"          far it is once in an eighth of the ring, and before it sleeps",
