@@ -135,7 +135,10 @@ def test_stale_socket(doctor, room):
 def test_no_permission(doctor, server, room):
     server()
     report = doctor("-t", room.socket, user=LONELY_UID).only("socket.no-permission")
-    report.has("socket.no-permission", f"user {LONELY_UID}", "group root, mode 0660", "usermod -aG root")
+    report.has("socket.no-permission", f"user {LONELY_UID}", "group root, mode 0660", f"chgrp GROUP {room.socket}")
+    os.chown(room.socket, 0, 1)
+    report = doctor("-t", room.socket, user=LONELY_UID).only("socket.no-permission")
+    report.has("socket.no-permission", "group daemon", "usermod -aG daemon USER")
     os.mkdir(room.file("closed"), 0o700)
     doctor("-t", room.file("closed/socket"), user=LONELY_UID).only("socket.no-way")
 

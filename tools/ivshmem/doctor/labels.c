@@ -3,13 +3,14 @@
 /* Security modules: which one rules, and what it refused, as far as logs can be read. */
 
 #include "look.h"
+#include "topics.h"
 #include "vmm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a log, so much of its beginning and no more than this is looked at. */
+/* Of a log, so much of its end is looked at. */
 #define LOG_MAX ((size_t)32 << 20)
 
 static void

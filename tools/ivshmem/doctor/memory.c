@@ -3,8 +3,9 @@
 /* The shared memory, as an object of the host: a file, or what a server passed to us. */
 
 #include "attach.h"
-#include "doctor.h"
+#include "finding.h"
 #include "look.h"
+#include "topics.h"
 
 #include <base/fd.h>
 #include <base/parse.h>
