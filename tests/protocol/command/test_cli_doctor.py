@@ -360,6 +360,14 @@ def test_selinux(doctor, other_root, shm_target):
     report.has("labels.selinux", "audit2allow")
 
 
+def test_selinux_and_a_vmm(doctor, other_root):
+    other_root("proc/4711/cmdline", "qemu-system-x86_64\0-device\0ivshmem-plain,memdev=m\0")
+    other_root("proc/4711/attr/current", "system_u:system_r:svirt_t:s0:c1,c2\0")
+    report = doctor("--vmm", "4711", "--root", other_root("sys/fs/selinux/enforce", "1"))
+    report.has("labels.selinux", "process 4711", "svirt_t:s0:c1,c2")
+    assert [each["id"] for each in report.findings].count("labels.selinux") == 1
+
+
 def test_apparmor_that_confines(doctor, other_root):
     other_root("proc/4711/cmdline", "qemu-system-x86_64\0-device\0ivshmem-plain,memdev=m\0")
     root = other_root("proc/4711/attr/current", "libvirt-0815 (enforce)\n")

@@ -179,7 +179,7 @@ look(struct doctor *doctor, struct vmms *vmms)
 	for (size_t i = 0; i < doctor->n_targets; i++)
 		check_target(doctor, doctor->targets[i]);
 	vmms_check(doctor, vmms);
-	labels_check(doctor);
+	labels_check(doctor, vmms->n > 0);
 	if (doctor->n_targets == 0 && vmms->n == 0 && vmm_pid == 0 && !command_line) {
 		doctor->subject = "this machine";
 		mend(doctor,

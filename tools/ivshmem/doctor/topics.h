@@ -21,8 +21,8 @@ void memory_check(struct doctor *doctor, const char *target);
 void memory_check_attached(struct doctor *doctor, const struct ivshmem_client *client);
 /* What is in the memory. */
 void channels_check(struct doctor *doctor, const struct ivshmem_client *client);
-/* Security modules and what they refused. `vmm` may be NULL. */
-void labels_check(struct doctor *doctor);
+/* Security modules, and what they refused; for a VMM that runs, how they confine it. */
+void labels_check(struct doctor *doctor, bool vmms_were_told);
 void labels_check_vmm(struct doctor *doctor, const struct vmm *vmm);
 /* PCI devices of this machine: "pci:ADDRESS", "pci:auto" or "dev:NODE". */
 void guest_check(struct doctor *doctor, const char *target);
