@@ -87,7 +87,7 @@ unbind
 echo >$device/driver_override
 insmod /modules/ivshmem.ko || exit 9
 look root doctor
-look no-ring doctor --no-ring
+look no-ring doctor --no-ring -t dev:/dev/ivshmem0
 look user as_user ivshmem doctor --json
 load_groups() {
 	printf '%s\\n' user:x:1000: ivshmem:x:998:user >/etc/group

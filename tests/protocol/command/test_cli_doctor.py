@@ -135,7 +135,10 @@ def test_stale_socket(doctor, room):
 def test_no_permission(doctor, server, room):
     server()
     report = doctor("-t", room.socket, user=LONELY_UID).only("socket.no-permission")
-    report.has("socket.no-permission", f"user {LONELY_UID}", "group root, mode 0660", "usermod -aG root")
+    report.has("socket.no-permission", f"user {LONELY_UID}", "group root, mode 0660", f"chgrp GROUP {room.socket}")
+    os.chown(room.socket, 0, 1)
+    report = doctor("-t", room.socket, user=LONELY_UID).only("socket.no-permission")
+    report.has("socket.no-permission", "group daemon", "usermod -aG daemon USER")
     os.mkdir(room.file("closed"), 0o700)
     doctor("-t", room.file("closed/socket"), user=LONELY_UID).only("socket.no-way")
 
@@ -355,6 +358,14 @@ def test_selinux(doctor, other_root, shm_target):
     assert "labels.selinux" not in doctor("-t", shm_target, "--root", other_root("sys/fs/selinux/enforce", "0")).ids()
     report = doctor("-t", shm_target, "--root", other_root("sys/fs/selinux/enforce", "1")).only()
     report.has("labels.selinux", "audit2allow")
+
+
+def test_selinux_and_a_vmm(doctor, other_root):
+    other_root("proc/4711/cmdline", "qemu-system-x86_64\0-device\0ivshmem-plain,memdev=m\0")
+    other_root("proc/4711/attr/current", "system_u:system_r:svirt_t:s0:c1,c2\0")
+    report = doctor("--vmm", "4711", "--root", other_root("sys/fs/selinux/enforce", "1"))
+    report.has("labels.selinux", "process 4711", "svirt_t:s0:c1,c2")
+    assert [each["id"] for each in report.findings].count("labels.selinux") == 1
 
 
 def test_apparmor_that_confines(doctor, other_root):

@@ -2,8 +2,9 @@
 
 /* What is in the shared memory. docs/channels.md says what lies where. */
 
-#include "doctor.h"
+#include "finding.h"
 #include "look.h"
+#include "topics.h"
 
 #include <ivshmem/channel.h>
 #include <ivshmem/client.h>

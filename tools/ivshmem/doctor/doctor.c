@@ -2,13 +2,13 @@
 
 /* The command: gathers what there is, and has each topic look. */
 
-#include "doctor.h"
-
 #include "bus_error.h"
+#include "finding.h"
 #include "guest.h"
 #include "look.h"
 #include "output.h"
 #include "target.h"
+#include "topics.h"
 #include "vmm.h"
 
 #include <ivshmem/abi.h>
@@ -37,31 +37,6 @@ static const struct argument doctor_options[] = {
 };
 
 /* ---- what there is to look at ---------------------------------------------------------------- */
-
-void
-doctor_add_target(struct doctor *doctor, const char *scheme, const char *path)
-{
-	char *target;
-
-	if (doctor->n_targets == DOCTOR_MOST || asprintf(&target, "%s:%s", scheme, path) < 0)
-		return;
-	for (size_t i = 0; i < doctor->n_targets; i++) {
-		if (strcmp(doctor->targets[i], target) == 0) {
-			free(target);
-			return;
-		}
-	}
-	doctor->targets[doctor->n_targets++] = target;
-}
-
-const struct known_server *
-doctor_server(const struct doctor *doctor, const char *path)
-{
-	for (size_t i = 0; i < doctor->n_servers; i++)
-		if (strcmp(doctor->servers[i].path, path) == 0)
-			return &doctor->servers[i];
-	return NULL;
-}
 
 /* The socket that a server was told: -S PATH, -SPATH, --socket PATH or --socket=PATH. */
 static const char *
@@ -204,7 +179,7 @@ look(struct doctor *doctor, struct vmms *vmms)
 	for (size_t i = 0; i < doctor->n_targets; i++)
 		check_target(doctor, doctor->targets[i]);
 	vmms_check(doctor, vmms);
-	labels_check(doctor);
+	labels_check(doctor, vmms->n > 0);
 	if (doctor->n_targets == 0 && vmms->n == 0 && vmm_pid == 0 && !command_line) {
 		doctor->subject = "this machine";
 		mend(doctor,

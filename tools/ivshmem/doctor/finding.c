@@ -2,8 +2,8 @@
 
 /* How findings are printed. */
 
-#include "doctor.h"
-#include "findings.h"
+#include "finding.h"
+
 #include "json.h"
 #include "output.h"
 

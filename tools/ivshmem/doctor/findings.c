@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "findings.h"
+#include "finding.h"
 
 #define OK      SEVERITY_OK
 #define NOTE    SEVERITY_NOTE

@@ -6,6 +6,7 @@
 
 #include "look.h"
 #include "target.h"
+#include "topics.h"
 
 #include <ivshmem/abi.h>
 

@@ -4,7 +4,7 @@
 
 /* A PCI device of this machine, which is a guest. */
 
-#include "doctor.h"
+#include "finding.h"
 
 #include <limits.h>
 

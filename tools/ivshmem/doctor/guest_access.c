@@ -6,6 +6,7 @@
 #include "bus_error.h"
 #include "guest.h"
 #include "memory_speed.h"
+#include "topics.h"
 
 #include <ivshmem/client.h>
 

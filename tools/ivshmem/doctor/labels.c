@@ -3,24 +3,32 @@
 /* Security modules: which one rules, and what it refused, as far as logs can be read. */
 
 #include "look.h"
+#include "topics.h"
 #include "vmm.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Of a log, so much of its beginning and no more than this is looked at. */
+/* Of a log, so much of its end is looked at. */
 #define LOG_MAX ((size_t)32 << 20)
 
-static void
-check_selinux(struct doctor *doctor)
+static bool
+selinux_enforces(const struct doctor *doctor)
 {
 	char text[16];
 
-	if (look_text(doctor, "/sys/fs/selinux/enforce", text, sizeof(text)) <= 0 || text[0] != '1')
-		return;
-	mend(doctor, "ls -Z SOCKET; ausearch -m avc -ts recent; audit2allow -a");
-	found(doctor, "labels.selinux", "SELinux is enforcing");
+	return look_text(doctor, "/sys/fs/selinux/enforce", text, sizeof(text)) > 0 &&
+	       text[0] == '1';
+}
+
+/* `context` of a process, or "". */
+static void
+tell_selinux(struct doctor *doctor, const char *context)
+{
+	mend(doctor, "ls -Z SOCKET-OR-FILE; ausearch -m avc -ts recent; audit2allow -a");
+	found(doctor, "labels.selinux", "SELinux is enforcing%s%s",
+		context[0] ? ", and the context is " : "", context);
 }
 
 /* The name behind the last slash of a target. */
@@ -80,13 +88,14 @@ check_log(struct doctor *doctor, const char *path)
 }
 
 void
-labels_check(struct doctor *doctor)
+labels_check(struct doctor *doctor, bool vmms_were_told)
 {
 	static const char *const logs[] = {
 		"/var/log/audit/audit.log", "/var/log/kern.log", "/dev/kmsg"};
 
 	doctor->subject = "security modules";
-	check_selinux(doctor);
+	if (!vmms_were_told && selinux_enforces(doctor))
+		tell_selinux(doctor, "");
 	for (size_t i = 0; i < sizeof(logs) / sizeof(logs[0]); i++)
 		check_log(doctor, logs[i]);
 }
@@ -97,7 +106,11 @@ labels_check_vmm(struct doctor *doctor, const struct vmm *vmm)
 	char path[64], profile[256];
 
 	snprintf(path, sizeof(path), "/proc/%d/attr/current", (int)vmm->pid);
-	if (look_text(doctor, path, profile, sizeof(profile)) <= 0 || !strstr(profile, "(enforce)"))
+	if (look_text(doctor, path, profile, sizeof(profile)) <= 0)
+		return;
+	if (selinux_enforces(doctor))
+		tell_selinux(doctor, profile);
+	if (!strstr(profile, "(enforce)"))
 		return;
 	mend(doctor,
 		"echo '  SOCKET-OR-FILE rw,' >> /etc/apparmor.d/local/abstractions/libvirt-qemu, and reload: systemctl reload apparmor");

@@ -66,11 +66,15 @@ ssize_t
 look_bytes(const struct doctor *doctor, const char *path, size_t max, char **ret_bytes)
 {
 	_fd_cleanup_ int fd = open_file(doctor, path);
+	struct stat info;
 	char *bytes;
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
+	/* Of what /proc makes, nobody knows the size before. */
+	if (fstat(fd, &info) == 0 && info.st_size > (off_t)max)
+		lseek(fd, info.st_size - (off_t)max, SEEK_SET);
 	bytes = malloc(max + 1);
 	if (!bytes)
 		return -ENOMEM;

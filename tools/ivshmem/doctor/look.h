@@ -4,7 +4,7 @@
 
 /* Small readers of /proc, /sys and /var. Paths are those of the machine; doctor->root goes before them. */
 
-#include "doctor.h"
+#include "context.h"
 
 #include <sys/stat.h>
 
@@ -12,7 +12,7 @@
  * or a negative errno, with "" in `buffer`. */
 ssize_t look_text(const struct doctor *doctor, const char *path, char *buffer, size_t size);
 
-/* The same with any bytes and on the heap: at most `max` of them, and a NUL. Negative errno, NULL. */
+/* The same with any bytes and on the heap: at most the last `max` of them, and a NUL. */
 ssize_t look_bytes(const struct doctor *doctor, const char *path, size_t max, char **ret_bytes);
 
 /* Where a link leads. False if it is none, and "" in `buffer`. */

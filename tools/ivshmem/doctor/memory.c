@@ -3,8 +3,9 @@
 /* The shared memory, as an object of the host: a file, or what a server passed to us. */
 
 #include "attach.h"
-#include "doctor.h"
+#include "finding.h"
 #include "look.h"
+#include "topics.h"
 
 #include <base/fd.h>
 #include <base/parse.h>
@@ -219,23 +220,33 @@ check_file(struct doctor *doctor, struct object *object, bool read_only)
 	return false;
 }
 
+/* For reading only, whatever the target says: we write nothing. */
+static void
+check_content(struct doctor *doctor, const char *path)
+{
+	char target[PATH_MAX + 16];
+	struct attach_config config = {.cli = doctor->cli, .target = target, .looks = true};
+	struct ivshmem_client *client;
+	struct ivshmem_error error;
+
+	snprintf(target, sizeof(target), "file:%s,ro", path);
+	if (attach(&config, &client, &error) < 0)
+		return;
+	channels_check(doctor, client);
+	ivshmem_detach(client);
+}
+
 void
 memory_check(struct doctor *doctor, const char *target)
 {
 	char path[PATH_MAX];
 	struct object object = {.path = path};
-	struct attach_config config = {.cli = doctor->cli, .target = target, .looks = true};
-	struct ivshmem_client *client;
-	struct ivshmem_error error;
 
 	if (!check_file(doctor, &object, take_path(target, path)))
 		return;
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++)
 		checks[i](doctor, &object);
-	if (attach(&config, &client, &error) < 0)
-		return;
-	channels_check(doctor, client);
-	ivshmem_detach(client);
+	check_content(doctor, path);
 }
 
 /* ---- what a server passed to us -------------------------------------------------------------- */

@@ -2,8 +2,9 @@
 
 /* The process of a server, as /proc shows it. */
 
-#include "doctor.h"
+#include "finding.h"
 #include "look.h"
+#include "topics.h"
 
 #include <inttypes.h>
 #include <stdio.h>

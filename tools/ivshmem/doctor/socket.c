@@ -4,9 +4,10 @@
 
 #include "attach.h"
 #include "bus_error.h"
-#include "doctor.h"
+#include "finding.h"
 #include "look.h"
 #include "output.h"
+#include "topics.h"
 
 #include <base/fd.h>
 #include <base/parse.h>
@@ -35,9 +36,12 @@ tell_permission(struct doctor *doctor, const char *path, const struct stat *info
 {
 	char who[WHO_TEXT_MAX], group[GROUP_TEXT_MAX];
 
-	mend(doctor,
-		"usermod -aG %s USER, and log in again; or --socket-group and --socket-mode of the server",
-		look_group(info->st_gid, group));
+	/* Nobody should have to be in root's group. */
+	if (info->st_gid == 0)
+		mend(doctor, "chgrp GROUP %s, or ivshmem-server --socket-group GROUP", path);
+	else
+		mend(doctor, "usermod -aG %s USER, and log in again",
+			look_group(info->st_gid, group));
 	found(doctor, "socket.no-permission", "user %u may not connect to %s: it belongs to %s",
 		(unsigned)geteuid(), path, look_who_may(info, who));
 }

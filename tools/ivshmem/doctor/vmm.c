@@ -5,6 +5,7 @@
 #include "vmm.h"
 
 #include "look.h"
+#include "topics.h"
 
 #include <base/fd.h>
 
@@ -227,17 +228,29 @@ vmms_free(struct vmms *vmms)
 
 /* ---- targets --------------------------------------------------------------------------------- */
 
+/* What a VMM that does not run would create is not missing. */
+struct adding {
+	struct doctor *doctor;
+	bool runs;
+};
+
 static void
 add_target(void *data, const char *scheme, const char *path)
 {
-	doctor_add_target(data, scheme, path);
+	const struct adding *adding = data;
+
+	if (adding->runs || strcmp(scheme, "file") != 0 || access(path, F_OK) == 0)
+		doctor_add_target(adding->doctor, scheme, path);
 }
 
 void
 vmms_add_targets(struct doctor *doctor, const struct vmms *vmms)
 {
-	for (size_t i = 0; i < vmms->n; i++)
-		each_target(&vmms->list[i], add_target, doctor);
+	for (size_t i = 0; i < vmms->n; i++) {
+		struct adding adding = {.doctor = doctor, .runs = vmms->list[i].pid > 0};
+
+		each_target(&vmms->list[i], add_target, &adding);
+	}
 }
 
 struct relation {

@@ -4,7 +4,7 @@
 
 /* Virtual machine monitors: a process that runs, or a command line that does not. */
 
-#include "doctor.h"
+#include "finding.h"
 #include "vmm_options.h"
 
 #include <limits.h>
