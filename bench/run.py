@@ -16,6 +16,7 @@ BENCHES = {
     "channels": "channels.py",  # messages and streams against the processor, the kernel and other libraries
     "vfio-user": "vfio_user.py",  # accesses of the guest against a bare socket
     "doorbell": "doorbell.py",  # rings between guests under KVM against the kernel alone
+    "trace": "trace.py",  # the flight recorder, on and off
     "guest": "guest.py",  # our driver, vfio and sysfs in a Linux guest
 }
 

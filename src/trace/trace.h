@@ -14,7 +14,7 @@
  * Writing: an atomic addition gives an event its number, and with it its place; the words of the entry
  * follow, and at last their check sum. There are no locks, and nobody waits: any number of threads
  * write, and signal handlers may. A thread that is overtaken by 4096 others while it writes spoils an
- * entry, and so does one that dies; the check sum shows this to readers. An event takes about 12 ns,
+ * entry, and so does one that dies; the check sum shows this to readers. An event takes about 10 ns,
  * most of it for the time. So the time is the processor's counter and not that of clock_gettime(),
  * which costs three times as much. The anchor has two moments by both clocks, of which the last
  * one is renewed, and readers compute the time of all others from them. It is as good as the counter: it must run at one rate, the same for

@@ -112,6 +112,25 @@ def foreign(library):
     return differ([value(0xfffe, 7), offset(0xfffe, 7, 11)], [0xfffe0007, ((0xfffe << 11) + 7) * 4])
 
 
+MARK = """
+import ctypes, sys
+ctypes.CDLL(sys.argv[1]).ivshmem_trace_mark(b"of a stranger", 4, 5)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def traced(installed, wanted, *command):
+    """What `ivshmem trace` says of a program that has written a line."""
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        try:
+            process.stdout.readline()
+            text = output(os.path.join(installed.programs, 'ivshmem'), 'trace', str(process.pid))
+        finally:
+            process.kill()
+    return '' if wanted in text else f'{wanted} is not in {text}'
+
+
 def serve(installed, socket):
     server = subprocess.Popen([os.path.join(installed.programs, 'ivshmem-server'), '-F', '-S', socket, '-n', '2'],
                               stdout=subprocess.PIPE, text=True)
@@ -150,6 +169,10 @@ def main(build):
                 copy = shutil.copy(os.path.join(place, 'ivshmem'), os.path.join(root, f'{what}-ivshmem'))
                 attempt(f'the {what} command line works where it is copied to', lambda: '' if '"id"' in output(
                     copy, '-t', socket, '--json', 'info') else 'it does not tell its id')
+            attempt('a program with the shared library is traced', lambda: traced(
+                installed, 'mark text="of a stranger" a=4 b=5', sys.executable, '-c', MARK, installed.library + '/libivshmem.so.0'))
+            attempt('a static program is traced', lambda: traced(
+                installed, 'client_attached id=', os.path.join(build, 'ivshmem-static'), '-t', socket, 'wait'))
         finally:
             server.terminate()
             server.communicate()

@@ -322,6 +322,23 @@ def own_id(guest):
     return int(line.split()[-1])
 
 
+@pytest.mark.parametrize("way", ["driver", "vfio"])
+def test_a_process_of_a_guest_is_traced(everybody, way):
+    """It sleeps, the host rings it, and it wakes up."""
+    host, guest = everybody.host, everybody[way]
+    guest.start("recv --keep traced", "receiver")
+    guest.ask("until grep -q 'listening under' /tmp/err-receiver; do sleep 0.1; done")
+    pid = host.participant("ivshmem recv")["pid"]
+    guest.ask(f"until tool trace --last 1 {pid} | grep -q channel_sleep; do sleep 0.1; done")
+    assert host.send("traced", b"something").wait() == OK
+    lines = guest.ask(f"until tool trace {pid} >/tmp/trace; grep -q channel_closed /tmp/trace; do sleep 0.1; done; cat /tmp/trace")
+    events = iter([line.split()[2] for line in lines])
+    wanted = ("client_attached", "area_taken", "channel_listening", "channel_sleep", "client_rung", "channel_wake", "channel_accepted")
+    assert all(name in events for name in wanted), lines
+    guest.ask(f"kill {pid}")
+    guest.ends("receiver")
+
+
 @pytest.mark.parametrize("way", ["driver", "vfio", "sysfs"])
 def test_measuring_between_host_and_guest(everybody, way):
     host, guest = everybody.host, everybody[way]

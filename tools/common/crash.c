@@ -4,11 +4,15 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
 
 /* So many events are written to stderr, where a log may be that somebody reads. */
 #define FEW 100
+
+/* A thread that crashes, too, gives the first one so long. */
+#define OTHERS_MS 5000
 
 static const int signals[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE};
 static const char *const names[] = {"SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE"};
@@ -20,7 +24,7 @@ static struct {
 	const char *path;
 	int (*dump)(int fd, unsigned most);
 	struct sigaction before[N_SIGNALS];
-	int begun;
+	pid_t reporter; /* the thread that crashed first; 0: none */
 } watched;
 
 /* A stack that overflows has no room for a handler. Other threads handle their signals on their own. */
@@ -66,6 +70,7 @@ report(size_t i)
 static void
 on_crash(int number, siginfo_t *info, void *context)
 {
+	pid_t thread = gettid(), reporter = 0;
 	size_t i = 0;
 
 	(void)context;
@@ -73,8 +78,11 @@ on_crash(int number, siginfo_t *info, void *context)
 		i++;
 	if (i == N_SIGNALS)
 		return;
-	if (!__atomic_exchange_n(&watched.begun, 1, __ATOMIC_RELAXED))
+	if (__atomic_compare_exchange_n(&watched.reporter, &reporter, thread, false,
+		    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 		report(i);
+	else if (reporter != thread)
+		poll(NULL, 0, OTHERS_MS); /* we would end the process under its hands */
 	sigaction(number, &watched.before[i], NULL);
 	if (info->si_code <= 0)
 		raise(number);

@@ -7,11 +7,11 @@
  * without us, with a core if cores are wanted.
  *
  * Theory of operation: the handler of SIGSEGV, SIGBUS, SIGABRT, SIGILL and SIGFPE calls nothing that is
- * not async-signal-safe. It works once; a crash in the handler itself ends the process. Afterwards,
- * what was set for the signal before us is set again: the default, or a sanitizer. If the processor
- * raised the signal, the instruction raises it again when the handler returns; if somebody sent it,
- * the handler sends it again. A handler of SIGBUS that is installed later (region/guard.h) calls ours
- * for what it does not know, or sets the default.
+ * not async-signal-safe. It works once: a crash in the handler itself ends the process, and another
+ * thread that crashes waits for some seconds. Afterwards, what was set for the signal before us is set
+ * again: the default, or a sanitizer. If the processor raised the signal, the instruction raises it
+ * again when the handler returns; if somebody sent it, the handler sends it again. A handler of SIGBUS
+ * that is installed later calls ours for what it does not know (region/guard.h), or puts it back.
  */
 
 /*
