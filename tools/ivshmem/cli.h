@@ -42,7 +42,7 @@ struct command {
 	const struct argument *options;
 	unsigned n_options;
 	void (*print_more)(void); /* prints what follows the description; may be NULL */
-	const char *json;         /* what --json prints, one line per form */
+	const char *json;         /* what --json prints, one line per form; NULL: it is refused */
 	const char *statuses;     /* exit codes beyond the usual, or what they mean here */
 	const char *examples;     /* one command per line */
 	/* The exit code for wrong usage and failures, if the usual ones have another meaning; else 0. */

@@ -90,11 +90,13 @@ print_options(const struct argument *options, unsigned n)
 	}
 }
 
+/* The usual ones, and what there is to say beyond them; or others. */
 static void
-print_statuses(const char *statuses)
+print_statuses(bool usual, const char *statuses)
 {
-	puts("\nExit codes:\n"
-	     "  0 success, 1 failure (a message is on stderr), 2 wrong usage, 3 time-out");
+	puts("\nExit codes:");
+	if (usual)
+		puts("  0 success, 1 failure (a message is on stderr), 2 wrong usage, 3 time-out");
 	if (statuses) {
 		fputs("  ", stdout);
 		print_wrapped(statuses, strlen(statuses), 2, 2);
@@ -136,7 +138,7 @@ help_program(const struct command *const *commands, size_t n_commands,
 	     "\n"
 	     "Options, also accepted after the command:");
 	print_options(options, n_options);
-	print_statuses(NULL);
+	print_statuses(true, NULL);
 	puts("\n"
 	     "Examples:\n"
 	     "  ivshmem peers\n"
@@ -167,9 +169,11 @@ help_command(
 		if (i % 4 == 3 || i + 1 == n_global)
 			putchar('\n');
 	}
-	puts("\nWith --json:");
-	print_indented(command->json);
-	print_statuses(command->statuses);
+	if (command->json) {
+		puts("\nWith --json:");
+		print_indented(command->json);
+	}
+	print_statuses(command->own_failure == 0, command->statuses);
 	puts("\nExamples:");
 	print_indented(command->examples);
 }

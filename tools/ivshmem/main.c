@@ -156,7 +156,9 @@ run_command(const struct command *command, int n_operands, char *const *operands
 		return fail_usage(command);
 	}
 	status = command->run(&cli, operands);
-	return status == STATUS_USAGE ? fail_usage(command) : status;
+	if (status == STATUS_USAGE && !command->own_failure)
+		fail_usage(command);
+	return status;
 }
 
 /* Whether the program was started under this name. */

@@ -339,11 +339,11 @@ static const struct argument agent_options[] = {
 		"what callers may ask for: exec, copy-in, copy-out, or several with commas between them; without "
 		"this, the host decides, and if it says nothing, nothing is allowed",
 		.text = &given.allow},
-	{"user", "NAME", "whom commands belong to (default: who we are)", .letter = 'u',
-		.text = &given.user},
+	{"user", "NAME", "run commands as this user of /etc/passwd (default: as who we are)",
+		.letter = 'u', .text = &given.user},
 	{"size", "BYTES",
 		"the size of the ring that we send through, for each caller, which becomes a "
-		"power of two (default: 32K)",
+		"power of two; larger ones are faster (default: 32K)",
 		.size = &given.ring_size, .min = 256, .max = UINT64_C(1) << 31},
 	{"vector", "V", "be woken on our vector V (default: 0)", .letter = 'V',
 		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},
@@ -354,15 +354,25 @@ const struct command command_agent = {
 	.operands = "[NAME]",
 	.min_operands = 0,
 	.max_operands = 1,
-	.summary = "run commands here for ivshmem exec",
+	.summary = "serve ivshmem exec here",
 	.description =
-		"Listens under NAME (default: agent), and does what callers ask for: ivshmem exec "
-		"runs a command here.",
+		"Listens under NAME (default: agent), and does what callers ask for; one process "
+		"serves all of them at a time. In a guest, run it as a service; ivshmem-agent is the "
+		"same program.\n"
+		"Nothing is allowed by itself. --allow says what is; without it, the host decides when "
+		"it starts the VM: with QEMU's -fw_cfg name=opt/org.ivshmem/agent,string=exec (the "
+		"guest needs the module qemu_fw_cfg, and QEMU wants each comma of a list doubled), or with ivshmem.agent=exec on the kernel command "
+		"line of the guest.\n"
+		"There are no keys and no passwords: everybody who can use the memory can connect, and "
+		"with exec has all that the agent's user has. Share the memory of an agent with nobody "
+		"else; see docs/security.md.\n"
+		"A caller for whom our area of the memory has no room waits until another one ends.",
 	CLI_OPTIONS(agent_options),
 	.json = "{\"event\":\"begun\",\"job\":N,\"who\":NAME,\"service\":SERVICE,\"what\":TEXT}\n"
 		"{\"event\":\"ended\", ..., \"status\":STATUS}, or \"error\":WHY\n"
 		"{\"event\":\"refused\", ..., \"error\":WHY,\"status\":STATUS}, or \"failed\"",
 	.statuses = "SIGINT, SIGTERM and SIGHUP end the command, with 0.",
-	.examples = "ivshmem --target pci:auto agent --allow exec",
+	.examples = "ivshmem --target pci:auto agent --allow exec\n"
+		    "ivshmem --target pci:auto agent --user nobody vm1",
 	.run = agent_run,
 };

@@ -5,7 +5,7 @@
 /*
  * The records between an agent and its callers. The agent listens for queues, and each caller
  * connects a queue of its own. Each record is a byte that says its type, and what belongs to that.
- * Numbers of several bytes are little-endian. docs/programs.md describes who sends what when.
+ * Numbers of several bytes are little-endian. docs/agent.md describes who sends what when.
  *
  * Both sides are hostile to each other: a record is checked here before anything is done with it.
  * Parse a copy of it, which nobody changes any more.

@@ -128,12 +128,12 @@ change_directory(const struct child *child)
 {
 	const char *directory = child->plan->directory;
 
+	if (chdir(child->plan->login->home) < 0 && chdir("/") < 0)
+		give_up(child, CALL_CANNOT_RUN, "cannot change to the directory '/': %s",
+			strerror(errno));
 	if (directory && chdir(directory) < 0)
 		give_up(child, CALL_CANNOT_RUN, "cannot change to the directory '%.200s': %s",
 			directory, strerror(errno));
-	if (!directory && chdir(child->plan->login->home) < 0 && chdir("/") < 0)
-		give_up(child, CALL_CANNOT_RUN, "cannot change to the directory '/': %s",
-			strerror(errno));
 }
 
 /* Whatever else we were started with is not the command's. */

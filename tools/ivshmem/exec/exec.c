@@ -9,6 +9,7 @@
 #include "../output.h"
 #include "../participate.h"
 
+#include <base/clock.h>
 #include <base/error.h>
 
 #include <ivshmem/abi.h>
@@ -92,14 +93,19 @@ send_request(struct ivshmem_channel *channel, const char *name, char *const *com
 /* ---- the command ------------------------------------------------------------------------------- */
 
 static enum status
-connect_agent(struct ivshmem_participant *participant, const char *name,
+connect_agent(const struct cli *cli, struct ivshmem_participant *participant, const char *name,
 	struct ivshmem_channel **ret_channel)
 {
 	const struct ivshmem_channel_options options = {.struct_size = sizeof(options)};
+	int timeout_ms = (int)(given.timeout / NSEC_PER_MSEC);
 	struct ivshmem_error error;
-	int r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options,
-		(int)(given.timeout / 1000000), &error);
+	int r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options, 0, &error);
 
+	if (r == -ENOENT && timeout_ms > 0) {
+		note(cli, "waiting for an agent under '%s'", name);
+		r = ivshmem_connect(ret_channel, participant, name, IVSHMEM_QUEUE, &options,
+			timeout_ms, &error);
+	}
 	if (r == -ENOENT)
 		return fail("no agent listens under '%s': start one there with 'ivshmem agent "
 			    "--allow exec %s'",
@@ -124,11 +130,15 @@ exec_run(const struct cli *cli, char *const *operands)
 
 	if (given.tty && given.no_tty) {
 		fail("--tty and --no-tty exclude each other");
-		return STATUS_USAGE;
+		return (enum status)CALL_FAILED;
+	}
+	if (cli->json) {
+		fail("exec and --json exclude each other: stdout is the command's");
+		return (enum status)CALL_FAILED;
 	}
 	if (participate(cli, "ivshmem exec", given.vector, &participant) != STATUS_OK)
 		return (enum status)CALL_FAILED;
-	if (connect_agent(participant, name, &channel) == STATUS_OK) {
+	if (connect_agent(cli, participant, name, &channel) == STATUS_OK) {
 		if (send_request(channel, name, operands + 1, terminal) == STATUS_OK)
 			status = call_run(channel, name, terminal);
 	}
@@ -143,8 +153,8 @@ static const struct argument exec_options[] = {
 	{"no-tty", NULL, "give it none", .flag = &given.no_tty},
 	{"env", "NAME=VALUE", "set a variable for the command; can be given several times",
 		.letter = 'e', .take = take_variable},
-	{"directory", "DIRECTORY", "where to run it (default: the home of its user)", .letter = 'C',
-		.text = &given.directory, .min = 1},
+	{"directory", "DIRECTORY", "where to run it, from the home of its user on (default: there)",
+		.letter = 'C', .text = &given.directory, .min = 1},
 	{"vector", "V", "be woken on our vector V (default: 0)", .letter = 'V',
 		.number = &given.vector, .max = IVSHMEM_MAX_VECTORS - 1},
 	{"timeout", "SECONDS", "wait for so long until an agent listens (default: do not wait)",
@@ -153,15 +163,32 @@ static const struct argument exec_options[] = {
 
 const struct command command_exec = {
 	.name = "exec",
-	.operands = "NAME [COMMAND [ARGUMENT]...]",
+	.operands = "NAME [COMMAND]...",
 	.min_operands = 1,
 	.max_operands = 8000,
 	.summary = "run a command where ivshmem agent listens under NAME",
-	.description = "Has the agent that listens under NAME run a command.",
+	.description =
+		"Has the agent that listens under NAME run a command, in a guest or on the host: like "
+		"ssh, with neither network nor keys. Our stdin, stdout and stderr are the command's. "
+		"Without a command, it is the login shell of the agent's user. What follows the command "
+		"belongs to it, options too, and no shell looks at it: for that, run sh -c.\n"
+		"If our stdin and stdout are terminals, the command gets a terminal, with the size of "
+		"ours; then its stdout and stderr are one. Every key is passed on, Ctrl-C too.\n"
+		"SIGINT, SIGTERM, SIGHUP and SIGQUIT go to the command's process group. If the agent "
+		"says nothing in the meantime, the third one ends us instead. If we end or die, the "
+		"process group gets SIGHUP, and what is left of it after 5 seconds SIGKILL.\n"
+		"When the command has ended, what it wrote is passed on, and exec ends. It does not "
+		"wait for processes that the command left behind, although they may have its stdout: "
+		"what they write later is lost.",
 	CLI_OPTIONS(exec_options),
-	.statuses = "the command's",
+	.statuses =
+		"that of the command, or 128 and the number of the signal that it died of; 127 if there "
+		"is no such program, 126 if it cannot be run, 125 if exec or the agent failed, with a "
+		"message on stderr.",
 	.examples = "ivshmem exec agent uptime\n"
-		    "tar c dir | ivshmem exec agent tar x -C /tmp",
+		    "ivshmem exec agent\n"
+		    "ivshmem exec --env LANG=C --directory /var/log agent -- grep -r error\n"
+		    "tar c folder | ivshmem exec agent tar x",
 	.own_failure = CALL_FAILED,
 	.runs_program = true,
 	.run = exec_run,
