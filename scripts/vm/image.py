@@ -16,8 +16,10 @@ from .kernels import KERNELS, USUAL
 
 HERE = pathlib.Path(__file__).resolve().parent
 PACKAGES = HERE.parent / 'packages.sh'
-# Which modules each kind of guest loads, with all that they depend on: what its init loads, and what makes it a host.
-MODULES = {'order': ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic'), 'order-kvm': ('kvm-amd', 'kvm-intel')}
+# Which modules each kind of guest loads, with all that they depend on: what its init loads, what makes it a host, and what shows
+# QEMU's fw_cfg.
+MODULES = {'order': ('vfio-pci', 'vfio_iommu_type1', 'uio_pci_generic'), 'order-kvm': ('kvm-amd', 'kvm-intel'),
+           'order-fw-cfg': ('qemu_fw_cfg',)}
 
 
 class ImageError(Exception):
