@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 65536
+#define CHUNK 131072
 /* So much is lent at a time. */
 #define LENT_MAX (4 * CHUNK)
 /* A record of at least so many bytes is worth waking the receiver. */
