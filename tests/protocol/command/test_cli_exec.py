@@ -591,6 +591,99 @@ def test_commands_do_not_hold_each_other_up(agent, execute, run):
         process.kill()
 
 
+# ---- hostile callers -----------------------------------------------------------------------------------
+
+REQUEST = b"\1\1exec\0argument=sh\0argument=-c\0argument=%s\0"
+
+
+@pytest.fixture
+def say(tool):
+    """say(*records): a caller that says this, none with a newline, and then nothing more, but stays."""
+
+    def say(*records):
+        process = tool("send", "--queue", NAME, stdin=subprocess.PIPE)
+        process.process.stdin.write(b"".join(record + b"\n" for record in records))
+        process.process.stdin.flush()
+        return process
+
+    return say
+
+
+@pytest.mark.parametrize("record, sentence", [
+    (b"", "the first record is no request"),
+    (b"hello, agent", "the first record is no request"),
+    (b"\2", "the first record is no request"),
+    (b"\1\1", "the request makes no sense"),
+    (b"\1\1exec", "the request makes no sense"),
+    (b"\1\1exec\0argument\0", "the request makes no sense"),
+    (b"\1\1" + b"x" * 33 + b"\0", "the request makes no sense"),
+    (b"\1\7exec\0", "this agent has version 1 of the protocol, and the caller has 7: .*"),
+    (b"\1\1something\0", "this agent has no service 'something'"),
+    (b"\1\1exec\0future=1\0", "the agent does not know 'future' of a request: .*"),
+    (b"\1\1exec\0environment=x\0", "'x' is not NAME=VALUE"),
+    (b"\1\1exec\0terminal=80\0", "'80' is not the size of a terminal"),
+    (b"\1\1exec\0terminal=1x99999\0", "'1x99999' is not the size of a terminal"),
+    (b"\1\1exec\0terminal=-1x-1\0", "'-1x-1' is not the size of a terminal"),
+])
+def test_wrong_requests(agent, say, run, record, sentence):
+    process = agent()
+    caller = say(record)
+    process.expect(f"ivshmem: job 1 of 'ivshmem send' refused: .*: {sentence}", "stderr")
+    caller.wait()
+    assert run("echo", "fine")[0] == b"fine\n"
+
+
+@pytest.mark.parametrize("records", [
+    [b"\0"],
+    [b""],
+    [b"\1\1exec\0"],  # a second request
+    [b"\2"],
+    [b"\4\0" + bytes(30000)] * 10,  # more than there is credit for
+    [b"\4\1output"],
+    [b"\5\0", b"\5\0"],
+    [b"\5\0", b"\4\0more"],
+    [b"\5\1"],
+    [b"\6\0"],
+    [b"\7\0\1\0\0\0"],
+    [b"\7\3\1\0\0\0"],
+    [b"\7\1\0\0\0\x40", b"\7\1\1\0\0\0"],
+    [b"\7\1\0"],
+    [b"\20\0"],
+    [b"\20\377"],
+    [b"\21\1\0\1\0"],  # there is no terminal
+    [b"\22\0"],
+    [b"\40\1"],
+])
+def test_wrong_records(agent, say, run, room, records):
+    """The job ends, with its command, and that is all."""
+    process = agent()
+    path = room.file("pid")
+    caller = say(REQUEST % f"echo $$ > {path}; exec sleep 1000".encode(), *records)
+    process.expect("ivshmem: job 1 ended: what the caller sent makes no sense", "stderr")
+    caller.wait()
+    assert run("echo", "fine")[0] == b"fine\n"
+    with contextlib.suppress(FileNotFoundError, ValueError), open(path) as file:
+        wait_until_gone(int(file.read()))
+
+
+def test_a_caller_that_takes_nothing(agent, say, run, room):
+    """It has given credit, and does not receive: its command waits, and nobody else."""
+    agent()
+    path = room.file("count")
+    say(REQUEST % f"while :; do echo {'x' * 1000}; echo $((n += 1)) > {path}; done".encode(), b"\7\1\0\0\0\x40")
+    wire.wait_until(lambda: os.path.exists(path), "it has begun")
+    for i in range(5):
+        assert run("echo", i)[0] == b"%d\n" % i
+
+
+def test_a_caller_that_says_nothing(agent, say, run):
+    process = agent()
+    caller = say()
+    process.expect("ivshmem: job 1 ended: the caller did not say what it wants", "stderr")
+    caller.wait()
+    assert run("echo", "fine")[0] == b"fine\n"
+
+
 # ---- who may -------------------------------------------------------------------------------------------
 
 

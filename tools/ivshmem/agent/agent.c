@@ -10,9 +10,8 @@
  */
 #include "children.h"
 #include "jobs.h"
-
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
 
 #include <base/clock.h>
 #include <base/fd.h>

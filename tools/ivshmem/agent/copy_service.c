@@ -6,13 +6,12 @@
  *
  * A job works as the user whom commands belong to, and is done with that before another job runs.
  */
+#include "jobs.h"
 #include "login.h"
 #include "service.h"
 
-#include "jobs.h"
-
-#include "../copy/receiver.h"
-#include "../copy/sender.h"
+#include "copy/receiver.h"
+#include "copy/sender.h"
 
 #include <base/error.h>
 

@@ -14,6 +14,7 @@
 
 #include <base/error.h>
 #include <base/fd.h>
+#include <base/parse.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -85,12 +86,15 @@ static int
 take_terminal(struct spawn *plan, const char *text, struct ivshmem_error *reterr)
 {
 	unsigned rows, columns;
-	char more;
+	char first[8];
+	size_t length;
 
 	if (!text)
 		return 0;
-	if (sscanf(text, "%5ux%5u%c", &rows, &columns, &more) != 2 || rows > UINT16_MAX ||
-		columns > UINT16_MAX)
+	length = strcspn(text, "x");
+	snprintf(first, sizeof(first), "%.*s", length < sizeof(first) ? (int)length : 0, text);
+	if (text[length] != 'x' || parse_uint(first, 0, UINT16_MAX, &rows) < 0 ||
+		parse_uint(text + length + 1, 0, UINT16_MAX, &columns) < 0)
 		return error_set(reterr, -EINVAL, "'%.100s' is not the size of a terminal", text);
 	plan->terminal = true;
 	plan->rows = (uint16_t)rows;

@@ -13,7 +13,7 @@
 #define CREDIT_MAX (UINT32_C(1) << 30)
 
 static int
-send_record(struct ivshmem_channel *channel, enum record_type type, uint8_t stream, uint32_t number)
+send_record(struct ivshmem_channel *channel, uint8_t type, uint8_t stream, uint32_t number)
 {
 	const struct record record = {.type = type, .stream = stream, .number = number};
 	char bytes[RECORD_SMALL];

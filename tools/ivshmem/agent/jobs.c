@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "jobs.h"
-
 #include "log.h"
 
 #include <base/clock.h>
@@ -46,6 +45,7 @@ jobs_add(struct jobs *jobs, struct ivshmem_channel *channel)
 	}
 	ivshmem_channel_status(channel, &status);
 	job->jobs = jobs;
+	job->cli = jobs->cli;
 	job->number = ++jobs->last_number;
 	job->channel = channel;
 	job->may_read = job->may_write = true;

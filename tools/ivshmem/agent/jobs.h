@@ -4,11 +4,10 @@
 
 /* The jobs of an agent: from a caller that has connected to the end of its service. */
 
+#include "cli.h"
 #include "login.h"
 #include "policy.h"
 #include "service.h"
-
-#include "../cli.h"
 
 struct jobs {
 	const struct cli *cli;

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "log.h"
 
-#include "jobs.h"
-
-#include "../json.h"
-#include "../output.h"
+#include "json.h"
+#include "output.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,23 +35,22 @@ log_begun(const struct job *job)
 {
 	char who[256], what[1024];
 
-	if (job->jobs->cli->json)
+	if (job->cli->json)
 		report(job, "begun", NULL);
 	else
-		note(job->jobs->cli, "job %" PRIu64 " of '%s': %s", job->number,
-			CLEAN(job->who, who), CLEAN(job->what, what));
+		note(job->cli, "job %" PRIu64 " of '%s': %s", job->number, CLEAN(job->who, who),
+			CLEAN(job->what, what));
 }
 
 void
 log_ended(const struct job *job, const char *why)
 {
-	if (job->jobs->cli->json)
+	if (job->cli->json)
 		report(job, "ended", why);
 	else if (why)
-		note(job->jobs->cli, "job %" PRIu64 " ended: %s", job->number, why);
+		note(job->cli, "job %" PRIu64 " ended: %s", job->number, why);
 	else
-		note(job->jobs->cli, "job %" PRIu64 " ended: exit status %d", job->number,
-			job->status);
+		note(job->cli, "job %" PRIu64 " ended: exit status %d", job->number, job->status);
 }
 
 void
@@ -62,7 +59,7 @@ log_failed(const struct job *job, const char *why)
 	const char *event = job->accepted ? "failed" : "refused";
 	char who[256], what[1024], reason[2048];
 
-	if (job->jobs->cli->json)
+	if (job->cli->json)
 		report(job, event, why);
 	else
 		fail("job %" PRIu64 " of '%s' %s: %s: %s", job->number, CLEAN(job->who, who), event,

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "policy.h"
-
 #include "service.h"
 
 #include <base/error.h>

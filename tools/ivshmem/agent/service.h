@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct cli;
 struct job;
 struct jobs;
 
@@ -67,6 +68,7 @@ struct job {
 	struct list link;
 	struct list busy; /* in the list of those that are to run; else alone */
 	struct jobs *jobs;
+	const struct cli *cli;
 	uint64_t number; /* for people */
 	char who[64];    /* what the caller's participant calls itself */
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "spawn.h"
-
 #include "records.h"
 
 #include <base/error.h>
@@ -269,7 +268,7 @@ static int
 make_pipes(struct plumbing *plumbing)
 {
 	for (int i = 0; i < 3; i++) {
-		int ours = i == 0 ? 1 : 0, ends[2];
+		int ours = i == 0 ? 1 : 0, ends[2] = {-1, -1};
 		int r = make_pipe(ends, ours);
 
 		if (r < 0)

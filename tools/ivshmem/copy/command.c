@@ -5,11 +5,11 @@
 #include "receiver.h"
 #include "sender.h"
 
-#include "../agent/records.h"
-#include "../json.h"
-#include "../output.h"
-#include "../participate.h"
-#include "../progress.h"
+#include "agent/records.h"
+#include "json.h"
+#include "output.h"
+#include "participate.h"
+#include "progress.h"
 
 #include <base/clock.h>
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "call.h"
-
 #include "console.h"
 
-#include "../agent/flow.h"
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
+#include <agent/flow.h>
 
 #include <base/fd.h>
 

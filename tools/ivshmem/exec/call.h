@@ -4,7 +4,7 @@
 
 /* A command that an agent runs for us: our stdin, stdout and stderr are the command's. */
 
-#include "../cli.h"
+#include "cli.h"
 
 #include <ivshmem/channel.h>
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "console.h"
-
-#include "../bus_error.h"
+#include "bus_error.h"
 
 #include <stdlib.h>
 #include <sys/ioctl.h>

@@ -5,9 +5,9 @@
 #include "call.h"
 #include "console.h"
 
-#include "../agent/records.h"
-#include "../output.h"
-#include "../participate.h"
+#include "output.h"
+#include "participate.h"
+#include <agent/records.h>
 
 #include <base/clock.h>
 #include <base/error.h>
