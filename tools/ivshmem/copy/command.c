@@ -85,7 +85,7 @@ static enum status
 take_operands(struct copying *copying, char *const *operands)
 {
 	enum status status = STATUS_OK;
-	unsigned n = 0;
+	unsigned n = 2; /* which we have at least */
 
 	while (operands[n])
 		n++;
