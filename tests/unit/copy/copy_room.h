@@ -7,7 +7,7 @@
  * folder, with from/ and to/ in it, which is the working folder of the test.
  */
 
-#include "../channel/channel_room.h"
+#include <channel_room.h>
 
 #include <copy/receiver.h>
 #include <copy/sender.h>

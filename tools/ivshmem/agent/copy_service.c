@@ -6,13 +6,12 @@
  *
  * A job works as the user whom commands belong to, and is done with that before another job runs.
  */
+#include "jobs.h"
 #include "login.h"
 #include "service.h"
 
-#include "jobs.h"
-
-#include "../copy/receiver.h"
-#include "../copy/sender.h"
+#include "copy/receiver.h"
+#include "copy/sender.h"
 
 #include <base/error.h>
 
@@ -87,6 +86,26 @@ resolve(const struct login *login, const char *path)
 	return resolved;
 }
 
+/* Whether this request has the fields of a copy and no others. */
+static int
+check_fields(const struct request *request, const char *path_field, struct ivshmem_error *reterr)
+{
+	static const char *const switches[] = {"resume", "owner", "count", "many"};
+
+	for (unsigned i = 0; i < request->n_fields; i++) {
+		const char *name = request->fields[i].name;
+		bool known = strcmp(name, path_field) == 0;
+
+		for (unsigned n = 0; n < sizeof(switches) / sizeof(switches[0]); n++)
+			known = known || strcmp(name, switches[n]) == 0;
+		if (!known)
+			return error_set(reterr, -EINVAL,
+				"this agent cannot copy with '%.100s': it has another version",
+				name);
+	}
+	return 0;
+}
+
 static struct copy_options
 options_of(const struct job *job, const struct request *request)
 {
@@ -118,6 +137,9 @@ begin_in(struct job *job, const struct request *request, struct ivshmem_error *r
 	int r;
 
 	job->state = copying;
+	r = check_fields(request, "to", reterr);
+	if (r < 0)
+		return r;
 	if (!to)
 		return error_set(reterr, -EINVAL, "the request does not say where to copy to");
 	path = resolve(login, to);
@@ -168,6 +190,9 @@ begin_out(struct job *job, const struct request *request, struct ivshmem_error *
 	job->state = copying;
 	if (!copying)
 		return finish_begin(job, false, reterr);
+	n = check_fields(request, "from", reterr);
+	if (n < 0)
+		return n;
 	n = take_paths(copying, job->jobs->login, request);
 	if (n == 0)
 		return error_set(reterr, -EINVAL, "the request does not say what to copy");

@@ -5,11 +5,11 @@
 #include "receiver.h"
 #include "sender.h"
 
-#include "../agent/records.h"
-#include "../json.h"
-#include "../output.h"
-#include "../participate.h"
-#include "../progress.h"
+#include "agent/records.h"
+#include "json.h"
+#include "output.h"
+#include "participate.h"
+#include "progress.h"
 
 #include <base/clock.h>
 
@@ -85,7 +85,7 @@ static enum status
 take_operands(struct copying *copying, char *const *operands)
 {
 	enum status status = STATUS_OK;
-	unsigned n = 0;
+	unsigned n = 2; /* which we have at least */
 
 	while (operands[n])
 		n++;

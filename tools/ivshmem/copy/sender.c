@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHUNK 65536
+#define CHUNK 131072
 /* So much is lent at a time. */
 #define LENT_MAX (4 * CHUNK)
 /* A record of at least so many bytes is worth waking the receiver. */
@@ -457,7 +457,7 @@ send_data(struct sender *sender, uint64_t length, int *ret_error)
 	ssize_t n;
 	int r = begin_draft(sender, &draft, length);
 
-	if (r < 0)
+	if (r != 0)
 		return r;
 	bytes = sender->options.uncached ? sender->buffer : draft.place + TREE_HEAD;
 	do
@@ -467,7 +467,7 @@ send_data(struct sender *sender, uint64_t length, int *ret_error)
 	n = n < 0 ? 0 : n;
 	tree_write_data(draft.place, sender->number, offset);
 	sum_bytes(&sender->sum, bytes, (size_t)n);
-	if (bytes == sender->buffer)
+	if (sender->options.uncached)
 		words_store(draft.place + TREE_HEAD, bytes, (size_t)n);
 	r = end_draft(sender, &draft, (size_t)n);
 	if (r < 0) {

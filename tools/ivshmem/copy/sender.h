@@ -24,7 +24,7 @@
  *
  * What is longer than the ring allows is lent: it lies in our area beside the ring. That is faster than
  * through a large ring, and an agent has a ring for each of its callers. The receiver says how much it
- * has taken, and we lend a few hundred KiB at a time, so that there is room for others. If there is no
+ * has taken, and we lend 512 KiB at a time, so that there is room for others. If there is no
  * room at all, shorter pieces go through the ring.
  *
  * The receiver can refuse a file at any time, and ends everything by saying that it is done too early.

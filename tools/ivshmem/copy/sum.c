@@ -4,93 +4,38 @@
 #include <endian.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <nmmintrin.h>
-#endif
+#define WORD 8
+#define TURN 29
+/* Odd, with about as many ones as zeros. */
+#define FACTOR UINT64_C(0x9e3779b97f4a7c15)
 
-#define POLYNOMIAL 0x82f63b78u /* of CRC-32C, the lowest bit first */
-#define WORD       8
+/* ---- stripes: a word to each lane ------------------------------------------------------------ */
 
-/* ---- stripes: a word to each CRC ------------------------------------------------------------- */
-
-typedef void (*stripes_fn)(uint32_t lanes[SUM_LANES], const uint8_t *bytes, size_t n);
-
-/* What a byte at each place of a word does to the CRC behind the word. */
-static uint32_t table[WORD][256];
-
-static void
-make_table(void)
-{
-	for (uint32_t byte = 0; byte < 256; byte++) {
-		uint32_t crc = byte;
-
-		for (unsigned bit = 0; bit < 8; bit++)
-			crc = crc >> 1 ^ (crc & 1 ? POLYNOMIAL : 0);
-		table[0][byte] = crc;
-	}
-	for (unsigned place = 1; place < WORD; place++)
-		for (unsigned byte = 0; byte < 256; byte++)
-			table[place][byte] = table[place - 1][byte] >> 8 ^
-					     table[0][table[place - 1][byte] & 0xff];
-}
-
-static uint32_t
-word_by_table(uint32_t crc, const uint8_t *bytes)
+static inline uint64_t
+take_word(uint64_t lane, const uint8_t *bytes)
 {
 	uint64_t word;
 
 	memcpy(&word, bytes, WORD);
-	word = le64toh(word) ^ crc;
-	crc = 0;
-	for (unsigned i = 0; i < WORD; i++)
-		crc ^= table[WORD - 1 - i][word >> 8 * i & 0xff];
-	return crc;
+	lane ^= le64toh(word);
+	return (lane << TURN | lane >> (64 - TURN)) * FACTOR;
 }
 
 static void
-stripes_by_table(uint32_t lanes[SUM_LANES], const uint8_t *bytes, size_t n)
-{
-	for (; n > 0; n--, bytes += SUM_STRIPE)
-		for (unsigned i = 0; i < SUM_LANES; i++)
-			lanes[i] = word_by_table(lanes[i], bytes + WORD * i);
-}
-
-#if defined(__x86_64__)
-__attribute__((target("sse4.2"))) static void
-stripes_by_instruction(uint32_t lanes[SUM_LANES], const uint8_t *bytes, size_t n)
+stripes(uint64_t lanes[SUM_LANES], const uint8_t *bytes, size_t n)
 {
 	uint64_t a = lanes[0], b = lanes[1], c = lanes[2], d = lanes[3];
 
 	for (; n > 0; n--, bytes += SUM_STRIPE) {
-		uint64_t words[SUM_LANES];
-
-		memcpy(words, bytes, sizeof(words));
-		a = _mm_crc32_u64(a, words[0]);
-		b = _mm_crc32_u64(b, words[1]);
-		c = _mm_crc32_u64(c, words[2]);
-		d = _mm_crc32_u64(d, words[3]);
+		a = take_word(a, bytes);
+		b = take_word(b, bytes + WORD);
+		c = take_word(c, bytes + 2 * WORD);
+		d = take_word(d, bytes + 3 * WORD);
 	}
-	lanes[0] = (uint32_t)a;
-	lanes[1] = (uint32_t)b;
-	lanes[2] = (uint32_t)c;
-	lanes[3] = (uint32_t)d;
-}
-#endif
-
-static stripes_fn stripes;
-
-void
-sum_take_table(bool on)
-{
-	if (table[0][1] == 0)
-		make_table();
-	stripes = stripes_by_table;
-#if defined(__x86_64__)
-	if (!on && __builtin_cpu_supports("sse4.2"))
-		stripes = stripes_by_instruction;
-#else
-	(void)on;
-#endif
+	lanes[0] = a;
+	lanes[1] = b;
+	lanes[2] = c;
+	lanes[3] = d;
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -109,7 +54,7 @@ static void
 begin_block(struct sum *sum)
 {
 	for (unsigned i = 0; i < SUM_LANES; i++)
-		sum->lanes[i] = UINT32_MAX;
+		sum->lanes[i] = (i + 1) * FACTOR;
 	sum->in_block = 0;
 	sum->has_bytes = false;
 	sum->in_stripe = 0;
@@ -129,9 +74,8 @@ end_block(struct sum *sum)
 	if (sum->has_bytes) {
 		mix_in_zero_blocks(&sum->mark);
 		sum->mark.mixed = mix(sum->mark.mixed, sum->in_block);
-		for (unsigned i = 0; i < SUM_LANES; i += 2)
-			sum->mark.mixed = mix(
-				sum->mark.mixed, (uint64_t)sum->lanes[i] << 32 | sum->lanes[i + 1]);
+		for (unsigned i = 0; i < SUM_LANES; i++)
+			sum->mark.mixed = mix(sum->mark.mixed, sum->lanes[i]);
 	} else {
 		sum->mark.zero_blocks++;
 	}
@@ -175,8 +119,6 @@ add(struct sum *sum, const uint8_t *bytes, size_t length)
 void
 sum_begin(struct sum *sum, const struct sum_mark *from)
 {
-	if (!stripes)
-		sum_take_table(false);
 	sum->mark = from ? *from : (struct sum_mark){0};
 	begin_block(sum);
 }
