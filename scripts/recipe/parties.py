@@ -12,7 +12,7 @@ import time
 import vm
 
 FACTOR = int(os.environ.get('TEST_TIMEOUT_FACTOR', '1'))
-LIMIT = 120 * FACTOR  # seconds for a block, or until a line comes
+LIMIT = 60 * FACTOR  # seconds for a block, or until a line comes
 
 # Reads the number of a block and runs it, in this shell; the first command that fails ends it.
 HOST_LOOP = """
