@@ -29,4 +29,5 @@ RECIPES = {
         files={**ACCOUNTS, 'etc/ssh/sshd_config': 'PasswordAuthentication no\nSubsystem sftp /usr/lib/openssh/sftp-server\n'},
         prepare='mkdir -p /run/sshd /root; chmod 700 /root; ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key'),
     'logs': What(quick=True, files=ACCOUNTS),
+    'frames': What(quick=True, programs=('examples/frames/producer', 'examples/frames/consumer')),
 }
