@@ -28,6 +28,8 @@ done
 # The same in a guest. It is not the shell that reads: a child that ends meanwhile interrupts that, and a part of the line is lost.
 GUEST_LOOP = """
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+mkdir -p /root /var
+[ -e /var/run ] || ln -s /run /var/run
 cd /root
 insmod /modules/ivshmem.ko || exit
 {prepare}

@@ -19,8 +19,8 @@ class What:
 
 
 ACCOUNTS = {'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/bin/false\n'
-                          'postgres:x:101:101::/var/lib/postgresql:/bin/sh\n',
-            'etc/group': 'root:x:0:\npostgres:x:101:\n'}
+                          'postgres:x:101:101::/var/lib/postgresql:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n',
+            'etc/group': 'root:x:0:\npostgres:x:101:\nnogroup:x:65534:\n'}
 
 RECIPES = {
     'ssh': What(
@@ -30,4 +30,11 @@ RECIPES = {
         prepare='mkdir -p /run/sshd /root; chmod 700 /root; ssh-keygen -q -t ed25519 -N "" -f /etc/ssh/ssh_host_ed25519_key'),
     'logs': What(quick=True, files=ACCOUNTS),
     'frames': What(quick=True, programs=('examples/frames/producer', 'examples/frames/consumer')),
+    'postgres': What(
+        packages=('postgresql-15', 'postgresql-client-15', 'tzdata'),
+        # Its compiler of queries is as big as all the rest together.
+        drops=('usr/lib/*/libLLVM*', 'usr/lib/llvm-*', 'usr/lib/postgresql/15/lib/bitcode/*', '*llvmjit*', 'usr/share/postgresql/*/man/*'),
+        files=ACCOUNTS,
+        prepare='mkdir -p -m 1777 /dev/shm; ln -sf /usr/lib/postgresql/15/bin/psql /usr/bin/psql',
+        memory=640),
 }
