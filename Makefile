@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test check kernels bench install deb-dkms format clean
+.PHONY: all run test check kernels recipes bench install deb-dkms format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -32,6 +32,12 @@ kernels:
 	@scripts/packages.sh build check vm
 	@$(MAKE) --no-print-directory all
 	@/usr/bin/python3 scripts/kernels.py --build $(BUILD) $(ARGS)
+
+# The recipes of docs/recipes, with real guests. ARGS selects some, for instance ARGS="ssh logs".
+recipes:
+	@scripts/packages.sh build vm recipes
+	@$(MAKE) --no-print-directory all
+	@/usr/bin/python3 scripts/recipes.py --build $(BUILD) $(ARGS)
 
 bench:
 	@scripts/packages.sh build vm

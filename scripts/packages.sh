@@ -27,6 +27,7 @@ usage() {
 	  build   compiler, meson, ninja, libjansson, libncurses, sys/sdt.h
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
+	  recipes what the host needs for docs/recipes
 	  deb     what makes Debian packages
 	  kernel  what building a kernel needs, besides the packages of build
 	END
@@ -47,6 +48,7 @@ group_packages() {
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
 	vm) echo qemu-system-x86 python3 ;;
+	recipes) echo openssh-client ;;
 	deb) echo build-essential debhelper dh-dkms ;;
 	kernel) echo bc bison flex libelf-dev xz-utils ;;
 	*) return 1 ;;
@@ -56,7 +58,7 @@ group_packages() {
 packages_of() {
 	local group
 	for group in "$@"; do
-		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm, deb and kernel"
+		group_packages "$group" || fail "there is no group '$group'; the groups are build, check, vm, recipes, deb and kernel"
 	done
 }
 

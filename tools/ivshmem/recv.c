@@ -12,9 +12,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
+#define RECORDS    64 /* so many are taken at a time */
 
 struct receiving {
 	const struct cli *cli;
@@ -116,41 +118,69 @@ receive_bytes(struct receiving *receiving)
 }
 
 static void
-print_record(const struct receiving *receiving, size_t length)
+print_record(const struct receiving *receiving, const char *record, size_t length)
 {
 	struct json json = JSON_BEGIN;
 
 	if (!receiving->cli->json) {
-		print_foreign_text(receiving->buffer, length);
+		print_foreign_text(record, length);
 		putchar(given.nul ? '\0' : '\n');
 		return;
 	}
 	json_object(&json, NULL);
 	json_number(&json, "length", length);
-	json_text(&json, "text", receiving->buffer, length);
+	json_text(&json, "text", record, length);
 	json_hex_begin(&json, "hex");
-	json_hex(&json, receiving->buffer, length);
+	json_hex(&json, record, length);
 	json_hex_end(&json);
 	json_finish(&json);
 }
 
-/* The next record. Returns 1, 0 at the end, or a negative errno. */
+/* Copy the next records, which may change, into the buffer, one after the other. Returns how many. */
 static int64_t
-receive_record(struct receiving *receiving)
+copy_records(struct receiving *receiving, size_t lengths[RECORDS])
 {
-	const void *record;
-	int64_t n = ivshmem_queue_peek(receiving->channel, &record);
+	struct ivshmem_record records[RECORDS];
+	int64_t n = ivshmem_queue_peek_many(receiving->channel, records, RECORDS);
+	size_t size = 0, at = 0;
+	int64_t again;
 
-	if (n >= 0)
-		n = reserve_buffer(receiving, (size_t)n);
-	if (n == 0)
-		n = ivshmem_queue_receive(
-			receiving->channel, receiving->buffer, receiving->capacity);
+	for (int64_t i = 0; i < n; i++)
+		size += records[i].length;
+	if (n > 0 && reserve_buffer(receiving, size) < 0)
+		return -ENOMEM;
+	for (int64_t i = 0; i < n; i++) {
+		lengths[i] = records[i].length;
+		memcpy(receiving->buffer + at, records[i].bytes, lengths[i]);
+		at += lengths[i];
+	}
+	if (n <= 0)
+		return n;
+	/* Only now it is certain that what we have copied was the sender's. */
+	again = ivshmem_queue_peek_many(receiving->channel, records, (size_t)n);
+	return again == n || again < 0 ? again : -EPROTO;
+}
+
+/* The next records. Returns 1, 0 at the end, or a negative errno. The sender hears that they were
+ * received after they were written: --keep sends again what was not. */
+static int64_t
+receive_records(struct receiving *receiving)
+{
+	size_t lengths[RECORDS], at = 0;
+	int64_t n = copy_records(receiving, lengths);
+	int r;
+
 	if (n < 0)
 		return n == -EPIPE ? 0 : n;
-	print_record(receiving, (size_t)n);
-	receiving->bytes += (uint64_t)n;
-	return 1;
+	for (int64_t i = 0; i < n; i++) {
+		print_record(receiving, receiving->buffer + at, lengths[i]);
+		at += lengths[i];
+	}
+	if (output_flush() < 0)
+		return 1;
+	receiving->bytes += at;
+	r = ivshmem_queue_release(receiving->channel);
+	return r < 0 ? r : 1;
 }
 
 /* Everything from one sender. */
@@ -160,9 +190,9 @@ receive(struct receiving *receiving)
 	int64_t r;
 
 	do {
-		r = given.queue ? receive_record(receiving) : receive_bytes(receiving);
+		r = given.queue ? receive_records(receiving) : receive_bytes(receiving);
 		/* Who reads our output sees all that there is before we sleep. */
-		if ((r == -EAGAIN || !given.queue) && output_flush() < 0)
+		if (!given.queue && output_flush() < 0)
 			return STATUS_FAILURE;
 		if (output_failure() < 0)
 			return STATUS_FAILURE;

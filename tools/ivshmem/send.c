@@ -4,6 +4,8 @@
 #include "participate.h"
 #include "progress.h"
 
+#include <base/clock.h>
+
 #include <ivshmem/abi.h>
 
 #include <errno.h>
@@ -12,30 +14,49 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CHUNK_SIZE 65536
 #define STEP_MS    500 /* between two looks whether to show progress */
 
+/* With --keep: wait until so many bytes were received, before more are sent. After the end of a receiver,
+ * at most these come twice. */
+#define BATCH    4096
+#define RETRY_NS (100 * NSEC_PER_MSEC) /* before we connect to the next receiver */
+
+/* How far we are: in the buffer, and in all. */
+struct position {
+	size_t at;
+	uint64_t bytes, records;
+};
+
 struct sending {
 	const struct cli *cli;
 	const char *name;
+	struct ivshmem_participant *participant;
 	struct ivshmem_channel *channel;
+	uint64_t max_record;
 	struct progress progress;
-	uint64_t bytes, records;
+	struct position sent, received; /* received: only with --keep */
 
-	/* What was read from stdin and was not sent. */
+	/* What was read from stdin and was not sent; with --keep, not received. */
 	char *buffer;
-	size_t start, end, capacity;
+	size_t end, capacity;
 	bool at_end;
 };
 
 static struct channel_arguments given = CHANNEL_ARGUMENTS;
+static bool keep;
 
 static const struct argument send_options[] = {
 	{"queue", NULL, "send records: each line of stdin is one", .flag = &given.queue},
 	{"nul", NULL, "the records end with NUL instead of newline", .letter = '0',
 		.flag = &given.nul},
+	{"keep", NULL,
+		"go on with the next receiver if one ends or dies: what it has not received is "
+		"sent again; for --queue",
+		.letter = 'k', .flag = &keep},
 	{"size", "BYTES",
 		"the size of the ring that we send through, which becomes a power of two "
 		"(default: 256K, or less in small memory)",
@@ -76,24 +97,24 @@ wait_for_room(struct sending *sending)
 	int r;
 
 	do {
-		progress_show(&sending->progress, sending->bytes);
+		progress_show(&sending->progress, sending->sent.bytes);
 		r = ivshmem_channel_wait(sending->channel, IVSHMEM_WRITABLE, STEP_MS);
 	} while (r == -ETIMEDOUT || r == -EINTR);
 	return r < 0 ? r : 0;
 }
 
-/* Wait until the other end has received everything. */
+/* Wait until the other end has received all that was sent. */
 static int
 drain(struct sending *sending)
 {
-	int r = ivshmem_channel_shutdown(sending->channel);
+	int r;
 
-	while (r == 0 || r == -ETIMEDOUT || r == -EINTR) {
-		progress_show(&sending->progress, sending->bytes);
+	do {
+		progress_show(&sending->progress, sending->sent.bytes);
 		r = ivshmem_channel_drain(sending->channel, STEP_MS);
-		if (r == 0)
-			break;
-	}
+	} while (r == -ETIMEDOUT || r == -EINTR);
+	if (r == 0)
+		sending->received = sending->sent;
 	return r;
 }
 
@@ -126,11 +147,13 @@ wait_for_input(struct sending *sending)
 static enum status
 make_room_in_buffer(struct sending *sending)
 {
-	if (sending->start > 0) {
-		memmove(sending->buffer, sending->buffer + sending->start,
-			sending->end - sending->start);
-		sending->end -= sending->start;
-		sending->start = 0;
+	size_t done = keep ? sending->received.at : sending->sent.at;
+
+	if (done > 0) {
+		memmove(sending->buffer, sending->buffer + done, sending->end - done);
+		sending->end -= done;
+		sending->sent.at -= done;
+		sending->received.at = 0;
 	}
 	if (sending->capacity - sending->end < CHUNK_SIZE) {
 		size_t capacity = sending->capacity ? 2 * sending->capacity : 2 * CHUNK_SIZE;
@@ -148,11 +171,8 @@ make_room_in_buffer(struct sending *sending)
 static enum status
 fill_buffer(struct sending *sending)
 {
-	int r = wait_for_input(sending);
 	ssize_t n;
 
-	if (r < 0)
-		return channel_fail(sending->channel, sending->name, r);
 	if (make_room_in_buffer(sending) != STATUS_OK)
 		return STATUS_FAILURE;
 	n = read(STDIN_FILENO, sending->buffer + sending->end, CHUNK_SIZE);
@@ -169,16 +189,16 @@ fill_buffer(struct sending *sending)
 static int
 send_bytes(struct sending *sending)
 {
-	while (sending->start < sending->end) {
-		int64_t n = ivshmem_stream_write(sending->channel, sending->buffer + sending->start,
-			sending->end - sending->start);
+	while (sending->sent.at < sending->end) {
+		int64_t n = ivshmem_stream_write(sending->channel,
+			sending->buffer + sending->sent.at, sending->end - sending->sent.at);
 
 		if (n == -EAGAIN)
 			n = wait_for_room(sending);
 		if (n < 0)
 			return (int)n;
-		sending->start += (size_t)n;
-		sending->bytes += (uint64_t)n;
+		sending->sent.at += (size_t)n;
+		sending->sent.bytes += (uint64_t)n;
 	}
 	return 0;
 }
@@ -195,53 +215,121 @@ send_record(struct sending *sending, const char *record, size_t length)
 	}
 	if (r < 0)
 		return r;
-	sending->bytes += length;
-	sending->records++;
+	sending->sent.bytes += length;
+	sending->sent.records++;
 	return 0;
 }
 
 /* Send the records that are complete. */
 static int
-send_records(struct sending *sending, uint64_t max_record)
+send_records(struct sending *sending)
 {
-	while (sending->start < sending->end) {
-		const char *record = sending->buffer + sending->start;
-		size_t left = sending->end - sending->start;
+	int r = 0;
+
+	while (r == 0 && sending->sent.at < sending->end) {
+		const char *record = sending->buffer + sending->sent.at;
+		size_t left = sending->end - sending->sent.at;
 		const char *end = memchr(record, given.nul ? '\0' : '\n', left);
 		size_t length = end ? (size_t)(end - record) : left;
-		int r;
 
-		if (length > max_record)
+		if (length > sending->max_record)
 			return -EMSGSIZE;
 		if (!end && !sending->at_end)
-			return 0;
+			break;
 		r = send_record(sending, record, length);
 		if (r < 0)
-			return r;
-		sending->start += length + (end != NULL);
+			break;
+		sending->sent.at += length + (end != NULL);
+		if (keep && sending->sent.at - sending->received.at >= BATCH)
+			r = drain(sending);
 	}
-	return 0;
+	return r == 0 && keep ? drain(sending) : r;
+}
+
+/* ---- receivers ---------------------------------------------------------------------------- */
+
+static enum status
+connect_receiver(struct sending *sending)
+{
+	struct ivshmem_channel_status channel = {.struct_size = sizeof(channel)};
+	enum status status = channel_connect(sending->cli, sending->participant, sending->name,
+		channel_arguments_kind(&given), given.ring_size, given.timeout, &sending->channel);
+
+	if (status == STATUS_OK && ivshmem_channel_status(sending->channel, &channel) == 0)
+		sending->max_record = channel.max_record;
+	return status;
+}
+
+/* Whether another receiver can help. */
+static bool
+is_end_of_receiver(int error)
+{
+	return error == -EPIPE || error == -ECONNRESET || error == -ECONNREFUSED ||
+	       error == -EPROTO;
+}
+
+/* With --keep: go on with the next receiver. */
+static enum status
+change_receiver(struct sending *sending, int error)
+{
+	const struct timespec pause = {.tv_nsec = RETRY_NS};
+
+	if (error == -EPIPE)
+		note(sending->cli, "the receiver of '%s' has ended; going on with the next one",
+			sending->name);
+	else
+		channel_fail(sending->channel, sending->name, error);
+	sending->channel = ivshmem_channel_close(sending->channel);
+	sending->sent = sending->received;
+	/* One that refuses each time must not keep us busy. */
+	nanosleep(&pause, NULL);
+	return connect_receiver(sending);
+}
+
+/* Read once, and send what is there. 0, or how the channel ended. */
+static int
+send_some(struct sending *sending, enum status *ret_status)
+{
+	int r = sending->at_end ? 0 : wait_for_input(sending);
+
+	if (r < 0)
+		return r;
+	if (!sending->at_end)
+		*ret_status = fill_buffer(sending);
+	if (*ret_status != STATUS_OK)
+		return 0;
+	return given.queue ? send_records(sending) : send_bytes(sending);
 }
 
 static enum status
 send_stdin(struct sending *sending)
 {
-	struct ivshmem_channel_status channel = {.struct_size = sizeof(channel)};
-	int r = ivshmem_channel_status(sending->channel, &channel);
+	enum status status = STATUS_OK;
+	int r = 0;
 
-	while (r == 0 && !sending->at_end) {
-		if (fill_buffer(sending) != STATUS_OK)
-			return STATUS_FAILURE;
-		r = given.queue ? send_records(sending, channel.max_record) : send_bytes(sending);
-		progress_show(&sending->progress, sending->bytes);
+	while (status == STATUS_OK && r == 0 &&
+		(!sending->at_end || sending->sent.at < sending->end)) {
+		r = send_some(sending, &status);
+		progress_show(&sending->progress, sending->sent.bytes);
+		if (keep && is_end_of_receiver(r)) {
+			status = change_receiver(sending, r);
+			r = 0;
+		}
 	}
+	if (status != STATUS_OK)
+		return status;
 	if (r == 0)
+		r = ivshmem_channel_shutdown(sending->channel);
+	/* With --keep, all was received, and whatever becomes of the receiver is its own affair. */
+	if (keep && is_end_of_receiver(r))
+		r = 0;
+	else if (r == 0 && !keep)
 		r = drain(sending);
 	progress_end(&sending->progress);
 	if (r == -EMSGSIZE)
 		return fail("record %" PRIu64 " is too long: it can have at most %" PRIu64
 			    " bytes; take a larger ring with --size",
-			sending->records + 1, channel.max_record);
+			sending->sent.records + 1, sending->max_record);
 	return r < 0 ? channel_fail(sending->channel, sending->name, r) : STATUS_OK;
 }
 
@@ -254,9 +342,9 @@ report(const struct sending *sending)
 		return;
 	json_object(&json, NULL);
 	json_string(&json, "name", sending->name);
-	json_number(&json, "bytes", sending->bytes);
+	json_number(&json, "bytes", sending->sent.bytes);
 	if (given.queue)
-		json_number(&json, "records", sending->records);
+		json_number(&json, "records", sending->sent.records);
 	json_finish(&json);
 }
 
@@ -264,15 +352,16 @@ static enum status
 send_run(const struct cli *cli, char *const *operands)
 {
 	struct sending sending = {.cli = cli, .name = operands[0]};
-	struct ivshmem_participant *participant = NULL;
 	enum status status = channel_arguments_check(&given);
 
+	if (status == STATUS_OK && keep && !given.queue) {
+		fail("--keep is for --queue: what a receiver has got of a stream is no whole");
+		return STATUS_USAGE;
+	}
 	if (status == STATUS_OK)
-		status = participate(cli, "ivshmem send", given.vector, &participant);
+		status = participate(cli, "ivshmem send", given.vector, &sending.participant);
 	if (status == STATUS_OK)
-		status = channel_connect(cli, participant, sending.name,
-			channel_arguments_kind(&given), given.ring_size, given.timeout,
-			&sending.channel);
+		status = connect_receiver(&sending);
 	if (status == STATUS_OK) {
 		progress_begin(&sending.progress, cli, "sent");
 		status = send_stdin(&sending);
@@ -280,7 +369,7 @@ send_run(const struct cli *cli, char *const *operands)
 	}
 	if (status == STATUS_OK)
 		report(&sending);
-	participate_no_more(cli, participant);
+	participate_no_more(cli, sending.participant);
 	free(sending.buffer);
 	return status;
 }
@@ -300,12 +389,15 @@ const struct command command_send = {
 		"A record has at most half of the bytes of the ring, less 16.\n"
 		"Each process that uses channels takes an area of the shared memory; the first one "
 		"formats the memory, if it is zero. See ivshmem channels and ivshmem format.\n"
+		"With --keep, the end of a receiver does not end the command: it waits for the next "
+		"one, and reads no more of stdin meanwhile. No record is lost then, but some may come "
+		"twice: what a receiver got that did not live to say so.\n"
 		"A signal ends the command, and then the receiver learns that we died.",
 	CLI_OPTIONS(send_options),
 	.json = "{\"name\":NAME,\"bytes\":SENT}, and with --queue \"records\":SENT",
 	.statuses = "1 also if the receiver ended or died before it had received everything; 3 if "
-		    "nobody listened in time.",
+		    "nobody listened in time, with --keep also for the next time.",
 	.examples = "ivshmem send backup < disk.img\n"
-		    "journalctl -f -o json | ivshmem --target pci:auto send --queue log",
+		    "journalctl -f -o json | ivshmem --target pci:auto send --queue --keep log",
 	.run = send_run,
 };
