@@ -14,6 +14,7 @@ import sys
 BENCHES = {
     "server": "server.py",  # joins, leaves and churn against the kernel's floor
     "channels": "channels.py",  # messages and streams against the processor, the kernel and other libraries
+    "copy": "copy.py",  # ivshmem copy against cp, and against scp to a guest
     "vfio-user": "vfio_user.py",  # accesses of the guest against a bare socket
     "doorbell": "doorbell.py",  # rings between guests under KVM against the kernel alone
     "guest": "guest.py",  # our driver, vfio and sysfs in a Linux guest

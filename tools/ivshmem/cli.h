@@ -71,6 +71,7 @@ extern const struct command command_forward;
 extern const struct command command_listen;
 extern const struct command command_agent;
 extern const struct command command_exec;
+extern const struct command command_copy;
 extern const struct command command_format;
 extern const struct command command_bench;
 extern const struct command command_keeper;

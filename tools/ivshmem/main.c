@@ -37,6 +37,7 @@ static const struct command *const commands[] = {
 	&command_listen,
 	&command_agent,
 	&command_exec,
+	&command_copy,
 	&command_format,
 	&command_bench,
 	&command_keeper,

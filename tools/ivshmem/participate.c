@@ -96,6 +96,13 @@ participate(const struct cli *cli, const char *name, unsigned vector,
 	return STATUS_OK;
 }
 
+bool
+participate_uncached(const struct ivshmem_participant *participant)
+{
+	return ivshmem_memory_mapping(ivshmem_participant_client(participant)) !=
+	       IVSHMEM_MAPPING_WRITE_BACK;
+}
+
 void
 participate_no_more(const struct cli *cli, struct ivshmem_participant *participant)
 {

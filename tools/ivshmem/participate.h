@@ -42,6 +42,9 @@ enum status participate(const struct cli *cli, const char *name, unsigned vector
 /* Why there is no server any more, or NULL: then nobody tells us which peers have left. */
 const char *participate_lost_server(void);
 
+/* Whether the memory is mapped uncached or write-combining: no system call should work there. */
+bool participate_uncached(const struct ivshmem_participant *participant);
+
 /* Leave. With --verbose, says whether we were woken as we should have been. NULL is allowed. */
 void participate_no_more(const struct cli *cli, struct ivshmem_participant *participant);
 

@@ -36,6 +36,13 @@ is_due(struct progress *progress, uint64_t now)
 void
 progress_show(struct progress *progress, uint64_t bytes)
 {
+	progress_show_part(progress, bytes, 0, 0);
+}
+
+void
+progress_show_part(struct progress *progress, uint64_t bytes, uint64_t done, uint64_t total)
+{
+	double seconds;
 	uint64_t now;
 
 	if (!progress->what)
@@ -43,9 +50,12 @@ progress_show(struct progress *progress, uint64_t bytes)
 	now = clock_now();
 	if (!is_due(progress, now))
 		return;
+	seconds = (double)(now - progress->start) / NSEC_PER_SEC;
 	fprintf(stderr, "\r\033[Kivshmem: %s %.1f MiB, %.1f MiB/s", progress->what,
-		(double)bytes / (1 << 20),
-		(double)bytes / (1 << 20) / ((double)(now - progress->start) / NSEC_PER_SEC));
+		(double)bytes / (1 << 20), (double)bytes / (1 << 20) / seconds);
+	if (done > 0 && done <= total)
+		fprintf(stderr, ", %.0f %%, %.0f s left", (double)done * 100 / (double)total,
+			(double)(total - done) * seconds / (double)done);
 	fflush(stderr);
 }
 

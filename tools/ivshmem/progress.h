@@ -14,6 +14,8 @@ struct progress {
 
 void progress_begin(struct progress *progress, const struct cli *cli, const char *what);
 void progress_show(struct progress *progress, uint64_t bytes);
+/* The same, with how far we are of how much it will be, unless that is 0. */
+void progress_show_part(struct progress *progress, uint64_t bytes, uint64_t done, uint64_t total);
 /* The same for what is counted. */
 void progress_count(struct progress *progress, uint64_t n);
 /* Make the line empty. */

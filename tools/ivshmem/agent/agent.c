@@ -246,6 +246,7 @@ set_up(struct agent *agent)
 	if (agent->epoll < 0)
 		return -errno;
 	jobs_init(&agent->jobs, agent->cli, &agent->policy, &agent->login, agent->epoll);
+	agent->jobs.uncached = participate_uncached(agent->participant);
 	r = watch(agent, fd, &participant_watch);
 	return r < 0 ? r : watch(agent, agent->signals, &signal_watch);
 }
@@ -346,8 +347,8 @@ agent_run(const struct cli *cli, char *const *operands)
 
 static const struct argument agent_options[] = {
 	{"allow", "SERVICES",
-		"what callers may ask for: exec, or several with commas between them; without "
-		"this, the host decides, and if it says nothing, nothing is allowed",
+		"what callers may ask for: exec, copy-in (write files), copy-out (read them), or "
+		"several with commas between them; without this, the host decides, and if it says nothing, nothing is allowed",
 		.text = &given.allow},
 	{"user", "NAME",
 		"become this user of /etc/passwd after attaching, so that callers have no other rights",
@@ -365,7 +366,7 @@ const struct command command_agent = {
 	.operands = "[NAME]",
 	.min_operands = 0,
 	.max_operands = 1,
-	.summary = "serve ivshmem exec here",
+	.summary = "serve ivshmem exec and copy here",
 	.description =
 		"Listens under NAME (default: agent), and does what callers ask for; one process "
 		"serves all of them at a time. In a guest, run it as a service; ivshmem-agent is the "

@@ -15,7 +15,7 @@
 /* A caller sends its request right after it has connected. */
 #define REQUEST_TIME (10 * NSEC_PER_SEC)
 
-const struct service *const services[] = {&exec_service, NULL};
+const struct service *const services[] = {&exec_service, &copy_in_service, &copy_out_service, NULL};
 
 void
 jobs_init(struct jobs *jobs, const struct cli *cli, const struct policy *policy,

@@ -17,6 +17,7 @@ struct jobs {
 	struct list all, busy;
 	unsigned n;
 	uint64_t last_number;
+	bool uncached; /* how the memory is mapped: no system call should work there */
 };
 
 /* The pointers are borrowed. */

@@ -114,6 +114,6 @@ void job_wake(struct job *job);
 
 /* All services, with NULL at the end. */
 extern const struct service *const services[];
-extern const struct service exec_service;
+extern const struct service exec_service, copy_in_service, copy_out_service;
 
 #endif

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/*
+ * copy-in and copy-out: files that come from a caller, and that go to one. After RECORD_ACCEPTED, the
+ * records are those of copy/tree.h.
+ *
+ * A job works as the user whom commands belong to, and is done with that before another job runs.
+ */
+#include "jobs.h"
+#include "login.h"
+#include "service.h"
+
+#include "copy/receiver.h"
+#include "copy/sender.h"
+
+#include <base/error.h>
+
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct copying {
+	struct sender *sender;     /* copy-out */
+	struct receiver *receiver; /* copy-in */
+	char **paths;              /* of the sender, with a NULL at the end */
+};
+
+/* ---- the user ---------------------------------------------------------------------------------- */
+
+/* Who we were. */
+struct before {
+	uid_t uid;
+	gid_t gid;
+	int n_groups;
+	gid_t groups[LOGIN_GROUPS_MAX];
+};
+
+static void
+become_again(const struct before *before)
+{
+	/* With the rights of somebody else, nothing may go on. */
+	if (seteuid(before->uid) < 0 || setegid(before->gid) < 0 ||
+		setgroups((size_t)before->n_groups, before->groups) < 0)
+		abort();
+}
+
+/* Returns 1 if we are somebody else now, 0 if that is who we are, or a negative errno. */
+static int
+become(const struct login *login, struct before *ret_before)
+{
+	int r = 0;
+
+	ret_before->uid = geteuid();
+	ret_before->gid = getegid();
+	if (login->uid == ret_before->uid)
+		return 0;
+	ret_before->n_groups = getgroups(LOGIN_GROUPS_MAX, ret_before->groups);
+	if (ret_before->n_groups < 0)
+		return -errno;
+	if (setgroups(login->n_groups, login->groups) < 0)
+		return -errno;
+	if (setegid(login->gid) < 0 || seteuid(login->uid) < 0)
+		r = -errno;
+	if (r < 0)
+		become_again(ret_before);
+	return r < 0 ? r : 1;
+}
+
+/* ---- requests ---------------------------------------------------------------------------------- */
+
+/* Relative paths begin in the user's home, as with scp. To be freed; NULL: no memory. */
+static char *
+resolve(const struct login *login, const char *path)
+{
+	char *resolved;
+
+	if (path[0] == '/')
+		return strdup(path);
+	if (asprintf(&resolved, "%s%s%s", login->home,
+		    login->home[0] && login->home[strlen(login->home) - 1] == '/' ? "" : "/",
+		    path[0] ? path : ".") < 0)
+		return NULL;
+	return resolved;
+}
+
+/* Whether this request has the fields of a copy and no others. */
+static int
+check_fields(const struct request *request, const char *path_field, struct ivshmem_error *reterr)
+{
+	static const char *const switches[] = {"resume", "owner", "count", "many"};
+
+	for (unsigned i = 0; i < request->n_fields; i++) {
+		const char *name = request->fields[i].name;
+		bool known = strcmp(name, path_field) == 0;
+
+		for (unsigned n = 0; n < sizeof(switches) / sizeof(switches[0]); n++)
+			known = known || strcmp(name, switches[n]) == 0;
+		if (!known)
+			return error_set(reterr, -EINVAL,
+				"this agent cannot copy with '%.100s': it has another version",
+				name);
+	}
+	return 0;
+}
+
+static struct copy_options
+options_of(const struct job *job, const struct request *request)
+{
+	return (struct copy_options){
+		.resume = request_value(request, "resume") != NULL,
+		.owner = request_value(request, "owner") != NULL,
+		.count = request_value(request, "count") != NULL,
+		.many = request_value(request, "many") != NULL,
+		.uncached = job->jobs->uncached,
+	};
+}
+
+/* The job is accepted, or ends with this error. */
+static int
+finish_begin(struct job *job, bool begun, struct ivshmem_error *reterr)
+{
+	return begun ? job_accept(job) : error_set(reterr, -ENOMEM, "the agent is out of memory");
+}
+
+static int
+begin_in(struct job *job, const struct request *request, struct ivshmem_error *reterr)
+{
+	const struct login *login = job->jobs->login;
+	struct copy_options options = options_of(job, request);
+	const char *to = request_value(request, "to");
+	struct copying *copying = calloc(1, sizeof(*copying));
+	struct before before;
+	char *path;
+	int r;
+
+	job->state = copying;
+	r = check_fields(request, "to", reterr);
+	if (r < 0)
+		return r;
+	if (!to)
+		return error_set(reterr, -EINVAL, "the request does not say where to copy to");
+	path = resolve(login, to);
+	if (!copying || !path) {
+		free(path);
+		return finish_begin(job, false, reterr);
+	}
+	snprintf(job->what, sizeof(job->what), "copy to %s", path);
+	r = become(login, &before);
+	if (r >= 0)
+		copying->receiver = receiver_new(job->channel, &options, path);
+	if (r > 0)
+		become_again(&before);
+	free(path);
+	if (r < 0)
+		return error_set(
+			reterr, r, "cannot become the user '%s': %s", login->name, strerror(-r));
+	return finish_begin(job, copying->receiver != NULL, reterr);
+}
+
+/* Returns how many there are, or -ENOMEM. */
+static int
+take_paths(struct copying *copying, const struct login *login, const struct request *request)
+{
+	int n = 0;
+
+	copying->paths = calloc(request->n_fields + 1, sizeof(*copying->paths));
+	if (!copying->paths)
+		return -ENOMEM;
+	for (unsigned i = 0; i < request->n_fields; i++) {
+		if (strcmp(request->fields[i].name, "from") != 0)
+			continue;
+		copying->paths[n] = resolve(login, request->fields[i].value);
+		if (!copying->paths[n])
+			return -ENOMEM;
+		n++;
+	}
+	return n;
+}
+
+static int
+begin_out(struct job *job, const struct request *request, struct ivshmem_error *reterr)
+{
+	struct copy_options options = options_of(job, request);
+	struct copying *copying = calloc(1, sizeof(*copying));
+	int n;
+
+	job->state = copying;
+	if (!copying)
+		return finish_begin(job, false, reterr);
+	n = check_fields(request, "from", reterr);
+	if (n < 0)
+		return n;
+	n = take_paths(copying, job->jobs->login, request);
+	if (n == 0)
+		return error_set(reterr, -EINVAL, "the request does not say what to copy");
+	if (n > 0)
+		copying->sender =
+			sender_new(job->channel, &options, (const char *const *)copying->paths);
+	if (copying->sender)
+		snprintf(job->what, sizeof(job->what), "copy from %s%s", copying->paths[0],
+			n > 1 ? " and more" : "");
+	return finish_begin(job, copying->sender != NULL, reterr);
+}
+
+/* ---- running ----------------------------------------------------------------------------------- */
+
+static int
+run(struct job *job)
+{
+	struct copying *copying = job->state;
+	struct before before;
+	int r = become(job->jobs->login, &before), state;
+
+	if (r < 0)
+		return r;
+	state = copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
+	if (r > 0)
+		become_again(&before);
+	switch (state) {
+	case COPY_RUNS:
+		return JOB_RUNS;
+	case COPY_WAITS:
+		job->may_read = job->may_write = false;
+		return JOB_WAITS;
+	case COPY_ENDED:
+		return JOB_ENDED;
+	default:
+		return state;
+	}
+}
+
+static void
+end(struct job *job)
+{
+	struct copying *copying = job->state;
+
+	if (!copying)
+		return;
+	sender_free(copying->sender);
+	receiver_free(copying->receiver);
+	for (char **path = copying->paths; path && *path; path++)
+		free(*path);
+	free(copying->paths);
+	free(copying);
+}
+
+const struct service copy_in_service = {
+	.name = "copy-in", .begin = begin_in, .run = run, .free = end};
+const struct service copy_out_service = {
+	.name = "copy-out", .begin = begin_out, .run = run, .free = end};
