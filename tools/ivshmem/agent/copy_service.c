@@ -3,8 +3,6 @@
 /*
  * copy-in and copy-out: files that come from a caller, and that go to one. After RECORD_ACCEPTED, the
  * records are those of copy/tree.h.
- *
- * A job works as the user whom commands belong to, and is done with that before another job runs.
  */
 #include "jobs.h"
 #include "login.h"
@@ -16,58 +14,15 @@
 #include <base/error.h>
 
 #include <errno.h>
-#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct copying {
 	struct sender *sender;     /* copy-out */
 	struct receiver *receiver; /* copy-in */
 	char **paths;              /* of the sender, with a NULL at the end */
 };
-
-/* ---- the user ---------------------------------------------------------------------------------- */
-
-/* Who we were. */
-struct before {
-	uid_t uid;
-	gid_t gid;
-	int n_groups;
-	gid_t groups[LOGIN_GROUPS_MAX];
-};
-
-static void
-become_again(const struct before *before)
-{
-	/* With the rights of somebody else, nothing may go on. */
-	if (seteuid(before->uid) < 0 || setegid(before->gid) < 0 ||
-		setgroups((size_t)before->n_groups, before->groups) < 0)
-		abort();
-}
-
-/* Returns 1 if we are somebody else now, 0 if that is who we are, or a negative errno. */
-static int
-become(const struct login *login, struct before *ret_before)
-{
-	int r = 0;
-
-	ret_before->uid = geteuid();
-	ret_before->gid = getegid();
-	if (login->uid == ret_before->uid)
-		return 0;
-	ret_before->n_groups = getgroups(LOGIN_GROUPS_MAX, ret_before->groups);
-	if (ret_before->n_groups < 0)
-		return -errno;
-	if (setgroups(login->n_groups, login->groups) < 0)
-		return -errno;
-	if (setegid(login->gid) < 0 || seteuid(login->uid) < 0)
-		r = -errno;
-	if (r < 0)
-		become_again(ret_before);
-	return r < 0 ? r : 1;
-}
 
 /* ---- requests ---------------------------------------------------------------------------------- */
 
@@ -132,7 +87,6 @@ begin_in(struct job *job, const struct request *request, struct ivshmem_error *r
 	struct copy_options options = options_of(job, request);
 	const char *to = request_value(request, "to");
 	struct copying *copying = calloc(1, sizeof(*copying));
-	struct before before;
 	char *path;
 	int r;
 
@@ -148,15 +102,8 @@ begin_in(struct job *job, const struct request *request, struct ivshmem_error *r
 		return finish_begin(job, false, reterr);
 	}
 	snprintf(job->what, sizeof(job->what), "copy to %s", path);
-	r = become(login, &before);
-	if (r >= 0)
-		copying->receiver = receiver_new(job->channel, &options, path);
-	if (r > 0)
-		become_again(&before);
+	copying->receiver = receiver_new(job->channel, &options, path);
 	free(path);
-	if (r < 0)
-		return error_set(
-			reterr, r, "cannot become the user '%s': %s", login->name, strerror(-r));
 	return finish_begin(job, copying->receiver != NULL, reterr);
 }
 
@@ -211,14 +158,8 @@ static int
 run(struct job *job)
 {
 	struct copying *copying = job->state;
-	struct before before;
-	int r = become(job->jobs->login, &before), state;
+	int state = copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
 
-	if (r < 0)
-		return r;
-	state = copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
-	if (r > 0)
-		become_again(&before);
 	switch (state) {
 	case COPY_RUNS:
 		return JOB_RUNS;
