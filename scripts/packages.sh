@@ -48,7 +48,7 @@ group_packages() {
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
 	vm) echo qemu-system-x86 python3 ;;
-	recipes) echo openssh-client ;;
+	recipes) echo openssh-client python3-grpcio python3-protobuf ;;
 	deb) echo build-essential debhelper dh-dkms ;;
 	kernel) echo bc bison flex libelf-dev xz-utils ;;
 	*) return 1 ;;

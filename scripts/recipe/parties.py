@@ -12,7 +12,7 @@ import time
 import vm
 
 FACTOR = int(os.environ.get('TEST_TIMEOUT_FACTOR', '1'))
-LIMIT = 60 * FACTOR  # seconds for a block, or until a line comes
+LIMIT = 180 * FACTOR  # seconds for a block, or until a line comes
 
 # Reads the number of a block and runs it, in this shell; the first command that fails ends it.
 HOST_LOOP = """
@@ -106,13 +106,13 @@ class Party:
 
 
 class Host(Party):
-    def __init__(self, folder, blocks, paths, everybody, say):
+    def __init__(self, folder, blocks, own, others, everybody, say):
         super().__init__('host', everybody, say)
         scripts = pathlib.Path(folder) / '.blocks'
         scripts.mkdir()
         for number, text in blocks.items():
             (scripts / str(number)).write_text(text)
-        environment = {**os.environ, 'PATH': ':'.join([*paths, os.environ['PATH']])}
+        environment = {**os.environ, 'PATH': ':'.join([*own, os.environ['PATH'], *others])}
         environment.pop('IVSHMEM_TARGET', None)
         self.process = vm.start_child(['bash', '-c', HOST_LOOP.format(blocks=scripts)], signal.SIGTERM, cwd=folder,
                                       env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -37,9 +37,12 @@ class Recipe:
         return {number: '\n'.join(step.lines) + '\n' for number, step in self.page.numbered()
                 if step.kind == 'run' and step.who == who}
 
+    def programs(self):
+        return [*(self.build / path for path in self.what.programs), *(ROOT / path for path in self.what.scripts)]
+
     def start_guest(self, folder, name, script, files):
         image = ImageWithTree(self.image, self.tree) if self.tree else self.image
-        programs = {f'bin/{pathlib.Path(path).name}': (self.build / path).read_bytes() for path in self.what.programs}
+        programs = {f'bin/{path.name}': path.read_bytes() for path in self.programs()}
         guest = vm.Guest(image, self.accel, folder, name=name, script=script, iommu=None, memory=self.what.memory,
                          files={'modules/ivshmem.ko': self.driver, **self.what.files, **programs, **files},
                          devices=vm.ivshmem_doorbell(f'{folder}/{SOCKET}', self.what.vectors))
@@ -47,8 +50,8 @@ class Recipe:
 
     def paths(self):
         """Where the host's shell finds programs."""
-        own = [str(self.build), *(str((self.build / path).parent) for path in self.what.programs)]
-        return own + (self.tree.programs() if self.tree and self.what.host_programs else [])
+        own = dict.fromkeys([str(self.build), *(str(path.parent) for path in self.programs())])
+        return own, self.tree.programs() if self.tree and self.what.host_programs else []
 
     def step(self, number, step, parties):
         party = parties.get(step.who)
@@ -76,7 +79,7 @@ class Recipe:
             parties, everybody = {}, []
             for name in self.page.parties():
                 if name == 'host':
-                    parties[name] = Host(scratch.path, self.blocks_of(name), self.paths(), everybody, self.say)
+                    parties[name] = Host(scratch.path, self.blocks_of(name), *self.paths(), everybody, self.say)
                 else:
                     parties[name] = Guest(name, self.blocks_of(name), self.what.prepare,
                                           lambda *arguments: self.start_guest(scratch.path, *arguments), everybody, self.say)

@@ -11,7 +11,8 @@ class What:
     needs: str = 'lib.*|zlib1g'  # which of those that these depend on
     drops: tuple = ()  # files that are not needed here
     host_programs: bool = False  # the host uses programs of the packages, too
-    programs: tuple = ()  # of our build
+    programs: tuple = ()  # of our build, for everybody
+    scripts: tuple = ()  # of the sources, for everybody
     files: dict = dataclasses.field(default_factory=dict)  # path -> content
     prepare: str = ''  # what the scripts of the packages do when these are installed
     memory: int = 256  # of each guest, in MB
@@ -37,4 +38,17 @@ RECIPES = {
         files=ACCOUNTS,
         prepare='mkdir -p -m 1777 /dev/shm; ln -sf /usr/lib/postgresql/15/bin/psql /usr/bin/psql',
         memory=640),
+    'docker': What(
+        packages=('docker.io', 'containerd', 'runc', 'busybox-static'),
+        host_programs=True,
+        # A guest whose root is an initramfs cannot give containers another root as usual.
+        prepare='mount -t cgroup2 none /sys/fs/cgroup; export DOCKER_RAMDISK=true',
+        memory=1024),
+    'grpc': What(
+        packages=('python3', 'python3-grpcio', 'python3-protobuf'),
+        needs='lib.*|zlib1g|python3.*|media-types',
+        drops=('usr/lib/python3*/test/*', '*/__pycache__/*', 'usr/share/gdb/*'),
+        scripts=('examples/grpc/greeter-server.py', 'examples/grpc/greeter-client.py'),
+        prepare='[ -e /usr/bin/python3 ] || ln -s python3.11 /usr/bin/python3',
+        memory=512),
 }
