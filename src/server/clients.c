@@ -294,6 +294,35 @@ clients_find_hoarder(struct clients *clients)
 	return hoarder;
 }
 
+/* Clients must not send anything, and sockets that wait in its queue could keep its own from being
+ * passed on. */
+static struct client *
+clients_find_sender(struct clients *clients, int socket)
+{
+	char byte;
+
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_for_each (link, &clients->states[i])
+			if (client_at(link)->source.fd == socket &&
+				recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+				return client_at(link);
+	return NULL;
+}
+
+bool
+clients_cut_hoarder(struct clients *clients, int socket)
+{
+	struct client *sender = clients_find_sender(clients, socket);
+	struct client *hoarder = sender ? NULL : clients_find_hoarder(clients);
+
+	if (sender)
+		client_cut(sender, "it sent something, but clients must not");
+	else if (hoarder)
+		client_cut(
+			hoarder, "it leaves unread what the server needs to hand over the group");
+	return sender || hoarder;
+}
+
 /* Give the starved another try. */
 static void
 clients_retry(struct loop_timer *timer)
@@ -468,28 +497,33 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 	return 0;
 }
 
+void
+client_continue(struct client *client, struct peer *peer, bool fresh)
+{
+	struct clients *clients = client->clients;
+
+	client->peer = peer;
+	client->fresh = fresh;
+	list_append(fresh ? &clients->fresh : &clients->ready, &client->link);
+	clients_send_later(clients);
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 void
 clients_init(struct clients *clients)
 {
 	clients->news = (struct pace){.log = clients->log, .level = LOG_LEVEL_INFO};
-	list_init(&clients->fresh);
-	list_init(&clients->ready);
-	list_init(&clients->idle);
-	list_init(&clients->full);
-	list_init(&clients->starved);
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_init(&clients->states[i]);
 }
 
 void
 clients_done(struct clients *clients)
 {
-	struct list *const states[] = {&clients->fresh, &clients->ready, &clients->idle,
-		&clients->full, &clients->starved};
-
 	pace_end(&clients->news);
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-		list_for_each_safe (link, states[i])
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_for_each_safe (link, &clients->states[i])
 			client_close(client_at(link));
 	loop_timer_cancel(&clients->retry_timer);
 	loop_timer_cancel(&clients->stall_timer);

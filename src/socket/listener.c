@@ -209,6 +209,22 @@ listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *rete
 	return 0;
 }
 
+int
+listener_continue(
+	struct listener *ret_listener, int fd, dev_t dev, ino_t ino, struct ivshmem_error *reterr)
+{
+	struct listener listener;
+	int r = listener_adopt(&listener, fd, reterr);
+
+	if (r < 0)
+		return r;
+	listener.adopted = false;
+	listener.dev = dev;
+	listener.ino = ino;
+	*ret_listener = listener;
+	return 0;
+}
+
 bool
 listener_is_at(const struct listener *listener, const char *path)
 {

@@ -31,6 +31,8 @@ const char options_usage[] =
 	"                              logging to syslog\n"
 	"  -v, --verbose               also log observers, and leave no client out (only\n"
 	"                              with -F)\n"
+	"      --keep-clients          on SIGTERM, leave the clients to the supervisor, and\n"
+	"                              start with those that it keeps (see below)\n"
 	"  -p, --pidfile FILE          where the daemon writes its process id\n"
 	"                              (" DEFAULT_PID_FILE ")\n"
 	"\n"
@@ -72,7 +74,10 @@ const char options_usage[] =
 	"                              time; 0: never (300)\n"
 	"\n"
 	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does\n"
-	"nothing. Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
+	"nothing. With --keep-clients, SIGTERM leaves everything as it is, and hands the\n"
+	"group over to the supervisor, from which the next server gets it: no client\n"
+	"notices. systemd does so if the unit has FileDescriptorStoreMax=1.\n"
+	"Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
 	"serves), 1 if it cannot start.\n"
 	"\n"
 	"Example, and a QEMU that joins:\n"
@@ -189,6 +194,7 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"version", .ends = ACTION_VERSION},
 		{"foreground", .letter = 'F', .flag = &options.foreground},
 		{"verbose", .letter = 'v', .flag = &options.verbose},
+		{"keep-clients", .flag = &options.keep_clients},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},
 		{"observer-socket", "PATH", .take = take_observer_socket,

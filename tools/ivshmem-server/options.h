@@ -27,6 +27,7 @@ struct options {
 	enum action action;
 	bool verbose;
 	bool foreground;
+	bool keep_clients;
 	const char *pid_file;
 	const char *socket;
 	bool socket_given;           /* it is not the default */
