@@ -460,7 +460,8 @@ find_door(const struct admission *admission, const struct peer *peer)
 }
 
 int
-admission_continue(struct admission *admission, struct peer *peer, int socket, bool fresh)
+admission_continue(
+	struct admission *admission, struct peer *peer, int socket, bool fresh, bool full)
 {
 	struct door *door = find_door(admission, peer);
 	struct client *client;
@@ -471,7 +472,7 @@ admission_continue(struct admission *admission, struct peer *peer, int socket, b
 	r = client_new(&client, admission->clients, door, socket);
 	if (r < 0)
 		return r;
-	client_continue(client, peer, fresh);
+	client_continue(client, peer, fresh, full);
 	if (peer->kind == PEER_MEMBER)
 		admission->n_members++;
 	else if (peer->kind == PEER_HOLDER)

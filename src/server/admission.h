@@ -56,7 +56,8 @@ int admission_open_observers(struct admission *admission, int listen_fd);
  */
 int admission_prepare(struct admission *admission, uint16_t id);
 int admission_continue_seat(struct admission *admission, uint16_t id, int listen_fd);
-int admission_continue(struct admission *admission, struct peer *peer, int socket, bool fresh);
+int admission_continue(
+	struct admission *admission, struct peer *peer, int socket, bool fresh, bool full);
 /* Is the id a seat's? */
 bool admission_is_seat(const struct admission *admission, uint16_t id);
 

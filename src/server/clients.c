@@ -498,14 +498,17 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 }
 
 void
-client_continue(struct client *client, struct peer *peer, bool fresh)
+client_continue(struct client *client, struct peer *peer, bool fresh, bool full)
 {
 	struct clients *clients = client->clients;
 
 	client->peer = peer;
 	client->fresh = fresh;
 	list_append(fresh ? &clients->fresh : &clients->ready, &client->link);
-	clients_send_later(clients);
+	if (full)
+		client_full(client);
+	else
+		clients_send_later(clients);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */

@@ -79,7 +79,7 @@ int client_join(struct client *client, struct peer *peer, uint64_t stamp);
  * For a server that goes on where another one ended: it is the client of a peer that is on the
  * roster already, and takes over the socket.
  */
-void client_continue(struct client *client, struct peer *peer, bool fresh);
+void client_continue(struct client *client, struct peer *peer, bool fresh, bool full);
 
 /*
  * Disconnect one client, so that the kernel passes descriptors again: the one of this socket if it

@@ -10,10 +10,12 @@
  *	the record of the ids
  *	the record of the roster
  *	each reader, in the order of the roster:
- *		1 if it has never been up to date; its socket goes along
+ *		1 if it has never been up to date, or 0
+ *		1 if its socket was full, or 0
+ *		its socket goes along
  *
  * Which door a client came in through follows from the kind of its peer, and its process is asked
- * from its socket anew. That a socket is full, the next attempt to send shows.
+ * from its socket anew.
  */
 #include <server/server_parts.h>
 
@@ -86,6 +88,7 @@ write_clients(const struct server *server, struct record *record)
 		const struct client *client = clients[peer_at(link)->slot];
 
 		record_put(record, client->fresh);
+		record_put(record, client->full_since != 0);
 		record_put_fds(record, &client->source.fd, 1);
 	}
 	free(clients);
@@ -250,6 +253,7 @@ read_client(struct reading *reading, struct peer *peer)
 	struct admission *admission = &reading->server->admission;
 	struct record_reader *in = &reading->in;
 	bool fresh = record_get(in, "mark of a newcomer", 0, 1);
+	bool full = record_get(in, "mark of a full socket", 0, 1);
 	int socket;
 
 	if (fresh && peer->kind == PEER_OBSERVER)
@@ -263,7 +267,7 @@ read_client(struct reading *reading, struct peer *peer)
 		record_refuse(in, "its descriptor is no UNIX stream socket");
 		return;
 	}
-	in->error = admission_continue(admission, peer, socket, fresh);
+	in->error = admission_continue(admission, peer, socket, fresh, full);
 	if (in->error == -ENXIO)
 		in->error = error_set(in->reterr, -EINVAL,
 			"an observer is connected, and there is no socket for observers any more");

@@ -5,6 +5,7 @@ code under test.
 """
 
 import array
+import fcntl
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import threading
 import ivshmem_wire as wire
 
 FIRST_FD = 3
+OUT_OF_THE_WAY = 700
 GROUP = "ivshmem-group"
 
 
@@ -62,11 +64,12 @@ class FakeSupervisor:
     def start(self, argv, **options):
         passed = [(name, sock.fileno()) for name, sock in self.sockets.items()] + self.store
         # Out of the way first: one of them may be where another one has to go.
-        high = [(name, os.dup2(fd, 700 + number, inheritable=True)) for number, (name, fd) in enumerate(passed)]
+        high = [(name, fcntl.fcntl(fd, fcntl.F_DUPFD, OUT_OF_THE_WAY)) for name, fd in passed]
 
         def setup():
             for number, (_, fd) in enumerate(high):
                 os.dup2(fd, FIRST_FD + number, inheritable=True)
+                os.set_inheritable(fd, False)
 
         environment = {"NOTIFY_SOCKET": self.path}
         if passed:
@@ -75,8 +78,7 @@ class FakeSupervisor:
         environment.update(options.pop("env", {}))
         pass_fds = [*range(FIRST_FD, FIRST_FD + len(high)), *(fd for _, fd in high)]
         # The shell knows its own process id, as LISTEN_PID must be.
-        closing = "".join(f" {fd}>&-" for _, fd in high)
-        shell = ["/bin/sh", "-c", f'LISTEN_PID=$$ exec "$@"', "sh"] if closing else []
+        shell = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"] if passed else []
         self.process = wire.Process(shell + argv, env=environment, setup=setup, pass_fds=pass_fds, **options)
         for _, fd in high:
             os.close(fd)
