@@ -55,6 +55,8 @@
  */
 #define UNREAD_SIZE 16384
 
+#define SENT_SOMETHING "it sent something, but clients must not"
+
 static void clients_send(struct loop_work *work);
 static void clients_retry(struct loop_timer *timer);
 static void clients_stalled(struct loop_timer *timer);
@@ -170,6 +172,21 @@ client_cut(struct client *client, const char *reason)
 		pace_printf(warnings, "peer %u (%s) is disconnected: %s", client->peer->id, who,
 			reason);
 	client_remove(client);
+}
+
+bool
+clients_cut_sender(struct clients *clients, int socket)
+{
+	char byte;
+
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_for_each (link, &clients->states[i])
+			if (client_at(link)->source.fd == socket &&
+				recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+				client_cut(client_at(link), SENT_SOMETHING);
+				return true;
+			}
+	return false;
 }
 
 /* ---- full ------------------------------------------------------------------------------------ */
@@ -294,35 +311,6 @@ clients_find_hoarder(struct clients *clients)
 	return hoarder;
 }
 
-/* Clients must not send anything, and sockets that wait in its queue could keep its own from being
- * passed on. */
-static struct client *
-clients_find_sender(struct clients *clients, int socket)
-{
-	char byte;
-
-	for (unsigned i = 0; i < CLIENT_STATES; i++)
-		list_for_each (link, &clients->states[i])
-			if (client_at(link)->source.fd == socket &&
-				recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
-				return client_at(link);
-	return NULL;
-}
-
-bool
-clients_cut_hoarder(struct clients *clients, int socket)
-{
-	struct client *sender = clients_find_sender(clients, socket);
-	struct client *hoarder = sender ? NULL : clients_find_hoarder(clients);
-
-	if (sender)
-		client_cut(sender, "it sent something, but clients must not");
-	else if (hoarder)
-		client_cut(
-			hoarder, "it leaves unread what the server needs to hand over the group");
-	return sender || hoarder;
-}
-
 /* Give the starved another try. */
 static void
 clients_retry(struct loop_timer *timer)
@@ -417,7 +405,7 @@ client_event(struct loop_source *source, uint32_t events)
 
 		/* An urgent byte makes the socket readable, but recv() does not return it. */
 		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
-			client_cut(client, "it sent something, but clients must not");
+			client_cut(client, SENT_SOMETHING);
 			return;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

@@ -81,11 +81,8 @@ int client_join(struct client *client, struct peer *peer, uint64_t stamp);
  */
 void client_continue(struct client *client, struct peer *peer, bool fresh, bool full);
 
-/*
- * Disconnect one client, so that the kernel passes descriptors again: the one of this socket if it
- * has sent something, or else the one that leaves most unread. False: there is none.
- */
-bool clients_cut_hoarder(struct clients *clients, int socket);
+/* Disconnect the client of this socket if it has sent something, as client_event() would. */
+bool clients_cut_sender(struct clients *clients, int socket);
 
 /* It closed its end. */
 void client_left(struct client *client);

@@ -61,11 +61,10 @@ int server_write(const struct server *server, struct record *ret_record);
 int server_continue(struct server **ret_server, const struct server_config *config,
 	const struct record *record, struct ivshmem_error *reterr);
 /*
- * The kernel refuses to pass the descriptors on (ETOOMANYREFS), because of this one or because of
- * clients that leave theirs unread. Disconnect the client that is most likely to blame; false: there
- * is none.
+ * The kernel refuses to pass this descriptor on (ETOOMANYREFS). If it is the socket of a client that
+ * has sent sockets, and so has made it refuse, disconnect the client, and return true.
  */
-bool server_make_room(struct server *server, int fd);
+bool server_cut_sender(struct server *server, int fd);
 
 /* Disconnects all clients, and tells none of them that the others leave. Returns NULL. */
 struct server *server_free(struct server *server);

@@ -111,9 +111,9 @@ server_write(const struct server *server, struct record *ret_record)
 }
 
 bool
-server_make_room(struct server *server, int fd)
+server_cut_sender(struct server *server, int fd)
 {
-	return clients_cut_hoarder(&server->clients, fd);
+	return clients_cut_sender(&server->clients, fd);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

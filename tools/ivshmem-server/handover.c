@@ -39,6 +39,7 @@
 #define RECORD_VERSION 1
 #define TEXT_MAX       (PATH_MAX + 100)
 #define FIRST_SOCKETS  2 /* for clients and for observers */
+#define SPARE          8 /* descriptors: the record, the bag, a pipe */
 
 enum origin { ORIGIN_NONE, ORIGIN_SERVER, ORIGIN_SUPERVISOR };
 
@@ -202,7 +203,7 @@ fill_bag(const struct record *record, int *ret_bag, int *ret_stuck)
 	return r;
 }
 
-/* Clients may have to go, so that the kernel takes the descriptors of the others. */
+/* A client that has just sent something, which it must not, can make the kernel refuse its socket. */
 static int
 pack_group(struct server *server, struct sockets *sockets, const struct region *region,
 	const struct options *options, int *ret_bag)
@@ -217,15 +218,17 @@ pack_group(struct server *server, struct sockets *sockets, const struct region *
 		if (r == 0)
 			r = fill_bag(&record, ret_bag, &stuck);
 		record_done(&record);
-		if (r != -ETOOMANYREFS || !server_make_room(server, stuck))
+		if (r != -ETOOMANYREFS || !server_cut_sender(server, stuck))
 			return r;
 	}
 }
 
 unsigned long
-handover_room(void)
+handover_room(unsigned long limit)
 {
-	return bag_room();
+	unsigned long room = bag_room(), half = limit / 2 > SPARE ? limit / 2 - SPARE : 0;
+
+	return room < half ? room : half;
 }
 
 int
@@ -235,8 +238,7 @@ handover_give(struct server *server, struct sockets *sockets, struct region *reg
 	_fd_cleanup_ int bag = -1;
 	int r;
 
-	/* Less than the hard limit may have been enough for clients; the kernel counts the
-	 * descriptors in the bag against it. */
+	/* As much again as the server was allowed: see handover_room(). */
 	fd_raise_limit();
 	r = pack_group(server, sockets, region, options, &bag);
 	if (r < 0)

@@ -43,11 +43,15 @@
 
 struct log;
 
-/* How many descriptors this process may have open so that handover_give() has room for all. */
-unsigned long handover_room(void);
+/*
+ * How many descriptors this process may have open so that handover_give() has room for all, if
+ * `limit` is the hard limit. Half of it: without privilege, clients can leave as many descriptors
+ * unread as the server may have open, and the kernel counts them together with those in the bag.
+ */
+unsigned long handover_room(unsigned long limit);
 
 /* Give the group to the supervisor. Afterwards `sockets` and `region` remove nothing when they are
- * closed. A failure changes nothing, except that clients may have been disconnected to make room. */
+ * closed. A failure changes nothing. */
 int handover_give(struct server *server, struct sockets *sockets, struct region *region,
 	const struct options *options, const struct log *log, struct ivshmem_error *reterr);
 

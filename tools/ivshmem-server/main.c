@@ -277,7 +277,7 @@ limit_descriptors(const struct options *options)
 {
 	unsigned long limit = fd_raise_limit();
 
-	return options->keep_clients ? fd_lower_limit(handover_room()) : limit;
+	return options->keep_clients ? fd_lower_limit(handover_room(limit)) : limit;
 }
 
 static int
