@@ -17,6 +17,7 @@
 #include <server/server.h>
 #include <socket/bag.h>
 #include <sockets.h>
+#include <supervise.h>
 
 #include <ivshmem/abi.h>
 #include <ivshmem/common.h>
@@ -402,6 +403,18 @@ run(struct program *program)
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
+static int
+start_supervising(const struct program *program, char **argv)
+{
+	if (getenv("LISTEN_FDS")) {
+		log_error(&program->log,
+			"--supervise takes no sockets of another supervisor (LISTEN_FDS); let that one keep the "
+			"clients (--keep-clients)");
+		return EXIT_FAILURE;
+	}
+	return supervise(argv, &program->log);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -444,6 +457,9 @@ main(int argc, char **argv)
 			program.options.ignored);
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
+	if (program.options.supervise && !supervise_is_server())
+		return start_supervising(&program, argv);
+	program.options.keep_clients |= program.options.supervise;
 	if (program.options.keep_clients && !supervisor_present()) {
 		log_error(&program.log,
 			"--keep-clients needs a supervisor that keeps them: systemd, with "

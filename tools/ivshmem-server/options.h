@@ -28,6 +28,7 @@ struct options {
 	bool verbose;
 	bool foreground;
 	bool keep_clients;
+	bool supervise;
 	const char *pid_file;
 	const char *socket;
 	bool socket_given;           /* it is not the default */

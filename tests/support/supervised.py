@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""ivshmem-server --supervise, as a server."""
+
+import os
+import signal
+
+import guardian
+import ivshmem_wire as wire
+
+
+class Supervised(wire.Server):
+    """The parent; `server` is the process id of its child."""
+
+    def __init__(self, path, *arguments, runtime=None, **options):
+        super().__init__(path, "--supervise", *arguments, env={"XDG_RUNTIME_DIR": runtime}, **options)
+        self.runtime = runtime
+        self.known = 0
+
+    @property
+    def server(self):
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
+            children = [int(word) for word in file.read().split()]
+        assert len(children) <= 1
+        if children and children[0] != self.known:
+            self.known = children[0]
+            guardian.guard_process(self.known)
+        return children[0] if children else None
+
+    def restart(self):
+        before = self.server
+        self.signal(signal.SIGHUP)
+        self.expect(r"ivshmem-server: restarting the server")
+        self.expect(r"ivshmem-server: \d+ peers stayed connected")
+        assert self.server != before
+
+    def kill(self):
+        server = self.server if self.running() else None
+        super().kill()
+        if server:
+            os.kill(server, signal.SIGKILL)
+        guardian.release("process", str(self.known))
