@@ -16,13 +16,18 @@ pytestmark = pytest.mark.skipif(qemu_device.binary() is None, reason="qemu-syste
 
 @pytest.fixture
 def supervised(room, processes):
+    started = []
+
     def start(*arguments, **options):
         os.makedirs(room.file("run"), exist_ok=True)
         process = Supervised(room.socket, *arguments, runtime=room.file("run"), **options)
         processes.append(process)
+        started.append(process)
         return process
 
-    return start
+    yield start
+    for process in started:
+        process.finish()
 
 
 def expect_rings(vm, client):

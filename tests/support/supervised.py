@@ -34,8 +34,10 @@ class Supervised(wire.Server):
         assert self.server != before
 
     def kill(self):
+        """The parent first, or it starts another server."""
         server = self.server if self.running() else None
-        super().kill()
         if server:
+            self.signal(signal.SIGKILL)
             os.kill(server, signal.SIGKILL)
+        super().kill()
         guardian.release("process", str(self.known))
