@@ -244,14 +244,20 @@ listener_listen(const struct listener *listener, struct ivshmem_error *reterr)
 	return 0;
 }
 
-void
-listener_close(struct listener *listener)
+bool
+listener_has_path(const struct listener *listener)
 {
 	struct stat st;
 
+	return lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
+	       st.st_ino == listener->ino;
+}
+
+void
+listener_close(struct listener *listener)
+{
 	/* Somebody may have removed our socket, and another server may have bound the path. */
-	if (listener->fd >= 0 && !listener->adopted && lstat(listener->path, &st) == 0 &&
-		st.st_dev == listener->dev && st.st_ino == listener->ino)
+	if (listener->fd >= 0 && !listener->adopted && listener_has_path(listener))
 		unlink(listener->path);
 	listener->fd = fd_close(listener->fd);
 }

@@ -46,6 +46,8 @@ int listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *
  * it is ours to remove. */
 int listener_continue(
 	struct listener *ret_listener, int fd, dev_t dev, ino_t ino, struct ivshmem_error *reterr);
+/* Does the path of one that is ours still lead to it? */
+bool listener_has_path(const struct listener *listener);
 /* Does `path` lead to the adopted socket? */
 bool listener_is_at(const struct listener *listener, const char *path);
 /* Let clients in, once all that they will get is there. */

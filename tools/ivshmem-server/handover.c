@@ -250,7 +250,7 @@ handover_give(struct server *server, struct sockets *sockets, struct region *reg
 		return error_set(reterr, r,
 			"the supervisor does not take the group: %s; the clients lose it",
 			strerror(-r));
-	log_info(log, "the supervisor keeps the group, with %u peers", server_n_peers(server));
+	log_info(log, "the supervisor keeps the group; peers: %u", server_n_peers(server));
 	sockets_keep(sockets);
 	region->created = false;
 	return 0;

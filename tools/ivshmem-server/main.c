@@ -107,6 +107,17 @@ warn_of_memory(const struct program *program, bool existing)
 			format_size(region->size, size), format_size(region->room, room));
 }
 
+/* The directory of a socket may have been removed while there was no server. */
+static void
+warn_of_path(const struct program *program, const struct listener *listener)
+{
+	if (listener->fd >= 0 && !listener->adopted && !listener_has_path(listener))
+		log_warning(&program->log,
+			"the path '%s' does not lead to the socket any more, so nobody can join there: keep its "
+			"directory when the server restarts (in a unit of systemd: RuntimeDirectoryPreserve=restart)",
+			listener->path);
+}
+
 /* What an earlier server has left: all of it is checked, and nothing is changed yet. */
 static int
 open_handover(struct program *program)
@@ -118,6 +129,10 @@ open_handover(struct program *program)
 		    &program->region, &program->options, &error) < 0)
 		return fail(program, &error);
 	program->sockets.kept = -1;
+	warn_of_path(program, &program->sockets.clients);
+	warn_of_path(program, &program->sockets.observers);
+	for (unsigned i = 0; i < program->options.n_members; i++)
+		warn_of_path(program, &program->sockets.members[i]);
 	log_info(&program->log, "going on with the group of the server before (version %s)",
 		program->handover.version);
 	log_info(&program->log, "shared memory of %s%s: kept",
@@ -322,7 +337,7 @@ take_group(struct program *program)
 	if (program->handover.bag < 0)
 		return;
 	handover_take(&program->handover, &program->log);
-	log_info(&program->log, "%u peers stayed connected", server_n_peers(program->server));
+	log_info(&program->log, "peers that stayed connected: %u", server_n_peers(program->server));
 }
 
 /* A supervisor waits for this message. */

@@ -364,6 +364,16 @@ def test_sockets_that_the_supervisor_made(room, supervisor, closing):
     assert first.drain()
 
 
+def test_a_path_that_is_gone_is_told_of(group):
+    group = group()
+    client = group.client()
+    group.stop()
+    os.unlink(group.path)
+    group.start()
+    group.server.expect(rf"ivshmem-server: the path '{group.path}' does not lead to the socket any more, .*", "stderr")
+    assert client.drain()
+
+
 # ---- what goes wrong -----------------------------------------------------------------------------------
 
 
@@ -540,7 +550,7 @@ def test_clients_that_read_nothing_are_in_nobodys_way(room, supervisor, closing)
         wire.wait_until(lambda c=hoarders[-1]: c.queued() >= 300, "it has much to read")
         wire.wait_until(lambda n=number: all_know(range(n + 1)), "all know all")
     group.restart()
-    group.server.expect("ivshmem-server: 63 peers stayed connected")
+    group.server.expect("ivshmem-server: peers that stayed connected: 63")
     newcomer = group.connect()
     wire.wait_until(lambda: all_know(range(64)), "all know all")
     newcomer.greet()

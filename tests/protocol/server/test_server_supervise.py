@@ -77,7 +77,7 @@ def test_sigterm_to_the_server_alone_restarts_it(supervised):
     parent = supervised()
     client, server = parent.client(), parent.server
     os.kill(server, signal.SIGTERM)
-    parent.expect(r"ivshmem-server: 1 peers stayed connected")
+    parent.expect(r"ivshmem-server: peers that stayed connected: 1")
     assert client.drain() and parent.server != server
 
 
@@ -133,7 +133,7 @@ def test_an_upgrade_that_does_not_work_can_be_taken_back(supervised, room, own_p
     waiting = parent.connect()
     os.rename(room.file("good"), own_program)
     parent.signal(signal.SIGHUP)
-    parent.expect(r"ivshmem-server: 1 peers stayed connected")
+    parent.expect(r"ivshmem-server: peers that stayed connected: 1")
     waiting.greet()
     first.follow_until_knows([0, 1])
     expect_rings(first, waiting)
