@@ -38,8 +38,8 @@
 #define RECORD_NAME    "group"
 #define RECORD_VERSION 1
 #define TEXT_MAX       (PATH_MAX + 100)
-#define FIRST_SOCKETS  2 /* for clients and for observers */
-#define SPARE          8 /* descriptors: the record, the bag, a pipe */
+#define FIRST_SOCKETS  2  /* for clients and for observers */
+#define SPARE          16 /* descriptors: the record, the bag, a pipe, and some more */
 
 enum origin { ORIGIN_NONE, ORIGIN_SERVER, ORIGIN_SUPERVISOR };
 
@@ -245,8 +245,13 @@ handover_give(struct server *server, struct sockets *sockets, struct region *reg
 		return error_set(reterr, r, "cannot hand over the group: %s; the clients lose it",
 			r == -ENOBUFS ? "it has too many descriptors (raise net.core.wmem_max)"
 				      : strerror(-r));
+	/* There may be no place for a second one, if an earlier message was lost. */
+	supervisor_notify("FDSTOREREMOVE=1\nFDNAME=" HANDOVER_NAME);
 	r = supervisor_store(bag, HANDOVER_NAME);
-	if (r < 0)
+	if (r == -ETIMEDOUT)
+		log_warning(
+			log, "the supervisor has not answered yet; the group waits in its queue");
+	else if (r < 0)
 		return error_set(reterr, r,
 			"the supervisor does not take the group: %s; the clients lose it",
 			strerror(-r));
@@ -400,6 +405,19 @@ read_group(struct handover *handover, struct sockets *sockets, struct region *re
 	return record_close(&in);
 }
 
+/* Out of the way of the numbers that stay in use: RLIMIT_NOFILE limits numbers, and one that comes
+ * free below it would be one descriptor more with each restart. */
+static int
+move_up(int fd, size_t n_fds)
+{
+	int moved = fcntl(fd, F_DUPFD_CLOEXEC, (int)n_fds + SPARE);
+
+	if (moved < 0)
+		return fd;
+	fd_close(fd);
+	return moved;
+}
+
 int
 handover_open(struct handover *ret_handover, int bag, struct sockets *sockets,
 	struct region *region, const struct options *options, struct ivshmem_error *reterr)
@@ -412,6 +430,8 @@ handover_open(struct handover *ret_handover, int bag, struct sockets *sockets,
 	if (r == 0)
 		r = read_file(handover.fds[0], &handover.record, reterr);
 	if (r == 0) {
+		handover.bag = move_up(bag, handover.n_fds);
+		fd_close(handover.fds[0]);
 		handover.record.fds = handover.fds + 1;
 		handover.record.n_fds = handover.n_fds - 1;
 		r = read_group(&handover, sockets, region, options, reterr);
@@ -430,7 +450,6 @@ handover_take(struct handover *handover, const struct log *log)
 {
 	int r;
 
-	fd_close(handover->fds[0]);
 	free(handover->record.bytes);
 	free(handover->fds);
 	bag_empty(handover->bag);

@@ -287,20 +287,21 @@ start_group(struct program *program)
 	return r < 0 ? fail(program, &error) : start_memory(program);
 }
 
-/* All that is open must fit into a handover. */
+/* How many descriptors may be open when clients come: all of them must fit into a handover. */
 static unsigned long
-limit_descriptors(const struct options *options)
+limit_of_descriptors(const struct options *options)
 {
 	unsigned long limit = fd_raise_limit();
+	unsigned long room = options->keep_clients ? handover_room(limit) : limit;
 
-	return options->keep_clients ? fd_lower_limit(handover_room(limit)) : limit;
+	return room < limit ? room : limit;
 }
 
 static int
 start(struct program *program)
 {
 	const struct options *options = &program->options;
-	unsigned long limit = limit_descriptors(options);
+	unsigned long limit = limit_of_descriptors(options);
 	struct ivshmem_error error;
 	int r;
 
@@ -327,6 +328,8 @@ start(struct program *program)
 	if (program->sockets.observers.fd >= 0)
 		log_info(&program->log, "observers look in on %s", program->sockets.observers.path);
 	log_info(&program->log, "listening on %s", options->socket);
+	/* Not earlier: to take over as many as the server before had, a few more are needed. */
+	fd_lower_limit(limit);
 	return 0;
 }
 
@@ -368,16 +371,15 @@ leave_group(struct program *program)
 static int
 end(struct program *program)
 {
-	unsigned n_peers = server_n_peers(program->server);
 	struct ivshmem_error error;
+	int r;
 
 	if (program->signal == SIGTERM && program->options.keep_clients) {
-		if (handover_give(program->server, &program->sockets, &program->region,
-			    &program->options, &program->log, &error) < 0)
-			return fail(program, &error);
-		return 0;
+		r = handover_give(program->server, &program->sockets, &program->region,
+			&program->options, &program->log, &error);
+		return r < 0 ? fail(program, &error) : 0;
 	}
-	log_info(&program->log, "ending, %u peers connected", n_peers);
+	log_info(&program->log, "ending, %u peers connected", server_n_peers(program->server));
 	return 0;
 }
 

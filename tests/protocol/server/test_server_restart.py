@@ -13,7 +13,7 @@ import pytest
 
 import ivshmem_wire as wire
 from fake_supervisor import GROUP, FakeSupervisor
-from ivshmem_fixtures import LONELY_UID, expect_refusal, root_only
+from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
 from observer import Observer
 
 
@@ -520,6 +520,50 @@ def test_nonsense_is_refused(group, supervisor, room, what):
         expect_refusal(supervisor.start(group.argv()), "the record of the group" if what == "bag" else "no")
     else:
         group.start()
+
+
+def test_a_supervisor_that_takes_its_time(group, supervisor):
+    """It has the message in its queue when the server ends, and comes to it later."""
+    group = group()
+    client = group.client()
+    with supervisor.changed:
+        group.server.finish()
+    assert "the supervisor has not answered yet" in group.server.stderr
+    wire.wait_until(lambda: supervisor.names() == [GROUP], "it has read the message")
+    group.start()
+    assert client.drain()
+
+
+def test_a_place_that_is_still_taken_is_freed_first(group, supervisor):
+    group = group()
+    client = group.client()
+    stale, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    supervisor.store.append((GROUP, os.dup(stale.fileno())))
+    group.stop()
+    for sock in (stale, other):
+        sock.close()
+    group.start()
+    assert client.drain()
+
+
+@few_descriptors
+def test_a_server_that_is_full_goes_on(group):
+    group = group(vectors=3, limit_files=120)
+    clients = []
+    with pytest.raises(wire.Refused):
+        while True:
+            clients.append(group.client())
+    assert len(clients) >= 7
+    for _ in range(3):
+        group.restart()
+        with pytest.raises(wire.Refused):
+            group.client()
+    clients[0].close()
+    clients[1].follow(lambda: 0 not in clients[1].peers, "hearing that it left")
+    newcomer = group.client()
+    for client in clients[1:]:
+        client.follow_until_knows(range(1, len(clients) + 1))
+        expect_rings(client, newcomer)
 
 
 @root_only
