@@ -8,7 +8,8 @@
 #include <server/admission.h>
 #include <server/clients.h>
 #include <server/roster.h>
-#include <server/server.h>
+
+struct server_config;
 
 struct server {
 	struct roster roster;

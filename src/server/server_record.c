@@ -17,7 +17,7 @@
  * Which door a client came in through follows from the kind of its peer, and its process is asked
  * from its socket anew.
  */
-#include <server/server_parts.h>
+#include <server/server.h>
 
 #include <ivshmem/abi.h>
 
@@ -25,6 +25,7 @@
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <server/record.h>
+#include <server/server_parts.h>
 
 #include <errno.h>
 #include <stdlib.h>

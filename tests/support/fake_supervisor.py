@@ -89,7 +89,7 @@ class FakeSupervisor:
         """Until a message has this line."""
         with self.changed:
             came = lambda: any(text in message.split("\n") for message in self.messages)
-            assert self.changed.wait_for(came, wire.TIMEOUT), f"{text} did not come: {self.messages}"
+            assert self.changed.wait_for(came, wire.TIMEOUT), f"{text} did not come: {self.messages} {self.process.describe()}"
 
     def ready(self):
         """Until it serves, and what it had stored is no longer needed."""

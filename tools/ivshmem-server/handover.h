@@ -39,8 +39,6 @@
 
 #include <stddef.h>
 
-#define HANDOVER_NAME "ivshmem-group" /* in the supervisor's store */
-
 struct log;
 
 /*

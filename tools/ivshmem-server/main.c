@@ -328,8 +328,6 @@ start(struct program *program)
 	if (program->sockets.observers.fd >= 0)
 		log_info(&program->log, "observers look in on %s", program->sockets.observers.path);
 	log_info(&program->log, "listening on %s", options->socket);
-	/* Not earlier: to take over as many as the server before had, a few more are needed. */
-	fd_lower_limit(limit);
 	return 0;
 }
 
@@ -411,6 +409,9 @@ run(struct program *program)
 		}
 		take_group(program);
 		notify_ready(program);
+		/* Not earlier: to take over as many as the server before had, a few more are
+		 * needed. */
+		fd_lower_limit(limit_of_descriptors(&program->options));
 		r = loop_run(program->loop);
 		r = r < 0 ? fail_errno(program, r, "the event loop failed") : end(program);
 	} else {

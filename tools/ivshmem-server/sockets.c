@@ -6,7 +6,6 @@
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
-#include <handover.h>
 #include <socket/bag.h>
 
 #include <ivshmem/abi.h>

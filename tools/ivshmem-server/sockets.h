@@ -19,6 +19,7 @@ struct sockets {
 	int kept; /* what an earlier server has left with the supervisor (handover.h); -1: nothing */
 };
 
+#define HANDOVER_NAME   "ivshmem-group" /* of a group, in the store of a supervisor */
 #define SOCKET_PATH_MAX sizeof(((struct listener *)0)->path)
 
 /* Before any other of these functions. */
@@ -26,7 +27,8 @@ void sockets_init(struct sockets *sockets);
 /*
  * Take over the sockets that a supervisor has made (LISTEN_FDS), by name: "observers" is for
  * observers, "member-ID" for that member, whether --member names it or not, and any other name for
- * clients. HANDOVER_NAME is no socket for clients, but a group to go on with (handover.h). To be called in the process that the sockets are meant for, before fork(). `options`
+ * clients. HANDOVER_NAME is no socket for clients, but a group to go on with (handover.h). To be
+ * called in the process that the sockets are meant for, before fork(). `options`
  * tells of them afterwards. -EINVAL, -E2BIG, -EBADF.
  */
 int sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_error *reterr);

@@ -39,8 +39,8 @@
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
-#include <handover.h>
 #include <loop/loop.h>
+#include <sockets.h>
 
 #include <errno.h>
 #include <fcntl.h>

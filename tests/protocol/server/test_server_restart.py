@@ -561,8 +561,9 @@ def test_a_server_that_is_full_goes_on(group):
     clients[0].close()
     clients[1].follow(lambda: 0 not in clients[1].peers, "hearing that it left")
     newcomer = group.client()
+    there = [*(client.id for client in clients[1:]), newcomer.id]
     for client in clients[1:]:
-        client.follow_until_knows(range(1, len(clients) + 1))
+        client.follow_until_knows(there)
         expect_rings(client, newcomer)
 
 
