@@ -29,3 +29,18 @@ fd_raise_limit(void)
 	}
 	return (unsigned long)limit.rlim_cur;
 }
+
+unsigned long
+fd_lower_limit(unsigned long wanted)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024;
+	if (limit.rlim_cur > wanted) {
+		struct rlimit lowered = {wanted, limit.rlim_max};
+		if (setrlimit(RLIMIT_NOFILE, &lowered) == 0)
+			limit = lowered;
+	}
+	return (unsigned long)limit.rlim_cur;
+}

@@ -49,4 +49,7 @@ int fd_open_standard(void);
 /* Raise the soft limit on descriptors to the hard one. Returns the limit that is in force then. */
 unsigned long fd_raise_limit(void);
 
+/* Lower the soft limit to this, unless it is lower. Returns the limit that is in force then. */
+unsigned long fd_lower_limit(unsigned long wanted);
+
 #endif

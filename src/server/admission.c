@@ -358,23 +358,29 @@ door_open(struct admission *admission, enum peer_kind kind, struct peer *seat, i
 	return 0;
 }
 
-int
-admission_open_seat(struct admission *admission, uint16_t id, int listen_fd)
+/* A seat that nobody has been told of. */
+static int
+open_new_seat(struct admission *admission, uint16_t id, int listen_fd)
 {
 	struct peer *seat = NULL;
-	int r = ids_reserve(admission->ids, id);
+	int r = peer_new_seat(&seat, id, admission->n_vectors);
 
 	if (r == 0)
-		r = peer_new_seat(&seat, id, admission->n_vectors);
-	if (r < 0)
-		return r;
-	r = door_open(admission, PEER_HOLDER, seat, listen_fd);
+		r = door_open(admission, PEER_HOLDER, seat, listen_fd);
 	if (r < 0) {
 		peer_free(seat);
 		return r;
 	}
 	admission->n_seats++;
 	return 0;
+}
+
+int
+admission_open_seat(struct admission *admission, uint16_t id, int listen_fd)
+{
+	int r = ids_reserve(admission->ids, id);
+
+	return r < 0 ? r : open_new_seat(admission, id, listen_fd);
 }
 
 int
@@ -393,6 +399,88 @@ int
 admission_open_observers(struct admission *admission, int listen_fd)
 {
 	return door_open(admission, PEER_OBSERVER, NULL, listen_fd);
+}
+
+/* ---- going on where another server ended ----------------------------------------------------- */
+
+bool
+admission_is_seat(const struct admission *admission, uint16_t id)
+{
+	list_for_each (link, &admission->doors) {
+		const struct door *door = container_of(link, struct door, link);
+
+		if (door->seat && door->seat->id == id)
+			return true;
+	}
+	return false;
+}
+
+int
+admission_prepare(struct admission *admission, uint16_t id)
+{
+	return peer_new(&admission->prepared, id, admission->n_vectors);
+}
+
+/* The seat with this id, if it has had a holder. */
+static struct peer *
+find_taken_seat(const struct roster *roster, uint16_t id)
+{
+	list_for_each (link, &roster->log) {
+		struct peer *peer = event_at(link)->peer;
+
+		if (peer->kind == PEER_SEAT && peer->id == id)
+			return peer;
+	}
+	return NULL;
+}
+
+int
+admission_continue_seat(struct admission *admission, uint16_t id, int listen_fd)
+{
+	struct peer *seat = find_taken_seat(admission->clients->roster, id);
+	int r;
+
+	if (!seat)
+		return open_new_seat(admission, id, listen_fd);
+	r = door_open(admission, PEER_HOLDER, seat, listen_fd);
+	if (r < 0)
+		return r;
+	container_of(admission->doors.prev, struct door, link)->taken = true;
+	admission->n_seats++;
+	return 0;
+}
+
+static struct door *
+find_door(const struct admission *admission, const struct peer *peer)
+{
+	list_for_each (link, &admission->doors) {
+		struct door *door = container_of(link, struct door, link);
+
+		if (door->kind == peer->kind && door->seat == peer->seat)
+			return door;
+	}
+	return NULL;
+}
+
+int
+admission_continue(
+	struct admission *admission, struct peer *peer, int socket, bool fresh, bool full)
+{
+	struct door *door = find_door(admission, peer);
+	struct client *client;
+	int r;
+
+	if (!door)
+		return -ENXIO;
+	r = client_new(&client, admission->clients, door, socket);
+	if (r < 0)
+		return r;
+	client_continue(client, peer, fresh, full);
+	if (peer->kind == PEER_MEMBER)
+		admission->n_members++;
+	else if (peer->kind == PEER_HOLDER)
+		door->holder = client;
+	return 0;
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */

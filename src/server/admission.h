@@ -48,6 +48,19 @@ int admission_open_seat(struct admission *admission, uint16_t id, int listen_fd)
 int admission_open_members(struct admission *admission, int listen_fd);
 int admission_open_observers(struct admission *admission, int listen_fd);
 
+/*
+ * For a server that goes on where another one ended, with its ids and its roster. The next member
+ * has this id, which is taken. Then come the doors as above, but seats with
+ * admission_continue_seat(), and at last the clients of the peers on the roster. Each of them takes
+ * over its socket. -ENXIO: there is no door for it.
+ */
+int admission_prepare(struct admission *admission, uint16_t id);
+int admission_continue_seat(struct admission *admission, uint16_t id, int listen_fd);
+int admission_continue(
+	struct admission *admission, struct peer *peer, int socket, bool fresh, bool full);
+/* Is the id a seat's? */
+bool admission_is_seat(const struct admission *admission, uint16_t id);
+
 /* A client that came in through this door is gone: for clients::left. */
 void admission_left(struct door *door, uint16_t id, bool announced);
 

@@ -56,6 +56,8 @@
  */
 #define UNREAD_SIZE 16384
 
+#define SENT_SOMETHING "it sent something, but clients must not"
+
 static void clients_send(struct loop_work *work);
 static void clients_retry(struct loop_timer *timer);
 static void clients_stalled(struct loop_timer *timer);
@@ -180,6 +182,21 @@ client_cut(struct client *client, int error, const char *reason)
 		pace_printf(warnings, "peer %u (%s) is disconnected: %s", client->peer->id, who,
 			reason);
 	client_remove(client);
+}
+
+bool
+clients_cut_sender(struct clients *clients, int socket)
+{
+	char byte;
+
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_for_each (link, &clients->states[i])
+			if (client_at(link)->source.fd == socket &&
+				recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
+				client_cut(client_at(link), -EPROTO, SENT_SOMETHING);
+				return true;
+			}
+	return false;
 }
 
 /* ---- full ------------------------------------------------------------------------------------ */
@@ -402,7 +419,7 @@ client_event(struct loop_source *source, uint32_t events)
 
 		/* An urgent byte makes the socket readable, but recv() does not return it. */
 		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
-			client_cut(client, -EPROTO, "it sent something, but clients must not");
+			client_cut(client, -EPROTO, SENT_SOMETHING);
 			return;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -483,28 +500,36 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 	return 0;
 }
 
+void
+client_continue(struct client *client, struct peer *peer, bool fresh, bool full)
+{
+	struct clients *clients = client->clients;
+
+	client->peer = peer;
+	client->fresh = fresh;
+	list_append(fresh ? &clients->fresh : &clients->ready, &client->link);
+	if (full)
+		client_full(client);
+	else
+		clients_send_later(clients);
+}
+
 /* ---- all of them ----------------------------------------------------------------------------- */
 
 void
 clients_init(struct clients *clients)
 {
 	clients->news = (struct pace){.log = clients->log, .level = LOG_LEVEL_INFO};
-	list_init(&clients->fresh);
-	list_init(&clients->ready);
-	list_init(&clients->idle);
-	list_init(&clients->full);
-	list_init(&clients->starved);
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_init(&clients->states[i]);
 }
 
 void
 clients_done(struct clients *clients)
 {
-	struct list *const states[] = {&clients->fresh, &clients->ready, &clients->idle,
-		&clients->full, &clients->starved};
-
 	pace_end(&clients->news);
-	for (size_t i = 0; i < sizeof(states) / sizeof(states[0]); i++)
-		list_for_each_safe (link, states[i])
+	for (unsigned i = 0; i < CLIENT_STATES; i++)
+		list_for_each_safe (link, &clients->states[i])
 			client_close(client_at(link));
 	loop_timer_cancel(&clients->retry_timer);
 	loop_timer_cancel(&clients->stall_timer);

@@ -26,6 +26,8 @@ struct log;
 
 struct door; /* where clients come in: admission.c */
 
+#define CLIENT_STATES 5 /* clients.c has the theory */
+
 struct client {
 	struct clients *clients;
 	struct door *door; /* it came in here */
@@ -49,7 +51,12 @@ struct clients {
 	/* A client is gone, and is no longer on the roster. Tells whether others knew of its id. */
 	void (*left)(struct door *door, uint16_t id, bool announced);
 
-	struct list fresh, ready, idle, full, starved; /* client::link */
+	union { /* client::link */
+		struct {
+			struct list fresh, ready, idle, full, starved;
+		};
+		struct list states[CLIENT_STATES];
+	};
 	struct loop_work send_work;
 	struct loop_timer retry_timer; /* for the starved */
 	struct loop_timer stall_timer; /* for the first of the full */
@@ -67,6 +74,15 @@ int client_new(struct client **ret_client, struct clients *clients, struct door 
 void client_free(struct client *client);
 /* It joins as this peer, and takes over the socket and the peer if that succeeds. -ENOMEM. */
 int client_join(struct client *client, struct peer *peer, uint64_t stamp);
+
+/*
+ * For a server that goes on where another one ended: it is the client of a peer that is on the
+ * roster already, and takes over the socket.
+ */
+void client_continue(struct client *client, struct peer *peer, bool fresh, bool full);
+
+/* Disconnect the client of this socket if it has sent something, as client_event() would. */
+bool clients_cut_sender(struct clients *clients, int socket);
 
 /* It closed its end. */
 void client_left(struct client *client);

@@ -64,6 +64,34 @@ record_put_fds(struct record *record, const int *fds, size_t n)
 	record->n_fds += n;
 }
 
+void
+record_put_text(struct record *record, const char *text)
+{
+	size_t length = strlen(text);
+
+	record_put(record, length);
+	for (size_t at = 0; at < length; at += FIELD) {
+		uint64_t letters = 0;
+
+		memcpy(&letters, text + at, strnlen(text + at, FIELD));
+		record_put(record, le64toh(letters));
+	}
+}
+
+void
+record_put_record(struct record *record, const struct record *inner)
+{
+	record_put(record, inner->size);
+	record_put(record, inner->n_fds);
+	for (size_t at = 0; at < inner->size; at += FIELD) {
+		uint64_t value;
+
+		memcpy(&value, inner->bytes + at, FIELD);
+		record_put(record, le64toh(value));
+	}
+	record_put_fds(record, inner->fds, inner->n_fds);
+}
+
 /* The first field: the letters in their order. */
 static uint64_t
 name_number(const char *name)
@@ -188,6 +216,44 @@ record_get_fds(struct record_reader *reader, size_t n)
 
 	reader->n_fds += n;
 	return fds;
+}
+
+void
+record_get_text(struct record_reader *reader, const char *field, char *ret_text, size_t size)
+{
+	size_t length = record_get(reader, field, 0, size - 1);
+
+	memset(ret_text, 0, size);
+	for (size_t at = 0; at < length && reader->error == 0; at += FIELD) {
+		uint64_t letters = htole64(record_get(reader, field, 0, UINT64_MAX));
+		size_t n = length - at < FIELD ? length - at : FIELD;
+
+		memcpy(ret_text + at, &letters, n);
+		if (memchr(&letters, '\0', n) || (n < FIELD && letters >> (n * 8) != 0))
+			record_refuse(reader, "a text has another length than it says");
+	}
+	if (reader->error < 0)
+		ret_text[0] = '\0';
+}
+
+void
+record_get_record(struct record_reader *reader, const char *field, struct record *ret_inner)
+{
+	const struct record *record = reader->record;
+	size_t size = record_get(reader, field, 0, record->size);
+	size_t n_fds = record_get(reader, "number of its descriptors", 0, record_fds_left(reader));
+
+	*ret_inner = (struct record){0};
+	if (size % FIELD != 0 || size > record->size - reader->at)
+		record_refuse(reader, "a record in it goes beyond its end");
+	if (reader->error < 0)
+		return;
+	ret_inner->bytes = record->bytes + reader->at;
+	ret_inner->size = size;
+	ret_inner->fds = record->fds + reader->n_fds;
+	ret_inner->n_fds = n_fds;
+	reader->at += size;
+	reader->n_fds += n_fds;
 }
 
 int

@@ -4,9 +4,8 @@
 
 /*
  * State in bytes, for another process that goes on where this one ended: a server that is to be
- * replaced, without its clients noticing, hands ids_write() and roster_write() to its successor.
- * The server itself does not do so yet. tests/model proves what it will rely on: ids and a roster
- * that were read back go on as if nothing had happened.
+ * replaced, without its clients noticing, hands server_write() to its successor. tests/model proves
+ * what that relies on: ids and a roster that were read back go on as if nothing had happened.
  *
  * A record is a row of 64-bit little-endian numbers, and the descriptors that go along with it:
  *
@@ -38,6 +37,9 @@ struct record {
 void record_begin(struct record *record, const char *name, uint64_t version);
 void record_put(struct record *record, uint64_t value);
 void record_put_fds(struct record *record, const int *fds, size_t n);
+/* A text, and a whole record with its descriptors. */
+void record_put_text(struct record *record, const char *text);
+void record_put_record(struct record *record, const struct record *inner);
 /* 0, or -ENOMEM if anything before failed; record_done() in any case. */
 int record_end(struct record *record);
 void record_done(struct record *record);
@@ -60,6 +62,11 @@ uint64_t record_get(struct record_reader *reader, const char *field, uint64_t mi
 /* The next `n` descriptors: as many as record_fds_left() at most. */
 const int *record_get_fds(struct record_reader *reader, size_t n);
 size_t record_fds_left(const struct record_reader *reader);
+/* At most size - 1 letters, "" after an error. */
+void record_get_text(struct record_reader *reader, const char *field, char *ret_text, size_t size);
+/* A record within this one: `ret_inner` borrows its bytes and its descriptors, and is empty after an
+ * error. It is to be read like any other. */
+void record_get_record(struct record_reader *reader, const char *field, struct record *ret_inner);
 /* For what a range cannot say: "the seat has two holders". */
 void record_refuse(struct record_reader *reader, const char *what);
 /* Everything must have been read. 0, or the first error. */

@@ -3,21 +3,11 @@
 
 #include <ivshmem/abi.h>
 
-#include <base/pace.h>
-#include <server/admission.h>
-#include <server/clients.h>
-#include <server/roster.h>
+#include <server/server_parts.h>
 #include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
-
-struct server {
-	struct roster roster;
-	struct clients clients;
-	struct admission admission;
-	struct pace warnings; /* that clients can cause */
-};
 
 static int
 open_doors(struct server *server, const struct server_config *config)
@@ -35,7 +25,7 @@ open_doors(struct server *server, const struct server_config *config)
 }
 
 int
-server_new(struct server **ret_server, const struct server_config *config)
+server_new_parts(struct server **ret_server, const struct server_config *config)
 {
 	struct server *server = calloc(1, sizeof(*server));
 	int r;
@@ -62,8 +52,23 @@ server_new(struct server **ret_server, const struct server_config *config)
 		.max_observers = config->max_observers,
 	};
 	r = admission_init(&server->admission);
-	if (r == 0)
-		r = open_doors(server, config);
+	if (r < 0) {
+		server_free(server);
+		return r;
+	}
+	*ret_server = server;
+	return 0;
+}
+
+int
+server_new(struct server **ret_server, const struct server_config *config)
+{
+	struct server *server;
+	int r = server_new_parts(&server, config);
+
+	if (r < 0)
+		return r;
+	r = open_doors(server, config);
 	if (r < 0) {
 		server_free(server);
 		return r;

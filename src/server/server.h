@@ -14,10 +14,13 @@
  * to be told, ids chooses ids.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
+struct ivshmem_error;
 struct log;
 struct loop;
+struct record;
 struct server;
 
 struct server_seat {
@@ -44,6 +47,25 @@ struct server_config {
 
 /* -ENOMEM, -EMFILE, ..., -EINVAL if two seats have the same id. */
 int server_new(struct server **ret_server, const struct server_config *config);
+
+/*
+ * Write all of it down, and go on from there in another process (record.h). The record is called
+ * "server". The eventfds of the peers and the sockets of the clients go along as descriptors.
+ *
+ * server_continue() takes the descriptors over if it succeeds, and otherwise closes them or leaves
+ * them open: whoever fails to go on has to end. `config` must have as many vectors and the same
+ * seats as the server that wrote the record, and observers only go on if there is a socket for
+ * them. -EINVAL and -EPROTONOSUPPORT if the record is wrong, and others as above.
+ */
+int server_write(const struct server *server, struct record *ret_record);
+int server_continue(struct server **ret_server, const struct server_config *config,
+	const struct record *record, struct ivshmem_error *reterr);
+/*
+ * The kernel refuses to pass this descriptor on (ETOOMANYREFS). If it is the socket of a client that
+ * has sent sockets, and so has made it refuse, disconnect the client, and return true.
+ */
+bool server_cut_sender(struct server *server, int fd);
+
 /* Disconnects all clients, and tells none of them that the others leave. Returns NULL. */
 struct server *server_free(struct server *server);
 

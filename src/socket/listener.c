@@ -209,6 +209,22 @@ listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *rete
 	return 0;
 }
 
+int
+listener_continue(
+	struct listener *ret_listener, int fd, dev_t dev, ino_t ino, struct ivshmem_error *reterr)
+{
+	struct listener listener;
+	int r = listener_adopt(&listener, fd, reterr);
+
+	if (r < 0)
+		return r;
+	listener.adopted = false;
+	listener.dev = dev;
+	listener.ino = ino;
+	*ret_listener = listener;
+	return 0;
+}
+
 bool
 listener_is_at(const struct listener *listener, const char *path)
 {
@@ -228,14 +244,20 @@ listener_listen(const struct listener *listener, struct ivshmem_error *reterr)
 	return 0;
 }
 
-void
-listener_close(struct listener *listener)
+bool
+listener_has_path(const struct listener *listener)
 {
 	struct stat st;
 
+	return lstat(listener->path, &st) == 0 && st.st_dev == listener->dev &&
+	       st.st_ino == listener->ino;
+}
+
+void
+listener_close(struct listener *listener)
+{
 	/* Somebody may have removed our socket, and another server may have bound the path. */
-	if (listener->fd >= 0 && !listener->adopted && lstat(listener->path, &st) == 0 &&
-		st.st_dev == listener->dev && st.st_ino == listener->ino)
+	if (listener->fd >= 0 && !listener->adopted && listener_has_path(listener))
 		unlink(listener->path);
 	listener->fd = fd_close(listener->fd);
 }

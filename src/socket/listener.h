@@ -42,6 +42,12 @@ int listener_bind(struct listener *ret_listener, const struct listener_config *c
  * its queue. If it has a path, the path is not ours to remove. -EINVAL for anything else.
  */
 int listener_adopt(struct listener *ret_listener, int fd, struct ivshmem_error *reterr);
+/* The same for one that an earlier process of ours has bound, at a path of this device and inode:
+ * it is ours to remove. */
+int listener_continue(
+	struct listener *ret_listener, int fd, dev_t dev, ino_t ino, struct ivshmem_error *reterr);
+/* Does the path of one that is ours still lead to it? */
+bool listener_has_path(const struct listener *listener);
 /* Does `path` lead to the adopted socket? */
 bool listener_is_at(const struct listener *listener, const char *path);
 /* Let clients in, once all that they will get is there. */

@@ -48,12 +48,14 @@ signals_watch(struct loop *loop, struct loop_source *source, loop_source_fn fn)
 	return r;
 }
 
-bool
+int
 signals_take(struct loop_source *source)
 {
 	struct signalfd_siginfo info;
 
-	return read(source->fd, &info, sizeof(info)) == (ssize_t)sizeof(info);
+	if (read(source->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		return 0;
+	return (int)info.ssi_signo;
 }
 
 void

@@ -26,8 +26,8 @@ void signals_hold(void);
 /* Have `loop` call `fn` when SIGTERM or SIGINT comes. Makes source->fd. */
 int signals_watch(struct loop *loop, struct loop_source *source, loop_source_fn fn);
 
-/* For `fn`: read the signal. Returns whether there was one. */
-bool signals_take(struct loop_source *source);
+/* For `fn`: read the signal. Returns its number, or 0 if there was none. */
+int signals_take(struct loop_source *source);
 
 /* Undo signals_watch(). Does nothing if the source is not watched. */
 void signals_unwatch(struct loop_source *source);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -19,8 +20,8 @@
 
 #define FIRST_SOCKET 3
 
-/* READY=1 must not be lost because the supervisor is busy, and must not stop us for ever. */
-#define NOTIFY_SECONDS 5
+/* A message must not be lost because the supervisor is busy, and must not stop us for ever. */
+#define PATIENCE_SECONDS 5
 
 int
 supervisor_sockets(
@@ -61,37 +62,130 @@ supervisor_sockets(
 	return (int)n;
 }
 
+bool
+supervisor_present(void)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+
+	return path && *path;
+}
+
+static int
+find_address(struct sockaddr_un *ret_address, socklen_t *ret_length)
+{
+	const char *path = getenv("NOTIFY_SOCKET");
+	size_t length = path ? strlen(path) : 0;
+
+	if (length == 0)
+		return -ENOTCONN;
+	if ((path[0] != '/' && path[0] != '@') || length >= sizeof(ret_address->sun_path))
+		return -EINVAL;
+	*ret_address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(ret_address->sun_path, path, length);
+	if (path[0] == '@')
+		ret_address->sun_path[0] = '\0';
+	*ret_length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+	return 0;
+}
+
+/* One message, with a descriptor unless that is -1. */
+static int
+send_message(const char *text, size_t length, int passed)
+{
+	union {
+		struct cmsghdr header;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = {0};
+	struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
+	struct sockaddr_un address;
+	struct iovec iov = {.iov_len = length};
+	struct msghdr message = {.msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1};
+	_fd_cleanup_ int fd = -1;
+	int r = find_address(&address, &message.msg_namelen);
+
+	if (r < 0)
+		return r;
+	memcpy(&iov.iov_base, &text, sizeof(text)); /* sendmsg() only reads it */
+	if (passed >= 0) {
+		message.msg_control = &control;
+		message.msg_controllen = sizeof(control);
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.header), &passed, sizeof(int));
+	}
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
 int
 supervisor_notify(const char *format, ...)
 {
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct timeval patience = {.tv_sec = NOTIFY_SECONDS};
-	_fd_cleanup_ int fd = -1;
-	size_t length;
 	char text[512];
 	va_list args;
-	int n;
+	int n, r;
 
-	if (!path || !*path)
-		return 0;
-	length = strlen(path);
-	if ((path[0] != '/' && path[0] != '@') || length >= sizeof(address.sun_path))
-		return -EINVAL;
-	memcpy(address.sun_path, path, length);
-	if (path[0] == '@')
-		address.sun_path[0] = '\0';
 	va_start(args, format);
 	n = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	if (n >= (int)sizeof(text))
 		n = (int)sizeof(text) - 1;
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
+	r = send_message(text, (size_t)n, -1);
+	if (r == -ENOTCONN && !supervisor_present())
+		return 0;
+	return r < 0 ? r : 1;
+}
+
+/*
+ * The supervisor closes the other end of the pipe when it comes to this message, after all before
+ * it. The message must say nothing else.
+ */
+static int
+wait_until_read(void)
+{
+	static const char text[] = "BARRIER=1";
+	_fd_cleanup_ int ours = -1, theirs = -1;
+	struct pollfd end = {0};
+	int ends[2], r;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	if (sendto(fd, text, (size_t)n, MSG_NOSIGNAL, (const struct sockaddr *)&address,
-		    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length)) < 0)
+	ours = ends[0];
+	theirs = ends[1];
+	r = send_message(text, strlen(text), theirs);
+	if (r < 0)
+		return r;
+	theirs = fd_close(theirs);
+	end.fd = ours;
+	do
+		r = poll(&end, 1, PATIENCE_SECONDS * 1000);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
 		return -errno;
-	return 1;
+	return r == 0 ? -ETIMEDOUT : 0;
+}
+
+int
+supervisor_store(int fd, const char *name)
+{
+	char text[128];
+	int n, r;
+
+	/* Without FDPOLL=0, systemd would drop a socket whose other end is closed. */
+	n = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
+	r = send_message(text, (size_t)n, fd);
+	return r < 0 ? r : wait_until_read();
+}
+
+int
+supervisor_remove(const char *name)
+{
+	char text[128];
+	int n = snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	int r = send_message(text, (size_t)n, -1);
+
+	return r < 0 ? r : wait_until_read();
 }

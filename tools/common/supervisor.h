@@ -10,12 +10,18 @@
  *	LISTEN_FDNAMES	their names, with colons between them
  *	NOTIFY_SOCKET	the datagram socket that wants to hear about our state; @NAME is an
  *			abstract one
+ *
+ * A supervisor may also keep descriptors for the next process of the service, which gets them along
+ * with the sockets, under the name that they were given.
  */
+
+#include <stdbool.h>
 
 struct ivshmem_error;
 
-/* The most that a server has: for clients, for observers, and one for each --member. */
-#define SUPERVISOR_SOCKETS_MAX 258
+/* The most that a server has: for clients, for observers, one for each --member, and what was kept;
+ * the last one may be there twice. */
+#define SUPERVISOR_SOCKETS_MAX 260
 #define SUPERVISOR_NAME_MAX    32
 
 struct supervisor_socket {
@@ -35,5 +41,17 @@ int supervisor_sockets(
  * Waits for at most 5 seconds. Returns 1, 0 if there is nobody to tell, or a negative errno.
  */
 int supervisor_notify(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Is there a supervisor that listens? */
+bool supervisor_present(void);
+
+/*
+ * Give the supervisor a descriptor to keep, and have it drop all of that name. `name` is printable
+ * and has no colon. Both return when the supervisor has read the message: 0, -ENOTCONN if there is
+ * none, -ETIMEDOUT if it takes longer than 5 seconds, or another negative errno. A supervisor that
+ * is set up to keep nothing does not say so.
+ */
+int supervisor_store(int fd, const char *name);
+int supervisor_remove(const char *name);
 
 #endif

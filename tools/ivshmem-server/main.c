@@ -3,6 +3,7 @@
 /* ivshmem-server: reads the options, starts a server, and removes everything again at the end. */
 
 #include <base/fd.h>
+#include <base/list.h>
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/crash.h>
@@ -10,11 +11,14 @@
 #include <common/supervisor.h>
 #include <common/terminal.h>
 #include <daemon.h>
+#include <handover.h>
 #include <loop/loop.h>
 #include <options.h>
 #include <region/region.h>
 #include <server/server.h>
+#include <socket/bag.h>
 #include <sockets.h>
+#include <supervise.h>
 #include <trace/trace.h>
 
 #include <ivshmem/abi.h>
@@ -43,7 +47,9 @@ struct program {
 	struct pid_file pid_file;
 	struct region region;
 	struct sockets sockets;
+	struct handover handover; /* of the server before us; the bag is -1 if there was none */
 	struct loop *loop;
+	int signal; /* that ended the loop; 0: none */
 	struct loop_source signals;
 	struct server *server;
 	struct terminal terminal;
@@ -76,8 +82,11 @@ fail_errno(const struct program *program, int code, const char *what)
 static void
 quit(struct loop_source *source, uint32_t events)
 {
+	struct program *program = container_of(source, struct program, signals);
+
 	(void)events;
-	if (signals_take(source))
+	program->signal = signals_take(source);
+	if (program->signal)
 		loop_quit(source->loop);
 }
 
@@ -98,6 +107,39 @@ warn_of_memory(const struct program *program, bool existing)
 			"the shared memory has %s, but its file system has room for %s only: whoever uses "
 			"more is killed by SIGBUS; make room, or find out at the start (--preallocate)",
 			format_size(region->size, size), format_size(region->room, room));
+}
+
+/* The directory of a socket may have been removed while there was no server. */
+static void
+warn_of_path(const struct program *program, const struct listener *listener)
+{
+	if (listener->fd >= 0 && !listener->adopted && !listener_has_path(listener))
+		log_warning(&program->log,
+			"the path '%s' does not lead to the socket any more, so nobody can join there: keep its "
+			"directory when the server restarts (in a unit of systemd: RuntimeDirectoryPreserve=restart)",
+			listener->path);
+}
+
+/* What an earlier server has left: all of it is checked, and nothing is changed yet. */
+static int
+open_handover(struct program *program)
+{
+	struct ivshmem_error error;
+	char size[SIZE_TEXT_MAX];
+
+	if (handover_open(&program->handover, program->sockets.kept, &program->sockets,
+		    &program->region, &program->options, &error) < 0)
+		return fail(program, &error);
+	program->sockets.kept = -1;
+	warn_of_path(program, &program->sockets.clients);
+	warn_of_path(program, &program->sockets.observers);
+	for (unsigned i = 0; i < program->options.n_members; i++)
+		warn_of_path(program, &program->sockets.members[i]);
+	log_info(&program->log, "going on with the group of the server before (version %s)",
+		program->handover.version);
+	log_info(&program->log, "shared memory of %s%s: kept",
+		format_size(program->region.size, size), program->region.sealed ? ", sealed" : "");
+	return 0;
 }
 
 static int
@@ -164,6 +206,35 @@ max_observers(const struct program *program, unsigned long limit)
 	return part < OBSERVERS_MAX ? (unsigned)part : OBSERVERS_MAX;
 }
 
+/* How many clients there is room for; it is an error if there is none for a single one. */
+static int
+tell_capacity(
+	const struct program *program, const struct server_config *config, unsigned long limit)
+{
+	const struct options *options = &program->options;
+	unsigned used = descriptors_used(program, limit), capacity;
+
+	/* The server has already made the vectors of the first client. */
+	used -= used < options->n_vectors ? used : options->n_vectors;
+	/* Observers and members must not take the room of the holders of seats. */
+	capacity = server_capacity(
+		limit, used + config->max_observers + config->n_seats, options->n_vectors);
+	if (capacity == 0)
+		return fail_limit(program, limit);
+	capacity += config->n_seats;
+	if (capacity > IVSHMEM_MAX_ID + 1)
+		capacity = IVSHMEM_MAX_ID + 1;
+	if (options->max_peers && options->max_peers < capacity)
+		capacity = options->max_peers;
+	else if (options->max_peers > capacity)
+		log_warning(&program->log,
+			"the limit of %lu file descriptors allows fewer peers than --max-peers %u",
+			limit, options->max_peers);
+	log_info(&program->log, "room for %u peers of %u vector%s each (%lu file descriptors)",
+		capacity, options->n_vectors, options->n_vectors == 1 ? "" : "s", limit);
+	return 0;
+}
+
 static int
 start_server(struct program *program, unsigned long limit)
 {
@@ -181,51 +252,66 @@ start_server(struct program *program, unsigned long limit)
 		.n_seats = options->n_members,
 		.stall_limit_ns = options->stall_limit_ns,
 	};
-	unsigned used, capacity;
-	int r = server_new(&program->server, &config);
+	struct ivshmem_error error;
+	int r;
 
+	if (program->handover.bag >= 0) {
+		r = server_continue(&program->server, &config, &program->handover.server, &error);
+		return r < 0 ? fail(program, &error) : 0;
+	}
+	r = server_new(&program->server, &config);
 	if (r == -EMFILE)
 		return fail_limit(program, limit);
 	if (r < 0)
 		return fail_errno(program, r, "cannot start serving");
-	/* The server has already made the vectors of the first client. */
-	used = descriptors_used(program, limit);
-	used -= used < options->n_vectors ? used : options->n_vectors;
-	/* Observers and members must not take the room of the holders of seats. */
-	capacity = server_capacity(
-		limit, used + config.max_observers + config.n_seats, options->n_vectors);
-	if (capacity == 0)
-		return fail_limit(program, limit);
-	capacity += config.n_seats;
-	if (capacity > IVSHMEM_MAX_ID + 1)
-		capacity = IVSHMEM_MAX_ID + 1;
-	if (options->max_peers && options->max_peers < capacity)
-		capacity = options->max_peers;
-	else if (options->max_peers > capacity)
+	return tell_capacity(program, &config, limit);
+}
+
+/* The sockets and the memory: ours, or those of the server before. */
+static int
+start_group(struct program *program)
+{
+	struct ivshmem_error error;
+	int r;
+
+	if (program->sockets.kept >= 0 && bag_is_empty(program->sockets.kept)) {
 		log_warning(&program->log,
-			"the limit of %lu file descriptors allows fewer peers than --max-peers %u",
-			limit, options->max_peers);
-	log_info(&program->log, "room for %u peers of %u vector%s each (%lu file descriptors)",
-		capacity, options->n_vectors, options->n_vectors == 1 ? "" : "s", limit);
-	return 0;
+			"the group that the supervisor keeps had its server, which is gone: clients of it have "
+			"no server any more, and this is a new group");
+		supervisor_remove(HANDOVER_NAME);
+		program->sockets.kept = fd_close(program->sockets.kept);
+	}
+	if (program->sockets.kept >= 0)
+		return open_handover(program);
+	/* The sockets first, which only one server can have: one that fails here has changed
+	 * nothing. */
+	r = sockets_bind(&program->sockets, &program->options, &program->log, &error);
+	return r < 0 ? fail(program, &error) : start_memory(program);
+}
+
+/* How many descriptors may be open when clients come: all of them must fit into a handover. */
+static unsigned long
+limit_of_descriptors(const struct options *options)
+{
+	unsigned long limit = fd_raise_limit();
+	unsigned long room = options->keep_clients ? handover_room(limit) : limit;
+
+	return room < limit ? room : limit;
 }
 
 static int
 start(struct program *program)
 {
 	const struct options *options = &program->options;
-	unsigned long limit = fd_raise_limit();
+	unsigned long limit = limit_of_descriptors(options);
 	struct ivshmem_error error;
 	int r;
 
-	/* First the pid file and the sockets, which only one server can have. A server that fails
-	 * here has changed nothing. */
+	/* Only one server can have the pid file. */
 	if (!options->foreground &&
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
 		return fail(program, &error);
-	if (sockets_bind(&program->sockets, options, &program->log, &error) < 0)
-		return fail(program, &error);
-	r = start_memory(program);
+	r = start_group(program);
 	if (r < 0)
 		return r;
 	r = loop_new(&program->loop);
@@ -247,6 +333,16 @@ start(struct program *program)
 	return 0;
 }
 
+/* Nothing can fail any more: from here on the group is ours, and may change. */
+static void
+take_group(struct program *program)
+{
+	if (program->handover.bag < 0)
+		return;
+	handover_take(&program->handover, &program->log);
+	log_info(&program->log, "peers that stayed connected: %u", server_n_peers(program->server));
+}
+
 /* A supervisor waits for this message. */
 static void
 notify_ready(const struct program *program)
@@ -257,6 +353,34 @@ notify_ready(const struct program *program)
 	if (r < 0)
 		log_warning(&program->log, "cannot tell the supervisor that we are ready: %s",
 			strerror(-r));
+}
+
+/* A failure leaves the group with the supervisor, for another attempt. */
+static void
+leave_group(struct program *program)
+{
+	if (program->handover.bag < 0 && program->sockets.kept < 0)
+		return;
+	log_error(&program->log,
+		"the supervisor still keeps the group; its clients lose nothing yet");
+	sockets_keep(&program->sockets);
+	program->region.created = false;
+}
+
+/* The loop has ended: nothing changes any more. */
+static int
+end(struct program *program)
+{
+	struct ivshmem_error error;
+	int r;
+
+	if (program->signal == SIGTERM && program->options.keep_clients) {
+		r = handover_give(program->server, &program->sockets, &program->region,
+			&program->options, &program->log, &error);
+		return r < 0 ? fail(program, &error) : 0;
+	}
+	log_info(&program->log, "ending, %u peers connected", server_n_peers(program->server));
+	return 0;
 }
 
 static void
@@ -285,16 +409,30 @@ run(struct program *program)
 			daemon_ready(fd_take(&program->report_fd));
 			log_info(&program->log, "serving on %s", program->options.socket);
 		}
+		take_group(program);
 		notify_ready(program);
+		/* Not earlier: to take over as many as the server before had, a few more are
+		 * needed. */
+		fd_lower_limit(limit_of_descriptors(&program->options));
 		r = loop_run(program->loop);
-		if (r < 0)
-			fail_errno(program, r, "the event loop failed");
-		else
-			log_info(&program->log, "ending, %u peers connected",
-				server_n_peers(program->server));
+		r = r < 0 ? fail_errno(program, r, "the event loop failed") : end(program);
+	} else {
+		leave_group(program);
 	}
 	stop(program);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int
+start_supervising(const struct program *program, char **argv)
+{
+	if (getenv("LISTEN_FDS")) {
+		log_error(&program->log,
+			"--supervise takes no sockets of another supervisor (LISTEN_FDS); let that one keep the "
+			"clients (--keep-clients)");
+		return EXIT_FAILURE;
+	}
+	return supervise(argv, &program->log);
 }
 
 int
@@ -308,6 +446,7 @@ main(int argc, char **argv)
 		.report_fd = -1,
 		.pid_file.fd = -1,
 		.region.fd = -1,
+		.handover.bag = -1,
 	};
 	struct ivshmem_error error;
 	bool usage;
@@ -338,6 +477,15 @@ main(int argc, char **argv)
 			program.options.ignored);
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
+	if (program.options.supervise && !supervise_is_server())
+		return start_supervising(&program, argv);
+	program.options.keep_clients |= program.options.supervise;
+	if (program.options.keep_clients && !supervisor_present()) {
+		log_error(&program.log,
+			"--keep-clients needs a supervisor that keeps them: systemd, with "
+			"FileDescriptorStoreMax=1 in the unit, or --supervise");
+		return EXIT_FAILURE;
+	}
 	/* In the process that the sockets are meant for. */
 	if (sockets_adopt(&program.sockets, &program.options, &error) < 0) {
 		fail(&program, &error);

@@ -31,6 +31,10 @@ const char options_usage[] =
 	"                              logging to syslog\n"
 	"  -v, --verbose               also log observers, and leave no client out (only\n"
 	"                              with -F)\n"
+	"      --keep-clients          on SIGTERM, leave the clients to the supervisor, and\n"
+	"                              start with those that it keeps (see below)\n"
+	"      --supervise             be the supervisor of a server with these options\n"
+	"                              that keeps its clients (only with -F)\n"
 	"      --trace-file FILE       where to write what happened last, if the server\n"
 	"                              crashes (stderr, which a daemon does not have)\n"
 	"  -p, --pidfile FILE          where the daemon writes its process id\n"
@@ -74,7 +78,11 @@ const char options_usage[] =
 	"                              time; 0: never (300)\n"
 	"\n"
 	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does\n"
-	"nothing. Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
+	"nothing. With --keep-clients, SIGTERM leaves everything as it is, and hands the\n"
+	"group over to the supervisor, from which the next server gets it: no client\n"
+	"notices. systemd does so if the unit has FileDescriptorStoreMax=1; without\n"
+	"systemd, --supervise does so on SIGHUP, and SIGTERM ends it and its server.\n"
+	"Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
 	"serves), 1 if it cannot start.\n"
 	"\n"
 	"Example, and a QEMU that joins:\n"
@@ -168,6 +176,9 @@ check(const struct options *options, struct ivshmem_error *reterr)
 	if (options->verbose && !options->foreground)
 		return error_set(reterr, -EINVAL,
 			"-v needs -F: a daemon logs to syslog, and has nobody to be verbose to");
+	if (options->supervise && !options->foreground)
+		return error_set(reterr, -EINVAL,
+			"--supervise needs -F: it stays in the foreground, and so does its server");
 	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
 		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
 	return 0;
@@ -191,6 +202,8 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"version", .ends = ACTION_VERSION},
 		{"foreground", .letter = 'F', .flag = &options.foreground},
 		{"verbose", .letter = 'v', .flag = &options.verbose},
+		{"keep-clients", .flag = &options.keep_clients},
+		{"supervise", .flag = &options.supervise},
 		{"trace-file", "FILE", .text = &options.trace_file, .min = 1},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},

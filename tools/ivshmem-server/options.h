@@ -27,6 +27,8 @@ struct options {
 	enum action action;
 	bool verbose;
 	bool foreground;
+	bool keep_clients;
+	bool supervise;
 	const char *pid_file;
 	const char *socket;
 	bool socket_given;           /* it is not the default */

@@ -2,9 +2,11 @@
 #include <sockets.h>
 
 #include <base/error.h>
+#include <base/fd.h>
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
+#include <socket/bag.h>
 
 #include <ivshmem/abi.h>
 
@@ -18,7 +20,7 @@
 void
 sockets_init(struct sockets *sockets)
 {
-	*sockets = (struct sockets){.clients.fd = -1, .observers.fd = -1};
+	*sockets = (struct sockets){.clients.fd = -1, .observers.fd = -1, .kept = -1};
 	for (unsigned i = 0; i < MEMBERS_MAX; i++)
 		sockets->members[i].fd = -1;
 }
@@ -78,12 +80,31 @@ adopt_member(struct sockets *sockets, struct options *options,
 		&sockets->members[r], socket, whom, "--member", options->members[r].socket, reterr);
 }
 
+/* The group that an earlier server left with the supervisor. What is empty was taken already, and
+ * the supervisor was not told. */
+static int
+adopt_kept(struct sockets *sockets, int fd, struct ivshmem_error *reterr)
+{
+	if (sockets->kept >= 0 && !bag_is_empty(sockets->kept) && !bag_is_empty(fd))
+		return error_set(reterr, -E2BIG,
+			"the supervisor keeps two groups for this server; stop the service, and start it anew");
+	if (sockets->kept < 0 || bag_is_empty(sockets->kept)) {
+		fd_close(sockets->kept);
+		sockets->kept = fd;
+	} else {
+		fd_close(fd);
+	}
+	return 0;
+}
+
 static int
 adopt(struct sockets *sockets, struct options *options, const struct supervisor_socket *socket,
 	struct ivshmem_error *reterr)
 {
 	if (strncmp(socket->name, MEMBER_NAME, strlen(MEMBER_NAME)) == 0)
 		return adopt_member(sockets, options, socket, reterr);
+	if (strcmp(socket->name, HANDOVER_NAME) == 0)
+		return adopt_kept(sockets, socket->fd, reterr);
 	if (strcmp(socket->name, OBSERVERS_NAME) == 0)
 		return adopt_at(&sockets->observers, socket, OBSERVERS_NAME, "--observer-socket",
 			options->observer_socket, reterr);
@@ -96,14 +117,18 @@ sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_e
 {
 	struct supervisor_socket passed[SUPERVISOR_SOCKETS_MAX];
 	int n = supervisor_sockets(passed, reterr), r = 0;
+	bool others;
 
 	for (int i = 0; i < n && r == 0; i++)
 		r = adopt(sockets, options, &passed[i], reterr);
 	if (n < 0 || r < 0)
 		return n < 0 ? n : r;
-	if (n > 0 && sockets->clients.fd < 0)
+	others = sockets->observers.fd >= 0;
+	for (unsigned i = 0; i < options->n_members; i++)
+		others |= sockets->members[i].fd >= 0;
+	if (others && sockets->clients.fd < 0)
 		return error_set(reterr, -EINVAL, "LISTEN_FDS passes no socket for clients");
-	if (n > 0)
+	if (sockets->clients.fd >= 0)
 		options->socket = sockets->clients.path;
 	if (options->max_peers && options->max_peers < options->n_members)
 		return error_set(reterr, -EINVAL,
@@ -129,31 +154,42 @@ bind_at(struct listener *listener, const struct options *options, const char *pa
 	return listener->fd < 0 ? listener_bind(listener, &config, reterr) : 0;
 }
 
+int
+sockets_observers_path(const struct options *options, char ret_path[SOCKET_PATH_MAX])
+{
+	const char *path = options->observer_socket ? options->observer_socket : options->socket;
+	const char *suffix = options->observer_socket ? "" : IVSHMEM_OBSERVER_SUFFIX;
+	int length;
+
+	ret_path[0] = '\0';
+	/* A socket that is not in the file system has no path beside it. */
+	if (path[0] == '\0' || (path[0] == '@' && !options->observer_socket))
+		return 0;
+	length = snprintf(ret_path, SOCKET_PATH_MAX, "%s%s", path, suffix);
+	if (length < (int)SOCKET_PATH_MAX)
+		return 0;
+	ret_path[0] = '\0';
+	return -ENAMETOOLONG;
+}
+
 static int
 bind_observers(struct sockets *sockets, const struct options *options, const struct log *log,
 	struct ivshmem_error *reterr)
 {
-	char beside[sizeof(sockets->observers.path)];
-	int length;
+	const char *path = options->observer_socket;
+	char beside[SOCKET_PATH_MAX];
 
 	if (sockets->observers.fd >= 0)
 		return 0;
-	if (options->observer_socket)
-		return options->observer_socket[0] ? bind_at(&sockets->observers, options,
-							     options->observer_socket, reterr)
-						   : 0;
-	/* A socket that is not in the file system has no path beside it. */
-	if (options->socket[0] == '@' || options->socket[0] == '\0')
-		return 0;
-	length = snprintf(beside, sizeof(beside), "%s" IVSHMEM_OBSERVER_SUFFIX, options->socket);
-	if (length >= (int)sizeof(beside)) {
-		log_warning(log,
-			"there is no socket for observers, because its path '%s%s' would be too long; "
-			"give another one (--observer-socket), or every 'ivshmem info' takes an id",
-			options->socket, IVSHMEM_OBSERVER_SUFFIX);
-		return 0;
+	if (!path) {
+		path = beside;
+		if (sockets_observers_path(options, beside) < 0)
+			log_warning(log,
+				"there is no socket for observers, because its path '%s%s' would be too long; "
+				"give another one (--observer-socket), or every 'ivshmem info' takes an id",
+				options->socket, IVSHMEM_OBSERVER_SUFFIX);
 	}
-	return bind_at(&sockets->observers, options, beside, reterr);
+	return path[0] ? bind_at(&sockets->observers, options, path, reterr) : 0;
 }
 
 int
@@ -187,6 +223,14 @@ sockets_listen(
 	for (unsigned i = 0; r == 0 && i < options->n_members; i++)
 		r = listener_listen(&sockets->members[i], reterr);
 	return r;
+}
+
+void
+sockets_keep(struct sockets *sockets)
+{
+	sockets->clients.adopted = sockets->observers.adopted = true;
+	for (unsigned i = 0; i < MEMBERS_MAX; i++)
+		sockets->members[i].adopted = true;
 }
 
 void

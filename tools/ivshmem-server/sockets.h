@@ -16,14 +16,19 @@ struct sockets {
 	struct listener observers;            /* fd -1: there is none */
 	struct listener members[MEMBERS_MAX]; /* options.n_members of them */
 	struct server_seat seats[MEMBERS_MAX];
+	int kept; /* what an earlier server has left with the supervisor (handover.h); -1: nothing */
 };
+
+#define HANDOVER_NAME   "ivshmem-group" /* of a group, in the store of a supervisor */
+#define SOCKET_PATH_MAX sizeof(((struct listener *)0)->path)
 
 /* Before any other of these functions. */
 void sockets_init(struct sockets *sockets);
 /*
  * Take over the sockets that a supervisor has made (LISTEN_FDS), by name: "observers" is for
  * observers, "member-ID" for that member, whether --member names it or not, and any other name for
- * clients. To be called in the process that the sockets are meant for, before fork(). `options`
+ * clients. HANDOVER_NAME is no socket for clients, but a group to go on with (handover.h). To be
+ * called in the process that the sockets are meant for, before fork(). `options`
  * tells of them afterwards. -EINVAL, -E2BIG, -EBADF.
  */
 int sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_error *reterr);
@@ -34,6 +39,10 @@ int sockets_bind(struct sockets *sockets, const struct options *options, const s
 /* Let clients in, once all that they will get is there. */
 int sockets_listen(
 	const struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr);
+/* Where observers connect, unless a supervisor has made that socket; "" if nowhere. -ENAMETOOLONG. */
+int sockets_observers_path(const struct options *options, char ret_path[SOCKET_PATH_MAX]);
+/* Their paths stay when they are closed, for another server that has the same sockets. */
+void sockets_keep(struct sockets *sockets);
 /* Close them, and remove the paths of those that we made. */
 void sockets_close(struct sockets *sockets);
 

@@ -426,3 +426,79 @@ TEST(seat_with_two_holders_is_refused)
 	record_done(&record);
 	close_roster();
 }
+
+/* ---- texts, and records in records ---------------------------------------------------------- */
+
+TEST(texts_come_back)
+{
+	static const char *const texts[] = {
+		"", "a", "seven77", "eight888", "nine99999", "sixteen_16161616"};
+	struct record record;
+	struct record_reader in;
+	char text[17];
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		record_begin(&record, "test", 1);
+		record_put_text(&record, texts[i]);
+		CHECK_EQ(record_end(&record), 0);
+		record_open(&in, &record, "test", 1, NULL);
+		record_get_text(&in, "text", text, sizeof(text));
+		CHECK_EQ(record_close(&in), 0);
+		CHECK_STR(text, texts[i]);
+		record_done(&record);
+	}
+}
+
+static void
+check_text_refused(uint64_t length, uint64_t letters, const char *words)
+{
+	struct ivshmem_error error = {0};
+	struct record_reader in;
+	struct record record;
+	char text[8] = "before";
+
+	record_begin(&record, "test", 1);
+	record_put(&record, length);
+	record_put(&record, letters);
+	CHECK_EQ(record_end(&record), 0);
+	record_open(&in, &record, "test", 1, &error);
+	record_get_text(&in, "text", text, sizeof(text));
+	CHECK_EQ(record_close(&in), -EINVAL);
+	CHECK(strstr(error.message, words));
+	CHECK_STR(text, "");
+	record_done(&record);
+}
+
+TEST(texts_that_are_wrong_are_refused)
+{
+	check_text_refused(8, 0x4141414141414141, "the text is 8, and must be 0 to 7");
+	check_text_refused(2, 0x414141, "another length than it says");
+	check_text_refused(2, 0x4100, "another length than it says");
+	check_text_refused(0, 0x41, "it goes on after its end");
+}
+
+TEST(records_in_records)
+{
+	int fds[] = {11, 12, 13};
+	struct record inner, outer, view;
+	struct record_reader in;
+
+	record_begin(&inner, "inner", 3);
+	record_put(&inner, 4711);
+	record_put_fds(&inner, fds, 2);
+	CHECK_EQ(record_end(&inner), 0);
+	record_begin(&outer, "outer", 1);
+	record_put_record(&outer, &inner);
+	record_put_fds(&outer, fds + 2, 1);
+	CHECK_EQ(record_end(&outer), 0);
+	record_open(&in, &outer, "outer", 1, NULL);
+	record_get_record(&in, "inner", &view);
+	CHECK_EQ(*record_get_fds(&in, 1), 13);
+	CHECK_EQ(record_close(&in), 0);
+	CHECK_EQ(view.size, inner.size);
+	CHECK(memcmp(view.bytes, inner.bytes, inner.size) == 0);
+	CHECK_EQ(view.n_fds, 2);
+	CHECK_EQ(view.fds[1], 12);
+	record_done(&inner);
+	record_done(&outer);
+}

@@ -3,6 +3,7 @@
 
 #include <ivshmem/common.h>
 
+#include <fdpass.h>
 #include <test.h>
 
 #include <errno.h>
@@ -117,8 +118,8 @@ TEST(sockets_that_make_no_sense)
 	refused(-EINVAL, "LISTEN_FDS");
 	pass("many", NULL);
 	refused(-EINVAL, "LISTEN_FDS");
-	pass("259", NULL);
-	refused(-E2BIG, "9 sockets");
+	pass("261", NULL);
+	refused(-E2BIG, "1 sockets");
 	pass("4294967296", NULL);
 	refused(-EINVAL, "LISTEN_FDS");
 	CHECK_SYS(setenv("LISTEN_PID", "me", 1));
@@ -176,4 +177,69 @@ TEST(nobody_to_notify)
 	CHECK_EQ(supervisor_notify("READY=1"), -EINVAL);
 	CHECK_SYS(setenv("NOTIFY_SOCKET", "/nonexistent/notify", 1));
 	CHECK_EQ(supervisor_notify("READY=1"), -ENOENT);
+}
+
+/* ---- what the supervisor keeps --------------------------------------------------------------- */
+
+/* A supervisor that reads one message, and then what says that it has read it. */
+static void
+expect_and_read(int fd, const char *expected, bool with_fd)
+{
+	size_t n_fds;
+	char text[256] = "";
+	int fds[2];
+
+	CHECK(fdpass_recv(fd, text, sizeof(text) - 1, fds, 2, &n_fds, NULL) > 0);
+	CHECK_STR(text, expected);
+	CHECK_EQ(n_fds, with_fd);
+	if (with_fd) {
+		CHECK_EQ(write(fds[0], "x", 1), 1);
+		CHECK_SYS(close(fds[0]));
+	}
+	memset(text, 0, sizeof(text));
+	CHECK(fdpass_recv(fd, text, sizeof(text) - 1, fds, 2, &n_fds, NULL) > 0);
+	/* Alone, and with one descriptor: systemd ignores any other. */
+	CHECK_STR(text, "BARRIER=1");
+	CHECK_EQ(n_fds, 1);
+	CHECK_SYS(close(fds[0]));
+}
+
+TEST(it_keeps_a_descriptor_and_drops_it)
+{
+	char name[108], byte;
+	int fd, ends[2];
+	pid_t pid;
+
+	CHECK(snprintf(name, sizeof(name), "%s/notify", test_directory()) < (int)sizeof(name));
+	fd = notify_socket(name);
+	CHECK(supervisor_present());
+	CHECK_SYS(pipe2(ends, O_CLOEXEC));
+	pid = test_fork();
+	if (pid == 0) {
+		expect_and_read(fd, "FDSTORE=1\nFDNAME=some-name\nFDPOLL=0", true);
+		expect_and_read(fd, "FDSTOREREMOVE=1\nFDNAME=some-name", false);
+		_exit(0);
+	}
+	CHECK_EQ(supervisor_store(ends[1], "some-name"), 0);
+	CHECK_EQ(read(ends[0], &byte, 1), 1);
+	CHECK_EQ(supervisor_remove("some-name"), 0);
+	test_join(pid);
+	close(fd);
+	test_close_pair(&ends);
+}
+
+TEST(a_supervisor_that_does_not_read)
+{
+	char name[108];
+	int fd;
+
+	CHECK_SYS(unsetenv("NOTIFY_SOCKET"));
+	CHECK(!supervisor_present());
+	CHECK_EQ(supervisor_store(0, "name"), -ENOTCONN);
+	CHECK_EQ(supervisor_remove("name"), -ENOTCONN);
+	CHECK(snprintf(name, sizeof(name), "%s/notify", test_directory()) < (int)sizeof(name));
+	fd = notify_socket(name);
+	/* It waits for five seconds. */
+	CHECK_EQ(supervisor_remove("name"), -ETIMEDOUT);
+	close(fd);
 }

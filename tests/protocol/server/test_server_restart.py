@@ -1,0 +1,603 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""
+A server that is replaced by another one, and no client notices: with a supervisor that speaks systemd's protocol.
+"""
+
+import os
+import random
+import shutil
+import signal
+import socket
+
+import pytest
+
+import ivshmem_wire as wire
+from fake_supervisor import GROUP, FakeSupervisor
+from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
+from observer import Observer
+
+
+class Group:
+    """A server that keeps its clients, and its supervisor."""
+
+    def __init__(self, path, supervisor, *arguments, vectors=1, binary=None, **options):
+        self.path, self.supervisor, self.vectors = path, supervisor, vectors
+        self.arguments, self.options = list(arguments), options
+        self.binary = binary or wire.program("ivshmem-server")
+        self.server = None
+        self.clients = []
+        self.start()
+
+    def argv(self):
+        server = [self.binary, "-F", "--keep-clients", "-S", self.path, "-n", str(self.vectors)]
+        return server + self.arguments
+
+    def start(self):
+        self.supervisor.messages.clear()
+        self.server = self.supervisor.start(self.argv(), **self.options)
+        self.supervisor.ready()
+        assert self.supervisor.names() == []
+        return self.server
+
+    def stop(self):
+        self.supervisor.stop()
+        assert self.supervisor.names() == [GROUP]
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    def connect(self, path=None, kind=wire.RawClient):
+        client = kind(path or self.path, self.vectors) if kind is wire.RawClient else kind(path or self.path)
+        self.clients.append(client)
+        return client
+
+    def client(self):
+        return self.connect().greet()
+
+    def close(self):
+        for client in self.clients:
+            if client.fileno() >= 0:
+                client.close()
+
+
+@pytest.fixture
+def supervisor(room, processes, closing):
+    supervisor = FakeSupervisor(room.file("notify"), processes)
+    closing.append(supervisor)
+    return supervisor
+
+
+@pytest.fixture
+def group(room, supervisor, closing):
+    def group(*arguments, **options):
+        group = Group(room.socket, supervisor, *arguments, **options)
+        closing.append(group)
+        return group
+
+    return group
+
+
+def eventfd_id(fd):
+    with open(f"/proc/self/fdinfo/{fd}") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("eventfd-id:"))
+
+
+def expect_rings(one, other):
+    """In both directions, on every vector."""
+    for a, b in ((one, other), (other, one)):
+        for vector in range(a.vectors):
+            wire.ring(a.peers[b.id][vector])
+            wire.wait_rings(b.peers[b.id][vector])
+
+
+def expect_same_eventfds(clients):
+    """Whoever knows of a peer has the same eventfds for it, in the same order."""
+    known = {}
+    for client in clients:
+        for peer, fds in client.peers.items():
+            ids = [eventfd_id(fd) for fd in fds]
+            # One that was only told of the first vectors has only these.
+            longest = known.setdefault(peer, ids)
+            if len(ids) > len(longest):
+                longest, known[peer] = ids, ids
+            assert longest[: len(ids)] == ids
+
+
+# ---- what clients see ----------------------------------------------------------------------------------
+
+
+def test_nobody_notices(group):
+    group = group(vectors=3)
+    first, second = group.client(), group.client()
+    first.follow_until_knows([0, 1])
+    os.pwrite(first.memory, b"before", 0)
+    for client in (first, second):
+        client.log.clear()
+    group.restart()
+    expect_rings(first, second)
+    third = group.client()
+    assert third.id == 2
+    for client in (first, second):
+        client.follow_until_knows([0, 1, 2])
+        assert client.log == [2, 2, 2], "and nothing else"
+        expect_rings(client, third)
+    assert os.pread(third.memory, 6, 0) == b"before"
+    second.close()
+    first.follow_until_knows([0, 2])
+    third.follow_until_knows([0, 2])
+
+
+class Play:
+    """
+    A random sequence of clients that come, go, read, and read nothing for a while. The same seed makes the same
+    sequence, whether the server is replaced in between or not.
+    """
+
+    def __init__(self, group, seed, restarts):
+        self.group, self.random, self.restarts = group, random.Random(seed), restarts
+        self.streams = []  # of each client that ever was: what it was told
+        self.members, self.slow, self.observers, self.holders = [], [], [], {}
+
+    def record(self, client):
+        """Have the client write down all that it receives."""
+        stream = []
+        receive = client.receive
+
+        def recording(*arguments, **options):
+            message = receive(*arguments, **options)
+            stream.append(message and (message.number, message.fd is not None))
+            return message
+
+        client.receive, client.stream = recording, stream
+        self.streams.append(stream)
+        return client
+
+    def settle(self):
+        """Whatever the server had to do is done: it serves newcomers last."""
+        for _ in range(3):
+            with Observer(self.group.path) as observer:
+                observer.greet()
+
+    def join(self):
+        self.members.append(self.record(self.group.connect()).greet())
+
+    def join_slowly(self):
+        if len(self.slow) < 12:
+            self.slow.append(self.record(self.group.connect()))
+
+    def read_some(self):
+        """The server stands still meanwhile, or how much it sends would be a matter of time."""
+        if not self.slow:
+            return
+        client = self.random.choice(self.slow)
+        server = self.group.server
+        server.signal(signal.SIGSTOP)
+        wire.wait_until(lambda: wire.process_state(server.pid) == "T", "it stands still")
+        for _ in range(min(self.random.randrange(1, 60), client.queued() // 8)):
+            message = client.receive(timeout=0)
+            if message.fd is not None:
+                client.close_fd(message.fd)
+        server.signal(signal.SIGCONT)
+
+    def observe(self):
+        if len(self.observers) < 8:
+            self.observers.append(self.record(self.group.connect(kind=Observer)).greet())
+
+    def sit_down(self):
+        own = self.random.choice([3, 60000])
+        if own in self.holders:
+            self.holders.pop(own).close()
+        else:
+            path = f"{self.group.path}-{own}"
+            self.holders[own] = self.record(self.group.connect(path)).greet()
+            assert self.holders[own].id == own
+
+    def leave(self):
+        leaving = self.random.choice([self.members, self.slow, self.observers])
+        if leaving:
+            leaving.pop(self.random.randrange(len(leaving))).close()
+
+    def restart(self):
+        """Some clients come while there is no server, and they come in that order."""
+        coming = []
+        if self.restarts:
+            self.group.stop()
+        for _ in range(self.random.randrange(4)):
+            coming.append(self.record(self.group.connect()))
+        if self.restarts:
+            self.group.start()
+        self.members += [client.greet() for client in coming]
+
+    def run(self, steps):
+        for _ in range(25):
+            self.join()
+        for _ in range(steps):
+            actions = [self.join, self.join_slowly, self.read_some, self.observe, self.sit_down, self.leave]
+            self.random.choices([*actions, self.restart], [6, 2, 4, 1, 2, 6, 1])[0]()
+            self.settle()
+        self.restart()
+        everybody = [*self.members, *self.holders.values(), *self.observers]
+        # A last one, so that all know when they know all.
+        self.join()
+        last = self.members[-1]
+        for client in everybody:
+            client.follow(lambda c=client: len(c.peers.get(last.id, [])) == c.vectors, "hearing of the last one")
+        expect_same_eventfds([*everybody, last])
+        for client in [*self.members, *self.holders.values()]:
+            if client is not last:
+                expect_rings(client, last)
+        for client in self.slow:
+            while client.stream.count((last.id, True)) < client.vectors:
+                message = client.receive()
+                if message.fd is not None:
+                    client.close_fd(message.fd)
+        return self.streams
+
+
+@pytest.mark.limit(300)
+@pytest.mark.parametrize("seed", range(wire.sized(4, 40)))
+def test_what_clients_see_is_what_they_would_have_seen(room, processes, closing, seed):
+    """Message for message, those included who have read half of theirs."""
+    seats = lambda path: [f"--member=3={path}-3", f"--member=60000={path}-60000"]
+    streams = []
+    for restarts in (True, False):
+        supervisor = FakeSupervisor(room.file(f"notify-{restarts}"), processes)
+        closing.append(supervisor)
+        path = room.file(f"socket-{restarts}")
+        group = Group(path, supervisor, *seats(path), vectors=2)
+        closing.append(group)
+        streams.append(Play(group, seed, restarts).run(100))
+    assert len(streams[0]) == len(streams[1])
+    for number, (with_restarts, without) in enumerate(zip(*streams)):
+        assert with_restarts == without, f"client {number}"
+
+
+@pytest.mark.limit(300)
+def test_twenty_times_in_a_row(group):
+    group = group(vectors=2)
+    clients = [group.client() for _ in range(50)]
+    everybody = range(50)
+    for client in clients:
+        client.follow_until_knows(everybody)
+        client.log.clear()
+    before = {client: {peer: list(map(eventfd_id, fds)) for peer, fds in client.peers.items()} for client in clients}
+    n_fds = len(group.server.fds())
+    for turn in range(20):
+        group.restart()
+        wire.wait_until(lambda: len(group.server.fds()) == n_fds, "as many descriptors as before")
+        expect_rings(clients[turn], clients[turn + 1])
+    newcomer = group.client()
+    assert newcomer.id == 50
+    for client in clients:
+        client.follow_until_knows([*everybody, 50])
+        assert client.log == [50] * 2
+        expect_rings(client, newcomer)
+        for peer, ids in before[client].items():
+            assert list(map(eventfd_id, newcomer.peers[peer])) == ids
+    for client in clients:
+        client.close()
+    newcomer.follow_until_knows([50])
+    wire.wait_until(lambda: len(group.server.fds()) <= n_fds - 49 * 3, "what the clients had is closed")
+
+
+def test_who_comes_without_a_server_waits(group):
+    group = group()
+    stays = group.client()
+    group.stop()
+    waiting = [group.connect() for _ in range(20)]
+    gone = group.connect()
+    gone.close()
+    group.start()
+    assert [client.greet().id for client in waiting] == list(range(1, 21))
+    stays.follow_until_knows(range(21))
+
+
+def test_who_goes_without_a_server_is_missed_afterwards(group):
+    group = group()
+    stays, goes, offends = group.client(), group.client(), group.client()
+    stays.follow_until_knows([0, 1, 2])
+    group.stop()
+    goes.close()
+    offends.sock.send(b"?")
+    group.start()
+    stays.follow_until_knows([0])
+    offends.assert_cut()
+    assert group.client().id == 3
+
+
+def test_seats_and_observers_stay(group, room):
+    paths = {own: room.file(f"seat-{own}") for own in (7, 9)}
+    group = group(*(f"--member={own}={path}" for own, path in paths.items()), vectors=2)
+    observer = group.connect(kind=Observer).greet()
+    other, holder = group.client(), group.connect(paths[7]).greet()
+    other.follow_until_knows([0, 7])
+    group.restart()
+    second = group.connect(paths[7])
+    with pytest.raises(wire.Refused):
+        second.greet()
+    holder.close()
+    group.restart()
+    holder = group.connect(paths[7]).greet()
+    expect_rings(holder, other)
+    late = group.connect(paths[9]).greet()
+    other.follow_until_knows([0, 7, 9])
+    expect_rings(late, other)
+    assert other.log.count(7) == 2, "it is told of a seat once"
+    observer.follow_until_knows([0, 7, 9])
+
+
+def test_its_own_sockets_stay_and_go_at_the_end(group, room):
+    group = group()
+    group.client()
+    group.restart()
+    group.supervisor.stop(signal.SIGINT)
+    assert os.listdir(room.path) == ["notify"]
+
+
+def test_a_named_memory_stays_and_goes_at_the_end(group, room):
+    name = room.shm_name()
+    group = group("-M", name)
+    os.pwrite(group.client().memory, b"kept", 100)
+    for _ in range(2):
+        group.restart()
+        with open(f"/dev/shm/{name}", "rb") as file:
+            assert os.pread(file.fileno(), 4, 100) == b"kept"
+    group.supervisor.stop(signal.SIGINT)
+    assert not os.path.exists(f"/dev/shm/{name}")
+
+
+def test_sockets_that_the_supervisor_made(room, supervisor, closing):
+    supervisor.sockets = {"clients": wire.bound(room.socket, backlog=16)}
+    group = Group(room.socket, supervisor)
+    closing.append(group)
+    first = group.client()
+    for _ in range(3):
+        group.restart()
+    second = group.client()
+    first.follow_until_knows([0, 1])
+    expect_rings(first, second)
+    group.stop()
+    words = ["the socket for clients was one of the supervisor", "is one of", "now"]
+    supervisor.sockets.pop("clients").close()
+    expect_refusal(supervisor.start(group.argv()), words[0])
+    assert first.drain()
+
+
+def test_a_path_that_is_gone_is_told_of(group):
+    group = group()
+    client = group.client()
+    group.stop()
+    os.unlink(group.path)
+    group.start()
+    group.server.expect(rf"ivshmem-server: the path '{group.path}' does not lead to the socket any more, .*", "stderr")
+    assert client.drain()
+
+
+# ---- what goes wrong -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (["-n", "2"], "the number of vectors (-n) was 1, and is 2 now"),
+        (["-l", "8M"], "the memory was 4 MiB, and is 8 MiB now"),
+        (["-M", "ivshmem-test-never"], "the memory was 4 MiB, and is 4 MiB with -M ivshmem-test-never now"),
+        (["--no-observer-socket"], "observe, and is none now"),
+        (["--observer-socket=/nonexistent/x"], "observe, and is /nonexistent/x now"),
+        (["--member=5=/nonexistent/x"], "the number of --member was 1, and is 2 now"),
+        (["-S", "/nonexistent/x"], "the socket for clients was "),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_and_nobody_is_lost(group, room, change, words):
+    group = group(f"--member=4={room.file('four')}")
+    first = group.client()
+    group.stop()
+    for _ in range(2):
+        expect_refusal(group.supervisor.start([*group.argv(), *change]), words, "restore that", "still keeps the group")
+        assert group.supervisor.names() == [GROUP]
+    group.start()
+    assert first.drain() and first.log == []
+    second = group.client()
+    first.follow_until_knows([0, 1])
+    expect_rings(first, second)
+
+
+def test_options_that_may_change(group, room):
+    group = group()
+    first = group.client()
+    group.stop()
+    group.arguments = ["--max-peers=1", "-v", "--stall-timeout=5", "--socket-mode=0600", "--preallocate"]
+    group.start()
+    with pytest.raises(wire.Refused):
+        group.client()
+    assert first.drain()
+
+
+def test_without_a_supervisor(refused):
+    refused("--keep-clients", words=["needs a supervisor", "FileDescriptorStoreMax=1"])
+
+
+def test_sigint_lets_the_clients_go(group):
+    group = group()
+    client = group.client()
+    group.supervisor.stop(signal.SIGINT)
+    client.assert_cut()
+    assert group.supervisor.names() == []
+
+
+def test_without_the_option_clients_are_let_go(group):
+    group = group()
+    client = group.client()
+    group.restart()
+    group.stop()
+    group.supervisor.messages.clear()
+    argv = [argument for argument in group.argv() if argument != "--keep-clients"]
+    group.supervisor.start(argv)
+    group.supervisor.ready()
+    assert client.drain(), "it goes on with what there is"
+    group.supervisor.stop()
+    client.assert_cut()
+
+
+def test_a_supervisor_that_keeps_nothing(room, supervisor, closing):
+    """As systemd does without FileDescriptorStoreMax: it does not say so."""
+    supervisor.deaf = True
+    group = Group(room.socket, supervisor)
+    closing.append(group)
+    client = group.client()
+    supervisor.stop()
+    client.assert_cut()
+    group.start()
+    assert group.client().id == 0
+
+
+def test_a_supervisor_that_is_gone(group):
+    group = group()
+    client = group.client()
+    os.rename(group.supervisor.path, group.supervisor.path + "-elsewhere")
+    group.supervisor.process.finish(status=1)
+    os.rename(group.supervisor.path + "-elsewhere", group.supervisor.path)
+    assert "the supervisor does not take the group" in group.server.stderr
+    client.assert_cut()
+
+
+def test_one_that_is_killed_has_no_successor(group):
+    group = group()
+    client = group.client()
+    group.server.kill()
+    client.assert_cut()
+    group.start()
+    assert group.client().id == 0
+
+
+def test_a_group_that_had_its_server_is_not_taken_again(group, supervisor):
+    """The supervisor was not told, or did not listen: it still has the empty bag."""
+    group = group()
+    client = group.client()
+    group.stop()
+    stale = os.dup(supervisor.store[0][1])
+    group.start()
+    supervisor.store.append((GROUP, stale))
+    assert client.drain()
+    group.server.kill()
+    client.assert_cut()
+    group.start()
+    group.server.expect("ivshmem-server: the group that the supervisor keeps had its server, .*", "stderr")
+    assert group.client().id == 0
+    # And beside one that is full.
+    client = group.client()
+    group.stop()
+    for place in (0, 1):
+        empty, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        supervisor.store.insert(place, (GROUP, os.dup(empty.fileno())))
+        group.start()
+        assert client.drain()
+        empty.close()
+        other.close()
+        if place == 0:
+            group.stop()
+
+
+@pytest.mark.parametrize("what", ["file", "eventfd", "pair", "bag"])
+def test_nonsense_is_refused(group, supervisor, room, what):
+    group = group()
+    group.supervisor.stop(signal.SIGINT)
+    if what == "file":
+        fd = os.open(room.path, os.O_RDONLY)
+    elif what == "eventfd":
+        fd = wire.eventfd()
+    else:
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        fd = os.dup(ends[1].fileno())
+        memory = wire.memory_fd(4096)
+        socket.send_fds(ends[0], [(1).to_bytes(8, "little") if what == "bag" else b"nonsense"], [memory])
+        for end in ends:
+            end.close()
+        os.close(memory)
+    supervisor.store.append((GROUP, fd))
+    if what in ("pair", "bag"):
+        expect_refusal(supervisor.start(group.argv()), "the record of the group" if what == "bag" else "no")
+    else:
+        group.start()
+
+
+def test_a_supervisor_that_takes_its_time(group, supervisor):
+    """It has the message in its queue when the server ends, and comes to it later."""
+    group = group()
+    client = group.client()
+    with supervisor.changed:
+        group.server.finish()
+    assert "the supervisor has not answered yet" in group.server.stderr
+    wire.wait_until(lambda: supervisor.names() == [GROUP], "it has read the message")
+    group.start()
+    assert client.drain()
+
+
+def test_a_place_that_is_still_taken_is_freed_first(group, supervisor):
+    group = group()
+    client = group.client()
+    stale, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    supervisor.store.append((GROUP, os.dup(stale.fileno())))
+    group.stop()
+    for sock in (stale, other):
+        sock.close()
+    group.start()
+    assert client.drain()
+
+
+@few_descriptors
+def test_a_server_that_is_full_goes_on(group):
+    group = group(vectors=3, limit_files=120)
+    clients = []
+    with pytest.raises(wire.Refused):
+        while True:
+            clients.append(group.client())
+    assert len(clients) >= 7
+    for _ in range(3):
+        group.restart()
+        with pytest.raises(wire.Refused):
+            group.client()
+    clients[0].close()
+    clients[1].follow(lambda: 0 not in clients[1].peers, "hearing that it left")
+    newcomer = group.client()
+    there = [*(client.id for client in clients[1:]), newcomer.id]
+    for client in clients[1:]:
+        client.follow_until_knows(there)
+        expect_rings(client, newcomer)
+
+
+@root_only
+def test_clients_that_read_nothing_are_in_nobodys_way(room, supervisor, closing):
+    """
+    Without privilege, descriptors in flight are limited: those that clients leave unread, and those that are handed
+    over. So the server uses half of its limit, and has the other half for the restart.
+    """
+    os.chmod(supervisor.path, 0o666)
+    os.chown(room.path, LONELY_UID, LONELY_UID)
+    options = {"user": LONELY_UID, "limit_files": 400}
+    binary = room.file("ivshmem-server")
+    shutil.copy(wire.program("ivshmem-server"), binary)
+    group = Group(room.socket, supervisor, vectors=1, binary=binary, **options)
+    closing.append(group)
+    good = []
+
+    def all_know(peers):
+        """All read in turn, so that nobody keeps the others from being sent to."""
+        return all([client.drain() and client.knows(peers) for client in good])
+
+    for number in range(60):
+        good.append(group.client())
+        wire.wait_until(lambda n=number: all_know(range(n + 1)), "all know all")
+    hoarders = []
+    for number in range(60, 63):
+        hoarders.append(group.connect())
+        wire.wait_until(lambda c=hoarders[-1]: c.queued() >= 300, "it has much to read")
+        wire.wait_until(lambda n=number: all_know(range(n + 1)), "all know all")
+    group.restart()
+    group.server.expect("ivshmem-server: peers that stayed connected: 63")
+    newcomer = group.connect()
+    wire.wait_until(lambda: all_know(range(64)), "all know all")
+    newcomer.greet()
+    for client in good:
+        expect_rings(client, newcomer)

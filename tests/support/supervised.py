@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""ivshmem-server --supervise, as a server."""
+
+import os
+import signal
+
+import guardian
+import ivshmem_wire as wire
+
+
+class Supervised(wire.Server):
+    """The parent; `server` is the process id of its child."""
+
+    def __init__(self, path, *arguments, runtime=None, **options):
+        super().__init__(path, "--supervise", *arguments, env={"XDG_RUNTIME_DIR": runtime}, **options)
+        self.runtime = runtime
+        self.known = 0
+
+    @property
+    def server(self):
+        with open(f"/proc/{self.pid}/task/{self.pid}/children") as file:
+            children = [int(word) for word in file.read().split()]
+        assert len(children) <= 1
+        if children and children[0] != self.known:
+            self.known = children[0]
+            guardian.guard_process(self.known)
+        return children[0] if children else None
+
+    def restart(self):
+        before = self.server
+        self.signal(signal.SIGHUP)
+        self.expect(r"ivshmem-server: restarting the server")
+        self.expect(r"ivshmem-server: peers that stayed connected: \d+")
+        assert self.server != before
+
+    def kill(self):
+        """The parent first, or it starts another server."""
+        server = self.server if self.running() else None
+        if server:
+            self.signal(signal.SIGKILL)
+            os.kill(server, signal.SIGKILL)
+        super().kill()
+        guardian.release("process", str(self.known))

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_HANDOVER_H
+#define SERVER_HANDOVER_H
+
+/*
+ * A group that outlives its server: the server that ends gives all of it to the supervisor, and the
+ * next one goes on with it. No client is told, and none notices.
+ *
+ * Theory of operation
+ *
+ * All descriptors (the memory, the sockets, the eventfds) and a sealed file with the record of the
+ * state go into one bag (socket/bag.h). The supervisor keeps the bag as one descriptor, so it has
+ * all or nothing, and one place in its store is enough. Then the server ends. Clients that connect
+ * meanwhile wait in the queue of the listening socket, which is in the bag.
+ *
+ *	old server		supervisor			new server
+ *	writes the record
+ *	fills the bag
+ *	FDSTORE=1 ────────────► keeps the bag
+ *	BARRIER=1 ────────────► has read it
+ *	ends			starts the new one ────────────► looks into the bag
+ *								checks everything
+ *								empties the bag
+ *				drops the bag ◄───────── FDSTOREREMOVE=1
+ *								serves
+ *
+ * A server that fails before it empties the bag has changed nothing: the next attempt finds all of
+ * it. A bag that is empty has had its server, and is of no use to a later one: so nobody goes on
+ * with a state that is no longer true.
+ *
+ * If the server is killed, there is no bag, and the clients lose their server.
+ */
+
+#include <options.h>
+#include <region/region.h>
+#include <server/record.h>
+#include <server/server.h>
+#include <sockets.h>
+
+#include <stddef.h>
+
+struct log;
+
+/*
+ * How many descriptors this process may have open so that handover_give() has room for all, if
+ * `limit` is the hard limit. Half of it: without privilege, clients can leave as many descriptors
+ * unread as the server may have open, and the kernel counts them together with those in the bag.
+ */
+unsigned long handover_room(unsigned long limit);
+
+/* Give the group to the supervisor. Afterwards `sockets` and `region` remove nothing when they are
+ * closed. A failure changes nothing. */
+int handover_give(struct server *server, struct sockets *sockets, struct region *region,
+	const struct options *options, const struct log *log, struct ivshmem_error *reterr);
+
+struct handover {
+	int bag;
+	int *fds; /* what was in the bag; the record refers to them */
+	size_t n_fds;
+	struct record record;
+	struct record server; /* for server_continue(); borrowed from `record` */
+	char version[32];     /* of the program that wrote it */
+};
+
+/*
+ * Look into the bag, and set up sockets and memory from it. -EINVAL with the remedy if the options
+ * do not fit the group. After a failure the process must end, because descriptors are left open.
+ */
+int handover_open(struct handover *ret_handover, int bag, struct sockets *sockets,
+	struct region *region, const struct options *options, struct ivshmem_error *reterr);
+/* The group is ours: nobody else can have it any more. Takes the bag over. */
+void handover_take(struct handover *handover, const struct log *log);
+
+#endif
