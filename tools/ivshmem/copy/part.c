@@ -138,7 +138,7 @@ int
 part_attributes(int fd, const struct tree_entry *entry, bool owner)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = entry->seconds, .tv_nsec = (long)entry->nanoseconds}};
+		{.tv_sec = (time_t)entry->seconds, .tv_nsec = (long)entry->nanoseconds}};
 
 	if (owner && fchown(fd, entry->uid, entry->gid) < 0)
 		return -errno;
@@ -182,7 +182,7 @@ part_link(int folder, const char *name, const char *target, const struct tree_en
 	bool owner)
 {
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-		{.tv_sec = entry->seconds, .tv_nsec = (long)entry->nanoseconds}};
+		{.tv_sec = (time_t)entry->seconds, .tv_nsec = (long)entry->nanoseconds}};
 	char temporary[NAME_MAX + 1];
 	int r = 0;
 
