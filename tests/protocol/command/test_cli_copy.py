@@ -472,7 +472,7 @@ def test_progress_on_a_terminal(agent, tool, target, here, terminal):
     finally:
         listener.process.send_signal(signal.SIGCONT)
     ends(process, OK)
-    assert b"\r\x1b[Kivshmem: 1 files, 28.6 MiB, " in terminal.rest()
+    assert b"\r\x1b[Kivshmem: 1 file, 28.6 MiB, " in terminal.rest()
 
 
 @pytest.mark.parametrize("option", ["--no-progress", "--quiet"])

@@ -302,8 +302,9 @@ report(const struct copying *copying)
 	char text[RATE_TEXT_MAX];
 
 	if (shows_progress(copying))
-		note(copying->cli, "%" PRIu64 " files, %.1f MiB, %.1f s, %s", totals->files,
-			(double)totals->bytes / (1 << 20), seconds, rate_text(rate, text));
+		note(copying->cli, "%" PRIu64 " file%s, %.1f MiB, %.1f s, %s", totals->files,
+			totals->files == 1 ? "" : "s", (double)totals->bytes / (1 << 20), seconds,
+			rate_text(rate, text));
 	if (!copying->cli->json)
 		return;
 	json_object(&json, NULL);
