@@ -338,7 +338,7 @@ top_run(const struct cli *cli, char *const *operands)
 const struct command command_top = {
 	.name = "top",
 	.operands = "",
-	.summary = "watch peers and channels: who, how quickly, what waits",
+	.summary = "watch peers and channels, live",
 	.description =
 		"Shows, and goes on showing, who is in the group and what goes through channels: the "
 		"peers, and as whom they take part; each direction of each channel, with the bytes "
