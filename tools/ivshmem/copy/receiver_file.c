@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "receiver.h"
+
 #include "receiver_state.h"
 
 #include "tell.h"

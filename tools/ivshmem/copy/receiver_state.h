@@ -4,10 +4,10 @@
 
 /* The inside of a receiver: receiver.c takes records, receiver_file.c writes files. */
 
+#include "copy.h"
 #include "extents.h"
 #include "part.h"
 #include "place.h"
-#include "receiver.h"
 #include "sum.h"
 #include "tree.h"
 

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "sender.h"
+
 #include "sender_state.h"
 
 #include "tell.h"

@@ -4,8 +4,8 @@
 
 /* The inside of a sender: sender.c walks and talks, sender_file.c reads files. */
 
+#include "copy.h"
 #include "extents.h"
-#include "sender.h"
 #include "sum.h"
 #include "tree.h"
 #include "walk.h"
