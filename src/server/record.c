@@ -221,7 +221,7 @@ record_get_fds(struct record_reader *reader, size_t n)
 void
 record_get_text(struct record_reader *reader, const char *field, char *ret_text, size_t size)
 {
-	size_t length = record_get(reader, field, 0, size - 1);
+	size_t length = (size_t)record_get(reader, field, 0, size - 1);
 
 	memset(ret_text, 0, size);
 	for (size_t at = 0; at < length && reader->error == 0; at += FIELD) {
@@ -240,8 +240,9 @@ void
 record_get_record(struct record_reader *reader, const char *field, struct record *ret_inner)
 {
 	const struct record *record = reader->record;
-	size_t size = record_get(reader, field, 0, record->size);
-	size_t n_fds = record_get(reader, "number of its descriptors", 0, record_fds_left(reader));
+	size_t size = (size_t)record_get(reader, field, 0, record->size);
+	size_t n_fds =
+		(size_t)record_get(reader, "number of its descriptors", 0, record_fds_left(reader));
 
 	*ret_inner = (struct record){0};
 	if (size % FIELD != 0 || size > record->size - reader->at)
