@@ -101,7 +101,7 @@ trace_error_name(int64_t error)
 	};
 
 	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (-error == names[i].code)
+		if (error == -names[i].code)
 			return names[i].name;
 	return NULL;
 }

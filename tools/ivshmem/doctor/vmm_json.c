@@ -40,7 +40,8 @@ enum { VALUE_FOLLOWS, VALUE_ENDS, ALL_ENDS };
 static void
 skip_blanks(struct json_reader *reader)
 {
-	reader->p += strspn(reader->p, " \t\r\n");
+	while (*reader->p == ' ' || *reader->p == '\t' || *reader->p == '\r' || *reader->p == '\n')
+		reader->p++;
 }
 
 static bool
@@ -184,21 +185,30 @@ open_level(struct json_reader *reader, bool is_object)
 	return VALUE_ENDS;
 }
 
+static bool
+is_plain(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-' ||
+	       c == '.' || c == 'E';
+}
+
 /* A number, or one of three words. */
 static int
 read_plain(struct json_reader *reader)
 {
-	size_t length = strspn(reader->p, "abcdefghijklmnopqrstuvwxyz0123456789+-.E");
 	const char *word = reader->p;
+	size_t length = 0;
 
+	while (is_plain(word[length]))
+		length++;
 	if (length == 0)
 		return -EINVAL;
 	reader->p += length;
-	if (length == 4 && strncmp(word, "true", 4) == 0)
+	if (length == 4 && memcmp(word, "true", 4) == 0)
 		return add(reader, "on", 2);
-	if (length == 5 && strncmp(word, "false", 5) == 0)
+	if (length == 5 && memcmp(word, "false", 5) == 0)
 		return add(reader, "off", 3);
-	if (length == 4 && strncmp(word, "null", 4) == 0)
+	if (length == 4 && memcmp(word, "null", 4) == 0)
 		return 0;
 	return add(reader, word, length);
 }
