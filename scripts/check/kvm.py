@@ -56,7 +56,7 @@ def program_files(builds):
 def linux_files():
     """What tests/vm needs: its own files, and what starts guests."""
     yield from vm.guest_files("pytest", "xml.etree.ElementTree")
-    for name in ("tests/vm", "tests/support", "tests/interop", "build/guest/parts"):
+    for name in ("tests/vm", "tests/support", "tests/interop", "demo", "build/guest/parts"):
         yield os.path.join(ROOT, name)
     yield from (path for path in glob.glob(os.path.join(PLAIN.path, "ivshmem*")) if os.path.isfile(path))
     yield os.path.join(PLAIN.path, "guest")

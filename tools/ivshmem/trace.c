@@ -362,10 +362,10 @@ const struct command command_trace = {
 	CLI_OPTIONS(trace_options),
 	.json = "{\"time\":SECONDS,\"uptime\":SECONDS,\"program\":NAME,\"pid\":PID,\n"
 		" \"thread\":TID,\"event\":NAME,\"number\":N,\"args\":{NAME:VALUE,...}}\n"
-		"\"time\" is since 1970, \"uptime\" that of CLOCK_MONOTONIC. Errors are names such as\n"
-		"\"EPROTO\". \"time\" and \"pid\" are null in a core, \"event\" if this version does not\n"
-		"know the event. With --list: {\"event\":NAME,\"number\":N,\"args\":TEXT,\n"
-		"\"meaning\":TEXT}.",
+		"\"time\" is since 1970, \"uptime\" that of CLOCK_MONOTONIC. Errors are names\n"
+		"such as \"EPROTO\". \"time\" and \"pid\" are null in a core, \"event\" if this\n"
+		"version does not know the event. With --list:\n"
+		"{\"event\":NAME,\"number\":N,\"args\":TEXT,\"meaning\":TEXT}.",
 	.statuses = "1 also if a process is not there, must not be looked into, or has no trace.",
 	.examples = "ivshmem trace $(pidof ivshmem-server)\n"
 		    "ivshmem trace --follow 4711 4712\n"

@@ -19,11 +19,11 @@ void sample_json(const struct sample *sample, const struct top_rates *rates, boo
 	" \"phase\":\"listening\"|\"connecting\"|\"connected\"|\"ended\",\n"                       \
 	" \"peer_area\":A,\"peer_channel\":C,\"ring_size\":BYTES,\n"                               \
 	" \"sent\":BYTES,\"unread\":BYTES,\"received\":BYTES,\"published\":N},...]},...]}\n"       \
-	"The times are seconds since 1970. \"lost\" and \"problem\" are null if all is well,\n"    \
-	"and so is what cannot be seen: \"peers\" in a guest and for memory alone; \"user\",\n"    \
-	"\"program\" and \"started\" of a process of another machine, whose \"here\" is\n"         \
-	"false. Else it is as channels --json has it. With --interval, each channel also\n"        \
-	"has \"received_per_second\":BYTES, \"sent_per_second\":BYTES,\n"                          \
+	"The times are seconds since 1970. \"lost\" and \"problem\" are null if all is\n"          \
+	"well, and so is what cannot be seen: \"peers\" in a guest and for memory alone;\n"        \
+	"\"user\", \"program\" and \"started\" of a process of another machine, whose\n"           \
+	"\"here\" is false. Else it is as channels --json has it. With --interval,\n"              \
+	"each channel also has \"received_per_second\":BYTES, \"sent_per_second\":BYTES,\n"        \
 	"\"published_per_second\":N and \"waits\":SECONDS."
 
 #endif
