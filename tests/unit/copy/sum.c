@@ -135,6 +135,21 @@ TEST(a_hole_costs_nothing)
 	CHECK(sum_end(&a) != sum_end(&b));
 }
 
+/* The pieces that zeros are looked at in do not end where a block does. */
+TEST(a_hole_anywhere_costs_nothing)
+{
+	struct sum a, b;
+
+	sum_begin(&a, NULL);
+	sum_bytes(&a, "x", 1);
+	sum_zeros(&a, INT64_MAX - 1);
+	sum_begin(&b, NULL);
+	sum_bytes(&b, "x", 1);
+	sum_zeros(&b, SUM_BLOCK - 1);
+	sum_zeros(&b, INT64_MAX - SUM_BLOCK);
+	CHECK_EQ(sum_end(&a), sum_end(&b));
+}
+
 TEST(it_goes_on_from_a_mark)
 {
 	for (unsigned blocks = 0; blocks <= 3; blocks++) {

@@ -146,8 +146,11 @@ sum_zeros(struct sum *sum, uint64_t length)
 	static const uint8_t zeros[4096];
 
 	while (length > 0) {
-		uint64_t n = length < sizeof(zeros) ? length : sizeof(zeros);
+		uint64_t n = SUM_BLOCK - sum->in_block;
 
+		/* Not beyond the block: whole ones follow, which are only counted. */
+		n = n < length ? n : length;
+		n = n < sizeof(zeros) ? n : sizeof(zeros);
 		if (sum->in_block == 0 && length >= SUM_BLOCK) {
 			n = length - length % SUM_BLOCK;
 			sum->mark.zero_blocks += n / SUM_BLOCK;
