@@ -1,52 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/*
- * agent: does what callers ask for, each over a queue of its own (jobs.h). One loop waits for all of
- * them: with vfio, only one process of a guest can use the device, so no other one could help.
- *
- * A caller for whom there is no room waits in the listener's queue. It is tried again when a job
- * ends, and every now and then, because the other side may need a moment until it gives its memory
- * back.
- */
+/* agent: does what callers ask for, each over a queue of its own (jobs.h), in one loop (serving.h). */
 #include "children.h"
 #include "jobs.h"
 #include "output.h"
 #include "participate.h"
-
-#include <base/clock.h>
-#include <base/fd.h>
+#include "serving.h"
 
 #include <ivshmem/abi.h>
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/signalfd.h>
+#include <unistd.h>
 
-#define EVENTS   64
 #define RING     32768 /* by default; an area of 640 KiB has room for 17 */
 #define RETRY_MS 100
 #define NAME     "agent"
 
 struct agent {
-	const struct cli *cli;
+	struct serving serving;
 	const char *name;
 	struct policy policy;
 	struct login login;
-	struct ivshmem_participant *participant;
 	struct ivshmem_channel *listener;
 	struct jobs jobs;
-
-	int epoll, signals;
-	bool may_accept;   /* somebody may have come */
-	uint64_t retry_at; /* but not before this time */
-	bool warned;       /* that there is no room */
-	bool told_of_server;
-	bool quit;
-	enum status status;
 };
 
 static struct {
@@ -55,55 +34,33 @@ static struct {
 	unsigned vector;
 } given = {.ring_size = RING};
 
-/* What is no watch of a job in epoll's data. */
-static struct watch participant_watch, signal_watch;
-
-static void
-stop(struct agent *agent, int error)
-{
-	if (!agent->quit)
-		agent->status = participate_fail(error);
-	agent->quit = true;
-}
-
 /* ---- callers ---------------------------------------------------------------------------------- */
-
-static bool
-may_go_on(const struct agent *agent)
-{
-	return agent->may_accept && agent->retry_at == 0 && !agent->quit;
-}
 
 static void
 wait_for_room(struct agent *agent, int error)
 {
-	if (!agent->warned)
-		note(agent->cli, "no room for caller %u, who waits: %s", agent->jobs.n + 1,
-			error == -ENOSPC
-				? "our area of the memory is full (see --size, and 'ivshmem "
-				  "format')"
-				: strerror(-error));
-	agent->warned = true;
-	agent->retry_at = clock_now() + RETRY_MS * NSEC_PER_MSEC;
+	char who[64];
+
+	snprintf(who, sizeof(who), "caller %u, who waits", agent->jobs.n + 1);
+	serving_wait_for_room(&agent->serving, who, error);
 }
 
 static void
 take_callers(struct agent *agent)
 {
-	if (agent->retry_at != 0 && clock_now() >= agent->retry_at)
-		agent->retry_at = 0;
-	while (may_go_on(agent)) {
+	serving_look_at_clock(&agent->serving);
+	while (serving_may_go_on(&agent->serving)) {
 		struct ivshmem_channel *channel;
 		int r = ivshmem_accept(&channel, agent->listener);
 
 		if (r == 0)
 			r = jobs_add(&agent->jobs, channel);
 		if (r == -EAGAIN)
-			agent->may_accept = false;
-		else if (r == -ENOSPC || r == -ENOMEM)
+			agent->serving.may_accept = false;
+		else if (serving_is_shortage(r))
 			wait_for_room(agent, r);
 		else if (r < 0)
-			stop(agent, r);
+			serving_stop(&agent->serving, r);
 	}
 }
 
@@ -111,13 +68,14 @@ static void
 take_channels(struct agent *agent)
 {
 	struct ivshmem_channel *channel;
-	int r = ivshmem_participant_dispatch(agent->participant);
+	int r = ivshmem_participant_dispatch(agent->serving.participant);
 
 	if (r < 0)
-		stop(agent, r);
-	while (!agent->quit && (channel = ivshmem_participant_ready(agent->participant))) {
+		serving_stop(&agent->serving, r);
+	while (!agent->serving.quit &&
+		(channel = ivshmem_participant_ready(agent->serving.participant))) {
 		if (channel == agent->listener)
-			agent->may_accept = true;
+			agent->serving.may_accept = true;
 		else
 			jobs_take_channel(channel);
 	}
@@ -126,66 +84,33 @@ take_channels(struct agent *agent)
 /* ---- the loop --------------------------------------------------------------------------------- */
 
 static void
-take_signal(struct agent *agent)
-{
-	struct signalfd_siginfo info;
-
-	while (read(agent->signals, &info, sizeof(info)) == sizeof(info))
-		if (info.ssi_signo == SIGCHLD)
-			jobs_wake_all(&agent->jobs);
-		else
-			agent->quit = true;
-}
-
-static void
 take_event(struct agent *agent, const struct epoll_event *event)
 {
-	if (event->data.ptr == &participant_watch)
-		return;
-	if (event->data.ptr == &signal_watch)
-		take_signal(agent);
-	else
+	int number;
+
+	if (!serving_take_event(&agent->serving, event, &number))
 		jobs_take_event(event->data.ptr, event->events);
+	else if (number == SIGCHLD)
+		jobs_wake_all(&agent->jobs);
+	else if (number != 0)
+		agent->serving.quit = true;
 }
 
-/* Who is connected stays connected. */
-static void
-tell_of_lost_server(struct agent *agent)
-{
-	const char *why = participate_lost_server();
-
-	if (why && !agent->told_of_server)
-		fail("warning: the server is lost, and whoever comes to the next one does not find "
-		     "us; start again: %s",
-			why);
-	agent->told_of_server = why != NULL;
-}
-
-static uint64_t
-earlier(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
-/* How long to sleep, in milliseconds; -1 for ever. */
 static int
 time_to_sleep(struct agent *agent)
 {
-	uint64_t next = earlier(jobs_give_up(&agent->jobs), children_tend());
+	uint64_t give_up = jobs_give_up(&agent->jobs), tend = children_tend();
 
-	if (!list_empty(&agent->jobs.busy) || may_go_on(agent))
-		return 0;
-	if (agent->retry_at != 0)
-		next = earlier(next, agent->retry_at);
-	return next == UINT64_MAX ? -1 : channel_timeout(next, 60000);
+	return serving_timeout(
+		&agent->serving, !list_empty(&agent->jobs.busy), give_up < tend ? give_up : tend);
 }
 
 static void
 loop(struct agent *agent)
 {
-	struct epoll_event events[EVENTS];
+	struct epoll_event events[SERVING_EVENTS];
 
-	while (!agent->quit) {
+	while (!agent->serving.quit) {
 		unsigned n_jobs;
 		int n, r;
 
@@ -193,14 +118,14 @@ loop(struct agent *agent)
 		n_jobs = agent->jobs.n;
 		r = jobs_run(&agent->jobs);
 		if (r < 0)
-			stop(agent, r);
+			serving_stop(&agent->serving, r);
 		if (agent->jobs.n < n_jobs)
-			agent->retry_at = 0;
+			serving_try_now(&agent->serving);
 		take_channels(agent);
-		if (agent->quit)
+		if (agent->serving.quit)
 			break;
-		tell_of_lost_server(agent);
-		n = epoll_wait(agent->epoll, events, EVENTS, time_to_sleep(agent));
+		serving_tell_of_lost_server(&agent->serving);
+		n = epoll_wait(agent->serving.epoll, events, SERVING_EVENTS, time_to_sleep(agent));
 		for (int i = 0; i < n; i++)
 			take_event(agent, &events[i]);
 	}
@@ -209,46 +134,17 @@ loop(struct agent *agent)
 /* ---- setting up ------------------------------------------------------------------------------- */
 
 static int
-take_signals(struct agent *agent)
-{
-	sigset_t set;
-
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	agent->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return agent->signals < 0 ? -errno : 0;
-}
-
-static int
-watch(struct agent *agent, int fd, struct watch *watch)
-{
-	struct epoll_event event = {.events = EPOLLIN, .data.ptr = watch};
-
-	return epoll_ctl(agent->epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
-}
-
-static int
 set_up(struct agent *agent)
 {
-	int fd = ivshmem_participant_fd(agent->participant);
-	int r = take_signals(agent);
+	static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGCHLD, 0};
+	int r = serving_begin(&agent->serving, signals);
 
-	if (fd < 0)
-		return fd;
 	if (r < 0)
 		return r;
-	agent->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (agent->epoll < 0)
-		return -errno;
-	jobs_init(&agent->jobs, agent->cli, &agent->policy, &agent->login, agent->epoll);
-	agent->jobs.uncached = participate_uncached(agent->participant);
-	r = watch(agent, fd, &participant_watch);
-	return r < 0 ? r : watch(agent, agent->signals, &signal_watch);
+	jobs_init(&agent->jobs, agent->serving.cli, &agent->policy, &agent->login,
+		agent->serving.epoll);
+	agent->jobs.uncached = participate_uncached(agent->serving.participant);
+	return 0;
 }
 
 /* Attaching may have needed more rights than callers are to have. */
@@ -271,11 +167,11 @@ begin(struct agent *agent)
 
 	if (r < 0)
 		return fail("cannot wait for callers: %s", strerror(-r));
-	r = ivshmem_listen(
-		&agent->listener, agent->participant, agent->name, IVSHMEM_QUEUE, &options, &error);
+	r = ivshmem_listen(&agent->listener, agent->serving.participant, agent->name, IVSHMEM_QUEUE,
+		&options, &error);
 	if (r < 0)
 		return fail("%s", error.message);
-	agent->may_accept = true;
+	agent->serving.may_accept = true;
 	return STATUS_OK;
 }
 
@@ -292,7 +188,7 @@ tell_policy(const struct agent *agent)
 	if (!policy->source)
 		fail("warning: nothing is allowed, so every caller is refused: use --allow, or let the "
 		     "host decide; see 'ivshmem agent --help'");
-	note(agent->cli, "listening under '%s'; allowed: %s%s%s%s", agent->name,
+	note(agent->serving.cli, "listening under '%s'; allowed: %s%s%s%s", agent->name,
 		policy->list[0]
 			? foreign_text(policy->list, strlen(policy->list), clean, sizeof(clean))
 			: "nothing",
@@ -306,22 +202,17 @@ shut_down(struct agent *agent)
 	if (agent->jobs.all.next)
 		jobs_free(&agent->jobs);
 	children_end();
-	fd_close(agent->epoll);
-	fd_close(agent->signals);
-	participate_no_more(agent->cli, agent->participant);
+	serving_end(&agent->serving);
 }
 
 static enum status
 agent_run(const struct cli *cli, char *const *operands)
 {
-	struct agent agent = {.cli = cli,
-		.name = operands[0] ? operands[0] : NAME,
-		.epoll = -1,
-		.signals = -1,
-		.status = STATUS_OK};
+	struct agent agent = {.name = operands[0] ? operands[0] : NAME};
 	struct ivshmem_error error;
 	enum status status;
 
+	serving_init(&agent.serving, cli, RETRY_MS);
 	if (policy_read(&agent.policy, given.allow, &error) < 0) {
 		fail("%s", error.message);
 		return STATUS_USAGE;
@@ -330,7 +221,7 @@ agent_run(const struct cli *cli, char *const *operands)
 		login_of_ourselves(&agent.login);
 	else if (login_find(&agent.login, given.user, &error) < 0)
 		return fail("--user: %s", error.message);
-	status = participate(cli, "ivshmem agent", given.vector, &agent.participant);
+	status = participate(cli, "ivshmem agent", given.vector, &agent.serving.participant);
 	if (status != STATUS_OK)
 		return status;
 	status = become_user(&agent);
@@ -339,7 +230,7 @@ agent_run(const struct cli *cli, char *const *operands)
 	if (status == STATUS_OK) {
 		tell_policy(&agent);
 		loop(&agent);
-		status = agent.status;
+		status = agent.serving.status;
 	}
 	shut_down(&agent);
 	return status;
