@@ -76,6 +76,13 @@ unsubscribe(int fd, unsigned flags, unsigned vector, int eventfd)
 	return change(fd, IVSHMEM_DEV_UNSUBSCRIBE, flags, vector, eventfd);
 }
 
+int
+restrict_file(int fd, struct ivshmem_dev_restriction wish)
+{
+	wish.size = sizeof(wish);
+	return ioctl(fd, IVSHMEM_DEV_RESTRICT, &wish);
+}
+
 short
 events_of(int fd, int timeout_ms)
 {

@@ -2,7 +2,13 @@
 #ifndef DRIVER_NODE_H
 #define DRIVER_NODE_H
 
-/* What the tests of ivshmem.ko ask a node for. All but those that return int fail the test if it fails. */
+/*
+ * What the tests of ivshmem.ko ask a node for. All but those that return int fail the test if it fails.
+ *
+ * The tests run in a guest (tests/vm/test_driver.py), as root, with one device that rings itself: what a
+ * peer rings is the same interrupt. Each ring of its own id is waited for, or it would come to the next
+ * test.
+ */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,6 +27,7 @@ void ring_self(int fd, unsigned vector);
 int change(int fd, unsigned long command, unsigned flags, unsigned vector, int eventfd);
 int subscribe(int fd, unsigned flags, unsigned vector, int eventfd);
 int unsubscribe(int fd, unsigned flags, unsigned vector, int eventfd);
+int restrict_file(int fd, struct ivshmem_dev_restriction wish);
 short events_of(int fd, int timeout_ms);
 void wait_for(int fd);
 uint64_t count_of(int eventfd);
