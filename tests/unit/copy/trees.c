@@ -25,8 +25,6 @@ test_after(void)
 	copy_room_close(&room);
 }
 
-#define FROM(...) ((const char *[]){__VA_ARGS__, NULL})
-
 #define TREE                                                                                              \
 	"cd from && mkdir -p tree/a/b/c tree/empty tree/closed && cd tree && "                            \
 	"printf hello > a/hello && : > a/b/nothing && head -c 300000 /dev/urandom > a/b/c/random && "     \
