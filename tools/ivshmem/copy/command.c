@@ -279,7 +279,8 @@ copy_all(struct copying *copying)
 	progress_end(&copying->progress);
 	if (r == -EINTR)
 		return fail("interrupted; the same command with --resume goes on");
-	if (r == -EPIPE)
+	if (r == -EPIPE ||
+		(r >= 0 && !totals_of(copying)->complete && totals_of(copying)->problems == 0))
 		return fail(
 			"the agent '%s' ended before everything was copied; the same command with "
 			"--resume goes on",
