@@ -43,7 +43,7 @@ take_link(struct receiver *receiver)
 	r = part_link(place_folder(&receiver->place), name, receiver->in.text, &receiver->in.entry,
 		receiver->options.owner);
 	if (r < 0)
-		receiver_tell(receiver, "cannot make the symbolic link", strerror(-r));
+		receiver_tell(receiver, "cannot make the symbolic link", receiver_explain(-r));
 	return 0;
 }
 
