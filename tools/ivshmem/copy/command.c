@@ -394,8 +394,8 @@ const struct command command_copy = {
 		"a symbolic link is followed; links in folders stay links.\n"
 		"Modes, times and holes are kept; hard links become files of their own, and extended "
 		"attributes are lost. A file is written as .NAME.ivshmem-part, and gets its name when "
-		"it is complete and its checksum is right, in place of what had the name. The "
-		"checksum finds errors, not forgers.\n"
+		"it is complete and its checksum is right, in place of a file or a link that had the "
+		"name. The checksum finds errors, not forgers.\n"
 		"A file that cannot be read or written, or that changes while it is read, is left out "
 		"with a message, and the rest goes on.",
 	CLI_OPTIONS(copy_options),
