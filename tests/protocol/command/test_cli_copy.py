@@ -17,7 +17,7 @@ import pytest
 
 import ivshmem_wire as wire
 from ivshmem_channels import ends
-from ivshmem_cli import FAILURE, OK, TIMEOUT, USAGE
+from ivshmem_cli import FAILURE, OK, TIMEOUT, USAGE, feed
 from ivshmem_fixtures import root_only
 from trees import TIME_NS, check_same, make_tree, read, write
 
@@ -238,7 +238,7 @@ def test_what_is_not_allowed(tool, target, copy, here):
 
 
 def test_what_cannot_be_read(agent, copy, here):
-    agent()
+    listener = agent()
     os.mkdir(f"{here}/from/tree")
     os.mkfifo(f"{here}/from/tree/pipe")
     write(f"{here}/from/tree/file", b"file")
@@ -251,6 +251,9 @@ def test_what_cannot_be_read(agent, copy, here):
         )
         assert json.loads(process.stdout)["problems"] == 2
         assert read(f"{here}/to/tree/file") == b"file"
+    # The agent knows of its own problems only.
+    listener.expect("ivshmem: job 1 ended: exit status 0", "stderr")
+    listener.expect("ivshmem: job 2 ended: exit status 1", "stderr")
 
 
 def test_a_file_that_changes(agent, copy, here):
@@ -359,6 +362,19 @@ def test_a_hostile_sender(agent, tool, target, here, records):
     assert [x for x in os.listdir(f"{here}/to") if not x.endswith("-part")] == []
     write(f"{here}/from/x", b"x")
     ends(tool(target, "copy", f"{here}/from/x", f":{here}/to"), OK)
+
+
+def test_an_agent_that_ends_too_early(processes, tool, target, here):
+    """It says that it is done, and has not had everything."""
+    records = [b"\2", tree_record("D", rest=bytes(8))]
+    fd = feed(b"".join(record.hex().encode() + b"\n" for record in records))
+    speaker = wire.Process([os.path.join(wire.BUILD, "tests", "support", "queue_speaker"), target, "agent"], stdin=fd)
+    os.close(fd)
+    processes.append(speaker)
+    speaker.expect("listening")
+    write(f"{here}/from/x", bytes(1_000_000))
+    words = "the agent 'agent' ended before everything was copied; the same command with --resume goes on"
+    ends(tool(target, "copy", f"{here}/from/x", f":{here}/to"), FAILURE, words)
 
 
 def test_a_link_that_is_not_followed(agent, tool, target, here):

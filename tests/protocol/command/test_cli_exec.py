@@ -527,6 +527,14 @@ def test_the_terminal_is_restored(agent, at_terminal, terminal, victim):
     wait_until_gone(pid)
 
 
+def test_the_terminal_is_restored_after_a_command_that_reads_no_more(speaker, at_terminal, terminal):
+    """Our stdin is not needed any more, but it is the terminal."""
+    before = settings(terminal)
+    speaker(b"\2", b"\6\0", b"\22\5")
+    ends(at_terminal(NAME, "true"), 5)
+    assert settings(terminal) == before
+
+
 def test_no_terminal_if_not_wanted(agent, at_terminal, terminal):
     agent()
     process = at_terminal("--no-tty", NAME, "sh", "-c", "tty; exit 5")

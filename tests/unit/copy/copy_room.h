@@ -3,8 +3,8 @@
 #define UNIT_COPY_ROOM_H
 
 /*
- * A sender and a receiver at the two ends of a queue, in one process, which take turns; and a temporary
- * folder, with from/ and to/ in it, which is the working folder of the test.
+ * A sender and a receiver at the two ends of a queue, in one process, which take turns; and the
+ * test's own folder, with from/ and to/ in it, which is the working folder.
  */
 
 #include <channel_room.h>
@@ -22,7 +22,6 @@ struct copy_room {
 	struct sender *sender;
 	struct receiver *receiver;
 	char told[8192]; /* problems, each with a newline */
-	char folder[64];
 };
 
 void copy_room_open(struct copy_room *room);
@@ -31,6 +30,9 @@ void copy_room_close(struct copy_room *room);
 /* A queue with rings of this size. */
 void copy_connect(struct copy_room *room, uint64_t ring_size);
 void copy_disconnect(struct copy_room *room);
+
+/* What is copied. */
+#define FROM(...) ((const char *[]){__VA_ARGS__, NULL})
 
 /* Problems of the receiver are told to `told`; those of the sender come through the queue. */
 void copy_start(struct copy_room *room, const struct copy_options *options, const char *const *from,

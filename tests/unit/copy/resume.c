@@ -21,8 +21,7 @@ test_after(void)
 	copy_room_close(&room);
 }
 
-#define FROM(...) ((const char *[]){__VA_ARGS__, NULL})
-#define MIB       (UINT64_C(1) << 20)
+#define MIB (UINT64_C(1) << 20)
 
 /* A copy that ends when so many bytes have come. */
 static void

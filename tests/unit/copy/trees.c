@@ -25,10 +25,8 @@ test_after(void)
 	copy_room_close(&room);
 }
 
-#define FROM(...) ((const char *[]){__VA_ARGS__, NULL})
-
 #define TREE                                                                                              \
-	"cd from && mkdir -p tree/a/b/c tree/empty tree/closed && cd tree && "                            \
+	"cd from && mkdir -p tree/a/b/c tree/empty tree/closed && cd tree && mkdir -m 1777 for-all && "   \
 	"printf hello > a/hello && : > a/b/nothing && head -c 300000 /dev/urandom > a/b/c/random && "     \
 	"truncate -s 50M holes && printf x | dd of=holes bs=1 seek=20000000 conv=notrunc status=none && " \
 	"ln -s a/hello link && ln -s /nowhere/at/all a/dangling && ln -s .. a/b/up && "                   \
@@ -209,6 +207,23 @@ TEST(a_name_that_is_taken)
 	CHECK_HAS(room.told, "cannot write 'to/from/x': Is a directory\n");
 	CHECK_HAS(room.told, "cannot make the symbolic link 'to/from/l': Is a directory\n");
 	shell("cmp from/a/x to/from/a/x && [ $(ls -A to/from | wc -l) = 5 ]");
+}
+
+/* A device of the receiver's, for instance, is not to become a file. */
+TEST(what_is_no_file_keeps_its_name)
+{
+	shell("echo x > from/x; echo y > from/pipe; ln -s x from/link; mkfifo to/pipe to/link");
+	copy_all(&room, &options, FROM("from/."), "to");
+	CHECK_HAS(room.told, "cannot write 'to/pipe': something else has this name\n");
+	CHECK_HAS(room.told,
+		"cannot make the symbolic link 'to/link': something else has this name\n");
+	shell("[ -p to/pipe ] && [ -p to/link ] && cmp from/x to/x && [ $(ls -A to | wc -l) = 3 ]");
+	/* Nor if it is what is copied to. */
+	copy_all(&room, &options, FROM("from/x"), "to/pipe");
+	CHECK_STR(room.told, "cannot write 'to/pipe': something else has this name\n");
+	copy_all(&room, &options, FROM("from/x"), "/dev/null");
+	CHECK_STR(room.told, "cannot write '/dev/null': something else has this name\n");
+	shell("[ -p to/pipe ] && [ -c /dev/null ]");
 }
 
 TEST(long_names_and_paths)

@@ -159,6 +159,7 @@ run(struct job *job)
 {
 	struct copying *copying = job->state;
 	int state = copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
+	const struct copy_totals *totals;
 
 	switch (state) {
 	case COPY_RUNS:
@@ -167,6 +168,9 @@ run(struct job *job)
 		job->may_read = job->may_write = false;
 		return JOB_WAITS;
 	case COPY_ENDED:
+		totals = copying->sender ? sender_totals(copying->sender)
+					 : receiver_totals(copying->receiver);
+		job->status = totals->complete && totals->problems == 0 ? 0 : 1;
 		return JOB_ENDED;
 	default:
 		return state;

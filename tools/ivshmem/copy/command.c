@@ -279,7 +279,8 @@ copy_all(struct copying *copying)
 	progress_end(&copying->progress);
 	if (r == -EINTR)
 		return fail("interrupted; the same command with --resume goes on");
-	if (r == -EPIPE)
+	if (r == -EPIPE ||
+		(r >= 0 && !totals_of(copying)->complete && totals_of(copying)->problems == 0))
 		return fail(
 			"the agent '%s' ended before everything was copied; the same command with "
 			"--resume goes on",
@@ -393,8 +394,8 @@ const struct command command_copy = {
 		"a symbolic link is followed; links in folders stay links.\n"
 		"Modes, times and holes are kept; hard links become files of their own, and extended "
 		"attributes are lost. A file is written as .NAME.ivshmem-part, and gets its name when "
-		"it is complete and its checksum is right, in place of what had the name. The "
-		"checksum finds errors, not forgers.\n"
+		"it is complete and its checksum is right, in place of a file or a link that had the "
+		"name. The checksum finds errors, not forgers.\n"
 		"A file that cannot be read or written, or that changes while it is read, is left out "
 		"with a message, and the rest goes on.",
 	CLI_OPTIONS(copy_options),

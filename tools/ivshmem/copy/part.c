@@ -102,15 +102,30 @@ make_new(const struct part *part, int *ret_fd)
 	return 0;
 }
 
+/* A file or a link may not take the place of a device, a pipe or a socket. That of a folder, it cannot. */
+static int
+check_name(int folder, const char *name)
+{
+	struct stat stat;
+
+	if (fstatat(folder, name, &stat, AT_SYMLINK_NOFOLLOW) < 0 || S_ISREG(stat.st_mode) ||
+		S_ISLNK(stat.st_mode) || S_ISDIR(stat.st_mode))
+		return 0;
+	return -EEXIST;
+}
+
 int
 part_open(struct part *part, int folder, const char *name, bool resume, uint64_t *ret_size)
 {
 	uint64_t size = 0;
-	int r = -EAGAIN;
+	int r = check_name(folder, name);
 
 	*part = (struct part){.folder = folder, .fd = -1};
 	snprintf(part->name, sizeof(part->name), "%s", name);
 	part_name(name, part->part_name);
+	if (r < 0)
+		return r;
+	r = -EAGAIN;
 	for (unsigned i = 0; i < TRIES && r == -EAGAIN; i++) {
 		r = take_old(part, &part->fd, &size);
 		if (r == -EAGAIN)
@@ -142,8 +157,9 @@ part_attributes(int fd, const struct tree_entry *entry, bool owner)
 
 	if (owner && fchown(fd, entry->uid, entry->gid) < 0)
 		return -errno;
-	/* Without its owner, a program must not get the rights of another one. */
-	if (fchmod(fd, entry->mode & (owner ? 07777 : 0777)) < 0)
+	/* Without its owner, a program must not get the rights of another one. A sticky bit gives
+	 * none, and a folder that all may write to needs it. */
+	if (fchmod(fd, entry->mode & (owner ? 07777 : 01777)) < 0)
 		return -errno;
 	return futimens(fd, times) < 0 ? -errno : 0;
 }
@@ -184,8 +200,10 @@ part_link(int folder, const char *name, const char *target, const struct tree_en
 	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
 		{.tv_sec = (time_t)entry->seconds, .tv_nsec = (long)entry->nanoseconds}};
 	char temporary[NAME_MAX + 1];
-	int r = 0;
+	int r = check_name(folder, name);
 
+	if (r < 0)
+		return r;
 	part_name(name, temporary);
 	if (symlinkat(target, folder, temporary) < 0 &&
 		(errno != EEXIST || unlinkat(folder, temporary, 0) < 0 ||

@@ -4,7 +4,7 @@
 
 /*
  * A file that is being received. It is called .NAME.ivshmem-part until it is complete, and gets its
- * name then, in place of what had this name. So nobody who opens NAME sees half a file, and what an
+ * name then, in place of a file or a link that had it. So nobody who opens NAME sees half a file, and what an
  * interrupted copy leaves can be recognised, and be gone on with.
  *
  * Two copies to one name cannot use one part file: the first one has it locked.

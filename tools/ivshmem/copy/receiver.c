@@ -43,7 +43,7 @@ take_link(struct receiver *receiver)
 	r = part_link(place_folder(&receiver->place), name, receiver->in.text, &receiver->in.entry,
 		receiver->options.owner);
 	if (r < 0)
-		receiver_tell(receiver, "cannot make the symbolic link", strerror(-r));
+		receiver_tell(receiver, "cannot make the symbolic link", receiver_explain(-r));
 	return 0;
 }
 
@@ -146,7 +146,7 @@ take_of_file(struct receiver *receiver)
 static int
 take_record(struct receiver *receiver)
 {
-	switch (receiver->in.type) {
+	switch ((unsigned)receiver->in.type) {
 	case TREE_DATA:
 	case TREE_HOLE:
 	case TREE_RESUME:
@@ -163,11 +163,6 @@ take_record(struct receiver *receiver)
 	case TREE_FILE:
 	case TREE_END:
 		return take_entry(receiver);
-	case TREE_MARK:
-	case TREE_MARKS_END:
-	case TREE_SKIP:
-	case TREE_TAKEN:
-	case TREE_DONE:
 	default:
 		return -EPROTO;
 	}

@@ -26,7 +26,7 @@ take_record(struct sender *sender)
 	/* What is about a file that has ended comes too late to matter. */
 	bool current = in->file == sender->number && sender->fd >= 0;
 
-	switch (in->type) {
+	switch ((unsigned)in->type) {
 	case TREE_MARK:
 		if (!current || sender->state != ASKING)
 			return 0;
@@ -58,17 +58,6 @@ take_record(struct sender *sender)
 		sender->totals.bytes = in->value;
 		sender->state = ENDED;
 		return 0;
-	case TREE_TOTAL:
-	case TREE_FOLDER:
-	case TREE_UP:
-	case TREE_LINK:
-	case TREE_FILE:
-	case TREE_DATA:
-	case TREE_HOLE:
-	case TREE_RESUME:
-	case TREE_FILE_END:
-	case TREE_GIVE_UP:
-	case TREE_END:
 	default:
 		return -EPROTO;
 	}

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define TURN 64 /* so many records before we look at descriptors again */
 
@@ -101,7 +102,9 @@ take_record(struct call *call, const struct record *record)
 		if (record->stream != 0)
 			return -EPROTO;
 		flow_out_unwanted(&call->in);
-		close(STDIN_FILENO);
+		/* Whoever writes to it learns of it. A terminal is still to be restored. */
+		if (!isatty(STDIN_FILENO))
+			close(STDIN_FILENO);
 		return 0;
 	case RECORD_EXITED:
 		end(call, (int)record->number);
