@@ -15,6 +15,7 @@ import ivshmem_wire as wire
 from ivshmem_channels import make_memory
 from ivshmem_cli import feed
 from ivshmem_doctor import doctor  # noqa: F401
+from supervised import Supervised
 
 sys.path.insert(0, os.path.join(wire.ROOT, "scripts"))
 
@@ -126,6 +127,19 @@ def test_group_of_an_earlier_server(doctor, runs, server, room):
     server()
     report = doctor("-t", room.socket).only("vmm.other-group")
     report.has("vmm.other-group", f"process {process.pid}", room.socket)
+
+
+def test_server_that_took_over_the_clients(doctor, runs, room, processes):
+    """It is younger than the QEMU, which is its client nevertheless."""
+    os.mkdir(room.file("run"))
+    server = Supervised(room.socket, runtime=room.file("run"))
+    processes.append(server)
+    process = runs([*Q35, *SOCKET, *DOORBELL])
+    server.expect("ivshmem-server: peer 0 joined .*")
+    server.restart()
+    report = doctor("--vmm", process.pid).only()
+    report.has("socket.answers", f"process {server.server}", "1 peer")
+    server.finish()
 
 
 def test_few_descriptors(doctor, runs, server, room):
