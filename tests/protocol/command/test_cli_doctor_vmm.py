@@ -213,7 +213,8 @@ def test_virtual_iommu_under_kvm(diagnose, processes):
     kvm = ["-accel", "kvm", "-device", "intel-iommu,intremap=on"]
     words = [*Q35, *kvm, "-object", FILE + ",size=1M,share=on", *PLAIN]
     diagnose(words).only("qemu.irqchip").has("qemu.irqchip", "kernel-irqchip=split")
-    diagnose(["-machine", "q35,kernel-irqchip=split", *words[2:]]).only()
+    for name in ("-machine", "-M"):
+        diagnose([name, "q35,kernel-irqchip=split", *words[2:]]).only()
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         process = wire.Process([QEMU, *Q35, *kvm, "-display", "none", "-nodefaults", "-S"])
         processes.append(process)
@@ -333,6 +334,9 @@ CLOUD_HYPERVISOR = {
     "huge-pages": ([], "--memory size=1G,hugepages=on --user-device socket={device}"),
     "private": (["cloud-hypervisor.not-shared"], "--memory size=1G --user-device socket={device}"),
     "no-memory": (["cloud-hypervisor.not-shared"], "--user-device socket={device}"),
+    "zones": ([], "--memory size=0 --memory-zone id=a,size=1G,shared=on id=b,size=1G,hugepages=on --user-device socket={device}"),
+    "private-zone": (["cloud-hypervisor.not-shared"],
+                     "--memory size=0 --memory-zone id=a,size=1G,shared=on id=b,size=1G --user-device socket={device}"),
     "iommu": (["cloud-hypervisor.iommu"], "--memory size=1G,shared=on --user-device id=a,socket={device},iommu=on"),
     "second": (["cloud-hypervisor.iommu"],
                "--memory shared=on,size=1G --user-device socket={device} socket={device},iommu=on --cpus boot=1"),
