@@ -97,6 +97,20 @@ def test_nothing_at_all(doctor, room):
     doctor("--root", room.path).only("here.nothing").has("here.nothing", "ivshmem-server")
 
 
+@pytest.mark.parametrize("n", [64, 65])
+def test_more_than_it_looks_at(doctor, other_root, room, n):
+    """Nothing is left out without a word. All of them name one file, which is there."""
+    file = f"/dev/shm/{room.shm_name()}"
+    make_memory(file, 4096)
+    line = f"qemu-system-x86_64\0-object\0memory-backend-file,id=m,share=on,mem-path={file}\0-device\0ivshmem-plain,memdev=m\0"
+    for pid in range(4711, 4711 + n):
+        root = other_root(f"proc/{pid}/cmdline", line)
+    report = doctor("--root", root, "-t", f"file:{file}").only(*(["here.too-many"] if n > 64 else []))
+    assert [each["id"] for each in report.findings].count("qemu.looked-at") == 64
+    if n > 64:
+        report.has("here.too-many", "more than 64", "--vmm PID")
+
+
 def test_hostile_names_do_no_harm_to_a_terminal(launch, terminal):
     path = "/tmp/\x1b[2J\nerror"
     process = launch("ivshmem", "doctor", "-t", path, stdout=terminal.process_end)

@@ -10,6 +10,8 @@
 const struct finding findings[] = {
 	{"here.nothing", ERROR, "this machine has nothing to look at",
 		"the doctor looks at servers, VMMs with an ivshmem device, and PCI devices, and found none of them"},
+	{"here.too-many", WARNING, "there is more than the doctor looks at",
+		"what was left out can have errors"},
 
 	{"socket.answers", OK, "a server serves its clients", NULL},
 	{"socket.missing", ERROR, "there is no such socket",

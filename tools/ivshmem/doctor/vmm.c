@@ -201,15 +201,15 @@ add_if_ours(struct doctor *doctor, pid_t pid, void *data)
 	struct vmms *vmms = data;
 	struct vmm vmm;
 
-	if (vmms->n == DOCTOR_MOST)
-		return false;
 	if (read_process(doctor, &vmm, pid) < 0)
 		return true;
-	if (concerns_us(&vmm))
+	if (concerns_us(&vmm) && vmms->n < DOCTOR_MOST) {
 		vmms->list[vmms->n++] = vmm;
-	else
-		vmm_clear(&vmm);
-	return true;
+		return true;
+	}
+	doctor->left_out = doctor->left_out || concerns_us(&vmm);
+	vmm_clear(&vmm);
+	return !doctor->left_out;
 }
 
 void
