@@ -16,6 +16,7 @@ from ivshmem_channels import make_memory
 from ivshmem_cli import feed
 from ivshmem_doctor import doctor  # noqa: F401
 from supervised import Supervised
+from vfio_user_fixtures import Device
 
 sys.path.insert(0, os.path.join(wire.ROOT, "scripts"))
 
@@ -206,6 +207,15 @@ def test_vfio_user_without_a_device(diagnose, qemu, places):
     report.has("socket.no-device", f"ivshmem-device --socket {places['device']}")
     process = qemu(words, program=vm.qemu_with_vfio_user())
     assert process.wait() != 0
+
+
+def test_device_with_a_relative_path(diagnose, processes, places, room):
+    """The kernel knows its socket under that name. And nobody disturbs it: it serves one VMM at a time."""
+    device = Device("device", "--file", places["file"], cwd=room.path)
+    processes.append(device)
+    with wire.connect(places["device"]):
+        diagnose([*Q35, "-device", VFIO_USER]).only()
+    assert device.running()
 
 
 def test_virtual_iommu_under_kvm(diagnose, processes):
