@@ -103,6 +103,10 @@ echo 0.0.9 >/tmp/version
 mount -o bind /tmp/version /sys/module/ivshmem/version || exit 8
 look version doctor
 umount /sys/module/ivshmem/version
+echo 2 >/tmp/vectors
+mount -o bind /tmp/vectors /sys/class/ivshmem/ivshmem0/vectors || exit 7
+look vectors doctor
+umount /sys/class/ivshmem/ivshmem0/vectors
 printf '\\002' | dd of=$device/config bs=1 seek=4 conv=notrunc 2>/dev/null
 look lost doctor
 rm /dev/ivshmem0
@@ -138,6 +142,9 @@ def test_driver(look, group, driver):
 
     reports.only("version", "guest.driver-version")
     reports.has("version", "guest.driver-version", "version 0.0.9")
+    # As if the kernel had given two: which kernel does that is up to its architecture.
+    reports.only("vectors", "guest.vectors")
+    reports.has("vectors", "guest.vectors", "has 4 vectors, and the kernel gave 2")
     # The function may not send messages without bus mastering.
     reports.only("lost", "guest.interrupts-lost")
     reports.has("lost", "guest.interrupts-lost", "no interrupt came in 10 s")

@@ -160,6 +160,8 @@ const struct finding findings[] = {
 		"programs must poll the memory"},
 	{"guest.msi-off", ERROR, "the kernel gives no MSI",
 		"the device interrupts by MSI-X only, so nothing ever wakes a program"},
+	{"guest.vectors", WARNING, "the kernel gave fewer interrupts than the device has vectors",
+		"who rings one of the other vectors is not heard"},
 	{"guest.no-driver", WARNING, "no driver has the device",
 		"only root can use registers and memory, and there are no interrupts"},
 	{"guest.other-driver", ERROR, "a driver that is not ours has the device",
