@@ -30,9 +30,6 @@ TOPICS = "here|socket|server|memory|labels|vmm|qemu|cloud-hypervisor|guest|chann
 ID = re.compile(rf"(?:{TOPICS})\.[a-z0-9-]+")
 TESTS = ["tests/protocol/command/test_cli_doctor.py", "tests/protocol/command/test_cli_doctor_vmm.py", "tests/vm/test_doctor.py"]
 
-# No guest here has memory that is slow: tests/unit/tools/memory_speed.c tests the judgement.
-NOT_MADE = {f"guest.{name}" for name in ["memory-slow"]}
-
 
 def text_of(*patterns):
     paths = [path for pattern in patterns for path in glob.glob(os.path.join(wire.ROOT, pattern))]
@@ -65,7 +62,7 @@ def test_every_finding_can_be_found_and_is_tested(listed):
     assert called == set(listed)
     words = [word for path in TESTS for word in constants(os.path.join(wire.ROOT, path))]
     tested = {word for word in words if ID.fullmatch(word)}
-    assert not tested & NOT_MADE and tested | NOT_MADE == set(listed)
+    assert tested == set(listed)
 
 
 def test_every_finding_is_described(listed):
