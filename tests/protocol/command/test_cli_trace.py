@@ -246,7 +246,8 @@ for word in words:
     check = (((check << 9) % 2**64 | check >> 55) + word) % 2**64
 memory[4096:4160] = struct.pack("=8Q", *words, check)
 far = (2**64 - 1, int(sys.argv[1]))
-memory[:128] = struct.pack("=16sIIQQQQQQ8xQ", b"ivshmem trace 1", 64, entries, address + 4096, 1, *far, *far, 1).ljust(128, b"\\0")
+magic = b"ivshmem trace 1"
+memory[:128] = struct.pack("=16sIIQQQQQQ8xQ40x", magic, 64, entries, address + 4096, 1, *far, *far, 1)
 print("ready", flush=True)
 time.sleep(1000)
 """

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
 /*
- * Whether a process has a connection to another one. A name does not tell: a server that was replaced listens on
- * the path of the one before. The kernel's list of sockets tells which two belong together.
+ * Whether a process has a connection to another one. A name does not tell: a server that was
+ * replaced listens on the path of the one before. The kernel's list of sockets tells which two belong
+ * together.
  */
 
 #include "look.h"

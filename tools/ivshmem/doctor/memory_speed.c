@@ -15,7 +15,7 @@
  * both have the same chance of a quiet moment. */
 #define ROUNDS 32
 
-/* Who waits so long for all of them has slow memory: each access may be a message to another process. */
+/* Who waits so long for all of them has slow memory: each access may be a message to a process. */
 #define ROUNDS_NS (100 * NSEC_PER_MSEC)
 
 /* A machine that is busy can still be slow with one of them only; not so often. */

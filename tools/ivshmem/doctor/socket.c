@@ -315,9 +315,9 @@ socket_check(struct doctor *doctor, const char *target)
 /* ---- a device -------------------------------------------------------------------------------- */
 
 /*
- * Whether somebody listens, without disturbing a device that serves one VMM at a time: a socket of another type
- * is refused with EPROTOTYPE, and with ECONNREFUSED if nobody is there. The lists of /proc/net/unix and
- * sock_diag lack the sockets of other network namespaces.
+ * Whether somebody listens, without disturbing a device that serves one VMM at a time: a socket of
+ * another type is refused with EPROTOTYPE, and with ECONNREFUSED if nobody is there. The lists of
+ * /proc/net/unix and sock_diag lack the sockets of other network namespaces.
  */
 static bool
 somebody_listens(const char *path)

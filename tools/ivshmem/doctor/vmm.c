@@ -299,8 +299,8 @@ struct meeting {
 };
 
 /*
- * QEMU connects once, when it starts. A server that is younger can have taken over the clients of the one before
- * (docs/restart.md); if we may not see whether it has, we say nothing.
+ * QEMU connects once, when it starts. A server that is younger can have taken over the clients of the
+ * one before (docs/restart.md); if we may not see whether it has, we say nothing.
  */
 static void
 check_same_group(struct doctor *doctor, const struct vmm *vmm, const struct known_server *server)
