@@ -108,6 +108,13 @@ print_argument(struct json *json, const struct trace_argument *argument)
 		json_number(json, name, argument->value);
 }
 
+/* In ns since 1970. A process may lie about the time, so that the sum must be one that may wrap. */
+static uint64_t
+real_time(const struct trace *trace, uint64_t time)
+{
+	return time + (uint64_t)trace->to_real;
+}
+
 static void
 print_json(const struct trace *trace, const struct traced_event *shown)
 {
@@ -120,7 +127,7 @@ print_json(const struct trace *trace, const struct traced_event *shown)
 	json_object(&json, NULL);
 	if (process->pid)
 		json_decimal(
-			&json, "time", (double)((int64_t)shown->time + trace->to_real) / 1e9, 6);
+			&json, "time", (double)(int64_t)real_time(trace, shown->time) / 1e9, 6);
 	else
 		json_null(&json, "time");
 	json_decimal(&json, "uptime", (double)shown->time / 1e9, 6);
@@ -146,7 +153,7 @@ print_json(const struct trace *trace, const struct traced_event *shown)
 static void
 print_time(const struct trace *trace, const struct traced *process, uint64_t time)
 {
-	uint64_t real = (uint64_t)((int64_t)time + trace->to_real);
+	uint64_t real = real_time(trace, time);
 	time_t seconds = (time_t)(real / NSEC_PER_SEC);
 	struct tm local;
 	char text[32];

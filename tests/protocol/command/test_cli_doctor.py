@@ -5,6 +5,7 @@
 What is wrong with VMMs is in test_cli_doctor_vmm.py, what is wrong in guests in tests/vm/test_doctor.py.
 """
 
+import ast
 import contextlib
 import glob
 import os
@@ -26,13 +27,24 @@ from ivshmem_fixtures import LONELY_UID, root_only
 
 SOURCES = os.path.join(wire.ROOT, "tools", "ivshmem", "doctor")
 TOPICS = "here|socket|server|memory|labels|vmm|qemu|cloud-hypervisor|guest|channels"
-ID = re.compile(rf'"((?:{TOPICS})\.[a-z0-9-]+)"')
+ID = re.compile(rf"(?:{TOPICS})\.[a-z0-9-]+")
+TESTS = ["tests/protocol/command/test_cli_doctor.py", "tests/protocol/command/test_cli_doctor_vmm.py", "tests/vm/test_doctor.py"]
 
 
 def text_of(*patterns):
     paths = [path for pattern in patterns for path in glob.glob(os.path.join(wire.ROOT, pattern))]
     assert paths
     return "".join(open(path, encoding="utf-8").read() for path in paths)
+
+
+def constants(path):
+    """The strings of a program, and not those in its comments. That something is not found is no test of it."""
+    with open(path, encoding="utf-8") as file:
+        nodes = list(ast.walk(ast.parse(file.read())))
+    absent = {id(inner) for node in nodes if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.NotIn)
+              for inner in ast.walk(node)}
+    return [node.value for node in nodes
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in absent]
 
 
 # ---- the list ------------------------------------------------------------------------------------------
@@ -48,7 +60,8 @@ def listed(launch):
 def test_every_finding_can_be_found_and_is_tested(listed):
     called = set(re.findall(r'found\(\s*doctor,\s*"([^"]+)"', text_of("tools/ivshmem/doctor/*.c")))
     assert called == set(listed)
-    tested = set(ID.findall(text_of("tests/protocol/command/test_cli_doctor*.py", "tests/vm/test_doctor.py")))
+    words = [word for path in TESTS for word in constants(os.path.join(wire.ROOT, path))]
+    tested = {word for word in words if ID.fullmatch(word)}
     assert tested == set(listed)
 
 
@@ -95,6 +108,20 @@ def test_nothing_at_all(doctor, room):
     if os.path.exists("/tmp/ivshmem_socket"):
         pytest.skip("somebody has the default socket")
     doctor("--root", room.path).only("here.nothing").has("here.nothing", "ivshmem-server")
+
+
+@pytest.mark.parametrize("n", [64, 65])
+def test_more_than_it_looks_at(doctor, other_root, room, n):
+    """Nothing is left out without a word. All of them name one file, which is there."""
+    file = f"/dev/shm/{room.shm_name()}"
+    make_memory(file, 4096)
+    line = f"qemu-system-x86_64\0-object\0memory-backend-file,id=m,share=on,mem-path={file}\0-device\0ivshmem-plain,memdev=m\0"
+    for pid in range(4711, 4711 + n):
+        root = other_root(f"proc/{pid}/cmdline", line)
+    report = doctor("--root", root, "-t", f"file:{file}").only(*(["here.too-many"] if n > 64 else []))
+    assert [each["id"] for each in report.findings].count("qemu.looked-at") == 64
+    if n > 64:
+        report.has("here.too-many", "more than 64", "--vmm PID")
 
 
 def test_hostile_names_do_no_harm_to_a_terminal(launch, terminal):

@@ -15,6 +15,8 @@ import ivshmem_wire as wire
 from ivshmem_channels import make_memory
 from ivshmem_cli import feed
 from ivshmem_doctor import doctor  # noqa: F401
+from supervised import Supervised
+from vfio_user_fixtures import Device
 
 sys.path.insert(0, os.path.join(wire.ROOT, "scripts"))
 
@@ -128,6 +130,19 @@ def test_group_of_an_earlier_server(doctor, runs, server, room):
     report.has("vmm.other-group", f"process {process.pid}", room.socket)
 
 
+def test_server_that_took_over_the_clients(doctor, runs, room, processes):
+    """It is younger than the QEMU, which is its client nevertheless."""
+    os.mkdir(room.file("run"))
+    server = Supervised(room.socket, runtime=room.file("run"))
+    processes.append(server)
+    process = runs([*Q35, *SOCKET, *DOORBELL])
+    server.expect("ivshmem-server: peer 0 joined .*")
+    server.restart()
+    report = doctor("--vmm", process.pid).only()
+    report.has("socket.answers", f"process {server.server}", "1 peer")
+    server.finish()
+
+
 def test_few_descriptors(doctor, runs, server, room):
     server(vectors=8)
     process = runs([*Q35, *SOCKET, "-device", "ivshmem-doorbell,chardev=c,vectors=8"], limit_files=64)
@@ -194,12 +209,22 @@ def test_vfio_user_without_a_device(diagnose, qemu, places):
     assert process.wait() != 0
 
 
+def test_device_with_a_relative_path(diagnose, processes, places, room):
+    """The kernel knows its socket under that name. And nobody disturbs it: it serves one VMM at a time."""
+    device = Device("device", "--file", places["file"], cwd=room.path)
+    processes.append(device)
+    with wire.connect(places["device"]):
+        diagnose([*Q35, "-device", VFIO_USER]).only()
+    assert device.running()
+
+
 def test_virtual_iommu_under_kvm(diagnose, processes):
     """QEMU itself, where there is KVM to ask."""
     kvm = ["-accel", "kvm", "-device", "intel-iommu,intremap=on"]
     words = [*Q35, *kvm, "-object", FILE + ",size=1M,share=on", *PLAIN]
     diagnose(words).only("qemu.irqchip").has("qemu.irqchip", "kernel-irqchip=split")
-    diagnose(["-machine", "q35,kernel-irqchip=split", *words[2:]]).only()
+    for name in ("-machine", "-M"):
+        diagnose([name, "q35,kernel-irqchip=split", *words[2:]]).only()
     if os.access("/dev/kvm", os.R_OK | os.W_OK):
         process = wire.Process([QEMU, *Q35, *kvm, "-display", "none", "-nodefaults", "-S"])
         processes.append(process)
@@ -319,6 +344,9 @@ CLOUD_HYPERVISOR = {
     "huge-pages": ([], "--memory size=1G,hugepages=on --user-device socket={device}"),
     "private": (["cloud-hypervisor.not-shared"], "--memory size=1G --user-device socket={device}"),
     "no-memory": (["cloud-hypervisor.not-shared"], "--user-device socket={device}"),
+    "zones": ([], "--memory size=0 --memory-zone id=a,size=1G,shared=on id=b,size=1G,hugepages=on --user-device socket={device}"),
+    "private-zone": (["cloud-hypervisor.not-shared"],
+                     "--memory size=0 --memory-zone id=a,size=1G,shared=on id=b,size=1G --user-device socket={device}"),
     "iommu": (["cloud-hypervisor.iommu"], "--memory size=1G,shared=on --user-device id=a,socket={device},iommu=on"),
     "second": (["cloud-hypervisor.iommu"],
                "--memory shared=on,size=1G --user-device socket={device} socket={device},iommu=on --cpus boot=1"),

@@ -8,6 +8,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 
 import pytest
 
@@ -229,6 +230,37 @@ def test_another_user_is_refused(server, room, processes):
     processes.append(process)
     assert process.wait() == FAILURE
     assert f"process {group.pid} belongs to user 0: trace it as this user, or as root" in process.stderr
+
+
+# A ring with one event, at a time that is as far away as can be: in a private mapping of a file, as data of a program is.
+LIAR = """
+import ctypes, mmap, os, struct, sys, time
+entries = 4096
+fd = os.memfd_create("liar")
+os.truncate(fd, 64 * entries + 4096)
+memory = mmap.mmap(fd, 0, flags=mmap.MAP_PRIVATE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+words = [0, 5, 0x300, 1, 2, 0, 0]
+check = 0x9e3779b97f4a7c15
+for word in words:
+    check = (((check << 9) % 2**64 | check >> 55) + word) % 2**64
+memory[4096:4160] = struct.pack("=8Q", *words, check)
+far = (2**64 - 1, int(sys.argv[1]))
+magic = b"ivshmem trace 1"
+memory[:128] = struct.pack("=16sIIQQQQQQ8xQ40x", magic, 64, entries, address + 4096, 1, *far, *far, 1)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("far", [0, 2**63 - 1, 2**64 - 1])
+def test_a_process_that_lies_about_the_time(processes, run_plain, trace, far):
+    process = wire.Process([sys.executable, "-c", LIAR, str(far)])
+    processes.append(process)
+    process.expect("ready")
+    assert find(trace(process), "server_started") == {"vectors": 1, "max_peers": 2}
+    (line,) = run_plain("trace", process.pid).lines()
+    assert line.endswith(" server_started vectors=1 max_peers=2")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 
-/* How quickly memory is read: the judgement, as no guest here has memory that is really uncached. */
+/* How quickly memory is read: the judgement. tests/vm/test_doctor.py has memory that is slow. */
 
 #include <memory_speed.h>
 

@@ -289,3 +289,32 @@ TEST(options_of_cloud_hypervisor)
 	CHECK(vmm_options_have(&line.options, "api-socket"));
 	clear(&line);
 }
+
+TEST(short_name_of_machine)
+{
+	struct line line = parse("kvm -M q35,kernel-irqchip=split");
+	const struct vmm_option *machine = vmm_options_next(&line.options, "machine", NULL);
+
+	CHECK(machine);
+	CHECK_STR(vmm_option_type(machine, "type"), "q35");
+	clear(&line);
+	line = parse("cloud-hypervisor -M q35");
+	CHECK(!vmm_options_have(&line.options, "machine"));
+	clear(&line);
+}
+
+TEST(more_options_than_anybody_needs)
+{
+	const size_t n = VMM_OPTIONS_MOST + 5;
+	char *text = malloc(4 + 3 * n + 1);
+	struct line line;
+
+	CHECK(text);
+	memcpy(text, "kvm ", 5);
+	for (size_t i = 0; i < n; i++)
+		memcpy(text + 4 + 3 * i, "-a ", 4);
+	line = parse(text);
+	CHECK_EQ(line.options.n, VMM_OPTIONS_MOST);
+	clear(&line);
+	free(text);
+}

@@ -10,13 +10,18 @@ doctor_add_target(struct doctor *doctor, const char *scheme, const char *path)
 {
 	char *target;
 
-	if (doctor->n_targets == DOCTOR_MOST || asprintf(&target, "%s:%s", scheme, path) < 0)
+	if (asprintf(&target, "%s:%s", scheme, path) < 0)
 		return;
 	for (size_t i = 0; i < doctor->n_targets; i++) {
 		if (strcmp(doctor->targets[i], target) == 0) {
 			free(target);
 			return;
 		}
+	}
+	if (doctor->n_targets == DOCTOR_MOST) {
+		doctor->left_out = true;
+		free(target);
+		return;
 	}
 	doctor->targets[doctor->n_targets++] = target;
 }

@@ -51,6 +51,7 @@ struct doctor {
 	char *targets
 		[DOCTOR_MOST]; /* "unix:PATH", "device:PATH", "shm:NAME", "file:PATH" and so on */
 	size_t n_targets;
+	bool left_out; /* there is more than DOCTOR_MOST of something */
 	struct known_server servers[DOCTOR_MOST];
 	size_t n_servers;
 };

@@ -187,6 +187,14 @@ look(struct doctor *doctor, struct vmms *vmms)
 		found(doctor, "here.nothing",
 			"there is no server, no VMM with an ivshmem device, and no such device");
 	}
+	if (doctor->left_out) {
+		doctor->subject = "this machine";
+		mend(doctor,
+			"look at the others one by one: ivshmem doctor --vmm PID, or --target");
+		found(doctor, "here.too-many",
+			"there are more than %d VMMs, or sockets and memory, and some were left out",
+			DOCTOR_MOST);
+	}
 	summarize(doctor);
 	return doctor->counts[SEVERITY_ERROR] > 0 ? STATUS_FAILURE : STATUS_OK;
 }

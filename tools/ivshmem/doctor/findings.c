@@ -10,6 +10,8 @@
 const struct finding findings[] = {
 	{"here.nothing", ERROR, "this machine has nothing to look at",
 		"the doctor looks at servers, VMMs with an ivshmem device, and PCI devices, and found none of them"},
+	{"here.too-many", WARNING, "there is more than the doctor looks at",
+		"what was left out can have errors"},
 
 	{"socket.answers", OK, "a server serves its clients", NULL},
 	{"socket.missing", ERROR, "there is no such socket",
@@ -158,6 +160,8 @@ const struct finding findings[] = {
 		"programs must poll the memory"},
 	{"guest.msi-off", ERROR, "the kernel gives no MSI",
 		"the device interrupts by MSI-X only, so nothing ever wakes a program"},
+	{"guest.vectors", WARNING, "the kernel gave fewer interrupts than the device has vectors",
+		"who rings one of the other vectors is not heard"},
 	{"guest.no-driver", WARNING, "no driver has the device",
 		"only root can use registers and memory, and there are no interrupts"},
 	{"guest.other-driver", ERROR, "a driver that is not ours has the device",

@@ -120,7 +120,8 @@ check_interrupts(struct doctor *doctor, struct guest_device *device)
 		found(doctor, "guest.no-interrupts", "the device has no MSI-X: it is a plain one");
 		return;
 	}
-	if (!kernel_was_told(doctor, "pci=nomsi"))
+	device->msi_off = kernel_was_told(doctor, "pci=nomsi");
+	if (!device->msi_off)
 		return;
 	mend(doctor, "leave out pci=nomsi on the guest's kernel command line, and boot");
 	found(doctor, "guest.msi-off", "the kernel was told pci=nomsi");

@@ -15,6 +15,7 @@ struct guest_device {
 	unsigned revision;
 	uint64_t sizes[6]; /* of its BARs, 0: absent or without an address */
 	unsigned vectors;  /* as our driver says; 0: unknown */
+	bool msi_off;      /* the kernel was told so */
 	bool usable;       /* worth attaching to */
 };
 

@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <linux/pci_regs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,39 @@ check_id(struct doctor *doctor, struct guest_device *device)
 	found(doctor, "guest.no-id", "the device has no id: its VMM has not reached a server yet");
 }
 
+/* How many vectors the device's table has room for; 0: unknown, as only root sees that. */
+static unsigned
+table_size(const struct doctor *doctor, const struct guest_device *device)
+{
+	unsigned char config[PCI_CFG_SPACE_SIZE + 1];
+	ssize_t n = guest_attribute(doctor, device, "config", (char *)config, sizeof(config));
+	unsigned at = n > PCI_CAPABILITY_LIST ? config[PCI_CAPABILITY_LIST] : 0;
+
+	/* There is no room for more capabilities, and so no circle has an effect. */
+	for (unsigned i = 0; i < PCI_CFG_SPACE_SIZE / 4 && at != 0 && (ssize_t)at + 3 < n; i++) {
+		if (config[at] == PCI_CAP_ID_MSIX)
+			return ((unsigned)(config[at + 2] | config[at + 3] << 8) &
+				       PCI_MSIX_FLAGS_QSIZE) +
+			       1;
+		at = config[at + 1] & ~3U;
+	}
+	return 0;
+}
+
+static void
+check_vectors(struct doctor *doctor, const struct guest_device *device)
+{
+	unsigned size = table_size(doctor, device);
+
+	if (device->msi_off || device->vectors >= size)
+		return;
+	mend(doctor,
+		"give the group fewer vectors (ivshmem-server -n N, and vectors=N for QEMU), or the guest more processors; see dmesg | grep %s",
+		device->address);
+	found(doctor, "guest.vectors", "the device has %u vector%s, and the kernel gave %u", size,
+		plural(size), device->vectors);
+}
+
 static void
 check_ours(struct doctor *doctor, struct guest_device *device)
 {
@@ -131,6 +165,7 @@ check_ours(struct doctor *doctor, struct guest_device *device)
 		device->usable = false;
 	node_attribute(doctor, device, "vectors", text, sizeof(text));
 	device->vectors = (unsigned)strtoul(text, NULL, 10);
+	check_vectors(doctor, device);
 	if (device->revision == 0)
 		check_id(doctor, device);
 }

@@ -42,6 +42,10 @@ uint64_t look_process_started(const struct doctor *doctor, pid_t pid);
 uint64_t look_process_limit(const struct doctor *doctor, pid_t pid);
 uint64_t look_process_open(const struct doctor *doctor, pid_t pid);
 
+/* Whether a socket of this process is connected to one of the other process: 1 or 0. A negative errno
+ * if that cannot be seen, such as -EACCES, or -ENODATA in another network namespace. */
+int look_connected(const struct doctor *doctor, pid_t pid, pid_t other);
+
 /* Call `fn` for each process, until it returns false. */
 void look_processes(struct doctor *doctor, bool (*fn)(struct doctor *doctor, pid_t pid, void *data),
 	void *data);

@@ -314,33 +314,26 @@ socket_check(struct doctor *doctor, const char *target)
 
 /* ---- a device -------------------------------------------------------------------------------- */
 
-/* Whether somebody listens, without disturbing a device that serves one VMM at a time. */
+/*
+ * Whether somebody listens, without disturbing a device that serves one VMM at a time: a socket of
+ * another type is refused with EPROTOTYPE, and with ECONNREFUSED if nobody is there. The lists of
+ * /proc/net/unix and sock_diag lack the sockets of other network namespaces.
+ */
 static bool
-somebody_listens(const struct doctor *doctor, const char *path)
+somebody_listens(const char *path)
 {
-	char *text = NULL;
-	ssize_t n = look_bytes(doctor, "/proc/net/unix", (size_t)16 << 20, &text);
-	bool listens = n < 0;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	_fd_cleanup_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	/* Num RefCount Protocol Flags Type St Inode Path; of Flags, 10000 is a socket that listens. */
-	for (char *line = text; n > 0 && line && *line;) {
-		char *end = strchr(line, '\n'), *place;
-
-		if (end)
-			*end = '\0';
-		place = strchr(line, '/');
-		if (place && strcmp(place, path) == 0 && strstr(line, " 00010000 "))
-			listens = true;
-		line = end ? end + 1 : NULL;
-	}
-	free(text);
-	return listens;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	return fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+	       errno != ECONNREFUSED;
 }
 
 void
 socket_check_device(struct doctor *doctor, const char *path)
 {
-	if (!check_path(doctor, path, true) || somebody_listens(doctor, path))
+	if (!check_path(doctor, path, true) || somebody_listens(path))
 		return;
 	mend(doctor, "ivshmem-device --socket %s --server SOCKET, before the VMM", path);
 	found(doctor, "socket.no-device", "no ivshmem-device listens on %s", path);

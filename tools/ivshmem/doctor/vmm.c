@@ -201,15 +201,15 @@ add_if_ours(struct doctor *doctor, pid_t pid, void *data)
 	struct vmms *vmms = data;
 	struct vmm vmm;
 
-	if (vmms->n == DOCTOR_MOST)
-		return false;
 	if (read_process(doctor, &vmm, pid) < 0)
 		return true;
-	if (concerns_us(&vmm))
+	if (concerns_us(&vmm) && vmms->n < DOCTOR_MOST) {
 		vmms->list[vmms->n++] = vmm;
-	else
-		vmm_clear(&vmm);
-	return true;
+		return true;
+	}
+	doctor->left_out = doctor->left_out || concerns_us(&vmm);
+	vmm_clear(&vmm);
+	return !doctor->left_out;
 }
 
 void
@@ -298,7 +298,10 @@ struct meeting {
 	const struct vmm *vmm;
 };
 
-/* QEMU connects once, when it starts. */
+/*
+ * QEMU connects once, when it starts. A server that is younger can have taken over the clients of the
+ * one before (docs/restart.md); if we may not see whether it has, we say nothing.
+ */
 static void
 check_same_group(struct doctor *doctor, const struct vmm *vmm, const struct known_server *server)
 {
@@ -308,11 +311,12 @@ check_same_group(struct doctor *doctor, const struct vmm *vmm, const struct know
 		return;
 	server_started = look_process_started(doctor, server->pid);
 	vmm_started = look_process_started(doctor, vmm->pid);
-	if (vmm_started == 0 || vmm_started >= server_started)
+	if (vmm_started == 0 || vmm_started >= server_started ||
+		look_connected(doctor, vmm->pid, server->pid) != 0)
 		return;
 	mend(doctor, "shut the virtual machine down and start it again");
 	found(doctor, "vmm.other-group",
-		"it runs for longer than the server on %s: it is in the group of an earlier server, with other memory",
+		"it runs for longer than the server on %s, and is not connected to it: it is in the group of an earlier server",
 		server->path);
 }
 

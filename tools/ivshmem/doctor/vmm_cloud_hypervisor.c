@@ -29,12 +29,26 @@ cloud_hypervisor_targets(const struct vmm *vmm,
 }
 
 static bool
+is_shared(const struct vmm_option *memory)
+{
+	return vmm_option_is_on(memory, "shared", false) ||
+	       vmm_option_is_on(memory, "hugepages", false);
+}
+
+/* Either all memory, or each of the zones that it consists of. */
+static bool
 memory_is_shared(const struct vmm *vmm)
 {
 	const struct vmm_option *memory = vmm_options_next(&vmm->options, "memory", NULL);
+	const struct vmm_option *zone = vmm_options_next(&vmm->options, "memory-zone", NULL);
 
-	return memory && (vmm_option_is_on(memory, "shared", false) ||
-				 vmm_option_is_on(memory, "hugepages", false));
+	if (memory && is_shared(memory))
+		return true;
+	if (!zone)
+		return false;
+	while (zone && is_shared(zone))
+		zone = vmm_options_next(&vmm->options, "memory-zone", zone);
+	return !zone;
 }
 
 static void

@@ -90,6 +90,8 @@ add_option(struct vmm_options *options, const char *name, const char *text)
 {
 	struct vmm_option *option;
 
+	if (options->n == VMM_OPTIONS_MOST)
+		return 0;
 	if ((options->n & (options->n - 1)) == 0) {
 		struct vmm_option *larger = reallocarray(
 			options->options, options->n ? options->n * 2 : 1, sizeof(*larger));
@@ -120,6 +122,13 @@ take_value(const struct vmm_words *words, char *name)
 	return equals + 1;
 }
 
+/* QEMU has a short name for one that matters to us. */
+static const char *
+long_name(const struct vmm_words *words, const char *name)
+{
+	return words->kind == VMM_QEMU && strcmp(name, "M") == 0 ? "machine" : name;
+}
+
 /* A name and, if no other name follows, its value; Cloud Hypervisor's have any number of values, and each
  * is an option here. */
 static int
@@ -129,14 +138,14 @@ parse_words(struct vmm_options *options, const struct vmm_words *words)
 
 	while (i < words->n) {
 		char *word = words->words[i++];
-		char *name = word;
-		const char *value;
+		const char *name, *value;
 		int r;
 
 		if (!is_name(word))
 			continue;
-		name += word[1] == '-' ? 2 : 1;
-		value = take_value(words, name);
+		word += word[1] == '-' ? 2 : 1;
+		value = take_value(words, word);
+		name = long_name(words, word);
 		if (!value)
 			value = i < words->n && !is_name(words->words[i]) ? words->words[i++] : "";
 		r = add_option(options, name, value);

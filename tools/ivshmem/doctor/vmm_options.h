@@ -10,15 +10,17 @@
  *	-chardev socket,server,path=a,,b	"" = socket, server = on, path = a,b
  *	--memory size=1G,shared=on		size = 1G, shared = on
  *
- * The words are hostile: limits keep the number of pairs and the depth of JSON small, and what goes
- * beyond them, or is no JSON, is left out.
+ * The words are hostile: limits keep the number of options and pairs and the depth of JSON small, and
+ * what goes beyond them, or is no JSON, is left out. QEMU's -M is -machine.
  */
 
 #include "vmm_words.h"
 
 #include <stdint.h>
 
-#define VMM_PAIRS_MOST 256
+/* For each device, all options are looked through. */
+#define VMM_OPTIONS_MOST 4096
+#define VMM_PAIRS_MOST   256
 
 struct vmm_pair {
 	char *key; /* "" for the first one without a key */
