@@ -86,32 +86,24 @@ send_batch(int socket, const int *fds, size_t n, uint64_t total)
 	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Send them all, or say which one could not be sent: the kernel refuses a whole message. */
 static int
-send_all(int socket, const int *fds, size_t n, size_t *ret_stuck)
+send_all(int socket, const int *fds, size_t n)
 {
-	size_t sent = 0, batch = BATCH;
-	int r;
+	size_t sent = 0;
 
 	do {
-		if (batch > n - sent)
-			batch = n - sent;
-		r = send_batch(socket, fds + sent, batch, n);
-		if (r == -ETOOMANYREFS && batch > 1) {
-			batch /= 2;
-			continue;
-		}
-		if (r < 0) {
-			*ret_stuck = sent;
+		size_t batch = n - sent < BATCH ? n - sent : BATCH;
+		int r = send_batch(socket, fds + sent, batch, n);
+
+		if (r < 0)
 			return r == -EAGAIN ? -ENOBUFS : r;
-		}
 		sent += batch;
 	} while (sent < n);
 	return 0;
 }
 
 int
-bag_new(int *ret_bag, const int *fds, size_t n, size_t *ret_stuck)
+bag_new(int *ret_bag, const int *fds, size_t n)
 {
 	_fd_cleanup_ int from = -1, to = -1;
 	int pair[2];
@@ -121,11 +113,9 @@ bag_new(int *ret_bag, const int *fds, size_t n, size_t *ret_stuck)
 		return r;
 	from = pair[0];
 	to = pair[1];
-	if (n > room_in(from)) {
-		*ret_stuck = room_in(from);
+	if (n > room_in(from))
 		return -ENOBUFS;
-	}
-	r = send_all(from, fds, n, ret_stuck);
+	r = send_all(from, fds, n);
 	if (r == 0)
 		*ret_bag = fd_take(&to);
 	return r;

@@ -30,10 +30,10 @@ struct ivshmem_error;
 size_t bag_room(void);
 
 /*
- * Put them into a new bag; they are borrowed. -ETOOMANYREFS: the kernel takes no more descriptors,
- * or does not take number *ret_stuck. -ENOBUFS: there are more than bag_room(). -EMFILE, -ENOMEM.
+ * Put them into a new bag; they are borrowed. -ETOOMANYREFS: the kernel takes no more descriptors.
+ * -ENOBUFS: there are more than bag_room(). -EMFILE, -ENOMEM.
  */
-int bag_new(int *ret_bag, const int *fds, size_t n, size_t *ret_stuck);
+int bag_new(int *ret_bag, const int *fds, size_t n);
 
 /*
  * Open all that is in the bag, close-on-exec. The array is allocated. -ENODATA: it is empty.

@@ -50,7 +50,7 @@ unsigned long handover_room(unsigned long limit);
 
 /* Give the group to the supervisor. Afterwards `sockets` and `region` remove nothing when they are
  * closed. A failure changes nothing. */
-int handover_give(struct server *server, struct sockets *sockets, struct region *region,
+int handover_give(const struct server *server, struct sockets *sockets, struct region *region,
 	const struct options *options, const struct log *log, struct ivshmem_error *reterr);
 
 struct handover {
