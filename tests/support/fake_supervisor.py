@@ -66,10 +66,14 @@ class FakeSupervisor:
         # Out of the way first: one of them may be where another one has to go.
         high = [(name, fcntl.fcntl(fd, fcntl.F_DUPFD, OUT_OF_THE_WAY)) for name, fd in passed]
 
+        last = options.pop("setup", None)
+
         def setup():
             for number, (_, fd) in enumerate(high):
                 os.dup2(fd, FIRST_FD + number, inheritable=True)
                 os.set_inheritable(fd, False)
+            if last:
+                last()
 
         environment = {"NOTIFY_SOCKET": self.path}
         if passed:

@@ -25,8 +25,8 @@
  *								serves
  *
  * A server that fails before it empties the bag has changed nothing: the next attempt finds all of
- * it. A bag that is empty has had its server, and is of no use to a later one: so nobody goes on
- * with a state that is no longer true.
+ * it. A bag that was emptied, if only in part, has had its server, and is of no use to a later one:
+ * so nobody goes on with a state that is no longer true.
  *
  * If the server is killed, there is no bag, and the clients lose their server.
  */

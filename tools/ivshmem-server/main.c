@@ -274,7 +274,7 @@ start_group(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
-	if (program->sockets.kept >= 0 && bag_is_empty(program->sockets.kept)) {
+	if (program->sockets.kept >= 0 && bag_is_taken(program->sockets.kept)) {
 		log_warning(&program->log,
 			"the group that the supervisor keeps had its server, which is gone: clients of it have "
 			"no server any more, and this is a new group");

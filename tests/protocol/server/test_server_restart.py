@@ -12,6 +12,7 @@ import socket
 import pytest
 
 import ivshmem_wire as wire
+import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
 from observer import Observer
@@ -471,6 +472,120 @@ def test_one_that_is_killed_has_no_successor(group):
     assert group.client().id == 0
 
 
+def first_system_calls(step, to_wait):
+    """
+    After how many system calls something else begins: the second of many in a row stands for the others. With
+    `to_wait`, up to where the server waits for events, else to its end.
+    """
+    instants, before = [], [None, None]
+    count = 0
+    while step.step():
+        number = step.system_call()
+        if number is None:
+            continue
+        if to_wait and step.at("wait"):
+            step.release()
+            break
+        if before != [number, number]:
+            instants.append(count)
+        before = [before[1], number]
+        count += 1
+    return instants
+
+
+def run_into(step, instant):
+    """To just before that system call. False: it is over already."""
+    while step.step():
+        if step.system_call() is not None:
+            if instant == 0:
+                return True
+            instant -= 1
+    return False
+
+
+class Killed:
+    """What becomes of a group whose server is killed: all of it goes on, or all of it is new."""
+
+    def __init__(self, group):
+        self.group, self.went_on = group, []
+        self.populate()
+
+    def populate(self):
+        self.group.close()
+        self.group.clients.clear()
+        self.clients = [self.group.client() for _ in range(2)]
+        self.clients[0].follow_until_knows([client.id for client in self.clients])
+
+    def check(self):
+        self.group.server.process.wait()
+        self.group.start()
+        first, second = self.clients
+        newcomer = self.group.client()
+        self.went_on.append(newcomer.id != 0)
+        if not self.went_on[-1]:
+            for client in self.clients:
+                client.follow_to_end()
+            self.populate()
+            return
+        for client in self.clients:
+            client.follow_until_knows([first.id, second.id, newcomer.id])
+            expect_rings(client, newcomer)
+        expect_rings(first, second)
+        newcomer.close()
+        self.group.clients.remove(newcomer)
+        for client in self.clients:
+            client.follow_until_knows([first.id, second.id])
+
+
+can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the system calls of this processor are unknown")
+# More eventfds than one message takes, so that there is an instant when half of them are taken.
+MANY_VECTORS = 100
+
+
+@can_step
+@pytest.mark.limit(300)
+def test_one_that_is_killed_at_any_instant_of_its_end(group):
+    """Before any system call. Once the supervisor has the group, it is never lost."""
+    group = group(vectors=MANY_VECTORS)
+    killed = Killed(group)
+    step = stepper.Stepper(group.server.pid, attach=True)
+    group.server.signal(signal.SIGTERM)
+    instants = first_system_calls(step, to_wait=False)
+    killed.check()
+    assert killed.went_on.pop() and len(instants) > 20
+    for instant in instants:
+        step = stepper.Stepper(group.server.pid, attach=True)
+        group.server.signal(signal.SIGTERM)
+        if run_into(step, instant):
+            group.server.signal(signal.SIGKILL)
+        killed.check()
+    assert killed.went_on == sorted(killed.went_on) and len(set(killed.went_on)) == 2, killed.went_on
+
+
+@can_step
+@pytest.mark.limit(300)
+def test_one_that_is_killed_at_any_instant_of_its_start(group):
+    """Before any system call from the first look at what was kept. Until it has the group, it is never lost."""
+    group = group(vectors=MANY_VECTORS)
+    killed = Killed(group)
+
+    def start_held():
+        group.stop()
+        group.server = group.supervisor.start(group.argv(), setup=stepper.trace_me)
+        step = stepper.Stepper(group.server.pid)
+        step.run_to("recvmsg")
+        return step
+
+    instants = first_system_calls(start_held(), to_wait=True)
+    group.supervisor.ready()
+    assert len(instants) > 20
+    for instant in instants:
+        if run_into(start_held(), instant):
+            group.server.signal(signal.SIGKILL)
+        killed.check()
+    assert killed.went_on == sorted(killed.went_on, reverse=True) and len(set(killed.went_on)) == 2, killed.went_on
+
+
 def test_a_group_that_had_its_server_is_not_taken_again(group, supervisor):
     """The supervisor was not told, or did not listen: it still has the empty bag."""
     group = group()
@@ -511,7 +626,7 @@ def test_nonsense_is_refused(group, supervisor, room, what):
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fd = os.dup(ends[1].fileno())
         memory = wire.memory_fd(4096)
-        socket.send_fds(ends[0], [(1).to_bytes(8, "little") if what == "bag" else b"nonsense"], [memory])
+        socket.send_fds(ends[0], [(1).to_bytes(16, "little") if what == "bag" else b"nonsense"], [memory])
         for end in ends:
             end.close()
         os.close(memory)

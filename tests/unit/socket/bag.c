@@ -6,6 +6,7 @@
 #include <fdpass.h>
 #include <test.h>
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -115,9 +116,30 @@ TEST(an_empty_bag_is_empty_for_all_who_have_it)
 	CHECK_SYS(close(copy));
 }
 
+/* Whoever empties it may be killed in the middle. */
+TEST(a_bag_that_was_begun_is_taken)
+{
+	static const unsigned counts[] = {0, 1, 254, MANY};
+
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		char bytes[64];
+		int bag;
+
+		open_many(counts[i]);
+		bag = pack(counts[i]);
+		close_all(fds, counts[i]);
+		CHECK(!bag_is_taken(bag));
+		while (recv(bag, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+			CHECK(bag_is_taken(bag));
+		CHECK(bag_is_taken(bag));
+		CHECK_SYS(close(bag));
+	}
+	CHECK(bag_is_taken(-1));
+}
+
 TEST(what_is_no_bag_is_refused)
 {
-	uint64_t two = 2;
+	const uint64_t two[] = {htole64(2), 0}, more[] = {htole64(2), htole64(1)};
 	int ends[2], eventfds[3];
 
 	for (unsigned i = 0; i < 3; i++)
@@ -129,17 +151,21 @@ TEST(what_is_no_bag_is_refused)
 	CHECK_EQ(fdpass_send(ends[0], "abc", 3, eventfds, 1), 3);
 	check_refused(ends[1], -EINVAL, "nothing that a server keeps");
 	bag_empty(ends[1]);
-	CHECK_EQ(fdpass_send(ends[0], "abcdefghi", 9, eventfds, 1), 9);
+	CHECK_EQ(fdpass_send(ends[0], "abcdefghijklmnopq", 17, eventfds, 1), 17);
 	check_refused(ends[1], -EINVAL, "nothing that a server keeps");
 	bag_empty(ends[1]);
 
-	CHECK_EQ(fdpass_send(ends[0], &two, 8, eventfds, 1), 8);
+	CHECK_EQ(fdpass_send(ends[0], two, 16, eventfds, 1), 16);
 	check_refused(ends[1], -EINVAL, "1 of 2");
-	CHECK_EQ(fdpass_send(ends[0], &two, 8, eventfds, 2), 8);
+	CHECK_EQ(fdpass_send(ends[0], more, 16, eventfds, 2), 16);
 	check_refused(ends[1], -EINVAL, "more descriptors");
 	bag_empty(ends[1]);
-	CHECK_EQ(fdpass_send(ends[0], &two, 8, eventfds, 2), 8);
-	CHECK_EQ(fdpass_send(ends[0], &two, 8, NULL, 0), 8);
+	CHECK_EQ(fdpass_send(ends[0], two, 16, eventfds, 1), 16);
+	CHECK_EQ(fdpass_send(ends[0], two, 16, eventfds, 1), 16);
+	check_refused(ends[1], -EINVAL, "nothing that a server keeps");
+	bag_empty(ends[1]);
+	CHECK_EQ(fdpass_send(ends[0], two, 16, eventfds, 2), 16);
+	CHECK_EQ(fdpass_send(ends[0], two, 16, NULL, 0), 16);
 	check_refused(ends[1], -EINVAL, "more descriptors");
 	test_close_pair(&ends);
 	close_all(eventfds, 3);
