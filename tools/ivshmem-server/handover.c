@@ -222,6 +222,18 @@ handover_room(unsigned long limit)
 	return room < half ? room : half;
 }
 
+/* Why the group cannot be handed over, and what helps the next time. */
+static const char *
+explain(int error)
+{
+	if (error == -ENOBUFS)
+		return "it has too many descriptors (raise net.core.wmem_max)";
+	if (error == -ETOOMANYREFS)
+		return "this user has too many descriptors under way (raise LimitNOFILE or ulimit -n, "
+		       "or give the server CAP_SYS_RESOURCE)";
+	return strerror(-error);
+}
+
 int
 handover_give(const struct server *server, struct sockets *sockets, struct region *region,
 	const struct options *options, const struct log *log, struct ivshmem_error *reterr)
@@ -234,8 +246,7 @@ handover_give(const struct server *server, struct sockets *sockets, struct regio
 	r = pack_group(server, sockets, region, options, &bag);
 	if (r < 0)
 		return error_set(reterr, r, "cannot hand over the group: %s; the clients lose it",
-			r == -ENOBUFS ? "it has too many descriptors (raise net.core.wmem_max)"
-				      : strerror(-r));
+			explain(r));
 	/* There may be no place for a second one, if an earlier message was lost. */
 	supervisor_notify("FDSTOREREMOVE=1\nFDNAME=" HANDOVER_NAME);
 	r = supervisor_store(bag, HANDOVER_NAME);
@@ -245,7 +256,7 @@ handover_give(const struct server *server, struct sockets *sockets, struct regio
 	else if (r < 0)
 		return error_set(reterr, r,
 			"the supervisor does not take the group: %s; the clients lose it",
-			strerror(-r));
+			explain(r));
 	log_info(log, "the supervisor keeps the group; peers: %u", server_n_peers(server));
 	sockets_keep(sockets);
 	region->created = false;
