@@ -17,9 +17,10 @@
  * the bag: a descriptor that nobody else holds is closed then. Whoever takes out the first message
  * has taken the bag: if it is killed before the last one, the bag still counts as taken.
  *
- * tests/platform/queues.c shows that the kernel does so. Two of its limits matter. The messages need room in the send buffer, which bag_room()
- * tells. And descriptors in a queue count against the limit of those that a user may have in
- * flight, unless the process has CAP_SYS_RESOURCE or CAP_SYS_ADMIN.
+ * That the kernel does all this is shown in tests/platform/queues.c. Two of its limits matter. The
+ * messages need room in the send buffer, which bag_room() tells. And descriptors in a queue count
+ * against the limit of those that a user may have in flight, unless the process has
+ * CAP_SYS_RESOURCE or CAP_SYS_ADMIN.
  */
 
 #include <stdbool.h>

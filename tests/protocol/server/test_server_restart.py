@@ -11,10 +11,12 @@ import socket
 
 import pytest
 
+import guardian
 import ivshmem_wire as wire
 import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
+from ivshmem_wire import expect_rings, let_all_know
 from observer import Observer
 
 
@@ -82,14 +84,6 @@ def group(room, supervisor, closing):
 def eventfd_id(fd):
     with open(f"/proc/self/fdinfo/{fd}") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("eventfd-id:"))
-
-
-def expect_rings(one, other):
-    """In both directions, on every vector."""
-    for a, b in ((one, other), (other, one)):
-        for vector in range(a.vectors):
-            wire.ring(a.peers[b.id][vector])
-            wire.wait_rings(b.peers[b.id][vector])
 
 
 def expect_same_eventfds(clients):
@@ -259,9 +253,7 @@ def test_twenty_times_in_a_row(group):
     group = group(vectors=2)
     clients = [group.client() for _ in range(50)]
     everybody = range(50)
-    for client in clients:
-        client.follow_until_knows(everybody)
-        client.log.clear()
+    let_all_know(clients, everybody)
     before = {client: {peer: list(map(eventfd_id, fds)) for peer, fds in client.peers.items()} for client in clients}
     n_fds = len(group.server.fds())
     for turn in range(20):
@@ -280,6 +272,78 @@ def test_twenty_times_in_a_row(group):
         client.close()
     newcomer.follow_until_knows([50])
     wire.wait_until(lambda: len(group.server.fds()) <= n_fds - 49 * 3, "what the clients had is closed")
+
+
+@pytest.mark.limit(300)
+def test_while_all_are_stalled(group):
+    """Each has read nothing, and its socket is full: it has the rest from the servers that come."""
+    count = wire.sized(300, 2000)
+    wire.raise_descriptor_limit()
+    group = group("--stall-timeout=0")
+    clients = [group.connect() for _ in range(count)]
+    for client in clients:
+        wire.wait_until(client.queued, "it is greeted")
+    for _ in range(3):
+        group.restart()
+        group.server.expect(f"ivshmem-server: peers that stayed connected: {count}")
+    newcomer = group.client()
+    assert newcomer.id == count
+    for client in (clients[0], clients[-1]):
+        client.greet()
+        client.follow(lambda c=client: newcomer.id in c.peers, "hearing of the last one")
+        assert sorted(client.log) == sorted(set(client.log)), "nothing is told twice"
+        assert client.peers.keys() == set(range(count + 1))
+        expect_rings(client, newcomer)
+
+
+class Background:
+    """A server without -F, which writes its process id into a file; it ends with the test."""
+
+    def __init__(self, supervisor, room):
+        self.supervisor, self.pid_file = supervisor, room.file("pid")
+        supervisor.messages.clear()
+        argv = [wire.program("ivshmem-server"), "--keep-clients", "-S", room.socket, "-p", self.pid_file]
+        assert supervisor.start(argv).wait() == 0
+        with open(self.pid_file, encoding="ascii") as file:
+            self.pid = int(file.read())
+        guardian.guard_process(self.pid)
+        supervisor.wait_for(f"MAINPID={self.pid}")
+        assert supervisor.names() == []
+
+    def alive(self):
+        return os.path.exists(f"/proc/{self.pid}") and wire.process_state(self.pid) != "Z"
+
+    def finish(self, number=signal.SIGTERM):
+        os.kill(self.pid, number)
+        wire.wait_until(lambda: not self.alive(), "the daemon ends")
+        assert not os.path.exists(self.pid_file)
+
+    def close(self):
+        if self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+        guardian.release("process", str(self.pid))
+
+
+def test_a_daemon(supervisor, room, closing):
+    """The daemon tells the supervisor that it is the main process, and not the process that started it."""
+
+    def start():
+        closing.append(Background(supervisor, room))
+        return closing[-1]
+
+    server = start()
+    client = wire.RawClient(room.socket).greet()
+    for _ in range(3):
+        server.finish()
+        assert supervisor.names() == [GROUP]
+        server = start()
+    with wire.RawClient(room.socket).greet() as newcomer:
+        client.follow_until_knows([0, 1])
+        expect_rings(client, newcomer)
+    server.finish(signal.SIGINT)
+    client.follow_to_end()
+    client.close()
+    assert os.listdir(room.path) == ["notify"]
 
 
 def test_who_comes_without_a_server_waits(group):
@@ -518,6 +582,8 @@ class Killed:
 
     def check(self):
         self.group.server.process.wait()
+        self.group.supervisor.messages.clear()
+        self.group.supervisor.catch_up()
         self.group.start()
         first, second = self.clients
         newcomer = self.group.client()
