@@ -133,6 +133,9 @@ def test_while_no_server_can_start_it_can_be_ended(supervised, room, own_program
     parent.signal(signal.SIGTERM)
     assert parent.wait() == 0
     client.assert_cut()
+    # No server is there to remove them; the next one does not mind.
+    assert {"socket", "socket.observe"} <= set(os.listdir(room.path))
+    supervised().client()
 
 
 def test_messages_of_others_do_not_count(supervised, room):
