@@ -56,8 +56,6 @@
  */
 #define UNREAD_SIZE 16384
 
-#define SENT_SOMETHING "it sent something, but clients must not"
-
 static void clients_send(struct loop_work *work);
 static void clients_retry(struct loop_timer *timer);
 static void clients_stalled(struct loop_timer *timer);
@@ -182,21 +180,6 @@ client_cut(struct client *client, int error, const char *reason)
 		pace_printf(warnings, "peer %u (%s) is disconnected: %s", client->peer->id, who,
 			reason);
 	client_remove(client);
-}
-
-bool
-clients_cut_sender(struct clients *clients, int socket)
-{
-	char byte;
-
-	for (unsigned i = 0; i < CLIENT_STATES; i++)
-		list_for_each (link, &clients->states[i])
-			if (client_at(link)->source.fd == socket &&
-				recv(socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0) {
-				client_cut(client_at(link), -EPROTO, SENT_SOMETHING);
-				return true;
-			}
-	return false;
 }
 
 /* ---- full ------------------------------------------------------------------------------------ */
@@ -419,7 +402,7 @@ client_event(struct loop_source *source, uint32_t events)
 
 		/* An urgent byte makes the socket readable, but recv() does not return it. */
 		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
-			client_cut(client, -EPROTO, SENT_SOMETHING);
+			client_cut(client, -EPROTO, "it sent something, but clients must not");
 			return;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {

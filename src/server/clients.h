@@ -81,9 +81,6 @@ int client_join(struct client *client, struct peer *peer, uint64_t stamp);
  */
 void client_continue(struct client *client, struct peer *peer, bool fresh, bool full);
 
-/* Disconnect the client of this socket if it has sent something, as client_event() would. */
-bool clients_cut_sender(struct clients *clients, int socket);
-
 /* It closed its end. */
 void client_left(struct client *client);
 

@@ -14,7 +14,6 @@
  * to be told, ids chooses ids.
  */
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct ivshmem_error;
@@ -60,11 +59,6 @@ int server_new(struct server **ret_server, const struct server_config *config);
 int server_write(const struct server *server, struct record *ret_record);
 int server_continue(struct server **ret_server, const struct server_config *config,
 	const struct record *record, struct ivshmem_error *reterr);
-/*
- * The kernel refuses to pass this descriptor on (ETOOMANYREFS). If it is the socket of a client that
- * has sent sockets, and so has made it refuse, disconnect the client, and return true.
- */
-bool server_cut_sender(struct server *server, int fd);
 
 /* Disconnects all clients, and tells none of them that the others leave. Returns NULL. */
 struct server *server_free(struct server *server);

@@ -111,12 +111,6 @@ server_write(const struct server *server, struct record *ret_record)
 	return record_end(ret_record);
 }
 
-bool
-server_cut_sender(struct server *server, int fd)
-{
-	return clients_cut_sender(&server->clients, fd);
-}
-
 /* ---- reading --------------------------------------------------------------------------------- */
 
 struct reading {

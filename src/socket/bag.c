@@ -21,7 +21,11 @@
 /* So much for the send buffer, if we may: a million descriptors need five megabytes. */
 #define BUFFER_SIZE (16 << 20)
 
-#define NUMBER_SIZE sizeof(uint64_t)
+/* What each message says; little-endian. */
+struct label {
+	uint64_t total;  /* descriptors in the bag */
+	uint64_t before; /* so many of them are in the messages before this one */
+};
 
 union control {
 	struct cmsghdr header;
@@ -68,10 +72,9 @@ bag_room(void)
 }
 
 static int
-send_batch(int socket, const int *fds, size_t n, uint64_t total)
+send_batch(int socket, const int *fds, size_t n, struct label label)
 {
-	uint64_t number = htole64(total);
-	struct iovec iov = {&number, sizeof(number)};
+	struct iovec iov = {&label, sizeof(label)};
 	union control control = {0};
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 
@@ -86,32 +89,25 @@ send_batch(int socket, const int *fds, size_t n, uint64_t total)
 	return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-/* Send them all, or say which one could not be sent: the kernel refuses a whole message. */
 static int
-send_all(int socket, const int *fds, size_t n, size_t *ret_stuck)
+send_all(int socket, const int *fds, size_t n)
 {
-	size_t sent = 0, batch = BATCH;
-	int r;
+	size_t sent = 0;
 
 	do {
-		if (batch > n - sent)
-			batch = n - sent;
-		r = send_batch(socket, fds + sent, batch, n);
-		if (r == -ETOOMANYREFS && batch > 1) {
-			batch /= 2;
-			continue;
-		}
-		if (r < 0) {
-			*ret_stuck = sent;
+		size_t batch = n - sent < BATCH ? n - sent : BATCH;
+		struct label label = {htole64(n), htole64(sent)};
+		int r = send_batch(socket, fds + sent, batch, label);
+
+		if (r < 0)
 			return r == -EAGAIN ? -ENOBUFS : r;
-		}
 		sent += batch;
 	} while (sent < n);
 	return 0;
 }
 
 int
-bag_new(int *ret_bag, const int *fds, size_t n, size_t *ret_stuck)
+bag_new(int *ret_bag, const int *fds, size_t n)
 {
 	_fd_cleanup_ int from = -1, to = -1;
 	int pair[2];
@@ -121,11 +117,9 @@ bag_new(int *ret_bag, const int *fds, size_t n, size_t *ret_stuck)
 		return r;
 	from = pair[0];
 	to = pair[1];
-	if (n > room_in(from)) {
-		*ret_stuck = room_in(from);
+	if (n > room_in(from))
 		return -ENOBUFS;
-	}
-	r = send_all(from, fds, n, ret_stuck);
+	r = send_all(from, fds, n);
 	if (r == 0)
 		*ret_bag = fd_take(&to);
 	return r;
@@ -166,9 +160,10 @@ take_fds(struct reading *reading, const struct msghdr *message)
 static int
 peek(int bag, struct reading *reading, struct ivshmem_error *reterr)
 {
-	uint64_t number;
-	struct iovec iov = {&number, sizeof(number)};
+	struct label label;
+	struct iovec iov = {&label, sizeof(label)};
 	union control control;
+	size_t before = reading->n;
 	struct msghdr message = {.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = &control,
@@ -187,9 +182,10 @@ peek(int bag, struct reading *reading, struct ivshmem_error *reterr)
 	if (message.msg_flags & MSG_CTRUNC)
 		return error_set(reterr, -EMFILE,
 			"the limit of file descriptors is too low for those that were kept; raise it (ulimit -n)");
-	if (n != (ssize_t)NUMBER_SIZE || message.msg_flags & MSG_TRUNC)
+	if (n != (ssize_t)sizeof(label) || message.msg_flags & MSG_TRUNC ||
+		le64toh(label.before) != before)
 		return error_set(reterr, -EINVAL, "what was kept is nothing that a server keeps");
-	reading->total = le64toh(number);
+	reading->total = le64toh(label.total);
 	return 0;
 }
 
@@ -241,21 +237,23 @@ bag_read(int bag, int **ret_fds, size_t *ret_n, struct ivshmem_error *reterr)
 }
 
 bool
-bag_is_empty(int bag)
+bag_is_taken(int bag)
 {
 	const int start = 0;
-	char byte;
+	struct label label;
+	ssize_t n;
 
 	setsockopt(bag, SOL_SOCKET, SO_PEEK_OFF, &start, sizeof(start));
-	return recv(bag, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) <= 0;
+	n = recv(bag, &label, sizeof(label), MSG_PEEK | MSG_DONTWAIT);
+	return n <= 0 || (n == (ssize_t)sizeof(label) && label.before != 0);
 }
 
 void
 bag_empty(int bag)
 {
-	uint64_t number;
+	struct label label;
 
 	/* Without room for descriptors, the kernel drops them. */
-	while (recv(bag, &number, sizeof(number), MSG_DONTWAIT) > 0)
+	while (recv(bag, &label, sizeof(label), MSG_DONTWAIT) > 0)
 		;
 }

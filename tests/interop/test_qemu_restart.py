@@ -9,25 +9,14 @@ import pytest
 import ivshmem_wire as wire
 import qemu_device
 from qemu_device import BAR2
-from supervised import Supervised
+from supervised import supervising
 
 pytestmark = pytest.mark.skipif(qemu_device.binary() is None, reason="qemu-system-x86_64 is not installed")
 
 
 @pytest.fixture
 def supervised(room, processes):
-    started = []
-
-    def start(*arguments, **options):
-        os.makedirs(room.file("run"), exist_ok=True)
-        process = Supervised(room.socket, *arguments, runtime=room.file("run"), **options)
-        processes.append(process)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.finish()
+    yield from supervising(room, processes)
 
 
 def expect_rings(vm, client):

@@ -65,11 +65,14 @@ class FakeSupervisor:
         passed = [(name, sock.fileno()) for name, sock in self.sockets.items()] + self.store
         # Out of the way first: one of them may be where another one has to go.
         high = [(name, fcntl.fcntl(fd, fcntl.F_DUPFD, OUT_OF_THE_WAY)) for name, fd in passed]
+        last = options.pop("setup", None)
 
         def setup():
             for number, (_, fd) in enumerate(high):
                 os.dup2(fd, FIRST_FD + number, inheritable=True)
                 os.set_inheritable(fd, False)
+            if last:
+                last()
 
         environment = {"NOTIFY_SOCKET": self.path}
         if passed:
@@ -95,6 +98,12 @@ class FakeSupervisor:
         """Until it serves, and what it had stored is no longer needed."""
         self.wait_for("READY=1")
         return self.process
+
+    def catch_up(self):
+        """Until all that was sent so far is read: systemd does so before it hears that the process ended."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"CAUGHT_UP=1", self.path)
+        self.wait_for("CAUGHT_UP=1")
 
     def stop(self, number=signal.SIGTERM, status=0):
         self.messages.clear()

@@ -424,6 +424,21 @@ class RawClient:
 # ---- the server end -----------------------------------------------------------------------------------
 
 
+def expect_rings(one, other):
+    """In both directions, on every vector."""
+    for a, b in ((one, other), (other, one)):
+        for vector in range(a.vectors):
+            ring(a.peers[b.id][vector])
+            wait_rings(b.peers[b.id][vector])
+
+
+def let_all_know(clients, ids):
+    """Until each of them knows these peers; what it was told before counts no more."""
+    for client in clients:
+        client.follow_until_knows(ids)
+        client.log.clear()
+
+
 class FakeConnection:
     def __init__(self, sock):
         self.sock = sock

@@ -10,17 +10,17 @@ import platform
 import signal
 import struct
 
-PTRACE_TRACEME, PTRACE_CONT, PTRACE_DETACH, PTRACE_SYSCALL, PTRACE_SETOPTIONS = 0, 7, 17, 24, 0x4200
+PTRACE_TRACEME, PTRACE_CONT, PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SYSCALL, PTRACE_SETOPTIONS = 0, 7, 16, 17, 24, 0x4200
 PTRACE_GET_SYSCALL_INFO = 0x420E
 PTRACE_GETEVENTMSG, PTRACE_EVENT_FORK = 0x4201, 1
-PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEFORK, PTRACE_O_EXITKILL = 1, 2, 0x100000
+PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEFORK, PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL = 1, 2, 0x10, 0x100000
 WALL = 0x40000000
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 # The numbers of some system calls; a program may use either of several.
 _NUMBERS = {
-    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}},
-    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}},
+    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}},
+    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}},
 }.get(platform.machine(), {})
 KNOWN = bool(_NUMBERS)
 
@@ -42,13 +42,18 @@ def trace_me():
 
 
 class Stepper:
-    """Of a child that called trace_me(). All calls must come from the thread that started it."""
+    """
+    Of a child that called trace_me(), or with `attach` of any child. All calls must come from the thread that started
+    it, or attached to it.
+    """
 
-    def __init__(self, pid):
+    def __init__(self, pid, attach=False):
         self.pid = pid
         self.ended = False
+        if attach:
+            _ptrace(PTRACE_ATTACH, pid)
         assert os.WIFSTOPPED(os.waitpid(pid, 0)[1])
-        _ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL)
+        _ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
 
     def step(self):
         """To the beginning or end of the next system call; False if the program ended instead."""
@@ -60,10 +65,11 @@ class Stepper:
             if result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
                 self.ended = True
                 return False
-            stop = os.WSTOPSIG(os.waitpid(self.pid, 0)[1])
-            if stop == SYSCALL_STOP:
+            status = os.waitpid(self.pid, 0)[1]
+            if os.WSTOPSIG(status) == SYSCALL_STOP:
                 return True
-            deliver = stop
+            # That it executes another program is an event, and no signal.
+            deliver = 0 if status >> 16 else os.WSTOPSIG(status)
 
     def into_child(self):
         """To the fork: the child, held at its first instant, and the parent running freely."""

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """ivshmem-server --supervise, as a server."""
 
+import functools
 import os
 import signal
 
 import guardian
 import ivshmem_wire as wire
+from ivshmem_fixtures import lasting
 
 
 class Supervised(wire.Server):
@@ -41,3 +43,11 @@ class Supervised(wire.Server):
             os.kill(server, signal.SIGKILL)
         super().kill()
         guardian.release("process", str(self.known))
+
+
+def supervising(room, processes):
+    """For a fixture, see lasting(): none of them leaves its private socket behind."""
+    runtime = room.file("run")
+    os.makedirs(runtime)
+    yield from lasting(functools.partial(Supervised, runtime=runtime), room.socket, processes)
+    assert os.listdir(runtime) == []

@@ -177,7 +177,11 @@ supervisor_store(int fd, const char *name)
 	/* Without FDPOLL=0, systemd would drop a socket whose other end is closed. */
 	n = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
 	r = send_message(text, (size_t)n, fd);
-	return r < 0 ? r : wait_until_read();
+	if (r < 0)
+		return r;
+	/* It has the descriptor in its queue, even if it cannot be asked whether it has read that. */
+	r = wait_until_read();
+	return r < 0 && r != -ECONNREFUSED ? -ETIMEDOUT : r;
 }
 
 int

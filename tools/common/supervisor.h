@@ -48,8 +48,9 @@ bool supervisor_present(void);
 /*
  * Give the supervisor a descriptor to keep, and have it drop all of that name. `name` is printable
  * and has no colon. Both return when the supervisor has read the message: 0, -ENOTCONN if there is
- * none, -ETIMEDOUT if it takes longer than 5 seconds, or another negative errno. A supervisor that
- * is set up to keep nothing does not say so.
+ * none, -ETIMEDOUT if it takes longer than 5 seconds, or another negative errno. supervisor_store()
+ * also returns -ETIMEDOUT if the message is sent, and nobody can tell whether it was read. A
+ * supervisor that is set up to keep nothing does not say so.
  */
 int supervisor_store(int fd, const char *name);
 int supervisor_remove(const char *name);

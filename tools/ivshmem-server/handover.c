@@ -182,12 +182,11 @@ write_file(const struct record *record, int *ret_fd)
 	return 0;
 }
 
-/* `*ret_stuck`: the descriptor that the kernel did not take. */
 static int
-fill_bag(const struct record *record, int *ret_bag, int *ret_stuck)
+fill_bag(const struct record *record, int *ret_bag)
 {
 	_fd_cleanup_ int file = -1;
-	size_t n = record->n_fds + 1, stuck = 0;
+	size_t n = record->n_fds + 1;
 	int r = write_file(record, &file), *fds;
 
 	if (r < 0)
@@ -197,30 +196,22 @@ fill_bag(const struct record *record, int *ret_bag, int *ret_stuck)
 		return -ENOMEM;
 	fds[0] = file;
 	memcpy(fds + 1, record->fds, record->n_fds * sizeof(int));
-	r = bag_new(ret_bag, fds, n, &stuck);
-	*ret_stuck = r < 0 && stuck < n ? fds[stuck] : -1;
+	r = bag_new(ret_bag, fds, n);
 	free(fds);
 	return r;
 }
 
-/* A client that has just sent something, which it must not, can make the kernel refuse its socket. */
 static int
-pack_group(struct server *server, struct sockets *sockets, const struct region *region,
+pack_group(const struct server *server, struct sockets *sockets, const struct region *region,
 	const struct options *options, int *ret_bag)
 {
-	int r;
+	struct record record;
+	int r = write_group(server, sockets, region, options, &record);
 
-	for (;;) {
-		struct record record;
-		int stuck = -1;
-
-		r = write_group(server, sockets, region, options, &record);
-		if (r == 0)
-			r = fill_bag(&record, ret_bag, &stuck);
-		record_done(&record);
-		if (r != -ETOOMANYREFS || !server_cut_sender(server, stuck))
-			return r;
-	}
+	if (r == 0)
+		r = fill_bag(&record, ret_bag);
+	record_done(&record);
+	return r;
 }
 
 unsigned long
@@ -231,8 +222,20 @@ handover_room(unsigned long limit)
 	return room < half ? room : half;
 }
 
+/* Why the group cannot be handed over, and what helps the next time. */
+static const char *
+explain(int error)
+{
+	if (error == -ENOBUFS)
+		return "it has too many descriptors (raise net.core.wmem_max)";
+	if (error == -ETOOMANYREFS)
+		return "this user has too many descriptors under way (raise LimitNOFILE or ulimit -n, "
+		       "or give the server CAP_SYS_RESOURCE)";
+	return strerror(-error);
+}
+
 int
-handover_give(struct server *server, struct sockets *sockets, struct region *region,
+handover_give(const struct server *server, struct sockets *sockets, struct region *region,
 	const struct options *options, const struct log *log, struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int bag = -1;
@@ -243,8 +246,7 @@ handover_give(struct server *server, struct sockets *sockets, struct region *reg
 	r = pack_group(server, sockets, region, options, &bag);
 	if (r < 0)
 		return error_set(reterr, r, "cannot hand over the group: %s; the clients lose it",
-			r == -ENOBUFS ? "it has too many descriptors (raise net.core.wmem_max)"
-				      : strerror(-r));
+			explain(r));
 	/* There may be no place for a second one, if an earlier message was lost. */
 	supervisor_notify("FDSTOREREMOVE=1\nFDNAME=" HANDOVER_NAME);
 	r = supervisor_store(bag, HANDOVER_NAME);
@@ -254,7 +256,7 @@ handover_give(struct server *server, struct sockets *sockets, struct region *reg
 	else if (r < 0)
 		return error_set(reterr, r,
 			"the supervisor does not take the group: %s; the clients lose it",
-			strerror(-r));
+			explain(r));
 	log_info(log, "the supervisor keeps the group; peers: %u", server_n_peers(server));
 	sockets_keep(sockets);
 	region->created = false;

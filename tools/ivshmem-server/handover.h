@@ -25,8 +25,8 @@
  *								serves
  *
  * A server that fails before it empties the bag has changed nothing: the next attempt finds all of
- * it. A bag that is empty has had its server, and is of no use to a later one: so nobody goes on
- * with a state that is no longer true.
+ * it. A bag that was emptied, if only in part, has had its server, and is of no use to a later one:
+ * so nobody goes on with a state that is no longer true.
  *
  * If the server is killed, there is no bag, and the clients lose their server.
  */
@@ -50,7 +50,7 @@ unsigned long handover_room(unsigned long limit);
 
 /* Give the group to the supervisor. Afterwards `sockets` and `region` remove nothing when they are
  * closed. A failure changes nothing. */
-int handover_give(struct server *server, struct sockets *sockets, struct region *region,
+int handover_give(const struct server *server, struct sockets *sockets, struct region *region,
 	const struct options *options, const struct log *log, struct ivshmem_error *reterr);
 
 struct handover {

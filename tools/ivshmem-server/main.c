@@ -6,6 +6,7 @@
 #include <base/list.h>
 #include <base/log.h>
 #include <base/parse.h>
+#include <capacity.h>
 #include <common/crash.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
@@ -21,23 +22,15 @@
 #include <supervise.h>
 #include <trace/trace.h>
 
-#include <ivshmem/abi.h>
 #include <ivshmem/common.h>
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
 
 #define PROGRAM "ivshmem-server"
-
-/* The number of observers without --max-observers: so many, but not more than this part of the
- * descriptors. */
-#define OBSERVERS_MAX  64
-#define OBSERVERS_PART 16
 
 /* Everything that has to be undone at the end, whatever state the start has reached. */
 struct program {
@@ -169,72 +162,6 @@ start_memory(struct program *program)
 	return 0;
 }
 
-/* How many descriptors are open: the kernel gives out the lowest free number. All of them, if none
- * is left. */
-static unsigned
-descriptors_used(const struct program *program, unsigned long limit)
-{
-	int fd = fcntl(program->sockets.clients.fd, F_DUPFD_CLOEXEC, 0);
-
-	fd_close(fd);
-	if (fd >= 0)
-		return (unsigned)fd;
-	return limit < UINT_MAX ? (unsigned)limit : UINT_MAX;
-}
-
-static int
-fail_limit(const struct program *program, unsigned long limit)
-{
-	log_error(&program->log,
-		"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
-		limit, program->options.n_vectors, program->options.n_vectors == 1 ? "" : "s");
-	return -EMFILE;
-}
-
-/* Observers are few, and get a small part of the descriptors. */
-static unsigned
-max_observers(const struct program *program, unsigned long limit)
-{
-	unsigned long part = limit / OBSERVERS_PART;
-
-	if (program->sockets.observers.fd < 0)
-		return 0;
-	if (program->options.max_observers)
-		return program->options.max_observers;
-	if (part == 0)
-		return 1;
-	return part < OBSERVERS_MAX ? (unsigned)part : OBSERVERS_MAX;
-}
-
-/* How many clients there is room for; it is an error if there is none for a single one. */
-static int
-tell_capacity(
-	const struct program *program, const struct server_config *config, unsigned long limit)
-{
-	const struct options *options = &program->options;
-	unsigned used = descriptors_used(program, limit), capacity;
-
-	/* The server has already made the vectors of the first client. */
-	used -= used < options->n_vectors ? used : options->n_vectors;
-	/* Observers and members must not take the room of the holders of seats. */
-	capacity = server_capacity(
-		limit, used + config->max_observers + config->n_seats, options->n_vectors);
-	if (capacity == 0)
-		return fail_limit(program, limit);
-	capacity += config->n_seats;
-	if (capacity > IVSHMEM_MAX_ID + 1)
-		capacity = IVSHMEM_MAX_ID + 1;
-	if (options->max_peers && options->max_peers < capacity)
-		capacity = options->max_peers;
-	else if (options->max_peers > capacity)
-		log_warning(&program->log,
-			"the limit of %lu file descriptors allows fewer peers than --max-peers %u",
-			limit, options->max_peers);
-	log_info(&program->log, "room for %u peers of %u vector%s each (%lu file descriptors)",
-		capacity, options->n_vectors, options->n_vectors == 1 ? "" : "s", limit);
-	return 0;
-}
-
 static int
 start_server(struct program *program, unsigned long limit)
 {
@@ -247,7 +174,7 @@ start_server(struct program *program, unsigned long limit)
 		.n_vectors = options->n_vectors,
 		.max_peers = options->max_peers,
 		.observer_listen_fd = program->sockets.observers.fd,
-		.max_observers = max_observers(program, limit),
+		.max_observers = capacity_observers(options, &program->sockets, limit),
 		.seats = program->sockets.seats,
 		.n_seats = options->n_members,
 		.stall_limit_ns = options->stall_limit_ns,
@@ -260,11 +187,15 @@ start_server(struct program *program, unsigned long limit)
 		return r < 0 ? fail(program, &error) : 0;
 	}
 	r = server_new(&program->server, &config);
-	if (r == -EMFILE)
-		return fail_limit(program, limit);
-	if (r < 0)
+	if (r < 0 && r != -EMFILE)
 		return fail_errno(program, r, "cannot start serving");
-	return tell_capacity(program, &config, limit);
+	if (r == 0)
+		r = capacity_tell(options, &program->sockets, &config, limit, &program->log);
+	if (r == -EMFILE)
+		log_error(&program->log,
+			"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
+			limit, options->n_vectors, options->n_vectors == 1 ? "" : "s");
+	return r;
 }
 
 /* The sockets and the memory: ours, or those of the server before. */
@@ -274,7 +205,7 @@ start_group(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
-	if (program->sockets.kept >= 0 && bag_is_empty(program->sockets.kept)) {
+	if (program->sockets.kept >= 0 && bag_is_taken(program->sockets.kept)) {
 		log_warning(&program->log,
 			"the group that the supervisor keeps had its server, which is gone: clients of it have "
 			"no server any more, and this is a new group");
@@ -289,21 +220,11 @@ start_group(struct program *program)
 	return r < 0 ? fail(program, &error) : start_memory(program);
 }
 
-/* How many descriptors may be open when clients come: all of them must fit into a handover. */
-static unsigned long
-limit_of_descriptors(const struct options *options)
-{
-	unsigned long limit = fd_raise_limit();
-	unsigned long room = options->keep_clients ? handover_room(limit) : limit;
-
-	return room < limit ? room : limit;
-}
-
 static int
 start(struct program *program)
 {
 	const struct options *options = &program->options;
-	unsigned long limit = limit_of_descriptors(options);
+	unsigned long limit = capacity_descriptors(options);
 	struct ivshmem_error error;
 	int r;
 
@@ -413,7 +334,7 @@ run(struct program *program)
 		notify_ready(program);
 		/* Not earlier: to take over as many as the server before had, a few more are
 		 * needed. */
-		fd_lower_limit(limit_of_descriptors(&program->options));
+		fd_lower_limit(capacity_descriptors(&program->options));
 		r = loop_run(program->loop);
 		r = r < 0 ? fail_errno(program, r, "the event loop failed") : end(program);
 	} else {

@@ -41,7 +41,7 @@ struct options {
 	struct region_config memory;
 	unsigned n_vectors;
 	unsigned max_peers;     /* 0: as many as there are ids */
-	unsigned max_observers; /* 0: a default, see main.c */
+	unsigned max_observers; /* 0: a default, see capacity.c */
 	uint64_t stall_limit_ns;
 	const char *trace_file; /* NULL: stderr */
 	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and

@@ -80,15 +80,15 @@ adopt_member(struct sockets *sockets, struct options *options,
 		&sockets->members[r], socket, whom, "--member", options->members[r].socket, reterr);
 }
 
-/* The group that an earlier server left with the supervisor. What is empty was taken already, and
- * the supervisor was not told. */
+/* The group that an earlier server left with the supervisor. If it was taken already, the supervisor
+ * was not told. */
 static int
 adopt_kept(struct sockets *sockets, int fd, struct ivshmem_error *reterr)
 {
-	if (sockets->kept >= 0 && !bag_is_empty(sockets->kept) && !bag_is_empty(fd))
+	if (sockets->kept >= 0 && !bag_is_taken(sockets->kept) && !bag_is_taken(fd))
 		return error_set(reterr, -E2BIG,
 			"the supervisor keeps two groups for this server; stop the service, and start it anew");
-	if (sockets->kept < 0 || bag_is_empty(sockets->kept)) {
+	if (sockets->kept < 0 || bag_is_taken(sockets->kept)) {
 		fd_close(sockets->kept);
 		sockets->kept = fd;
 	} else {

@@ -111,6 +111,8 @@ become_server(const struct parent *parent, pid_t parent_pid)
 	char text[16];
 	sigset_t none;
 
+	/* SIGHUP may come to all processes of a terminal, and ends no server. */
+	signal(SIGHUP, SIG_IGN);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	snprintf(text, sizeof(text), "%d", (int)parent_pid);
@@ -259,7 +261,9 @@ receive(struct parent *parent)
 		}
 	}
 	text[n] = '\0';
-	if (sender.pid == parent->server && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	/* 0 is a process of another namespace, and no server. */
+	if (sender.pid > 0 && sender.pid == parent->server &&
+		!(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		take_message(parent, text, fds, n_fds);
 	for (size_t i = 0; i < n_fds; i++)
 		fd_close(fds[i]);

@@ -11,9 +11,12 @@ import socket
 
 import pytest
 
+import guardian
 import ivshmem_wire as wire
+import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
+from ivshmem_wire import expect_rings, let_all_know
 from observer import Observer
 
 
@@ -81,14 +84,6 @@ def group(room, supervisor, closing):
 def eventfd_id(fd):
     with open(f"/proc/self/fdinfo/{fd}") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("eventfd-id:"))
-
-
-def expect_rings(one, other):
-    """In both directions, on every vector."""
-    for a, b in ((one, other), (other, one)):
-        for vector in range(a.vectors):
-            wire.ring(a.peers[b.id][vector])
-            wire.wait_rings(b.peers[b.id][vector])
 
 
 def expect_same_eventfds(clients):
@@ -258,9 +253,7 @@ def test_twenty_times_in_a_row(group):
     group = group(vectors=2)
     clients = [group.client() for _ in range(50)]
     everybody = range(50)
-    for client in clients:
-        client.follow_until_knows(everybody)
-        client.log.clear()
+    let_all_know(clients, everybody)
     before = {client: {peer: list(map(eventfd_id, fds)) for peer, fds in client.peers.items()} for client in clients}
     n_fds = len(group.server.fds())
     for turn in range(20):
@@ -279,6 +272,78 @@ def test_twenty_times_in_a_row(group):
         client.close()
     newcomer.follow_until_knows([50])
     wire.wait_until(lambda: len(group.server.fds()) <= n_fds - 49 * 3, "what the clients had is closed")
+
+
+@pytest.mark.limit(300)
+def test_while_all_are_stalled(group):
+    """Each has read nothing, and its socket is full: it has the rest from the servers that come."""
+    count = wire.sized(300, 2000)
+    wire.raise_descriptor_limit()
+    group = group("--stall-timeout=0")
+    clients = [group.connect() for _ in range(count)]
+    for client in clients:
+        wire.wait_until(client.queued, "it is greeted")
+    for _ in range(3):
+        group.restart()
+        group.server.expect(f"ivshmem-server: peers that stayed connected: {count}")
+    newcomer = group.client()
+    assert newcomer.id == count
+    for client in (clients[0], clients[-1]):
+        client.greet()
+        client.follow(lambda c=client: newcomer.id in c.peers, "hearing of the last one")
+        assert sorted(client.log) == sorted(set(client.log)), "nothing is told twice"
+        assert client.peers.keys() == set(range(count + 1))
+        expect_rings(client, newcomer)
+
+
+class Background:
+    """A server without -F, which writes its process id into a file; it ends with the test."""
+
+    def __init__(self, supervisor, room):
+        self.supervisor, self.pid_file = supervisor, room.file("pid")
+        supervisor.messages.clear()
+        argv = [wire.program("ivshmem-server"), "--keep-clients", "-S", room.socket, "-p", self.pid_file]
+        assert supervisor.start(argv).wait() == 0
+        with open(self.pid_file, encoding="ascii") as file:
+            self.pid = int(file.read())
+        guardian.guard_process(self.pid)
+        supervisor.wait_for(f"MAINPID={self.pid}")
+        assert supervisor.names() == []
+
+    def alive(self):
+        return os.path.exists(f"/proc/{self.pid}") and wire.process_state(self.pid) != "Z"
+
+    def finish(self, number=signal.SIGTERM):
+        os.kill(self.pid, number)
+        wire.wait_until(lambda: not self.alive(), "the daemon ends")
+        assert not os.path.exists(self.pid_file)
+
+    def close(self):
+        if self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+        guardian.release("process", str(self.pid))
+
+
+def test_a_daemon(supervisor, room, closing):
+    """The daemon tells the supervisor that it is the main process, and not the process that started it."""
+
+    def start():
+        closing.append(Background(supervisor, room))
+        return closing[-1]
+
+    server = start()
+    client = wire.RawClient(room.socket).greet()
+    for _ in range(3):
+        server.finish()
+        assert supervisor.names() == [GROUP]
+        server = start()
+    with wire.RawClient(room.socket).greet() as newcomer:
+        client.follow_until_knows([0, 1])
+        expect_rings(client, newcomer)
+    server.finish(signal.SIGINT)
+    client.follow_to_end()
+    client.close()
+    assert os.listdir(room.path) == ["notify"]
 
 
 def test_who_comes_without_a_server_waits(group):
@@ -471,6 +536,124 @@ def test_one_that_is_killed_has_no_successor(group):
     assert group.client().id == 0
 
 
+def first_system_calls(step, to_wait):
+    """
+    After how many system calls something else begins: the second of many in a row stands for the others. With
+    `to_wait`, up to where the server waits for events, else to its end.
+    """
+    instants, before = [], [None, None]
+    count = 0
+    while step.step():
+        number = step.system_call()
+        if number is None:
+            continue
+        if to_wait and step.at("wait"):
+            step.release()
+            break
+        if before != [number, number]:
+            instants.append(count)
+        before = [before[1], number]
+        count += 1
+    return instants
+
+
+def run_into(step, instant):
+    """To just before that system call. False: it is over already."""
+    while step.step():
+        if step.system_call() is not None:
+            if instant == 0:
+                return True
+            instant -= 1
+    return False
+
+
+class Killed:
+    """What becomes of a group whose server is killed: all of it goes on, or all of it is new."""
+
+    def __init__(self, group):
+        self.group, self.went_on = group, []
+        self.populate()
+
+    def populate(self):
+        self.group.close()
+        self.group.clients.clear()
+        self.clients = [self.group.client() for _ in range(2)]
+        self.clients[0].follow_until_knows([client.id for client in self.clients])
+
+    def check(self):
+        self.group.server.process.wait()
+        self.group.supervisor.messages.clear()
+        self.group.supervisor.catch_up()
+        self.group.start()
+        first, second = self.clients
+        newcomer = self.group.client()
+        self.went_on.append(newcomer.id != 0)
+        if not self.went_on[-1]:
+            for client in self.clients:
+                client.follow_to_end()
+            self.populate()
+            return
+        for client in self.clients:
+            client.follow_until_knows([first.id, second.id, newcomer.id])
+            expect_rings(client, newcomer)
+        expect_rings(first, second)
+        newcomer.close()
+        self.group.clients.remove(newcomer)
+        for client in self.clients:
+            client.follow_until_knows([first.id, second.id])
+
+
+can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the system calls of this processor are unknown")
+# What looks for leaks at the end cannot do so in a process that is held.
+NO_LEAKS = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
+# More eventfds than one message takes, so that there is an instant when half of them are taken.
+MANY_VECTORS = 100
+
+
+@can_step
+@pytest.mark.limit(300)
+def test_one_that_is_killed_at_any_instant_of_its_end(group):
+    """Before any system call. Once the supervisor has the group, it is never lost."""
+    group = group(vectors=MANY_VECTORS, env=NO_LEAKS)
+    killed = Killed(group)
+    step = stepper.Stepper(group.server.pid, attach=True)
+    group.server.signal(signal.SIGTERM)
+    instants = first_system_calls(step, to_wait=False)
+    killed.check()
+    assert killed.went_on.pop() and len(instants) > 20
+    for instant in instants:
+        step = stepper.Stepper(group.server.pid, attach=True)
+        group.server.signal(signal.SIGTERM)
+        if run_into(step, instant):
+            group.server.signal(signal.SIGKILL)
+        killed.check()
+    assert killed.went_on == sorted(killed.went_on) and len(set(killed.went_on)) == 2, killed.went_on
+
+
+@can_step
+@pytest.mark.limit(300)
+def test_one_that_is_killed_at_any_instant_of_its_start(group):
+    """Before any system call from the first look at what was kept. Until it has the group, it is never lost."""
+    group = group(vectors=MANY_VECTORS)
+    killed = Killed(group)
+
+    def start_held():
+        group.stop()
+        group.server = group.supervisor.start(group.argv(), setup=stepper.trace_me)
+        step = stepper.Stepper(group.server.pid)
+        step.run_to("recvmsg")
+        return step
+
+    instants = first_system_calls(start_held(), to_wait=True)
+    group.supervisor.ready()
+    assert len(instants) > 20
+    for instant in instants:
+        if run_into(start_held(), instant):
+            group.server.signal(signal.SIGKILL)
+        killed.check()
+    assert killed.went_on == sorted(killed.went_on, reverse=True) and len(set(killed.went_on)) == 2, killed.went_on
+
+
 def test_a_group_that_had_its_server_is_not_taken_again(group, supervisor):
     """The supervisor was not told, or did not listen: it still has the empty bag."""
     group = group()
@@ -511,7 +694,7 @@ def test_nonsense_is_refused(group, supervisor, room, what):
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fd = os.dup(ends[1].fileno())
         memory = wire.memory_fd(4096)
-        socket.send_fds(ends[0], [(1).to_bytes(8, "little") if what == "bag" else b"nonsense"], [memory])
+        socket.send_fds(ends[0], [(1).to_bytes(16, "little") if what == "bag" else b"nonsense"], [memory])
         for end in ends:
             end.close()
         os.close(memory)

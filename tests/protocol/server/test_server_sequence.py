@@ -149,9 +149,7 @@ def test_097_departure_is_told_once_to_everybody_else(server):
     srv = server(vectors=2)
     clients = [srv.client() for _ in range(8)]
     everybody = range(8)
-    for client in clients:
-        client.follow_until_knows(everybody)
-        client.log.clear()
+    wire.let_all_know(clients, everybody)
     departed = []
     for index in (3, 0, 7):
         clients[index].close()
@@ -171,9 +169,7 @@ def test_097_departures_of_many_at_once(server):
     srv = server(vectors=1)
     count = 120
     clients = [srv.client(keep_fds=False) for _ in range(count)]
-    for client in clients:
-        client.follow_until_knows(range(count))
-        client.log.clear()
+    wire.let_all_know(clients, range(count))
     stayers = clients[::4]
     leavers = [client for client in clients if client not in stayers]
     random.Random(97).shuffle(leavers)

@@ -10,28 +10,13 @@ import pytest
 
 import ivshmem_wire as wire
 from ivshmem_fixtures import expect_refusal
-from supervised import Supervised
+from ivshmem_wire import expect_rings
+from supervised import supervising
 
 
 @pytest.fixture
 def supervised(room, processes):
-    def start(*arguments, **options):
-        os.makedirs(room.file("run"), exist_ok=True)
-        process = Supervised(room.socket, *arguments, runtime=room.file("run"), **options)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        if process.process.returncode is None:
-            process.finish()
-            assert os.listdir(room.file("run")) == []
-
-
-def expect_rings(one, other):
-    for a, b in ((one, other), (other, one)):
-        wire.ring(a.peers[b.id][0])
-        wire.wait_rings(b.peers[b.id][0])
+    yield from supervising(room, processes)
 
 
 def test_sighup_restarts_the_server_and_nobody_notices(supervised):
@@ -148,6 +133,9 @@ def test_while_no_server_can_start_it_can_be_ended(supervised, room, own_program
     parent.signal(signal.SIGTERM)
     assert parent.wait() == 0
     client.assert_cut()
+    # No server is there to remove them; the next one does not mind.
+    assert {"socket", "socket.observe"} <= set(os.listdir(room.path))
+    supervised().client()
 
 
 def test_messages_of_others_do_not_count(supervised, room):
@@ -171,7 +159,6 @@ def test_messages_of_others_do_not_count(supervised, room):
 def test_it_has_a_supervisor_itself(supervised, room, closing):
     notify = wire.bound(room.file("notify"), socket.SOCK_DGRAM)
     closing.append(notify)
-    os.makedirs(room.file("run"))
     process = wire.Process(
         [wire.program("ivshmem-server"), "-F", "--supervise", "-S", room.socket],
         env={"NOTIFY_SOCKET": room.file("notify"), "XDG_RUNTIME_DIR": room.file("run")},

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -224,6 +225,32 @@ TEST(it_keeps_a_descriptor_and_drops_it)
 	CHECK_EQ(read(ends[0], &byte, 1), 1);
 	CHECK_EQ(supervisor_remove("some-name"), 0);
 	test_join(pid);
+	close(fd);
+	test_close_pair(&ends);
+}
+
+/* Then the descriptor is in its queue: the next process gets it, whatever this one fails to ask. */
+TEST(it_has_the_descriptor_and_cannot_be_asked)
+{
+	char name[108], text[256] = "", byte;
+	struct rlimit limit;
+	size_t n_fds;
+	int fd, got, ends[2];
+
+	CHECK(snprintf(name, sizeof(name), "%s/notify", test_directory()) < (int)sizeof(name));
+	fd = notify_socket(name);
+	CHECK_SYS(pipe2(ends, O_CLOEXEC));
+	/* One more can be opened, for the message, and no pipe. */
+	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)ends[1] + 2, limit.rlim_max}));
+	CHECK_EQ(supervisor_store(ends[1], "some-name"), -ETIMEDOUT);
+	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
+	CHECK(fdpass_recv(fd, text, sizeof(text) - 1, &got, 1, &n_fds, NULL) > 0);
+	CHECK_STR(text, "FDSTORE=1\nFDNAME=some-name\nFDPOLL=0");
+	CHECK_EQ(n_fds, 1);
+	CHECK_EQ(write(got, "x", 1), 1);
+	CHECK_EQ(read(ends[0], &byte, 1), 1);
+	CHECK_SYS(close(got));
 	close(fd);
 	test_close_pair(&ends);
 }
