@@ -354,8 +354,9 @@ const struct command command_top = {
 		"Some things cannot be seen from outside: which process a peer is that does not take "
 		"part in channels; since when a peer is there that was there before us; how many "
 		"records go through queues and calls; and how often peers have rung each other, "
-		"because nobody counts the rings that were taken. In a guest, the device does not tell who is connected. A process elsewhere, in a guest or in "
-		"another pid namespace, is shown with its pid of there.\n"
+		"because nobody counts the rings that were taken. In a guest, the device does not "
+		"tell who is connected. A process elsewhere, in a guest or in another pid namespace, "
+		"is shown with its pid of there.\n"
 		"With --once, prints a sample and ends. There are rates only with --interval, too.",
 	CLI_OPTIONS(top_options),
 	.json = SAMPLE_JSON_HELP,
