@@ -18,6 +18,7 @@ BENCHES = {
     "vfio-user": "vfio_user.py",  # accesses of the guest against a bare socket
     "doorbell": "doorbell.py",  # rings between guests under KVM against the kernel alone
     "trace": "trace.py",  # the flight recorder, on and off
+    "top": "top.py",  # with and without somebody who looks
     "guest": "guest.py",  # our driver, vfio and sysfs in a Linux guest
 }
 

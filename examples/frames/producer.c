@@ -182,9 +182,11 @@ main(int argc, char **argv)
 	argv += camera.skips;
 	camera.max_seen = strtoull(argv[2], NULL, 10);
 	per_second = strtoull(argv[3], NULL, 10);
-	camera.latencies = calloc(camera.max_seen + 1, sizeof(*camera.latencies));
-	if (!camera.latencies || per_second == 0)
+	camera.latencies = calloc(camera.max_seen, sizeof(*camera.latencies));
+	if (!camera.latencies || per_second == 0) {
+		fprintf(stderr, "producer: FRAMES is too large, or PER_SECOND is no number\n");
 		return 2;
+	}
 	r = ivshmem_participant_open(&me, target(), &options, &error);
 	if (r == 0)
 		r = ivshmem_connect(&camera.channel, me, argv[1], IVSHMEM_QUEUE, NULL, -1, &error);

@@ -296,6 +296,17 @@ int ivshmem_peers(const struct ivshmem_client *client, uint16_t *ids, size_t max
 int ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer);
 
 /*
+ * How many rings wait on `vector` of `peer`, which may be ourselves, because nobody has read them from
+ * its eventfd yet. Looking takes none. Rings that were taken are not counted anywhere. Returns this
+ * number (at most INT64_MAX), or:
+ *	-ENOENT		no such peer
+ *	-EINVAL		the peer has no such vector
+ *	-EOPNOTSUPP	the kernel does not tell (there is no /proc), or the target is neither unix
+ *			nor observe
+ */
+int64_t ivshmem_peer_pending(const struct ivshmem_client *client, uint16_t peer, unsigned vector);
+
+/*
  * Ring `vector` of `peer`, which may be ourselves. Everything that we stored to the shared memory
  * before is visible to the peer when it is woken. Never blocks.
  *

@@ -26,11 +26,10 @@ eventfd_is(int fd)
 	       ((size_t)n == sizeof(expected) - 1 && memcmp(target, expected, (size_t)n) == 0);
 }
 
-/* The kernel's number of an eventfd, or -1. */
-static long
-eventfd_id(int fd)
+/* What the kernel tells of an eventfd: the number behind `key`, which begins with a newline. False: nothing. */
+static bool
+read_info(int fd, const char *key, int base, uint64_t *ret_number)
 {
-	static const char key[] = "\neventfd-id:";
 	char path[40], info[512];
 	const char *found = NULL;
 	_fd_cleanup_ int file = -1;
@@ -43,15 +42,24 @@ eventfd_id(int fd)
 		info[n] = '\0';
 		found = strstr(info, key);
 	}
-	return found ? strtol(found + sizeof(key) - 1, NULL, 10) : -1;
+	if (found)
+		*ret_number = strtoull(found + strlen(key), NULL, base);
+	return found;
 }
 
 bool
 eventfd_same(int a, int b)
 {
-	long id = eventfd_id(a);
+	static const char key[] = "\neventfd-id:";
+	uint64_t first, second;
 
-	return id >= 0 && id == eventfd_id(b);
+	return read_info(a, key, 10, &first) && read_info(b, key, 10, &second) && first == second;
+}
+
+int
+eventfd_count(int fd, uint64_t *ret_count)
+{
+	return read_info(fd, "\neventfd-count:", 16, ret_count) ? 0 : -EOPNOTSUPP;
 }
 
 int

@@ -22,6 +22,9 @@ bool eventfd_is(int fd);
  */
 bool eventfd_same(int a, int b);
 
+/* What the counter is now, without resetting it. -EOPNOTSUPP: the kernel does not tell. */
+int eventfd_count(int fd, uint64_t *ret_count);
+
 /* Add 1 to the counter. A full counter is success, because it rings already. For eventfds of others
  * see ringer.h. */
 int eventfd_ring(int fd);

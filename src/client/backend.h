@@ -37,6 +37,10 @@ struct backend {
 	int (*peers)(const struct ivshmem_client *client, uint16_t *ids, size_t max);
 	int (*peer_vectors)(const struct ivshmem_client *client, uint16_t peer);
 
+	/* ivshmem_peer_pending(). NULL: this is unknowable. */
+	int (*peer_pending)(const struct ivshmem_client *client, uint16_t peer, unsigned vector,
+		uint64_t *ret_count);
+
 	/* Any thread may call it, after the fence. It never blocks. `vector` is below
 	 * IVSHMEM_MAX_VECTORS. */
 	int (*ring)(struct ivshmem_client *client, uint16_t peer, unsigned vector);

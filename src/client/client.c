@@ -269,6 +269,19 @@ ivshmem_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 					     : -EOPNOTSUPP;
 }
 
+EXPORT int64_t
+ivshmem_peer_pending(const struct ivshmem_client *client, uint16_t peer, unsigned vector)
+{
+	uint64_t count = 0;
+	int r = client->backend->peer_pending
+			? client->backend->peer_pending(client, peer, vector, &count)
+			: -EOPNOTSUPP;
+
+	if (r < 0)
+		return r;
+	return count < INT64_MAX ? (int64_t)count : INT64_MAX;
+}
+
 /* ---- the memory ------------------------------------------------------------------------------ */
 
 /*

@@ -16,6 +16,7 @@
 
 #include <base/clock.h>
 #include <base/error.h>
+#include <base/eventfd.h>
 #include <base/fd.h>
 #include <group/uplink.h>
 #include <region/region.h>
@@ -267,6 +268,20 @@ unix_peer_vectors(const struct ivshmem_client *client, uint16_t peer)
 }
 
 static int
+unix_peer_pending(
+	const struct ivshmem_client *client, uint16_t peer, unsigned vector, uint64_t *ret_count)
+{
+	const struct connection *connection = client->state;
+	const struct remote *remote = peers_find(&connection->uplink.peers, peer);
+
+	if (!remote)
+		return -ENOENT;
+	if (vector >= remote->n_vectors)
+		return -EINVAL;
+	return eventfd_count(remote->vectors[vector], ret_count);
+}
+
+static int
 unix_ring(struct ivshmem_client *client, uint16_t peer, unsigned vector)
 {
 	struct connection *connection = client->state;
@@ -279,6 +294,7 @@ const struct backend backend_unix = {
 	.open = unix_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,
+	.peer_pending = unix_peer_pending,
 	.ring = unix_ring,
 	.close = unix_close,
 };
@@ -289,6 +305,7 @@ const struct backend backend_observe = {
 	.open = observe_open,
 	.peers = unix_peers,
 	.peer_vectors = unix_peer_vectors,
+	.peer_pending = unix_peer_pending,
 	.ring = unix_ring,
 	.close = unix_close,
 };

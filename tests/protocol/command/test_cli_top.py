@@ -75,12 +75,28 @@ def test_once_knows_processes_and_peers(tool, talking, group):
     process, sender = talking(group)
     shown = once(tool, group)
     assert shown["backend"] == "observe" and shown["id"] is None and shown["vectors"] == 2
-    assert shown["peers"] == [{"id": 0, "vectors": 2}, {"id": 1, "vectors": 2}]
+    rings = [peer.pop("rings") for peer in shown["peers"]]
+    assert shown["peers"] == [{"id": 0, "vectors": 2}, {"id": 1, "vectors": 2}] and [len(each) for each in rings] == [2, 2]
     for participant, pid in zip(shown["participants"], (process.pid, sender.pid), strict=True):
         assert participant["pid"] == pid and participant["here"]
         assert participant["program"] == "ivshmem"
         assert abs(participant["started"] - time.time()) < 120 * wire.FACTOR
         assert participant["user"] in ("root", str(os.geteuid())) or os.geteuid() != 0
+
+
+def test_rings_that_wait_are_seen_and_stay(tool, group):
+    peer = tool(group, "monitor")
+    wire.wait_until(lambda: "attached" in peer.stdout, "the peer is there")
+    # One that does not take them.
+    peer.signal(signal.SIGSTOP)
+    ends(tool(group, "ring", "0:1", "--count", "11"), OK)
+    for _ in range(2):
+        shown = once(tool, group)
+        assert shown["peers"] == [{"id": 0, "vectors": 2, "rings": [0, 11]}]
+    text = tool(group, "top", "--once")
+    assert text.wait() == OK and re.search(r"^ +0 +2 .* 1:11 ", text.stdout, re.MULTILINE), text.stdout
+    peer.signal(signal.SIGCONT)
+    wire.wait_until(lambda: once(tool, group)["peers"][0]["rings"] == [0, 0], "the peer takes them")
 
 
 def test_those_elsewhere_are_told_apart(tool, receiver, file_target):

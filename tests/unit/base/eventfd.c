@@ -45,6 +45,27 @@ TEST(the_same_one)
 	CHECK(!eventfd_same(one, other));
 }
 
+TEST(counts_are_seen_and_stay)
+{
+	static const uint64_t counts[] = {0, 9, 10, 0x123456789abcdef0, FULL};
+	int others[2];
+
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		_test_close_ int fd = eventfd_new(EFD_NONBLOCK, counts[i]);
+		uint64_t count = 77;
+
+		for (unsigned n = 0; n < 2; n++) {
+			CHECK_EQ(eventfd_count(fd, &count), 0);
+			CHECK_EQ(count, counts[i]);
+		}
+	}
+	CHECK_SYS(pipe2(others, O_CLOEXEC));
+	CHECK_EQ(eventfd_count(others[0], &(uint64_t){0}), -EOPNOTSUPP);
+	CHECK_EQ(eventfd_count(-1, &(uint64_t){0}), -EOPNOTSUPP);
+	close(others[0]);
+	close(others[1]);
+}
+
 TEST(what_is_none)
 {
 	int others[7];

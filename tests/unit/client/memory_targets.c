@@ -148,6 +148,7 @@ TEST(there_is_nobody)
 	CHECK_EQ(ivshmem_group_vectors(client), -EOPNOTSUPP);
 	CHECK_EQ(ivshmem_peers(client, &id, 1), -EOPNOTSUPP);
 	CHECK_EQ(ivshmem_peer_vectors(client, 0), -EOPNOTSUPP);
+	CHECK_EQ(ivshmem_peer_pending(client, 0, 0), -EOPNOTSUPP);
 	CHECK_EQ(ivshmem_ring(client, 0, 0), -EOPNOTSUPP);
 	CHECK_EQ(ivshmem_wait(client, IVSHMEM_ANY_VECTOR, -1), -EOPNOTSUPP);
 	CHECK(ivshmem_fd(client) >= 0);

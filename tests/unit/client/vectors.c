@@ -97,6 +97,34 @@ TEST(none_are_heard)
 	group_close(&group);
 }
 
+/* Rings of one that hears none stay, also when somebody looks at them. */
+TEST(rings_that_wait_at_others)
+{
+	struct ivshmem_client *deaf, *other;
+	const unsigned none = 0;
+	struct group group;
+	uint16_t peer;
+
+	group_open(&group, VECTORS);
+	CHECK_EQ(attach(&deaf, &group, &none, 0, NULL), 0);
+	peer = ivshmem_id(deaf);
+	other = group_join(&group);
+	while (ivshmem_peer_vectors(other, peer) != VECTORS)
+		CHECK(ivshmem_dispatch(other, PATIENCE_MS) >= 0);
+	for (unsigned n = 0; n < 11; n++)
+		CHECK_EQ(ivshmem_ring(other, peer, 2), 0);
+	for (unsigned n = 0; n < 2; n++) {
+		CHECK_EQ(ivshmem_peer_pending(other, peer, 1), 0);
+		CHECK_EQ(ivshmem_peer_pending(other, peer, 2), 11);
+		CHECK_EQ(ivshmem_peer_pending(deaf, peer, 2), 11);
+	}
+	CHECK_EQ(ivshmem_peer_pending(other, peer, VECTORS), -EINVAL);
+	CHECK_EQ(ivshmem_peer_pending(other, 4711, 0), -ENOENT);
+	ivshmem_detach(deaf);
+	ivshmem_detach(other);
+	group_close(&group);
+}
+
 TEST(vectors_that_make_no_sense)
 {
 	const unsigned vectors[] = {0, IVSHMEM_MAX_VECTORS - 1, IVSHMEM_MAX_VECTORS};

@@ -108,23 +108,25 @@ TEST(one_that_goes_and_one_that_comes_do_not_confuse_the_others)
 
 TEST(what_waits_has_waited_since_it_was_seen_first)
 {
+	static const struct {
+		uint64_t sent, received;
+		long waits; /* milliseconds */
+	} looks[] = {
+		{100, 100, 0},
+		{200, 100, 0},
+		{300, 100, 1000},
+		{300, 100, 2000},
+		/* What was sent at 1 is received; what is left is of 2. */
+		{400, 200, 2000},
+		{400, 250, 3000},
+		{400, 400, 0},
+	};
 	struct top_rates rates = {.n = 0};
 
-	add_stream(&rates, 0, 100, 100);
-	CHECK_EQ(MILLI(rates.of[0].waits), 0);
-	add_stream(&rates, 1, 200, 100);
-	CHECK_EQ(MILLI(rates.of[0].waits), 0);
-	add_stream(&rates, 2, 300, 100);
-	CHECK_EQ(MILLI(rates.of[0].waits), 1000);
-	add_stream(&rates, 3, 300, 100);
-	CHECK_EQ(MILLI(rates.of[0].waits), 2000);
-	/* What was sent at 1 is received; what is left is of 2. */
-	add_stream(&rates, 4, 400, 200);
-	CHECK_EQ(MILLI(rates.of[0].waits), 2000);
-	add_stream(&rates, 5, 400, 250);
-	CHECK_EQ(MILLI(rates.of[0].waits), 3000);
-	add_stream(&rates, 6, 400, 400);
-	CHECK_EQ(MILLI(rates.of[0].waits), 0);
+	for (unsigned i = 0; i < sizeof(looks) / sizeof(looks[0]); i++) {
+		add_stream(&rates, i, looks[i].sent, looks[i].received);
+		CHECK_EQ(MILLI(rates.of[0].waits), looks[i].waits);
+	}
 	top_rates_free(&rates);
 }
 

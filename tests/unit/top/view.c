@@ -219,6 +219,31 @@ TEST(it_shows_who_and_what_and_how_much)
 	top_rates_free(&rates);
 }
 
+TEST(rings_are_those_of_each_vector)
+{
+	static const uint64_t rings[] = {3, 0, 0, UINT64_MAX, 5, UINT64_MAX, 7};
+	static struct shown shown;
+	static struct top_events events;
+	struct top_rates rates = {.n = 0};
+	struct view_options options = {.width = 120, .height = 30, .interval = 1};
+	struct scene scene;
+
+	play(&scene, &rates, 0);
+	show(&shown, &scene, &rates, &events, &options);
+	CHECK(!strstr(shown.text, "0:3"));
+	scene.peers[0].rings = rings;
+	scene.peers[1].rings = rings + 1;
+	scene.peers[1].vectors = 2;
+	show(&shown, &scene, &rates, &events, &options);
+	CHECK_HAS(shown.text, " prog             0:3 ");
+	CHECK_HAS(shown.text, " -                0 ");
+	/* More than there is room for. */
+	scene.peers[0].vectors = 7;
+	show(&shown, &scene, &rates, &events, &options);
+	CHECK_HAS(shown.text, " 0:3 3:1844674");
+	top_rates_free(&rates);
+}
+
 TEST(it_fits_any_terminal)
 {
 	static struct shown shown;

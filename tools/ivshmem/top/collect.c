@@ -296,6 +296,32 @@ collect_channels(struct collector *collector, const struct sample *before, struc
 	return 0;
 }
 
+/* The rings that wait at each peer. If the kernel does not tell of one vector, nothing is known of its peer. */
+static int
+collect_rings(const struct ivshmem_client *client, struct sample *sample)
+{
+	size_t n = 0, at = 0;
+
+	for (size_t i = 0; i < sample->n_peers; i++)
+		n += sample->peers[i].vectors;
+	sample->rings = calloc(n + 1, sizeof(*sample->rings));
+	if (!sample->rings)
+		return -ENOMEM;
+	for (size_t i = 0; i < sample->n_peers; i++) {
+		struct sample_peer *peer = &sample->peers[i];
+
+		peer->rings = sample->rings + at;
+		for (unsigned vector = 0; vector < peer->vectors; vector++) {
+			int64_t count = ivshmem_peer_pending(client, peer->id, vector);
+
+			if (count < 0)
+				peer->rings = NULL;
+			sample->rings[at++] = count < 0 ? 0 : (uint64_t)count;
+		}
+	}
+	return 0;
+}
+
 static int
 collect_peers(const struct collector *collector, struct sample *sample)
 {
@@ -324,7 +350,7 @@ collect_peers(const struct collector *collector, struct sample *sample)
 		};
 	}
 	free(ids);
-	return 0;
+	return collector->rings ? collect_rings(client, sample) : 0;
 }
 
 static void

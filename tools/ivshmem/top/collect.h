@@ -19,6 +19,7 @@ struct collector {
 	struct top_rates rates;
 	struct top_events events;
 	unsigned group;        /* how often we were attached */
+	bool rings;            /* to be set by who wants to know of those, too */
 	bool quiet;            /* what the session tells of now was there before us */
 	double since[1 << 16]; /* when each peer joined, in seconds since 1970 */
 };

@@ -8,6 +8,7 @@ void
 sample_free(struct sample *sample)
 {
 	free(sample->peers);
+	free(sample->rings);
 	free(sample->participants);
 	free(sample->channels);
 	free(sample->fates);

@@ -21,7 +21,8 @@
 struct sample_peer {
 	uint16_t id;
 	unsigned vectors;
-	double since; /* seconds since 1970 when it joined; 0: it was there before us */
+	double since;          /* seconds since 1970 when it joined; 0: it was there before us */
+	const uint64_t *rings; /* those that it has not taken, of each vector; NULL: not known */
 };
 
 struct sample_participant {
@@ -70,6 +71,7 @@ struct sample {
 	bool knows_peers;
 	struct sample_peer *peers;
 	size_t n_peers;
+	uint64_t *rings; /* of all peers, one after the other */
 
 	int areas;         /* 0: nobody has formatted the memory for channels */
 	char problem[512]; /* why nothing is known of channels; "": something is */

@@ -82,6 +82,19 @@ print_participant(struct json *json, const struct sample_participant *participan
 }
 
 static void
+print_rings(struct json *json, const struct sample_peer *peer)
+{
+	if (!peer->rings) {
+		json_null(json, "rings");
+		return;
+	}
+	json_array(json, "rings");
+	for (unsigned vector = 0; vector < peer->vectors; vector++)
+		json_number(json, NULL, peer->rings[vector]);
+	json_end(json);
+}
+
+static void
 print_peers(struct json *json, const struct sample *sample)
 {
 	if (!sample->knows_peers) {
@@ -93,6 +106,7 @@ print_peers(struct json *json, const struct sample *sample)
 		json_object(json, NULL);
 		json_number(json, "id", sample->peers[i].id);
 		json_number(json, "vectors", sample->peers[i].vectors);
+		print_rings(json, &sample->peers[i]);
 		json_end(json);
 	}
 	json_end(json);

@@ -330,6 +330,7 @@ top_run(const struct cli *cli, char *const *operands)
 	collector = collector_open(cli, !given.once, &status);
 	if (!collector)
 		return status;
+	collector->rings = true;
 	status = given.once ? show_once(collector) : show_live(collector);
 	collector_free(collector);
 	return status;
@@ -341,19 +342,21 @@ const struct command command_top = {
 	.summary = "watch peers and channels, live",
 	.description =
 		"Shows, and goes on showing, who is in the group and what goes through channels: the "
-		"peers, and as whom they take part; each direction of each channel, with the bytes "
-		"that its receiver takes in a second, or the records or values that are published, "
-		"how full its ring is, and for how long what lies there has been waiting; and who "
-		"joined, left or died. Press h for the keys.\n"
+		"peers, as whom they take part, and how many rings wait at which of their vectors; "
+		"each direction of each channel, with the bytes that its receiver takes in a second, "
+		"or the records or values that are published, how full its ring is, and for how long "
+		"what lies there has been waiting; and who joined, left or died. Press h for the "
+		"keys.\n"
 		"The command only looks. If the server has a socket for observers, it takes no id "
 		"and nobody is told of it. It takes no area, maps the memory for reading only, and "
 		"takes no rings. If the server is lost, it says so, and attaches again when there is "
 		"another one. Memory that vanishes is shown as such.\n"
 		"Some things cannot be seen from outside: which process a peer is that does not take "
-		"part in channels; since when a peer is there that was there before us; how often "
-		"peers ring each other; how many records go through queues and calls. In a guest, "
-		"the device does not tell who is connected. A process elsewhere, in a guest or in "
-		"another pid namespace, is shown with its pid of there.\n"
+		"part in channels; since when a peer is there that was there before us; how many "
+		"records go through queues and calls; and how often peers have rung each other, "
+		"because nobody counts the rings that were taken. In a guest, the device does not "
+		"tell who is connected. A process elsewhere, in a guest or in another pid namespace, "
+		"is shown with its pid of there.\n"
 		"With --once, prints a sample and ends. There are rates only with --interval, too.",
 	CLI_OPTIONS(top_options),
 	.json = SAMPLE_JSON_HELP,

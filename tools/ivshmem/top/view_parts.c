@@ -8,7 +8,17 @@
 
 /* ---- who ------------------------------------------------------------------------------------ */
 
-enum { WHO_PEER, WHO_VECTORS, WHO_AREA, WHO_NAME, WHO_PID, WHO_USER, WHO_PROGRAM, WHO_SINCE };
+enum {
+	WHO_PEER,
+	WHO_VECTORS,
+	WHO_AREA,
+	WHO_NAME,
+	WHO_PID,
+	WHO_USER,
+	WHO_PROGRAM,
+	WHO_RINGS,
+	WHO_SINCE
+};
 
 static const struct column who_columns[] = {
 	[WHO_PEER] = {"PEER", 4, 5, 1, .right = true},
@@ -18,6 +28,7 @@ static const struct column who_columns[] = {
 	[WHO_PID] = {"PID", 7, 7, 4, .right = true},
 	[WHO_USER] = {"USER", 8, 12, 6},
 	[WHO_PROGRAM] = {"PROGRAM", 9, 16, 5},
+	[WHO_RINGS] = {"RINGS", 6, 14, 9},
 	[WHO_SINCE] = {"SINCE", 10, 10, 8},
 };
 
@@ -30,14 +41,31 @@ struct who {
 	unsigned left; /* lines */
 };
 
+/* "0:3 2:1": of those vectors that have some. */
+static void
+name_rings(const struct sample_peer *peer, char text[CELL_MAX])
+{
+	size_t length = 0;
+
+	if (!peer->rings)
+		return;
+	snprintf(text, CELL_MAX, "0");
+	for (unsigned vector = 0; vector < peer->vectors && length + 1 < CELL_MAX; vector++)
+		if (peer->rings[vector] > 0)
+			length +=
+				(size_t)snprintf(text + length, CELL_MAX - length, "%s%u:%" PRIu64,
+					length > 0 ? " " : "", vector, peer->rings[vector]);
+}
+
 /* A peer, or one who takes part, or both. */
 static void
 add_who(struct who *who, const struct sample_peer *peer,
 	const struct sample_participant *participant)
 {
 	char id[16] = "-", vectors[16] = "-", area[16] = "-", pid[16] = "-", since[CELL_MAX];
+	char rings[CELL_MAX] = "-";
 	double start = peer ? peer->since : 0;
-	const char *cells[N_WHO] = {id, vectors, area, "-", pid, "-", "-", since};
+	const char *cells[N_WHO] = {id, vectors, area, "-", pid, "-", "-", rings, since};
 
 	if (who->left == 0)
 		return;
@@ -45,6 +73,7 @@ add_who(struct who *who, const struct sample_peer *peer,
 	if (peer) {
 		snprintf(id, sizeof(id), "%u", peer->id);
 		snprintf(vectors, sizeof(vectors), "%u", peer->vectors);
+		name_rings(peer, rings);
 	} else if (participant && participant->has_peer) {
 		snprintf(id, sizeof(id), "%u", participant->peer);
 	}
@@ -81,10 +110,9 @@ walk_participants(const struct sample *sample, const struct sample_peer *peer, s
 
 	for (size_t i = 0; i < sample->n_participants; i++) {
 		const struct sample_participant *participant = &sample->participants[i];
-		const struct sample_peer *own =
-			participant->has_peer ? find_peer(sample, participant->peer) : NULL;
 
-		if (own != peer)
+		if (peer ? !participant->has_peer || participant->peer != peer->id
+			 : participant->has_peer && find_peer(sample, participant->peer))
 			continue;
 		n++;
 		if (who)
@@ -340,9 +368,10 @@ view_help(struct view *view, const struct sample *sample, unsigned width)
 		"FILL      how much of the ring waits to be received: UNREAD bytes",
 		"WAITS     for how long the oldest of these has been there, at least",
 		"elsewhere a process of a guest, or of another pid namespace; its pid is of there",
+		"RINGS     those that a peer has not taken yet, of each VECTOR:RINGS; 0: it has all",
 		"-         cannot be seen from outside: who a peer is that takes no part in channels,",
 		"          and since when it is there, if it was there before us. How often peers",
-		"          ring each other cannot be seen either: looking would take their rings.",
+		"          have rung each other cannot be seen either: nobody counts rings taken.",
 	};
 
 	(void)sample;
