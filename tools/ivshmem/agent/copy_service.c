@@ -11,17 +11,24 @@
 #include "copy/receiver.h"
 #include "copy/sender.h"
 
+#include <base/clock.h>
 #include <base/error.h>
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#define PATIENCE  UINT64_C(100000) /* ns */
+#define IN_VAIN   4                /* so often nothing came: it does not pay */
+#define TRY_AGAIN 64
 
 struct copying {
 	struct sender *sender;     /* copy-out */
 	struct receiver *receiver; /* copy-in */
 	char **paths;              /* of the sender, with a NULL at the end */
+	unsigned in_vain;          /* how often we looked, and nothing came */
 };
 
 /* ---- requests ---------------------------------------------------------------------------------- */
@@ -155,10 +162,50 @@ begin_out(struct job *job, const struct request *request, struct ivshmem_error *
 /* ---- running ----------------------------------------------------------------------------------- */
 
 static int
+step(struct copying *copying)
+{
+	return copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
+}
+
+/* Looking for something takes the processor from whom we wait for, if there is only one. */
+static bool
+may_look(void)
+{
+	static long processors;
+
+	if (processors == 0)
+		processors = sysconf(_SC_NPROCESSORS_ONLN);
+	return processors > 1;
+}
+
+/*
+ * The next piece often comes sooner than it takes to sleep and to be woken. So look for it for a
+ * moment, as long as that pays, and now and then whether it pays again. Others wait no longer than that.
+ */
+static int
+step_with_patience(struct copying *copying)
+{
+	int state = step(copying);
+	uint64_t until;
+
+	if (state != COPY_WAITS || !may_look())
+		return state;
+	if (copying->in_vain >= IN_VAIN && copying->in_vain % TRY_AGAIN != 0) {
+		copying->in_vain++;
+		return state;
+	}
+	until = clock_now() + PATIENCE;
+	while (state == COPY_WAITS && clock_now() < until)
+		state = step(copying);
+	copying->in_vain = state == COPY_WAITS ? copying->in_vain + 1 : 0;
+	return state;
+}
+
+static int
 run(struct job *job)
 {
 	struct copying *copying = job->state;
-	int state = copying->sender ? sender_run(copying->sender) : receiver_run(copying->receiver);
+	int state = step_with_patience(copying);
 	const struct copy_totals *totals;
 
 	switch (state) {
