@@ -22,10 +22,18 @@ struct ringer_completions {
 void
 ringer_init(struct ringer *ringer)
 {
+	*ringer = (struct ringer){.ready = -1};
+}
+
+static void
+prepare(struct ringer *ringer)
+{
 	aio_context_t context = 0;
 
-	*ringer = (struct ringer){.ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-	if (ringer->ready < 0 || syscall(SYS_io_setup, 1, &context) < 0)
+	/* Without a descriptor it is tried again. */
+	ringer->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ringer->prepared = ringer->ready >= 0;
+	if (!ringer->prepared || syscall(SYS_io_setup, 1, &context) < 0)
 		return;
 	ringer->context = context;
 	memcpy(&ringer->completions, &context, sizeof(context));
@@ -42,7 +50,7 @@ ringer_done(struct ringer *ringer)
 	if (ringer->context)
 		syscall(SYS_io_destroy, ringer->context);
 	fd_close(ringer->ready);
-	*ringer = (struct ringer){.ready = -1};
+	ringer_init(ringer);
 }
 
 /* A request to wait until `ready` is writable, which it is, and to signal `fd` then. */
@@ -67,8 +75,10 @@ submit(const struct ringer *ringer, int fd)
 }
 
 int
-ringer_ring(const struct ringer *ringer, int fd)
+ringer_ring(struct ringer *ringer, int fd)
 {
+	if (!ringer->prepared)
+		prepare(ringer);
 	if (ringer->context && submit(ringer, fd) == 0)
 		return 0;
 	return eventfd_ring(fd);

@@ -11,11 +11,17 @@
  * eventfds without ever waiting. It does so for an asynchronous request that is complete at once
  * and names the eventfd as the one to signal.
  *
+ * The first ring makes what that takes, because to give it back takes the kernel some tens of
+ * milliseconds, and many programs never ring.
+ *
  * One thread at a time. If the kernel has no such requests (before 4.18, or forbidden), this is
  * eventfd_ring() after all.
  */
 
+#include <stdbool.h>
+
 struct ringer {
+	bool prepared;
 	unsigned long context;                  /* of io_setup(); 0: none */
 	struct ringer_completions *completions; /* where the context points */
 	int ready;                              /* an eventfd that is always writable; -1: none */
@@ -25,6 +31,6 @@ void ringer_init(struct ringer *ringer);
 void ringer_done(struct ringer *ringer);
 
 /* Add 1. A full counter is success, because it rings already. 0 or a negative errno. */
-int ringer_ring(const struct ringer *ringer, int fd);
+int ringer_ring(struct ringer *ringer, int fd);
 
 #endif
