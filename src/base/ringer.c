@@ -25,11 +25,13 @@ ringer_init(struct ringer *ringer)
 	*ringer = (struct ringer){.ready = -1};
 }
 
-static void
-prepare(struct ringer *ringer)
+void
+ringer_prepare(struct ringer *ringer)
 {
 	aio_context_t context = 0;
 
+	if (ringer->prepared)
+		return;
 	/* Without a descriptor it is tried again. */
 	ringer->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ringer->prepared = ringer->ready >= 0;
@@ -77,8 +79,7 @@ submit(const struct ringer *ringer, int fd)
 int
 ringer_ring(struct ringer *ringer, int fd)
 {
-	if (!ringer->prepared)
-		prepare(ringer);
+	ringer_prepare(ringer);
 	if (ringer->context && submit(ringer, fd) == 0)
 		return 0;
 	return eventfd_ring(fd);

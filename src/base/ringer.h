@@ -28,6 +28,8 @@ struct ringer {
 };
 
 void ringer_init(struct ringer *ringer);
+/* Do now what the first ring would do: for a guest that waits for it. */
+void ringer_prepare(struct ringer *ringer);
 void ringer_done(struct ringer *ringer);
 
 /* Add 1. A full counter is success, because it rings already. 0 or a negative errno. */

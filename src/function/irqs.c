@@ -22,6 +22,7 @@ irqs_init(struct irqs *irqs, struct loop *loop, bool has_intx, unsigned msix_vec
 
 	*irqs = (struct irqs){.loop = loop, .resample.fd = -1};
 	ringer_init(&irqs->ringer);
+	ringer_prepare(&irqs->ringer);
 	for (unsigned i = 0; i < VFIO_PCI_NUM_IRQS; i++) {
 		struct irq_index *index = &irqs->index[i];
 

@@ -34,6 +34,7 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	member->memory_fd = -1;
 	uplink_init(&member->uplink, &member_uplink_ops, loop, log,
 		config->cancel > 0 ? config->cancel : -1);
+	ringer_prepare(&member->uplink.ringer);
 	if (member->has_server)
 		r = messages_open(member, config,
 			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, reterr);
