@@ -3,6 +3,7 @@
 /* Opening a participant over any transport, and closing it. */
 #include <channel/channel.h>
 
+#include <base/clock.h>
 #include <base/error.h>
 #include <base/fd.h>
 #include <base/sized.h>
@@ -13,6 +14,9 @@
 #include <string.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+
+/* A ring takes microseconds, unless whoever rings has to wait for a processor. */
+#define PATIENCE (100 * NSEC_PER_MSEC)
 
 /* The area is ours, and nobody reads it before its identity is ready: make it empty. */
 static void
@@ -88,6 +92,7 @@ set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *
 	participant->epoch = word_load(&map_header(map)->epoch);
 	participant->pause = PARTICIPANT_MIN_PAUSE;
 	participant->kernel = neighbour_kernel();
+	participant->patience = PATIENCE;
 	participant->may_spin = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	participant->neighbours = calloc(map->n_areas, sizeof(*participant->neighbours));
 	participant->entries = calloc(map->n_entries, sizeof(struct ivshmem_channel *));

@@ -88,6 +88,8 @@ check_everything(struct ivshmem_participant *participant)
 			must_look = true;
 		participant->area_changed(participant, area, 0);
 	}
+	/* Who could not ring has left, and nobody rang for what it did before. */
+	participant->unannounced |= participant->must_look && !must_look;
 	participant->must_look = must_look;
 }
 

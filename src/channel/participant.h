@@ -83,6 +83,7 @@ struct ivshmem_participant {
 	bool must_look;      /* somebody who matters cannot ring us, or nobody can */
 	bool unannounced;    /* we have found what nobody rings for: that somebody died */
 	int lost;            /* 0; or why the area cannot be used any more, -ESTALE or -ENODEV */
+	uint64_t patience;   /* how long a ring may be on its way before it counts as lost; ns */
 	uint64_t rescues;
 	uint64_t violations; /* how often another participant broke the rules */
 };

@@ -21,7 +21,6 @@
 #define MIN_SPIN UINT64_C(2000)
 #define MAX_SPIN UINT64_C(200000)
 #define STOLEN   UINT64_C(50000) /* a longer look than this: we did not have the processor */
-#define CERTAIN  (100 * NSEC_PER_MSEC)
 
 static void
 relax(void)
@@ -77,11 +76,11 @@ count_rescue(struct ivshmem_participant *participant)
 
 	if (participant->must_look || participant->unannounced)
 		return;
-	r = participant_sleep(participant, CERTAIN);
+	r = participant_sleep(participant, participant->patience);
 	participant->next_check = 0;
 	/* What we were rung for may concern other channels, too. */
 	participant_look(participant);
-	if (r == 0 && !participant->unannounced) {
+	if (r == 0 && !participant->must_look && !participant->unannounced) {
 		TRACE(channel_rescue, participant->area);
 		participant->rescues++;
 	}

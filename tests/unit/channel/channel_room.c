@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "channel_room.h"
 
+#include <base/clock.h>
+
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,6 +145,8 @@ room_join(struct room *room, int peer)
 	struct ivshmem_participant *participant;
 
 	CHECK_EQ(room_try(room, &participant, peer, NULL), 0);
+	/* Whoever rings us may have to wait for a processor. */
+	participant->patience = 60 * NSEC_PER_SEC;
 	return participant;
 }
 

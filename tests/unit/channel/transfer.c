@@ -6,6 +6,8 @@
 
 #include <test.h>
 
+#include <base/clock.h>
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -636,6 +638,7 @@ TEST(a_lost_ring_is_a_rescue)
 	pid_t child;
 
 	pair_open(&pair, IVSHMEM_QUEUE, 0);
+	pair.there->patience = 100 * NSEC_PER_MSEC;
 	child = test_fork();
 	if (child == 0) {
 		pair.room.deaf = true;

@@ -134,12 +134,52 @@ TEST(what_was_not_rung_for_is_a_rescue)
 	sender = stage_connect(there, IVSHMEM_QUEUE);
 	receiver = stage_accept(listener);
 	CHECK_EQ(ivshmem_participant_dispatch(there), 0);
+	here->patience = 100 * NSEC_PER_MSEC;
 	CHECK_EQ(pthread_create(&thread, NULL, send_silently, sender), 0);
 	CHECK_EQ(ivshmem_channel_wait(receiver, IVSHMEM_READABLE, 5000), IVSHMEM_READABLE);
 	CHECK_EQ(pthread_join(thread, NULL), 0);
 	CHECK_EQ(ivshmem_participant_rescues(here), 1);
 	ivshmem_participant_close(here);
 	ivshmem_participant_close(there);
+	stage_close();
+}
+
+static void *
+send_and_leave(void *data)
+{
+	struct ivshmem_channel *channel = data;
+	struct ivshmem_participant *participant = channel->participant;
+
+	usleep(20000);
+	CHECK_EQ(ivshmem_queue_send(channel, "x", 1), 0);
+	ivshmem_participant_close(participant);
+	return NULL;
+}
+
+/* Whoever cannot ring sends, and is gone before we look: the next look at everything comes first. */
+TEST(what_one_who_cannot_ring_left_is_no_rescue)
+{
+	struct ivshmem_participant *here, *there;
+	struct ivshmem_channel *listener, *sender, *receiver;
+	pthread_t thread;
+
+	stage_open(2, 16384);
+	here = stage_join(0);
+	here->patience = 100 * NSEC_PER_MSEC;
+	there = stage_join(-1);
+	listener = stage_listen(here, IVSHMEM_QUEUE);
+	sender = stage_connect(there, IVSHMEM_QUEUE);
+	receiver = stage_accept(listener);
+	here->next_check = 0;
+	CHECK_EQ(ivshmem_participant_dispatch(here), 0);
+	CHECK(here->must_look);
+	here->next_check = clock_now() + 20 * NSEC_PER_MSEC;
+	here->pause = 200 * NSEC_PER_MSEC;
+	CHECK_EQ(pthread_create(&thread, NULL, send_and_leave, sender), 0);
+	CHECK_EQ(ivshmem_channel_wait(receiver, IVSHMEM_READABLE, 60000), IVSHMEM_READABLE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	CHECK_EQ(ivshmem_participant_rescues(here), 0);
+	ivshmem_participant_close(here);
 	stage_close();
 }
 
