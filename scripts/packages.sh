@@ -47,8 +47,9 @@ group_packages() {
 		[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] ||
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static
 		;;
-	vm) echo qemu-system-x86 python3 ;;
-	recipes) echo openssh-client python3-grpcio python3-protobuf ;;
+	# SSH for the recipe that is a test
+	vm) echo qemu-system-x86 python3 openssh-client ;;
+	recipes) echo python3-grpcio python3-protobuf ;;
 	deb) echo build-essential debhelper dh-dkms ;;
 	kernel) echo bc bison flex libelf-dev xz-utils ;;
 	*) return 1 ;;

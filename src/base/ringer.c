@@ -22,7 +22,7 @@ struct ringer_completions {
 void
 ringer_init(struct ringer *ringer)
 {
-	*ringer = (struct ringer){.ready = -1};
+	*ringer = (struct ringer){.ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
 }
 
 void
@@ -30,12 +30,10 @@ ringer_prepare(struct ringer *ringer)
 {
 	aio_context_t context = 0;
 
-	if (ringer->prepared)
+	if (ringer->prepared || ringer->ready < 0)
 		return;
-	/* Without a descriptor it is tried again. */
-	ringer->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	ringer->prepared = ringer->ready >= 0;
-	if (!ringer->prepared || syscall(SYS_io_setup, 1, &context) < 0)
+	ringer->prepared = true;
+	if (syscall(SYS_io_setup, 1, &context) < 0)
 		return;
 	ringer->context = context;
 	memcpy(&ringer->completions, &context, sizeof(context));
@@ -52,7 +50,7 @@ ringer_done(struct ringer *ringer)
 	if (ringer->context)
 		syscall(SYS_io_destroy, ringer->context);
 	fd_close(ringer->ready);
-	ringer_init(ringer);
+	*ringer = (struct ringer){.ready = -1};
 }
 
 /* A request to wait until `ready` is writable, which it is, and to signal `fd` then. */

@@ -11,8 +11,9 @@
  * eventfds without ever waiting. It does so for an asynchronous request that is complete at once
  * and names the eventfd as the one to signal.
  *
- * The first ring makes what that takes, because to give it back takes the kernel some tens of
- * milliseconds, and many programs never ring.
+ * The first ring makes the context for such requests, because to give it back takes the kernel some
+ * tens of milliseconds, and many programs never ring. The one descriptor is there from the start, so
+ * that a ring opens none.
  *
  * One thread at a time. If the kernel has no such requests (before 4.18, or forbidden), this is
  * eventfd_ring() after all.

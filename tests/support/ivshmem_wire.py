@@ -131,10 +131,13 @@ def readable(fd, timeout):
 
 
 def rings(fd):
-    """How often an eventfd was rung since the last call; does not depend on O_NONBLOCK."""
+    """How often an eventfd was rung since the last call, and nobody else took it; does not depend on O_NONBLOCK."""
     if not readable(fd, 0):
         return 0
-    return int.from_bytes(os.read(fd, 8), sys.byteorder)
+    try:
+        return int.from_bytes(os.read(fd, 8), sys.byteorder)
+    except BlockingIOError:
+        return 0
 
 
 def wait_rings(fd, count=1, timeout=None):
