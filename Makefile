@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test check kernels recipes bench install deb-dkms format clean
+.PHONY: all run test check kernels recipes soak bench install deb-dkms format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -38,6 +38,12 @@ recipes:
 	@scripts/packages.sh build vm recipes
 	@$(MAKE) --no-print-directory all
 	@/usr/bin/python3 scripts/recipes.py --build $(BUILD) $(ARGS)
+
+# What a server goes through in months, within half an hour. ARGS is for pytest, for instance ARGS="-k machines".
+soak:
+	@scripts/packages.sh build check vm
+	@$(MAKE) --no-print-directory all
+	@scripts/soak.py $(BUILD) $(ARGS)
 
 bench:
 	@scripts/packages.sh build vm
