@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include <region/node.h>
 #include <region/region.h>
 
 #include <base/error.h>
@@ -183,6 +184,14 @@ allocate(int fd, uint64_t size, const char *what, struct ivshmem_error *reterr)
 	return r < 0 ? refuse_to_allocate(r, size, what, space, memory, reterr) : 0;
 }
 
+/* Before anything is allocated. */
+static int
+choose_node(int fd, uint64_t size, const struct region_config *config, struct ivshmem_error *reterr)
+{
+	return config->on_node ? node_bind(fd, size, config->numa_node, "the shared memory", reterr)
+			       : 0;
+}
+
 static int
 open_memfd(struct region *region, const struct region_config *config, struct ivshmem_error *reterr)
 {
@@ -204,6 +213,8 @@ open_memfd(struct region *region, const struct region_config *config, struct ivs
 		return error_set(reterr, -errno, "cannot create shared memory%s: %s",
 			config->huge_page ? " in huge pages of that size" : "", strerror(errno));
 	r = set_size(fd, region->size, "the shared memory", reterr);
+	if (r == 0)
+		r = choose_node(fd, region->size, config, reterr);
 	if (r == 0 && config->huge_page)
 		r = take_huge_pages(fd, region->size, config->huge_page, reterr);
 	else if (r == 0 && config->preallocate)
@@ -321,6 +332,8 @@ open_shm(struct region *region, const struct region_config *config, struct ivshm
 	if (r == 0)
 		r = region->created ? set_size(fd, region->size, "the shared memory object", reterr)
 				    : adopt_existing(region, config, fd, &st, reterr);
+	if (r == 0)
+		r = choose_node(fd, region->size, config, reterr);
 	if (r == 0 && config->preallocate) {
 		snprintf(what, sizeof(what), "shared memory object '%s'", region->name);
 		r = allocate(fd, region->size, what, reterr);
@@ -363,6 +376,8 @@ open_directory(
 	/* It lives as long as somebody holds it, and leaves nothing behind. */
 	unlink(path);
 	r = set_size(fd, region->size, "the file", reterr);
+	if (r == 0)
+		r = choose_node(fd, region->size, config, reterr);
 	if (r == 0 && page)
 		r = take_huge_pages(fd, region->size, page, reterr);
 	else if (r == 0 && config->preallocate) {

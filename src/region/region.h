@@ -37,7 +37,13 @@ struct region_config {
 	 * once.
 	 */
 	bool preallocate;
+	/* Take it from this NUMA node only: a memory that has huge pages or is in a tmpfs. */
+	bool on_node;
+	unsigned numa_node;
 };
+
+/* The largest number of a node that a kernel may have. */
+#define REGION_NODE_MAX 1023
 
 struct region {
 	int fd;

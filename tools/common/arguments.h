@@ -14,7 +14,7 @@
 struct ivshmem_error;
 
 /* The most options that a program may have. */
-#define ARGUMENTS_MAX 32
+#define ARGUMENTS_MAX 64
 
 /* The longest times, in milliseconds. */
 #define TIME_HOUR (UINT64_C(3600) * 1000)
@@ -30,6 +30,7 @@ struct argument {
 	const char *takes; /* its value, as the help shows it; NULL if it takes none */
 	const char *help;  /* what it does, for programs that print their help from the table */
 	char letter;       /* its short form, 0 if it has none */
+	bool repeats;      /* it may be given several times, and each counts */
 
 	/* Its kind: set one of these, which also says where the value goes. */
 	int ends;          /* it ends the parsing: arguments_parse() returns this, above 0 */

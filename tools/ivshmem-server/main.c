@@ -18,6 +18,7 @@
 #include <options.h>
 #include <recover.h>
 #include <region/region.h>
+#include <regions.h>
 #include <server/journal.h>
 #include <server/server.h>
 #include <socket/bag.h>
@@ -55,6 +56,7 @@ struct program {
 	struct loop_source signals;
 	struct server *server;
 	struct terminal terminal;
+	char title[128]; /* of the terminal */
 };
 
 static void
@@ -501,6 +503,26 @@ start_supervising(const struct program *program, char **argv)
 	return supervise(argv, &program->log);
 }
 
+static int
+start_regions(const struct program *program)
+{
+	if (getenv("LISTEN_FDS")) {
+		log_error(&program->log,
+			"--regions takes no sockets of a supervisor (LISTEN_FDS); its servers make their own");
+		return EXIT_FAILURE;
+	}
+	return regions_run(&program->options, &program->log);
+}
+
+/* Of several servers that write to the same log, each line says whose it is. */
+static void
+set_name(struct program *program)
+{
+	if (program->options.name && snprintf(program->title, sizeof(program->title),
+					     PROGRAM ": %s", program->options.name) > 0)
+		program->terminal.program = program->title;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -542,10 +564,15 @@ main(int argc, char **argv)
 	if (program.options.ignored)
 		log_warning(&program.log, "argument '%s' and what follows is ignored",
 			program.options.ignored);
+	set_name(&program);
 	if (program.options.verbose)
 		program.log.level = LOG_LEVEL_DEBUG;
 	if (program.options.supervise && !supervise_is_server())
 		return start_supervising(&program, argv);
+	if (program.options.check)
+		return regions_check(&program.options, &program.log);
+	if (program.options.regions)
+		return start_regions(&program);
 	program.options.keep_clients |= program.options.supervise;
 	if (program.options.keep_clients && !supervisor_present()) {
 		log_error(&program.log,

@@ -16,6 +16,7 @@
 
 #define DEFAULT_PID_FILE "/var/run/ivshmem-server.pid"
 #define DEFAULT_SOCKET   "/tmp/ivshmem_socket"
+#define DEFAULT_RUNTIME  "/run/ivshmem"
 #define DEFAULT_SIZE     (UINT64_C(4) << 20)
 #define DEFAULT_STALL    (300 * NSEC_PER_SEC)
 
@@ -35,6 +36,13 @@ const char options_usage[] =
 	"                              and start with those that it keeps (see below)\n"
 	"      --supervise             be the supervisor of a server with these options\n"
 	"                              that keeps its clients (only with -F)\n"
+	"      --regions DIR           run a server for each file DIR/NAME.ini, see\n"
+	"                              ivshmem-region(5) (only with -F)\n"
+	"      --runtime-dir DIR       where these servers have their sockets, unless their\n"
+	"                              files say otherwise (" DEFAULT_RUNTIME ")\n"
+	"      --check                 with --regions: say what is wrong with the files,\n"
+	"                              and exit\n"
+	"      --name NAME             the region's name, for the log\n"
 	"      --trace-file FILE       where to write what happened last, if the server\n"
 	"                              crashes (stderr, which a daemon does not have)\n"
 	"  -p, --pidfile FILE          where the daemon writes its process id\n"
@@ -65,6 +73,7 @@ const char options_usage[] =
 	"                              (0600)\n"
 	"  -m, --directory DIR         use an unnamed file in DIR, such as a hugetlbfs\n"
 	"                              mount\n"
+	"      --numa-node N           take it from the memory of NUMA node N only\n"
 	"      --preallocate           allocate all of it at the start: too little memory\n"
 	"                              is then an error, and kills nobody later\n"
 	"\n"
@@ -82,8 +91,10 @@ const char options_usage[] =
 	"group over to the supervisor, from which the next server gets it: no client\n"
 	"notices. systemd does so if the unit has FileDescriptorStoreMax=1; without\n"
 	"systemd, --supervise does so on SIGHUP, and SIGTERM ends it and its server.\n"
+	"With --regions, SIGHUP reads the files again: new ones start a region, those\n"
+	"that are gone end one, and a wrong one changes nothing.\n"
 	"Exit status: 0 if it was asked to end (or, as a daemon, once it\n"
-	"serves), 1 if it cannot start.\n"
+	"serves), 1 if it cannot start, or if --check finds a wrong file.\n"
 	"\n"
 	"Example, and a QEMU that joins:\n"
 	"  ivshmem-server -F -S /run/ivshmem/demo.sock -l 64M -n 4\n"
@@ -171,6 +182,34 @@ take_observer_socket(void *to, const char *what, const char *text, struct ivshme
 }
 
 static int
+take_numa_node(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
+{
+	struct region_config *memory = to;
+	const struct argument argument = {.number = &memory->numa_node, .max = REGION_NODE_MAX};
+	int r = argument_take(&argument, what, text, reterr);
+
+	if (r == 0)
+		memory->on_node = true;
+	return r;
+}
+
+static int
+check_regions(const struct options *options, struct ivshmem_error *reterr)
+{
+	if (options->check && !options->regions)
+		return error_set(reterr, -EINVAL, "--check needs --regions, whose files it checks");
+	if (options->regions && !options->check && !options->foreground)
+		return error_set(reterr, -EINVAL,
+			"--regions needs -F: it stays in the foreground, and so do its servers");
+	if (options->regions &&
+		(options->socket || options->supervise || options->keep_clients || options->name))
+		return error_set(reterr, -EINVAL,
+			"--regions takes no --socket, --supervise, --keep-clients or --name: each file describes "
+			"a server of its own, which keeps its clients");
+	return 0;
+}
+
+static int
 check(const struct options *options, struct ivshmem_error *reterr)
 {
 	if (options->verbose && !options->foreground)
@@ -181,14 +220,25 @@ check(const struct options *options, struct ivshmem_error *reterr)
 			"--supervise needs -F: it stays in the foreground, and so does its server");
 	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
 		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
-	return 0;
+	return check_regions(options, reterr);
 }
 
-int
-options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
-	struct ivshmem_error *reterr)
+static unsigned
+list_kinds(const struct argument *table, unsigned n, struct option_kind *ret_kinds)
+{
+	for (unsigned i = 0; i < n; i++)
+		ret_kinds[i] = (struct option_kind){
+			table[i].name, table[i].takes != NULL, table[i].repeats};
+	return n;
+}
+
+/* With `ret_kinds`, it lists the options, and returns their number. */
+static int
+parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
+	struct option_kind *ret_kinds, struct ivshmem_error *reterr)
 {
 	struct options options = {
+		.runtime_dir = DEFAULT_RUNTIME,
 		.pid_file = DEFAULT_PID_FILE,
 		.socket_mode = 0660,
 		.socket_owner = (uid_t)-1,
@@ -204,6 +254,10 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"verbose", .letter = 'v', .flag = &options.verbose},
 		{"keep-clients", .flag = &options.keep_clients},
 		{"supervise", .flag = &options.supervise},
+		{"regions", "DIR", .text = &options.regions, .min = 1},
+		{"runtime-dir", "DIR", .text = &options.runtime_dir, .min = 1},
+		{"check", .flag = &options.check},
+		{"name", "NAME", .text = &options.name, .min = 1},
 		{"trace-file", "FILE", .text = &options.trace_file, .min = 1},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},
@@ -211,7 +265,7 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 			.to = &options.observer_socket},
 		{"no-observer-socket", .take = take_observer_socket,
 			.to = &options.observer_socket},
-		{"member", "ID=PATH", .take = take_member, .to = &options},
+		{"member", "ID=PATH", .take = take_member, .to = &options, .repeats = true},
 		{"socket-mode", "MODE", .mode = &options.socket_mode},
 		{"socket-owner", "USER", .take = account_user, .to = &options.socket_owner},
 		{"socket-group", "GROUP", .take = account_group, .to = &options.socket_group},
@@ -221,6 +275,7 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"shm", "NAME", .letter = 'M', .take = take_shm, .to = &options.memory},
 		{"memory-mode", "MODE", .mode = &options.memory.mode},
 		{"directory", "DIR", .letter = 'm', .take = take_directory, .to = &options.memory},
+		{"numa-node", "N", .take = take_numa_node, .to = &options.memory},
 		{"preallocate", .flag = &options.memory.preallocate},
 		{"vectors", "N", .letter = 'n', .number = &options.n_vectors,
 			.max = IVSHMEM_MAX_VECTORS},
@@ -230,9 +285,12 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 			.max = IVSHMEM_MAX_ID + 1},
 		{"stall-timeout", "SECONDS", .ns = &options.stall_limit_ns, .max = TIME_YEAR},
 	};
-	int r = arguments_parse(
-		argc, argv, table, sizeof(table) / sizeof(table[0]), false, ret_usage, reterr);
+	const unsigned n = sizeof(table) / sizeof(table[0]);
+	int r;
 
+	if (ret_kinds)
+		return (int)list_kinds(table, n, ret_kinds);
+	r = arguments_parse(argc, argv, table, n, false, ret_usage, reterr);
 	if (r == 0)
 		r = check(&options, reterr);
 	if (r < 0)
@@ -245,4 +303,17 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		options.ignored = argv[optind];
 	*ret_options = options;
 	return 0;
+}
+
+int
+options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
+	struct ivshmem_error *reterr)
+{
+	return parse(argc, argv, ret_options, ret_usage, NULL, reterr);
+}
+
+unsigned
+options_list(struct option_kind *ret_kinds)
+{
+	return (unsigned)parse(0, NULL, NULL, NULL, ret_kinds, NULL);
 }

@@ -29,6 +29,10 @@ struct options {
 	bool foreground;
 	bool keep_clients;
 	bool supervise;
+	const char *regions;     /* be the manager of the files in this directory */
+	const char *runtime_dir; /* where its regions have their sockets */
+	bool check;              /* and only check the files */
+	const char *name;        /* of the region that this server is; NULL: it has none */
 	const char *pid_file;
 	const char *socket;
 	bool socket_given;           /* it is not the default */
@@ -54,6 +58,16 @@ struct options {
  */
 int options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 	struct ivshmem_error *reterr);
+
+/* The name, whether it takes a value, and whether it may be given several times. */
+struct option_kind {
+	const char *name;
+	bool takes_value;
+	bool repeats;
+};
+
+/* All options. Returns how many; `ret_kinds` has room for ARGUMENTS_MAX. */
+unsigned options_list(struct option_kind *ret_kinds);
 
 extern const char options_usage[];
 

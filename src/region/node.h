@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef REGION_NODE_H
+#define REGION_NODE_H
+
+/* The NUMA node that shared memory comes from. */
+
+#include <stdint.h>
+
+struct ivshmem_error;
+
+/*
+ * Have the memory of `fd`, `what` for the user, come from `node` only, whoever touches it first. What is
+ * allocated already stays where it is.
+ */
+int node_bind(int fd, uint64_t size, unsigned node, const char *what, struct ivshmem_error *reterr);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_CHILD_H
+#define SERVER_CHILD_H
+
+/*
+ * One server that a parent of ours (parent.h) runs and replaces, and whose group the parent keeps in
+ * between. child.c has the theory.
+ */
+
+#include <base/list.h>
+#include <loop/loop.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct log;
+struct parent;
+
+enum child_state { CHILD_OVER, CHILD_WAITING, CHILD_STARTING, CHILD_SERVING };
+
+struct child {
+	/* From the owner; they outlive the child. */
+	struct parent *parent;
+	const struct log *log;
+	void (*ready)(struct child *child); /* a server serves */
+	/* It has ended, and no other one starts. The owner may free the child, or start it anew. */
+	void (*over)(struct child *child, int status);
+
+	struct list link; /* parent::children */
+	char **argv;      /* of the next server; child_release_argv() frees it */
+	char **former;    /* that of the last one that served, if another one is being tried */
+	struct loop_timer pause;
+	enum child_state state;
+	pid_t server;   /* 0 if there is none, or if we do not know it yet */
+	pid_t others;   /* the process group of the server */
+	pid_t speaker;  /* the other process of it, which has spoken to us */
+	int group;      /* what we keep; -1: nothing */
+	bool ending;    /* it was asked to */
+	bool again;     /* a server that has not served yet was asked to restart */
+	bool leaving;   /* a server that serves was */
+	bool served;    /* some server has */
+	uint64_t since; /* clock_now() when it began to serve */
+	unsigned failures;
+};
+
+/* Runs this program with `argv`, which ends with NULL; it is the child's from now on. Like each of its
+ * strings, it is malloc's. */
+void child_start(struct child *child, char **argv);
+
+/* Restart the server, so that its clients notice nothing; at once if there is none. */
+void child_restart(struct child *child);
+
+/* The same with other arguments, which are the child's. If a server with them does not start, the one
+ * with the former ones goes on with the group. */
+void child_replace(struct child *child, char **argv);
+
+/* Let the clients go, and end: over() follows, in this call if there is no server. */
+void child_end(struct child *child);
+
+/* Is nothing under way that will soon be decided? */
+bool child_is_settled(const struct child *child);
+
+/* For the parent: what the server has said, and that it has ended. What is kept of `fds` is -1
+ * afterwards. */
+void child_take_message(struct child *child, const char *text, int *fds, size_t n_fds);
+void child_ended(struct child *child, int status);
+
+/* Give back what a child has; it must be over, or never have been started. */
+void child_done(struct child *child);
+
+/* Frees it and its strings; NULL is nothing. Returns NULL. */
+char **child_free_argv(char **argv);
+
+#endif

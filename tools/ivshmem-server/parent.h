@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef SERVER_PARENT_H
+#define SERVER_PARENT_H
+
+/*
+ * A process that runs servers as its children (child.h) and hears what becomes of them: their messages,
+ * in systemd's protocol (common/supervisor.h), and their ends. What they say comes to a socket in a
+ * directory of our own. A message counts for the child that sent it. What a child has sent before it
+ * ended is in the queue when we hear of the end, so the queue is read first.
+ */
+
+#include <base/list.h>
+#include <loop/loop.h>
+
+#include <limits.h>
+#include <sys/un.h>
+
+/* The variable that tells a server who its parent is. */
+#define PARENT_NAME "IVSHMEM_SERVER_PARENT"
+
+struct parent {
+	/* SIGHUP, SIGINT or SIGTERM came. */
+	void (*told)(struct parent *parent, int signal);
+
+	char program[PATH_MAX];
+	struct loop *loop;
+	struct loop_source signals, messages;
+	struct sockaddr_un address;
+	struct list children;
+};
+
+/* A negative errno; parent_close() is needed even then. */
+int parent_open(struct parent *parent, void (*told)(struct parent *parent, int signal));
+void parent_close(struct parent *parent);
+
+/* Where the servers send their messages. */
+const char *parent_address(const struct parent *parent);
+
+#endif
