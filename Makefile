@@ -3,7 +3,7 @@
 
 BUILD := build
 
-.PHONY: all run test check kernels recipes soak bench install deb-dkms format clean
+.PHONY: all run test check kernels recipes soak bench install deb format clean
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD) $(NINJAFLAGS)
@@ -52,8 +52,8 @@ bench:
 install: all
 	@meson install -C $(BUILD)
 
-# The Debian package of the driver for Linux guests, into build/deb.
-deb-dkms:
+# The Debian packages, into build/deb.
+deb:
 	@scripts/packages.sh deb
 	@packaging/deb.sh $(BUILD)/deb
 

@@ -16,7 +16,7 @@ rm -rf "$copy" "$out"/*.deb
 mkdir "$copy"
 tar -C "$root" --exclude-vcs --exclude='./build' --exclude='./build-*' --exclude='*.mod.c' -c . | tar -C "$copy" -x
 cp -r "$root/packaging/debian" "$copy/debian"
-if ! (cd "$copy" && dpkg-buildpackage --build=all --no-sign) >"$log" 2>&1; then
+if ! (cd "$copy" && dpkg-buildpackage --build=binary --no-sign) >"$log" 2>&1; then
 	tail -n 20 "$log" >&2
 	echo "deb.sh: dpkg-buildpackage failed; its words are in $log, and what it worked on is in $copy" >&2
 	exit 1

@@ -15,34 +15,13 @@ fi
 mkdir -p "$2"
 package=$(realpath "$1")
 directory=$(realpath "$2")
-tree=$directory/tree
 version=$(dpkg-deb --field "$package" Version)
 newer=$version+1
 log=$directory/log
-
-step() {
-	echo "$*"
-	echo "== $*" >>"$log"
-}
-
-fail() {
-	tail -n 20 "$log" >&2
-	echo "try-dkms.sh: $*; more is in $log, and the Debian in $tree" >&2
-	exit 1
-}
-trap 'fail "line $LINENO failed"' ERR
-
-inside() {
-	chroot "$tree" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@"
-}
-
-quietly() {
-	"$@" >>"$log" 2>&1
-}
-
-install_in_tree() {
-	quietly inside apt-get -q -y --no-install-recommends install "$@"
-}
+# shellcheck disable=SC2034 # for tree.sh
+name=try-dkms.sh
+# shellcheck source=tree.sh source-path=SCRIPTDIR
+. "$(dirname "$0")/tree.sh"
 
 # The same package with another version: what is different in a real one has nothing to do with the upgrade.
 make_newer() {
@@ -70,16 +49,7 @@ check_installed() {
 	inside getent group ivshmem >/dev/null || fail "no group ivshmem"
 }
 
-rm -rf "$tree" "$log"
-step "making a Debian 12"
-quietly debootstrap --variant=minbase bookworm "$tree"
-rm -f "$tree/etc/apt/sources.list"
-cp -r /etc/apt/sources.list /etc/apt/sources.list.d "$tree/etc/apt/" 2>/dev/null || true
-mount -t proc proc "$tree/proc"
-mount --rbind /sys "$tree/sys"
-mount --rbind /dev "$tree/dev"
-cp /etc/resolv.conf "$tree/etc/"
-quietly inside apt-get -q update
+make_tree
 
 step "installing ivshmem-dkms $version, without headers of a kernel"
 cp "$package" "$tree/package.deb"
@@ -105,5 +75,4 @@ left=$(inside find / -xdev -name '*ivshmem*')
 [ -z "$left" ] || fail "it left: $left"
 
 step "done: nothing is left but the group ivshmem"
-umount --recursive "$tree/dev" "$tree/sys" "$tree/proc"
-rm -r "$tree"
+remove_tree
