@@ -141,11 +141,12 @@ client_remove(struct client *client)
 	struct door *door = client->door;
 	struct peer *peer = client->peer;
 	bool announced = peer->announced, observer = observes(client);
+	uid_t user = client->process.uid;
 	uint16_t id = peer->id;
 
 	client_close(client);
 	roster_leave(clients->roster, peer);
-	clients->left(door, id, announced);
+	clients->left(door, id, user, announced);
 	/* Nobody hears of an observer. */
 	if (!observer)
 		clients_roster_changed(clients);

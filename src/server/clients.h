@@ -49,7 +49,7 @@ struct clients {
 	uint64_t stall_limit_ns; /* 0: none */
 
 	/* A client is gone, and is no longer on the roster. Tells whether others knew of its id. */
-	void (*left)(struct door *door, uint16_t id, bool announced);
+	void (*left)(struct door *door, uint16_t id, uid_t user, bool announced);
 
 	union { /* client::link */
 		struct {

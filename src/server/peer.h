@@ -44,6 +44,7 @@ struct peer {
 	unsigned n_vectors;
 	int *vectors;      /* eventfds, owned; a holder's are its seat's */
 	struct peer *seat; /* a holder's */
+	bool read_only;    /* gets the memory for reading only */
 	uint64_t joined;   /* ids_stamp() of the moment it joined */
 	bool announced;    /* somebody else was told of it, and must not be told of its id again */
 	bool left;         /* not present any more; it is freed when `owed` is 0 */

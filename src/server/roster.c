@@ -82,7 +82,8 @@ pay(struct roster *roster, struct peer *left)
 void
 roster_init(struct roster *roster, int memory_fd, unsigned n_vectors)
 {
-	*roster = (struct roster){.memory_fd = memory_fd, .n_vectors = n_vectors};
+	*roster = (struct roster){
+		.memory_fd = memory_fd, .read_only_fd = -1, .n_vectors = n_vectors};
 	list_init(&roster->log);
 	list_init(&roster->readers);
 }
@@ -201,7 +202,7 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	const struct wire_message greeting[PEER_GREETING] = {
 		{observes ? IVSHMEM_WIRE_OBSERVER : IVSHMEM_WIRE_VERSION, -1},
 		{observes ? roster->n_vectors : peer->id, -1},
-		{IVSHMEM_WIRE_MEMORY, roster->memory_fd},
+		{IVSHMEM_WIRE_MEMORY, peer->read_only ? roster->read_only_fd : roster->memory_fd},
 	};
 	unsigned n = 0, vector;
 	struct list *link;

@@ -44,6 +44,7 @@ struct record;
 
 struct roster {
 	int memory_fd;       /* borrowed */
+	int read_only_fd;    /* the same, for peers that only read it; borrowed */
 	unsigned n_vectors;  /* of each peer, as observers are told */
 	struct list log;     /* event::link */
 	struct list readers; /* peer::link, all but seats; longest present first */

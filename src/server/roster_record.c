@@ -16,6 +16,7 @@
  *			vectors		of a member or a seat; their eventfds go along
  *	each reader, in the order of their joins:
  *		greeting
+ *		1 if it gets the memory for reading only, or 0
  *		cursor		how many events are behind it
  *		vector
  *		how many leaves it will be told of
@@ -35,7 +36,7 @@
 #include <string.h>
 
 #define RECORD_NAME    "roster"
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 
 /* Members and seats have eventfds of their own, and an id that nobody else has. */
 static bool
@@ -89,6 +90,7 @@ write_reader(const struct roster *roster, const struct peer *reader, struct reco
 	uint64_t n = 0, number = 0;
 
 	record_put(record, reader->greeting);
+	record_put(record, reader->read_only);
 	record_put(record, count_to(roster, reader->cursor));
 	record_put(record, reader->vector);
 	list_for_each (link, &roster->log)
@@ -271,6 +273,7 @@ read_reader(struct reading *reading, struct peer *reader)
 		return;
 	}
 	reader->greeting = (unsigned)record_get(in, "greeting", 0, PEER_GREETING);
+	reader->read_only = record_get(in, "mark of a reader", 0, 1);
 	cursor = record_get(in, "cursor", 0, reading->n_events);
 	reader->cursor = &roster->log;
 	for (uint64_t i = 0; i < cursor; i++) {

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+static const struct policy everything;
+
 static int
 open_doors(struct server *server, const struct server_config *config)
 {
@@ -34,6 +36,7 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 		return -ENOMEM;
 	server->warnings = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
 	roster_init(&server->roster, config->memory_fd, config->n_vectors);
+	server->roster.read_only_fd = config->read_only_fd;
 	server->clients = (struct clients){
 		.loop = config->loop,
 		.log = config->log,
@@ -50,6 +53,7 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 		.n_vectors = config->n_vectors,
 		.max_peers = config->max_peers,
 		.max_observers = config->max_observers,
+		.policy = config->policy ? config->policy : &everything,
 	};
 	r = admission_init(&server->admission);
 	if (r < 0) {

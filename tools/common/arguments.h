@@ -14,7 +14,7 @@
 struct ivshmem_error;
 
 /* The most options that a program may have. */
-#define ARGUMENTS_MAX 32
+#define ARGUMENTS_MAX 64
 
 /* The longest times, in milliseconds. */
 #define TIME_HOUR (UINT64_C(3600) * 1000)

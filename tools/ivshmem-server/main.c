@@ -15,6 +15,7 @@
 #include <handover.h>
 #include <loop/loop.h>
 #include <options.h>
+#include <region/read_only.h>
 #include <region/region.h>
 #include <server/server.h>
 #include <socket/bag.h>
@@ -39,6 +40,7 @@ struct program {
 	int report_fd; /* a daemon's, until it is ready */
 	struct pid_file pid_file;
 	struct region region;
+	int read_only_fd; /* the memory, for clients that only read it; -1: there are none */
 	struct sockets sockets;
 	struct handover handover; /* of the server before us; the bag is -1 if there was none */
 	struct loop *loop;
@@ -171,6 +173,8 @@ start_server(struct program *program, unsigned long limit)
 		.log = &program->log,
 		.listen_fd = program->sockets.clients.fd,
 		.memory_fd = program->region.fd,
+		.read_only_fd = program->read_only_fd,
+		.policy = &options->policy,
 		.n_vectors = options->n_vectors,
 		.max_peers = options->max_peers,
 		.observer_listen_fd = program->sockets.observers.fd,
@@ -196,6 +200,31 @@ start_server(struct program *program, unsigned long limit)
 			"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
 			limit, options->n_vectors, options->n_vectors == 1 ? "" : "s");
 	return r;
+}
+
+/* The memory for clients that only read it. */
+static int
+start_read_only(struct program *program)
+{
+	const struct policy_accounts *readers = &program->options.policy.read_only;
+	struct ivshmem_error error;
+	int fd;
+
+	/* Of the server before us, somebody may wait for it still. */
+	if (!policy_has_readers(&program->options.policy) && program->handover.bag < 0)
+		return 0;
+	fd = region_open_read_only(
+		program->region.fd, program->options.memory.kind != REGION_SHM, &error);
+	if (fd < 0)
+		return fail(program, &error);
+	program->read_only_fd = fd;
+	for (unsigned i = 0; i < readers->n_users; i++)
+		if (readers->users[i] == 0 || readers->users[i] == geteuid())
+			log_warning(&program->log,
+				"user %u gets the memory for reading only, but can open it for writing: it is %s",
+				(unsigned)readers->users[i],
+				readers->users[i] == 0 ? "root" : "the user of this server");
+	return 0;
 }
 
 /* The sockets and the memory: ours, or those of the server before. */
@@ -233,6 +262,9 @@ start(struct program *program)
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
 		return fail(program, &error);
 	r = start_group(program);
+	if (r < 0)
+		return r;
+	r = start_read_only(program);
 	if (r < 0)
 		return r;
 	r = loop_new(&program->loop);
@@ -314,6 +346,7 @@ stop(struct program *program)
 	server_free(program->server);
 	signals_unwatch(&program->signals);
 	loop_free(program->loop);
+	fd_close(program->read_only_fd);
 	region_close(&program->region);
 	pid_file_close(&program->pid_file);
 }
@@ -367,6 +400,7 @@ main(int argc, char **argv)
 		.report_fd = -1,
 		.pid_file.fd = -1,
 		.region.fd = -1,
+		.read_only_fd = -1,
 		.handover.bag = -1,
 	};
 	struct ivshmem_error error;

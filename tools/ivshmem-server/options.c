@@ -6,6 +6,7 @@
 #include <base/parse.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
+#include <policy_options.h>
 
 #include <ivshmem/abi.h>
 
@@ -76,6 +77,18 @@ const char options_usage[] =
 	"                              if descriptors are few)\n"
 	"      --stall-timeout SECONDS disconnect a client that does not read for this\n"
 	"                              time; 0: never (300)\n"
+	"\n"
+	"Policy, for each client by its user and groups when it connects; each LIST is of\n"
+	"names or numbers with commas between them, and can be repeated:\n"
+	"      --allow-user LIST       refuse everybody but these users (all who can open\n"
+	"                              the socket), and those of --allow-group\n"
+	"      --allow-group LIST      refuse everybody but members of these groups, and\n"
+	"                              those of --allow-user\n"
+	"      --max-peers-per-user N  refuse more peers of one user than N\n"
+	"      --max-observers-per-user N\n"
+	"                              refuse more observers of one user than N\n"
+	"      --read-only-user LIST   these users get the memory for reading only\n"
+	"      --read-only-group LIST  so do members of these groups\n"
 	"\n"
 	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does\n"
 	"nothing. With --keep-clients, SIGTERM leaves everything as it is, and hands the\n"
@@ -229,6 +242,16 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 		{"max-observers", "N", .number = &options.max_observers, .min = 1,
 			.max = IVSHMEM_MAX_ID + 1},
 		{"stall-timeout", "SECONDS", .ns = &options.stall_limit_ns, .max = TIME_YEAR},
+		{"allow-user", "LIST", .take = policy_take_users, .to = &options.policy.allowed},
+		{"allow-group", "LIST", .take = policy_take_groups, .to = &options.policy.allowed},
+		{"max-peers-per-user", "N", .number = &options.policy.max_peers_per_user, .min = 1,
+			.max = IVSHMEM_MAX_ID + 1},
+		{"max-observers-per-user", "N", .number = &options.policy.max_observers_per_user,
+			.min = 1, .max = IVSHMEM_MAX_ID + 1},
+		{"read-only-user", "LIST", .take = policy_take_users,
+			.to = &options.policy.read_only},
+		{"read-only-group", "LIST", .take = policy_take_groups,
+			.to = &options.policy.read_only},
 	};
 	int r = arguments_parse(
 		argc, argv, table, sizeof(table) / sizeof(table[0]), false, ret_usage, reterr);

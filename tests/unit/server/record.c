@@ -349,7 +349,7 @@ TEST(roster_that_is_wrong_is_refused)
 	static const struct fault faults[] = {
 		{0, 1, "the record of the roster is wrong: the name is 1"},
 		{1, 0, "the record of the roster is wrong: the version is 0"},
-		{1, 2, "the record of the roster has version 2, and this server knows 1"},
+		{1, 3, "the record of the roster has version 3, and this server knows 2"},
 		{3, 3, "the number of descriptors is 3, and must be 4 to 4"},
 		{4, 2049, "the number of vectors is 2049, and must be 0 to 2048"},
 		{5, 6, "event 5 in the record of the roster is wrong: the mark of a leave is 3"},
@@ -375,20 +375,21 @@ TEST(roster_that_is_wrong_is_refused)
 		{28, 2, "reader 0 in the record of the roster is wrong: it was never told of a peer"},
 		{30, 4, "reader 0 in the record of the roster is wrong: the greeting is 4"},
 		{30, 2, "reader 0 in the record of the roster is wrong: it was told of a peer before"},
-		{31, 6, "the cursor is 6, and must be 0 to 5"},
-		{31, 5, "the number of leaves is 1, and must be 0 to 0"},
-		{32, 1, "the vector is 1, and must be 0 to 0"},
-		{33, 2, "the number of leaves is 2, and must be 0 to 1"},
-		{34, 3, "the leave is 3, and must be 4 to 4"},
-		{37, 1, "reader 1 in the record of the roster is wrong: it was told of a peer before"},
-		{40, 3, "reader 2 in the record of the roster is wrong: the vector is 1, and must be 0"},
-		{41, 2, "the vector is 2, and must be 0 to 1"},
+		{31, 2, "the mark of a reader is 2"},
+		{32, 6, "the cursor is 6, and must be 0 to 5"},
+		{32, 5, "the number of leaves is 1, and must be 0 to 0"},
+		{33, 1, "the vector is 1, and must be 0 to 0"},
+		{34, 2, "the number of leaves is 2, and must be 0 to 1"},
+		{35, 3, "the leave is 3, and must be 4 to 4"},
+		{39, 1, "reader 1 in the record of the roster is wrong: it was told of a peer before"},
+		{43, 3, "reader 2 in the record of the roster is wrong: the vector is 1, and must be 0"},
+		{44, 2, "the vector is 2, and must be 0 to 1"},
 	};
 	struct record record;
 
 	open_roster();
 	CHECK_EQ(roster_write(&roster, &record), 0);
-	CHECK_EQ(record.size, 43 * FIELD);
+	CHECK_EQ(record.size, 46 * FIELD);
 	check_faults(&record, read_roster, faults, sizeof(faults) / sizeof(faults[0]));
 	check_torn(&record, read_roster);
 
@@ -399,8 +400,8 @@ TEST(roster_that_is_wrong_is_refused)
 		"event 1 in the record of the roster is wrong: the number of vectors is 2");
 	record.n_fds++;
 	record.size -= FIELD;
-	memmove(record.bytes + 34 * FIELD, record.bytes + 35 * FIELD, record.size - 34 * FIELD);
-	put(&record, 33, 0);
+	memmove(record.bytes + 35 * FIELD, record.bytes + 36 * FIELD, record.size - 35 * FIELD);
+	put(&record, 34, 0);
 	put_length(&record);
 	check_refused(&record, read_roster,
 		"event 4 in the record of the roster is wrong: nobody is to be told of this leave");
