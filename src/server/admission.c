@@ -151,7 +151,7 @@ prepare(struct door *door)
 /* The peer that the client becomes. If it does not join, the caller frees it, unless it is the
  * prepared one. */
 static int
-make_peer(struct door *door, struct peer **ret_peer)
+make_peer(struct door *door, const struct view *view, struct peer **ret_peer)
 {
 	struct admission *admission = door->admission;
 	int r;
@@ -160,10 +160,15 @@ make_peer(struct door *door, struct peer **ret_peer)
 		return peer_new_observer(ret_peer);
 	if (door->kind == PEER_MEMBER) {
 		*ret_peer = admission->prepared;
+		(*ret_peer)->view = *view;
 		return 0;
 	}
-	/* The others know the seat from now on, and for good. */
+	/* The others know the seat from now on, and for good, and so they know who sees it. */
+	if (door->taken && (view->kind != door->seat->view.kind ||
+				   view->circle != door->seat->view.circle))
+		return -EACCES;
 	if (!door->taken) {
+		door->seat->view = *view;
 		r = roster_join(admission->clients->roster, door->seat, ids_stamp(admission->ids));
 		if (r < 0)
 			return r;
@@ -184,9 +189,23 @@ has_enough(const struct door *door, uid_t user)
 	return max > 0 && usage_count(&admission->usage, user, observers) >= max;
 }
 
-/* What the policy says of the client: 0, or why it is refused. */
+/* What the policy says of a client that it lets in. */
+struct verdict {
+	bool read_only;
+	struct view view;
+};
+
+static uint16_t
+next_id(const struct door *door)
+{
+	if (door->kind == PEER_OBSERVER)
+		return 0;
+	return door->seat ? door->seat->id : door->admission->prepared->id;
+}
+
+/* 0, or why it is refused. */
 static int
-judge(const struct door *door, int socket, uid_t user, bool *ret_read_only)
+judge(const struct door *door, int socket, uid_t user, struct verdict *ret_verdict)
 {
 	const struct policy *policy = door->admission->policy;
 	struct policy_client who = {.user = user};
@@ -198,6 +217,7 @@ judge(const struct door *door, int socket, uid_t user, bool *ret_read_only)
 		if (r < 0)
 			return r;
 		who.groups = groups;
+		who.group = groups[r - 1];
 		who.n_groups = (size_t)r;
 		r = 0;
 	}
@@ -205,14 +225,16 @@ judge(const struct door *door, int socket, uid_t user, bool *ret_read_only)
 		r = -EACCES;
 	else if (has_enough(door, user))
 		r = -EDQUOT;
-	*ret_read_only = policy_reads_only(policy, &who);
+	*ret_verdict = (struct verdict){.read_only = policy_reads_only(policy, &who)};
+	if (door->kind != PEER_OBSERVER)
+		ret_verdict->view = policy_view(policy, next_id(door), &who);
 	free(groups);
 	return r;
 }
 
 /* The client becomes a peer. */
 static int
-join(struct door *door, struct client *client, bool read_only)
+join(struct door *door, struct client *client, const struct verdict *verdict)
 {
 	struct admission *admission = door->admission;
 	uid_t user = client->process.uid;
@@ -222,9 +244,9 @@ join(struct door *door, struct client *client, bool read_only)
 
 	if (r < 0)
 		return r;
-	r = make_peer(door, &peer);
+	r = make_peer(door, &verdict->view, &peer);
 	if (r == 0) {
-		peer->read_only = read_only;
+		peer->read_only = verdict->read_only;
 		r = client_join(client, peer, ids_stamp(admission->ids));
 	}
 	if (r < 0) {
@@ -241,14 +263,14 @@ admit(struct door *door, int socket)
 {
 	struct admission *admission = door->admission;
 	struct client *client;
-	bool read_only;
+	struct verdict verdict;
 	int r = client_new(&client, admission->clients, door, socket);
 
 	if (r < 0)
 		return r;
-	r = judge(door, socket, client->process.uid, &read_only);
+	r = judge(door, socket, client->process.uid, &verdict);
 	if (r == 0)
-		r = join(door, client, read_only);
+		r = join(door, client, &verdict);
 	if (r < 0) {
 		client_free(client);
 		return r;
@@ -283,7 +305,9 @@ refusal(const struct door *door, int reason)
 	case -EBUSY:
 		return "this id has its member";
 	case -EACCES:
-		return "neither its user nor one of its groups is allowed (--allow-user, --allow-group)";
+		return door->taken && door->admission->policy->see >= SEE_USERS
+			       ? "its user or group is not allowed (--allow-user, --allow-group), or not the one that had this place first (--see groups)"
+			       : "neither its user nor one of its groups is allowed (--allow-user, --allow-group)";
 	case -EDQUOT:
 		return door->kind == PEER_OBSERVER
 			       ? "its user has as many observers as allowed (--max-observers-per-user)"

@@ -3,6 +3,7 @@
 
 #include <ivshmem/abi.h>
 
+#include <server/policy.h>
 #include <server/server_parts.h>
 #include <trace/trace.h>
 
@@ -37,6 +38,7 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 	server->warnings = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
 	roster_init(&server->roster, config->memory_fd, config->n_vectors);
 	server->roster.read_only_fd = config->read_only_fd;
+	server->roster.split = config->policy && config->policy->see != SEE_ALL;
 	server->clients = (struct clients){
 		.loop = config->loop,
 		.log = config->log,

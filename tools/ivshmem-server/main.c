@@ -210,8 +210,7 @@ start_read_only(struct program *program)
 	struct ivshmem_error error;
 	int fd;
 
-	/* Of the server before us, somebody may wait for it still. */
-	if (!policy_has_readers(&program->options.policy) && program->handover.bag < 0)
+	if (!policy_has_readers(&program->options.policy))
 		return 0;
 	fd = region_open_read_only(
 		program->region.fd, program->options.memory.kind != REGION_SHM, &error);

@@ -87,6 +87,11 @@ const char options_usage[] =
 	"      --max-peers-per-user N  refuse more peers of one user than N\n"
 	"      --max-observers-per-user N\n"
 	"                              refuse more observers of one user than N\n"
+	"      --see all|star:ID,...|pairs|groups:user|groups:group\n"
+	"                              who is told of whom, and so can ring whom: all of\n"
+	"                              all; all of the --member with these ids, which are\n"
+	"                              told of all; 0 of 1, 2 of 3, and so on; or those\n"
+	"                              of the same user, or main group (all)\n"
 	"      --read-only-user LIST   these users get the memory for reading only\n"
 	"      --read-only-group LIST  so do members of these groups\n"
 	"\n"
@@ -183,6 +188,15 @@ take_observer_socket(void *to, const char *what, const char *text, struct ivshme
 	return 0;
 }
 
+static bool
+is_member(const struct options *options, uint16_t id)
+{
+	for (unsigned i = 0; i < options->n_members; i++)
+		if (options->members[i].id == id)
+			return true;
+	return false;
+}
+
 static int
 check(const struct options *options, struct ivshmem_error *reterr)
 {
@@ -192,6 +206,11 @@ check(const struct options *options, struct ivshmem_error *reterr)
 	if (options->supervise && !options->foreground)
 		return error_set(reterr, -EINVAL,
 			"--supervise needs -F: it stays in the foreground, and so does its server");
+	for (unsigned i = 0; i < options->policy.n_centres; i++)
+		if (!is_member(options, options->policy.centres[i]))
+			return error_set(reterr, -EINVAL,
+				"--see star: %u is the id of no --member; write --member %u=PATH as well",
+				options->policy.centres[i], options->policy.centres[i]);
 	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
 		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
 	return 0;
@@ -248,6 +267,7 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 			.max = IVSHMEM_MAX_ID + 1},
 		{"max-observers-per-user", "N", .number = &options.policy.max_observers_per_user,
 			.min = 1, .max = IVSHMEM_MAX_ID + 1},
+		{"see", "WHOM", .take = policy_take_see, .to = &options.policy},
 		{"read-only-user", "LIST", .take = policy_take_users,
 			.to = &options.policy.read_only},
 		{"read-only-group", "LIST", .take = policy_take_groups,
