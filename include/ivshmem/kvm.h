@@ -245,7 +245,8 @@ int ivshmem_kvm_load(struct ivshmem_kvm *kvm, enum ivshmem_device_format format,
 
 /* The address of the shared memory in this process, and its size in bytes. The size is that of the
  * whole memory; in revision 0, BAR2 may be smaller. NULL and 0 as long as there is no memory. Once
- * there, the memory stays until ivshmem_kvm_free(). */
+ * there, the memory stays until ivshmem_kvm_free(). A server's policy may give it for reading only:
+ * then a store is a SIGSEGV, and what the guest stores is dropped. */
 void *ivshmem_kvm_memory(struct ivshmem_kvm *kvm);
 uint64_t ivshmem_kvm_memory_size(struct ivshmem_kvm *kvm);
 

@@ -19,6 +19,7 @@
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <group/uplink.h>
+#include <region/read_only.h>
 #include <region/region.h>
 
 #include <errno.h>
@@ -90,7 +91,10 @@ take_memory(struct uplink *uplink, int *fd, struct ivshmem_error *reterr)
 	client->n_group_vectors = uplink->follower.n_vectors;
 	client->mapping = IVSHMEM_MAPPING_WRITE_BACK;
 	client->doorbell = "eventfds";
-	r = region_map(*fd, &client->memory, &client->size, reterr);
+	/* The server's policy may give us the memory for reading only. */
+	client->read_only = region_is_read_only(*fd);
+	r = (client->read_only ? region_map_read_only : region_map)(
+		*fd, &client->memory, &client->size, reterr);
 	if (r == 0)
 		client->memory_fd = fd_take(fd);
 	return r;

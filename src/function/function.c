@@ -207,6 +207,14 @@ function_restart(struct function *function)
 	function_reset(function);
 }
 
+void
+function_drop_write(struct function *function)
+{
+	if (function->n_dropped_writes++ == 0)
+		log_warning(function->log,
+			"the guest wrote to the shared memory, which it may only read; this and later writes are dropped");
+}
+
 int
 function_set_state(struct function *function, uint32_t state, struct ivshmem_error *reterr)
 {

@@ -29,6 +29,7 @@ struct function {
 	/* How many eventfds of each peer a VMM may have at most, to ring the peer without us: in
 	 * place of writes to the doorbell register, and to the doorbell words. */
 	unsigned io_vectors, io_words;
+	uint64_t n_dropped_writes; /* to memory that the guest may only read */
 };
 
 /*
@@ -53,6 +54,9 @@ void function_restart(struct function *function);
  */
 void function_assign(struct function *function, unsigned index, unsigned number, int *fd);
 void function_disable(struct function *function, unsigned index);
+
+/* The guest wrote to memory that it may only read. */
+void function_drop_write(struct function *function);
 
 /* migration_set_state(), and deliver interrupts in running states only. Those that came in other
  * states are delivered when it runs again. */

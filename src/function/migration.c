@@ -290,6 +290,10 @@ write_piece(struct migration *migration, const uint8_t **data, size_t *size,
 			migration->length);
 	if (n > *size)
 		n = *size;
+	if (migration->at >= migration->prefix_size && migration->subject.member &&
+		member_is_reader(migration->subject.member))
+		return error_set(reterr, -EACCES,
+			"the stream has the shared memory, which this device may only read");
 	r = copy_piece(migration, to, *data, n, reterr);
 	if (r < 0)
 		return r;

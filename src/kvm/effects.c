@@ -22,6 +22,8 @@ set_slot(const struct ivshmem_kvm *kvm, uint64_t address, uint64_t size)
 {
 	struct kvm_userspace_memory_region region = {
 		.slot = kvm->memory_slot,
+		/* Stores then come to device_write(). */
+		.flags = member_is_reader(kvm->member) ? KVM_MEM_READONLY : 0,
 		.guest_phys_addr = address,
 		.memory_size = size,
 		.userspace_addr = (uintptr_t)member_memory(kvm->member),

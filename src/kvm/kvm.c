@@ -303,6 +303,8 @@ device_write(struct ivshmem_kvm *kvm, unsigned bar, uint64_t offset, unsigned si
 {
 	struct memory_access access = {kvm->device, offset, value, size, true};
 
+	if (bar == IVSHMEM_BAR_MEMORY && member_is_reader(kvm->member))
+		return;
 	if (bar == IVSHMEM_BAR_MEMORY)
 		member_access(kvm->member, access_memory, &access);
 	else

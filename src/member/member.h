@@ -128,6 +128,9 @@ int member_memory_fd(const struct member *member);
 void *member_memory(const struct member *member);
 uint64_t member_memory_size(const struct member *member);
 
+/* Does the server's policy give us the memory for reading only? Then a store to it is a SIGSEGV. */
+bool member_is_reader(const struct member *member);
+
 /*
  * Call `access`, which loads from the memory or stores to it and does nothing else. Others can
  * shrink memory that is not sealed; then the access fails instead of ending the process. Returns 0,

@@ -8,6 +8,7 @@
 #include <base/fd.h>
 #include <base/parse.h>
 #include <region/guard.h>
+#include <region/read_only.h>
 #include <region/region.h>
 
 #include <errno.h>
@@ -19,13 +20,19 @@ int
 memory_take(struct member *member, int *fd, struct ivshmem_error *reterr)
 {
 	char text[SIZE_TEXT_MAX];
-	int r = region_map(*fd, &member->memory, &member->size, reterr);
+	bool read_only = region_is_read_only(*fd);
+	int r = (read_only ? region_map_read_only : region_map)(
+		*fd, &member->memory, &member->size, reterr);
 
 	if (r < 0)
 		return r;
 	member->memory_fd = fd_take(fd);
+	member->read_only = read_only;
 	member->failed = false;
 	member->guarded = !region_is_sealed(member->memory_fd) && guard_acquire() == 0;
+	if (read_only)
+		log_info(member->log,
+			"the server's policy gives us the memory for reading only: what the guest writes to it is dropped");
 	log_debug(member->log, "the shared memory has %s", format_size(member->size, text));
 	/* For memory that the user named, warn_of_memory() can say more. */
 	if (member->has_server && !region_is_sealed(member->memory_fd))
@@ -127,6 +134,12 @@ void
 member_fault(void)
 {
 	guard_fault();
+}
+
+bool
+member_is_reader(const struct member *member)
+{
+	return member->read_only;
 }
 
 int

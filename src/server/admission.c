@@ -14,6 +14,8 @@
  *	the limit of peers or observers is reached			-EUSERS
  *	no id can be used						-ENOSPC
  *	the seat has its holder						-EBUSY
+ *	the policy does not allow its user, nor one of its groups	-EACCES
+ *	its user has as many peers or observers as allowed		-EDQUOT
  *	the kernel has taken nothing from anybody for a while		-ETOOMANYREFS
  *	no descriptors, or no memory					-EMFILE, -ENOMEM, ...
  *
@@ -29,6 +31,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -44,6 +47,9 @@
 /* The server counts the ids that are used up when so many have been given back since the last
  * time. */
 #define COUNT_IDS_EVERY 256
+
+/* The same refusal of the same user is logged once in this time: a client may try again and again. */
+#define TELL_REFUSAL_AGAIN (3600 * NSEC_PER_SEC)
 
 /* It warns at this share of all ids, and may warn again after the share was lower. */
 #define IDS_WARN_PERCENT 80
@@ -90,11 +96,12 @@ watch_ids(struct admission *admission)
 }
 
 void
-admission_left(struct door *door, uint16_t id, bool announced)
+admission_left(struct door *door, uint16_t id, uid_t user, bool announced)
 {
 	struct admission *admission = door->admission;
 
 	door->holder = NULL;
+	usage_remove(&admission->usage, user, door->kind == PEER_OBSERVER);
 	if (door->kind != PEER_MEMBER)
 		return;
 	admission->n_members--;
@@ -147,7 +154,7 @@ prepare(struct door *door)
 /* The peer that the client becomes. If it does not join, the caller frees it, unless it is the
  * prepared one. */
 static int
-make_peer(struct door *door, struct peer **ret_peer)
+make_peer(struct door *door, const struct view *view, struct peer **ret_peer)
 {
 	struct admission *admission = door->admission;
 	int r;
@@ -156,10 +163,15 @@ make_peer(struct door *door, struct peer **ret_peer)
 		return peer_new_observer(ret_peer);
 	if (door->kind == PEER_MEMBER) {
 		*ret_peer = admission->prepared;
+		(*ret_peer)->view = *view;
 		return 0;
 	}
-	/* The others know the seat from now on, and for good. */
+	/* The others know the seat from now on, and for good, and so they know who sees it. */
+	if (door->taken &&
+		(view->kind != door->seat->view.kind || view->circle != door->seat->view.circle))
+		return -EACCES;
 	if (!door->taken) {
+		door->seat->view = *view;
 		r = roster_join(admission->clients->roster, door->seat, ids_stamp(admission->ids));
 		if (r < 0)
 			return r;
@@ -169,27 +181,105 @@ make_peer(struct door *door, struct peer **ret_peer)
 	return peer_new_holder(ret_peer, door->seat);
 }
 
+/* Has the user as many peers, or observers, as allowed? */
+static bool
+has_enough(const struct door *door, uid_t user)
+{
+	const struct admission *admission = door->admission;
+	bool observers = door->kind == PEER_OBSERVER;
+	unsigned max = observers ? admission->policy->max_observers_per_user
+				 : admission->policy->max_peers_per_user;
+
+	return max > 0 && usage_count(&admission->usage, user, observers) >= max;
+}
+
+/* What the policy says of a client that it lets in. */
+struct verdict {
+	bool read_only;
+	struct view view;
+};
+
+static uint16_t
+next_id(const struct door *door)
+{
+	if (door->kind == PEER_OBSERVER)
+		return 0;
+	return door->seat ? door->seat->id : door->admission->prepared->id;
+}
+
+/* 0, or why it is refused. */
+static int
+judge(const struct door *door, int socket, uid_t user, struct verdict *ret_verdict)
+{
+	const struct policy *policy = door->admission->policy;
+	struct policy_client who = {.user = user};
+	gid_t *groups = NULL;
+	int r = 0;
+
+	if (policy_asks_groups(policy)) {
+		r = process_groups(socket, &groups);
+		if (r < 0)
+			return r;
+		who.groups = groups;
+		who.group = groups[r - 1];
+		who.n_groups = (size_t)r;
+		r = 0;
+	}
+	if (!policy_allows(policy, &who))
+		r = -EACCES;
+	else if (has_enough(door, user))
+		r = -EDQUOT;
+	*ret_verdict = (struct verdict){.read_only = policy_reads_only(policy, &who)};
+	if (door->kind != PEER_OBSERVER)
+		ret_verdict->view = policy_view(policy, next_id(door), &who);
+	free(groups);
+	return r;
+}
+
+/* The client becomes a peer. */
+static int
+join(struct door *door, struct client *client, const struct verdict *verdict)
+{
+	struct admission *admission = door->admission;
+	uid_t user = client->process.uid;
+	bool observes = door->kind == PEER_OBSERVER;
+	struct peer *peer = NULL;
+	int r = usage_add(&admission->usage, user, observes);
+
+	if (r < 0)
+		return r;
+	r = make_peer(door, &verdict->view, &peer);
+	if (r == 0) {
+		peer->read_only = verdict->read_only;
+		r = client_join(client, peer, ids_stamp(admission->ids));
+	}
+	if (r < 0) {
+		usage_remove(&admission->usage, user, observes);
+		if (peer != admission->prepared)
+			peer_free(peer);
+	}
+	return r;
+}
+
 /* Make a client of the socket, which is taken over if that succeeds. After prepare(). */
 static int
 admit(struct door *door, int socket)
 {
 	struct admission *admission = door->admission;
 	struct client *client;
-	struct peer *peer = NULL;
+	struct verdict verdict;
 	int r = client_new(&client, admission->clients, door, socket);
 
 	if (r < 0)
 		return r;
-	r = make_peer(door, &peer);
+	r = judge(door, socket, client->process.uid, &verdict);
 	if (r == 0)
-		r = client_join(client, peer, ids_stamp(admission->ids));
+		r = join(door, client, &verdict);
 	if (r < 0) {
-		if (peer != admission->prepared)
-			peer_free(peer);
 		client_free(client);
 		return r;
 	}
-	journal_joined(admission->clients->journal, peer, socket);
+	journal_joined(admission->clients->journal, client->peer, socket);
 	if (door->kind == PEER_MEMBER) {
 		admission->prepared = NULL;
 		admission->n_members++;
@@ -219,9 +309,77 @@ refusal(const struct door *door, int reason)
 		       "process's limit on file descriptors, or give it CAP_SYS_RESOURCE)";
 	case -EBUSY:
 		return "this id has its member";
+	case -EACCES:
+		return door->taken && door->admission->policy->see >= SEE_USERS
+			       ? "its user or group is not allowed (--allow-user, --allow-group), or not the one that had this place first (--see groups)"
+			       : "neither its user nor one of its groups is allowed (--allow-user, --allow-group)";
+	case -EDQUOT:
+		return door->kind == PEER_OBSERVER
+			       ? "its user has as many observers as allowed (--max-observers-per-user)"
+			       : "its user has as many peers as allowed (--max-peers-per-user)";
 	default:
 		return strerror(-reason);
 	}
+}
+
+/* Is it this client that is refused, and not all? */
+static bool
+is_personal(int reason)
+{
+	return reason == -EACCES || reason == -EDQUOT;
+}
+
+/* Does the log have this refusal? If not, it is to have it now. */
+static bool
+is_told(const struct door *door, uid_t user, int reason)
+{
+	struct admission *admission = door->admission;
+	uint64_t now = clock_now();
+	struct refusal *refusal;
+
+	for (unsigned i = 0; i < REFUSALS_MAX; i++) {
+		refusal = &admission->refusals[i];
+		if (refusal->told && refusal->door == door && refusal->user == user &&
+			refusal->reason == reason && now - refusal->told < TELL_REFUSAL_AGAIN)
+			return true;
+	}
+	refusal = &admission->refusals[admission->next_refusal++ % REFUSALS_MAX];
+	*refusal = (struct refusal){.door = door, .user = user, .reason = reason, .told = now};
+	return false;
+}
+
+static void
+tell_personal(const struct door *door, int socket, int reason)
+{
+	struct process process = process_behind(socket);
+	char who[PROCESS_TEXT_MAX], what[32] = "a client";
+
+	if (is_told(door, process.uid, reason))
+		return;
+	if (door->kind == PEER_OBSERVER)
+		snprintf(what, sizeof(what), "an observer");
+	else if (door->kind == PEER_HOLDER)
+		snprintf(what, sizeof(what), "a client for peer %u", door->seat->id);
+	pace_printf(door->admission->warnings, "%s is refused (%s): %s", what,
+		process_describe(&process, who), refusal(door, reason));
+}
+
+static void
+tell_refusal(struct door *door, int reason)
+{
+	struct admission *admission = door->admission;
+
+	if (door->refusing)
+		return;
+	door->refusing = true;
+	if (door->kind == PEER_HOLDER)
+		pace_printf(admission->warnings,
+			"new clients for the place of peer %u are refused: %s", door->seat->id,
+			refusal(door, reason));
+	else
+		pace_printf(admission->warnings, "new %s are refused: %s; %u peers are connected",
+			door->kind == PEER_OBSERVER ? "observers" : "clients",
+			refusal(door, reason), admission->clients->roster->n_present);
 }
 
 /* Takes the socket over. */
@@ -232,15 +390,10 @@ door_refuse(struct door *door, int socket, int reason)
 	struct admission *admission = door->admission;
 	struct journal *journal = admission->clients->journal;
 
-	if (!door->refusing && door->kind == PEER_HOLDER)
-		pace_printf(admission->warnings,
-			"new clients for the place of peer %u are refused: %s", door->seat->id,
-			refusal(door, reason));
-	else if (!door->refusing)
-		pace_printf(admission->warnings, "new %s are refused: %s; %u peers are connected",
-			door->kind == PEER_OBSERVER ? "observers" : "clients",
-			refusal(door, reason), admission->clients->roster->n_present);
-	door->refusing = true;
+	if (is_personal(reason))
+		tell_personal(door, socket, reason);
+	else
+		tell_refusal(door, reason);
 	TRACE(server_refused, reason, admission->clients->roster->n_present);
 	journal_refusing(journal, socket);
 	wire_send_noted(socket, &message, 1, journal_headers(journal));
@@ -505,6 +658,11 @@ admission_continue(
 	r = client_new(&client, admission->clients, door, socket);
 	if (r < 0)
 		return r;
+	r = usage_add(&admission->usage, client->process.uid, peer->kind == PEER_OBSERVER);
+	if (r < 0) {
+		client_free(client);
+		return r;
+	}
 	client_continue(client, peer, fresh, full);
 	if (peer->kind == PEER_MEMBER)
 		admission->n_members++;
@@ -519,6 +677,7 @@ int
 admission_init(struct admission *admission)
 {
 	list_init(&admission->doors);
+	usage_init(&admission->usage);
 	admission->spare_fd = open_spare();
 	admission->ids = calloc(1, sizeof(*admission->ids));
 	if (!admission->ids)
@@ -539,6 +698,7 @@ admission_done(struct admission *admission)
 		free(door);
 	}
 	peer_free(admission->prepared);
+	usage_done(&admission->usage);
 	fd_close(admission->spare_fd);
 	free(admission->ids);
 }

@@ -10,12 +10,25 @@
 #include <base/list.h>
 #include <server/clients.h>
 #include <server/ids.h>
+#include <server/policy.h>
+#include <server/usage.h>
 
 #include <stdbool.h>
 #include <stdint.h>
 
 struct loop;
 struct pace;
+
+/* A refusal that the log has: of a client of this user, at this door, for this reason. */
+struct refusal {
+	const struct door *door;
+	uid_t user;
+	int reason;
+	uint64_t told; /* clock_now(); 0: none */
+};
+
+/* So many are remembered. */
+#define REFUSALS_MAX 16
 
 struct admission {
 	struct loop *loop;
@@ -24,12 +37,16 @@ struct admission {
 	unsigned n_vectors;
 	unsigned max_peers; /* all seats count as taken; 0: as many as there are ids */
 	unsigned max_observers;
+	const struct policy *policy; /* borrowed */
 
 	struct list doors; /* door::link */
 	unsigned n_seats;
 	struct ids *ids;
 	uint32_t n_members;    /* present, with an id that is not a seat's */
 	struct peer *prepared; /* the next of them; NULL: none yet */
+	struct usage usage;    /* of users */
+	struct refusal refusals[REFUSALS_MAX];
+	unsigned next_refusal; /* the place of the next one */
 	int spare_fd;          /* closed for a moment to refuse a client when there is no other */
 	unsigned released;     /* announced ids given back since they were counted */
 	bool warned_of_ids;
@@ -64,6 +81,6 @@ void admission_admit(struct admission *admission, int listen_fd, int socket);
 bool admission_is_seat(const struct admission *admission, uint16_t id);
 
 /* A client that came in through this door is gone: for clients::left. */
-void admission_left(struct door *door, uint16_t id, bool announced);
+void admission_left(struct door *door, uint16_t id, uid_t user, bool announced);
 
 #endif

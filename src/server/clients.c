@@ -15,7 +15,7 @@
  *
  *	event						from		to
  *	it joins					-		fresh; an observer: ready
- *	a member or a holder joins or leaves		idle		ready
+ *	a member or a holder that it sees comes, goes	idle		ready
  *	a batch was sent, and nothing is left		fresh, ready	idle
  *	a batch was sent, and more is left		fresh, ready	the end of its list
  *	sending: the socket is full			fresh, ready	full
@@ -83,6 +83,7 @@ peer_number(const struct client *client)
 static void
 client_move(struct client *client, struct list *state)
 {
+	list_remove(&client->nap);
 	list_remove(&client->link);
 	list_append(state, &client->link);
 }
@@ -93,12 +94,40 @@ clients_send_later(struct clients *clients)
 	loop_defer(clients->loop, &clients->send_work, clients_send);
 }
 
-/* Somebody joined or left: clients that were up to date are not any more. */
 static void
-clients_roster_changed(struct clients *clients)
+client_idle(struct client *client)
 {
-	list_splice(&clients->ready, &clients->idle);
+	struct roster *roster = client->clients->roster;
+	struct circle *circle = client->peer->circle;
+
+	client_move(client, &client->clients->idle);
+	if (roster->split)
+		list_append(circle ? &circle->idle : &roster->idle, &client->nap);
+}
+
+static void
+wake(struct clients *clients, struct list *naps)
+{
+	while (!list_empty(naps))
+		client_move(container_of(naps->next, struct client, nap), &clients->ready);
+}
+
+/* This peer joined or is about to leave: those that were up to date, and see it, are not any more. */
+static void
+clients_roster_changed(struct clients *clients, const struct peer *peer)
+{
+	struct roster *roster = clients->roster;
+
 	clients_send_later(clients);
+	if (peer->circle) {
+		wake(clients, &roster->idle);
+		wake(clients, &peer->circle->idle);
+		return;
+	}
+	if (roster->split)
+		list_for_each (link, &clients->idle)
+			list_remove(&client_at(link)->nap);
+	list_splice(&clients->ready, &clients->idle);
 }
 
 bool
@@ -130,6 +159,7 @@ client_close(struct client *client)
 {
 	int socket = client->source.fd;
 
+	list_remove(&client->nap);
 	list_remove(&client->link);
 	client_free(client);
 	fd_close(socket);
@@ -142,17 +172,18 @@ client_remove(struct client *client)
 	struct door *door = client->door;
 	struct peer *peer = client->peer;
 	bool announced = peer->announced, observer = observes(client);
+	uid_t user = client->process.uid;
 	uint16_t id = peer->id;
 
 	journal_make_room(clients->journal);
 	journal_leaving(clients->journal, client->source.fd);
 	client_close(client);
-	roster_leave(clients->roster, peer);
-	clients->left(door, id, announced);
-	journal_closed(clients->journal);
 	/* Nobody hears of an observer. */
 	if (!observer)
-		clients_roster_changed(clients);
+		clients_roster_changed(clients, peer);
+	roster_leave(clients->roster, peer);
+	clients->left(door, id, user, announced);
+	journal_closed(clients->journal);
 }
 
 void
@@ -361,7 +392,7 @@ client_send(struct client *client)
 		client_starved(client, n);
 	} else if (sent == n && n < WIRE_SEND_MAX) {
 		client->fresh = false;
-		client_move(client, &clients->idle);
+		client_idle(client);
 	} else if (sent == n) {
 		client_move(client, client->fresh ? &clients->fresh : &clients->ready);
 	} else if (sent >= 0 || sent == -EAGAIN) {
@@ -435,6 +466,7 @@ client_new(struct client **ret_client, struct clients *clients, struct door *doo
 	client->door = door;
 	client->process = process_behind(socket);
 	list_init(&client->link);
+	list_init(&client->nap);
 	r = loop_add(clients->loop, &client->source, socket, EPOLLIN | EPOLLRDHUP, client_event);
 	if (r < 0) {
 		free(client);
@@ -488,7 +520,7 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 	clients_tell(clients, "peer %u joined (%s)", peer->id, who);
 	client->fresh = true;
 	list_append(&clients->fresh, &client->link);
-	clients_roster_changed(clients);
+	clients_roster_changed(clients, peer);
 	return 0;
 }
 

@@ -36,6 +36,7 @@ struct client {
 	struct process process;
 	struct loop_source source; /* source.fd is the socket, owned once it has joined */
 	struct list link;          /* the list of its state */
+	struct list nap;           /* with circles, while it is idle: circle::idle or roster::idle */
 	bool fresh;                /* has never been up to date */
 	uint64_t full_since; /* clock_now() when it last took something; 0 unless it is full */
 	int unread;          /* bytes in its full socket then */
@@ -51,7 +52,7 @@ struct clients {
 	uint64_t stall_limit_ns; /* 0: none */
 
 	/* A client is gone, and is no longer on the roster. Tells whether others knew of its id. */
-	void (*left)(struct door *door, uint16_t id, bool announced);
+	void (*left)(struct door *door, uint16_t id, uid_t user, bool announced);
 
 	union { /* client::link */
 		struct {

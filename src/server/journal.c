@@ -212,19 +212,20 @@ journal_prepared(struct journal *journal, uint16_t id)
 void
 journal_seat(struct journal *journal, const struct peer *seat)
 {
-	const uint32_t entry[] = {SEAT, seat->id, seat->n_vectors};
+	const uint32_t entry[] = {
+		SEAT, seat->id, seat->view.kind, seat->view.circle, seat->n_vectors};
 
-	put(journal, entry, 3, seat);
+	put(journal, entry, 5, seat);
 }
 
 void
 journal_joined(struct journal *journal, const struct peer *peer, int socket)
 {
 	bool member = peer->kind == PEER_MEMBER;
-	const uint32_t entry[] = {
-		JOINED, peer->kind, (uint32_t)socket, peer->id, member ? peer->n_vectors : 0};
+	const uint32_t entry[] = {JOINED, peer->kind, (uint32_t)socket, peer->id, peer->read_only,
+		peer->view.kind, peer->view.circle, member ? peer->n_vectors : 0};
 
-	put(journal, entry, 5, member ? peer : NULL);
+	put(journal, entry, 8, member ? peer : NULL);
 }
 
 /* Before the entry, which says that these lengths count. */

@@ -22,6 +22,15 @@ peer_close_vectors(struct peer *peer)
 	peer->n_vectors = 0;
 }
 
+static void
+event_init(struct event *event)
+{
+	list_init(&event->link);
+	list_init(&event->cursors);
+	list_init(&event->part);
+	list_init(&event->part_cursors);
+}
+
 struct peer *
 peer_new_blank(enum peer_kind kind)
 {
@@ -31,8 +40,10 @@ peer_new_blank(enum peer_kind kind)
 		peer->kind = kind;
 		peer->join = (struct event){.peer = peer};
 		peer->leave = (struct event){.peer = peer, .leave = true};
-		list_init(&peer->join.link);
-		list_init(&peer->leave.link);
+		event_init(&peer->join);
+		event_init(&peer->leave);
+		for (unsigned i = 0; i < PEER_CURSORS; i++)
+			list_init(&peer->cursors[i].link);
 	}
 	return peer;
 }
@@ -91,6 +102,7 @@ peer_new_holder(struct peer **ret_peer, struct peer *seat)
 	if (r < 0)
 		return r;
 	peer->seat = seat;
+	peer->view = seat->view;
 	peer->vectors = seat->vectors;
 	peer->n_vectors = seat->n_vectors;
 	*ret_peer = peer;
@@ -122,10 +134,18 @@ peer_n_messages(const struct peer *subject)
 	return subject->kind == PEER_OBSERVER ? 1 : subject->n_vectors;
 }
 
+bool
+peer_sees(const struct peer *reader, const struct peer *subject)
+{
+	return !reader->circle || !subject->circle || reader->circle == subject->circle;
+}
+
 /* The table in peer.h. */
 static bool
 is_told_of(const struct peer *reader, const struct peer *subject)
 {
+	if (!peer_sees(reader, subject))
+		return false;
 	switch (subject->kind) {
 	case PEER_MEMBER:
 		return true;
@@ -169,8 +189,10 @@ peer_reserve_told(struct peer *reader, uint32_t n_slots)
 }
 
 void
-peer_clear_told(struct peer *reader, const struct peer *subject)
+peer_clear_told(struct peer *reader, struct peer *subject)
 {
+	if (peer_was_told(reader, subject))
+		subject->owed--;
 	reader->told[subject->slot / PEER_WORD_BITS] &=
 		~(UINT64_C(1) << (subject->slot % PEER_WORD_BITS));
 }
@@ -185,8 +207,10 @@ peer_was_told(const struct peer *reader, const struct peer *subject)
 }
 
 void
-peer_set_told(struct peer *reader, const struct peer *subject)
+peer_set_told(struct peer *reader, struct peer *subject)
 {
+	if (!peer_was_told(reader, subject))
+		subject->owed++;
 	reader->told[subject->slot / PEER_WORD_BITS] |= UINT64_C(1)
 							<< (subject->slot % PEER_WORD_BITS);
 }

@@ -20,9 +20,12 @@
  *	a member	yes		yes			no		no
  *	a holder	yes		all but its own		itself		no
  *	an observer	yes		no			yes		itself
+ *
+ * With circles (circle.h), a "yes" holds only for those that see each other. Observers see all.
  */
 
 #include <base/list.h>
+#include <server/circle.h>
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -33,10 +36,25 @@
 enum peer_kind { PEER_MEMBER, PEER_SEAT, PEER_HOLDER, PEER_OBSERVER };
 
 struct event {
-	struct list link; /* roster::log */
+	struct list link;    /* roster::log */
+	struct list cursors; /* cursor::link, of those that stand on it there */
+	struct list part;    /* circle::log of its peer, or roster::shared if it has no circle */
+	struct list part_cursors; /* the same there */
+	uint64_t number;          /* grows along the log, from 1 */
 	struct peer *peer;
 	bool leave;
 };
+
+/* Where a reader is on a log. */
+struct cursor {
+	struct list link; /* of the event that it stands on */
+	struct list *at;  /* the last event told, or the log's head */
+	struct list *log; /* NULL: it has no such log */
+	bool part;        /* a log of parts */
+};
+
+/* A reader without a circle reads one log, and another one that of its circle and what all share. */
+#define PEER_CURSORS 2
 
 struct peer {
 	enum peer_kind kind;
@@ -44,6 +62,9 @@ struct peer {
 	unsigned n_vectors;
 	int *vectors;      /* eventfds, owned; a holder's are its seat's */
 	struct peer *seat; /* a holder's */
+	struct view view;      /* before it joins */
+	struct circle *circle; /* from then on; NULL: it sees everybody */
+	bool read_only;    /* gets the memory for reading only */
 	uint64_t joined;   /* ids_stamp() of the moment it joined */
 	bool announced;    /* somebody else was told of it, and must not be told of its id again */
 	bool left;         /* not present any more; it is freed when `owed` is 0 */
@@ -51,13 +72,14 @@ struct peer {
 	/* as a subject of events */
 	uint32_t slot;
 	struct event join, leave;
-	uint32_t owed; /* once it has left: peers that were told of it, and not yet that it left */
+	uint32_t owed; /* peers that were told of it, and not yet that it left */
 
 	/* as a reader of events */
 	struct list link;    /* roster::readers, in order of joining */
 	unsigned greeting;   /* messages of the greeting that were sent: version, id, memory */
-	struct list *cursor; /* the last event told, or the log's head */
-	unsigned vector;     /* messages sent of the event after it, a join */
+	struct cursor cursors[PEER_CURSORS];
+	uint64_t begun;  /* the number of the event, a join, that it was told a part of */
+	unsigned vector; /* messages sent of that */
 	uint64_t *told;      /* a bit for each slot: was told of its peer, and not that it left */
 	uint32_t n_told_words;
 };
@@ -90,13 +112,15 @@ peer_at(struct list *link)
 
 /* How many messages tell of a join: one for each vector, or that an observer knows all. */
 unsigned peer_n_messages(const struct peer *subject);
+/* Do the circles let `reader` see it? */
+bool peer_sees(const struct peer *reader, const struct peer *subject);
 /* Will `reader` hear of the event at all? */
 bool peer_is_concerned(const struct peer *reader, const struct event *event);
 
 /* Was `reader` told of the peer, and not yet that it left? */
 bool peer_was_told(const struct peer *reader, const struct peer *subject);
-void peer_set_told(struct peer *reader, const struct peer *subject);
-void peer_clear_told(struct peer *reader, const struct peer *subject);
+void peer_set_told(struct peer *reader, struct peer *subject);
+void peer_clear_told(struct peer *reader, struct peer *subject);
 /* Make room for all slots before something is sent, because peer_set_told() must not fail.
  * -ENOMEM. */
 int peer_reserve_told(struct peer *reader, uint32_t n_slots);

@@ -181,6 +181,16 @@ take_vectors(const struct entry *entry, uint32_t at, struct peer *peer)
 	return n + 1;
 }
 
+/* From this word on: what kind, and the number of the circle. */
+static bool
+take_view(const struct entry *entry, uint32_t at, struct view *ret_view)
+{
+	uint32_t kind = entry->words[at], circle = entry->words[at + 1];
+
+	*ret_view = (struct view){(enum view_kind)kind, circle};
+	return kind <= VIEW_CIRCLE && (kind == VIEW_CIRCLE || circle == 0);
+}
+
 /* Not peer_free(): the descriptors are not ours. */
 static void
 drop_peer(struct peer *peer)
@@ -229,19 +239,22 @@ do_seat(struct image *image, const struct entry *entry)
 	struct peer *seat;
 	uint32_t taken;
 
-	if (entry->n < 3 || entry->words[1] > IVSHMEM_MAX_ID || !image->seats[entry->words[1]] ||
-		find_seat(&image->roster, entry->words[1]))
+	struct view view;
+
+	if (entry->n < 5 || entry->words[1] > IVSHMEM_MAX_ID || !image->seats[entry->words[1]] ||
+		find_seat(&image->roster, entry->words[1]) || !take_view(entry, 2, &view))
 		return -EINVAL;
 	seat = peer_new_blank(PEER_SEAT);
 	if (!seat)
 		return -ENOMEM;
 	seat->id = (uint16_t)entry->words[1];
-	taken = take_vectors(entry, 2, seat);
+	seat->view = view;
+	taken = take_vectors(entry, 4, seat);
 	if (taken == 0 || roster_join(&image->roster, seat, ids_stamp(image->ids)) < 0) {
 		drop_peer(seat);
 		return -EINVAL;
 	}
-	return (int)(2 + taken);
+	return (int)(4 + taken);
 }
 
 /* What kind it is, and so what it has. Returns the words of its eventfds, or 0. */
@@ -253,7 +266,7 @@ fill_peer(struct image *image, const struct entry *entry, struct peer *peer)
 	if (peer->kind == PEER_MEMBER) {
 		if (!image->prepared || image->prepared_id != id)
 			return 0;
-		taken = take_vectors(entry, 4, peer);
+		taken = take_vectors(entry, 7, peer);
 		if (peer->n_vectors != image->n_vectors)
 			return 0;
 		image->prepared = false;
@@ -264,9 +277,12 @@ fill_peer(struct image *image, const struct entry *entry, struct peer *peer)
 		for (size_t i = 0; i < image->n_clients; i++)
 			if (image->clients[i].peer && image->clients[i].peer->seat == peer->seat)
 				return 0;
+		if (peer->view.kind != peer->seat->view.kind ||
+			peer->view.circle != peer->seat->view.circle)
+			return 0;
 		peer->vectors = peer->seat->vectors;
 		peer->n_vectors = peer->seat->n_vectors;
-	} else if (peer->kind != PEER_OBSERVER || id != 0) {
+	} else if (peer->kind != PEER_OBSERVER || id != 0 || peer->view.kind != VIEW_ALL) {
 		return 0;
 	}
 	peer->id = (uint16_t)id;
@@ -277,16 +293,20 @@ static int
 do_joined(struct image *image, const struct entry *entry)
 {
 	struct peer *peer;
+	struct view view;
 	uint32_t taken, socket;
 	int r;
 
-	if (entry->n < 5 || entry->words[1] > PEER_OBSERVER || entry->words[2] > INT_MAX ||
-		client_of(image, entry->words[2]))
+	if (entry->n < 8 || entry->words[1] > PEER_OBSERVER || entry->words[2] > INT_MAX ||
+		client_of(image, entry->words[2]) || entry->words[4] > 1 ||
+		!take_view(entry, 5, &view))
 		return -EINVAL;
 	socket = entry->words[2];
 	peer = peer_new_blank((enum peer_kind)entry->words[1]);
 	if (!peer)
 		return -ENOMEM;
+	peer->view = view;
+	peer->read_only = entry->words[4] != 0;
 	taken = fill_peer(image, entry, peer);
 	if (taken == 0) {
 		drop_peer(peer);
@@ -302,7 +322,7 @@ do_joined(struct image *image, const struct entry *entry)
 		drop_peer(peer);
 		return r;
 	}
-	return (int)(4 + taken);
+	return (int)(7 + taken);
 }
 
 static int

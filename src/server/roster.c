@@ -43,21 +43,138 @@ release_slot(struct roster *roster, uint32_t slot)
 		roster->first_free = slot;
 }
 
-/* ---- the log --------------------------------------------------------------------------------- */
+/* ---- the logs -------------------------------------------------------------------------------- */
 
-/* Take an event off the log. Cursors that stood on it stand before it then. */
-static void
-unlink_event(struct roster *roster, struct event *event)
+static struct list *
+link_of(struct event *event, bool part)
 {
-	list_for_each (link, &roster->readers) {
-		struct peer *reader = peer_at(link);
+	return part ? &event->part : &event->link;
+}
 
-		if (reader->cursor == &event->link)
-			reader->cursor = event->link.prev;
-		else if (reader->cursor->next == &event->link)
-			reader->vector = 0; /* it was in the middle of it */
+static struct event *
+event_on(struct list *link, bool part)
+{
+	return part ? container_of(link, struct event, part) : event_at(link);
+}
+
+static void
+cursor_set(struct cursor *cursor, struct list *at)
+{
+	struct event *event;
+
+	cursor->at = at;
+	list_remove(&cursor->link);
+	if (at == cursor->log)
+		return;
+	event = event_on(at, cursor->part);
+	list_append(cursor->part ? &event->part_cursors : &event->cursors, &cursor->link);
+}
+
+static void
+cursor_init(struct cursor *cursor, struct list *log, bool part)
+{
+	cursor->log = cursor->at = log;
+	cursor->part = part;
+}
+
+static void
+append_event(struct roster *roster, struct event *event)
+{
+	const struct peer *peer = event->peer;
+
+	event->number = ++roster->n_events;
+	list_append(&roster->log, &event->link);
+	/* Only an observer itself reads of it, and it reads the whole log. */
+	if (peer->kind != PEER_OBSERVER)
+		list_append(peer->circle ? &peer->circle->log : &roster->shared, &event->part);
+}
+
+/* Cursors that stood on it stand before it then. */
+static void
+unlink_from(struct list *link, struct list *cursors)
+{
+	list_for_each_safe (item, cursors)
+		cursor_set(container_of(item, struct cursor, link), link->prev);
+	list_remove(link);
+}
+
+static void
+unlink_event(struct event *event)
+{
+	unlink_from(&event->link, &event->cursors);
+	unlink_from(&event->part, &event->part_cursors);
+}
+
+/* The first event of the reader's logs behind `at`, which is moved to it. NULL: there is none. */
+static struct event *
+step(const struct peer *reader, struct list *at[PEER_CURSORS])
+{
+	struct event *first = NULL;
+	unsigned which = 0;
+
+	for (unsigned i = 0; i < PEER_CURSORS; i++) {
+		const struct cursor *cursor = &reader->cursors[i];
+		struct event *event;
+
+		if (!cursor->log || at[i]->next == cursor->log)
+			continue;
+		event = event_on(at[i]->next, cursor->part);
+		if (!first || event->number < first->number) {
+			first = event;
+			which = i;
+		}
 	}
-	list_remove(&event->link);
+	if (first)
+		at[which] = link_of(first, reader->cursors[which].part);
+	return first;
+}
+
+static void
+places(const struct peer *reader, struct list *ret_at[PEER_CURSORS])
+{
+	for (unsigned i = 0; i < PEER_CURSORS; i++)
+		ret_at[i] = reader->cursors[i].at;
+}
+
+void
+roster_pass(struct peer *reader)
+{
+	struct list *at[PEER_CURSORS];
+
+	places(reader, at);
+	step(reader, at);
+	for (unsigned i = 0; i < PEER_CURSORS; i++)
+		if (at[i] != reader->cursors[i].at)
+			cursor_set(&reader->cursors[i], at[i]);
+}
+
+struct event *
+roster_peek(const struct peer *reader)
+{
+	struct list *at[PEER_CURSORS];
+
+	places(reader, at);
+	return step(reader, at);
+}
+
+/* The next event that concerns the reader. Those before it are skipped for good: an event never
+ * begins to concern somebody. */
+static struct event *
+next_event(struct peer *reader)
+{
+	struct event *event = roster_peek(reader);
+
+	while (event && !peer_is_concerned(reader, event)) {
+		roster_pass(reader);
+		event = roster_peek(reader);
+	}
+	return event;
+}
+
+unsigned
+roster_begun(const struct peer *reader, const struct event *event)
+{
+	return event && event->number == reader->begun ? reader->vector : 0;
 }
 
 /* Nobody has to hear of a left peer any more. */
@@ -65,16 +182,18 @@ static void
 forget(struct roster *roster, struct peer *peer)
 {
 	release_slot(roster, peer->slot);
+	circle_put(peer->circle);
 	free(peer);
 }
 
+/* Somebody has heard that the peer left, or left itself. */
 static void
-pay(struct roster *roster, struct peer *left)
+settle(struct roster *roster, struct peer *subject)
 {
-	if (--left->owed > 0)
+	if (!subject->left || subject->owed > 0)
 		return;
-	unlink_event(roster, &left->leave);
-	forget(roster, left);
+	unlink_event(&subject->leave);
+	forget(roster, subject);
 }
 
 /* ---- the roster ------------------------------------------------------------------------------ */
@@ -82,9 +201,13 @@ pay(struct roster *roster, struct peer *left)
 void
 roster_init(struct roster *roster, int memory_fd, unsigned n_vectors)
 {
-	*roster = (struct roster){.memory_fd = memory_fd, .n_vectors = n_vectors};
+	*roster =
+		(struct roster){.memory_fd = memory_fd, .read_only_fd = -1, .n_vectors = n_vectors};
 	list_init(&roster->log);
+	list_init(&roster->shared);
+	list_init(&roster->idle);
 	list_init(&roster->readers);
+	circles_init(&roster->circles);
 }
 
 void
@@ -92,6 +215,8 @@ roster_done(struct roster *roster)
 {
 	while (!list_empty(&roster->readers))
 		roster_leave(roster, peer_at(roster->readers.prev));
+	/* Those of seats. */
+	circles_done(&roster->circles);
 	free(roster->slots);
 	roster->slots = NULL;
 	roster->n_slots = 0;
@@ -111,13 +236,20 @@ roster_join(struct roster *roster, struct peer *peer, uint64_t stamp)
 	if (r < 0)
 		return r;
 	r = peer_reserve_told(peer, roster->n_slots);
+	if (r == 0)
+		r = circle_get(&roster->circles, &peer->view, &peer->circle);
 	if (r < 0) {
 		release_slot(roster, peer->slot);
 		return r;
 	}
 	peer->joined = stamp;
-	peer->cursor = &roster->log;
-	list_append(&roster->log, &peer->join.link);
+	if (peer->circle) {
+		cursor_init(&peer->cursors[0], &roster->shared, true);
+		cursor_init(&peer->cursors[1], &peer->circle->log, true);
+	} else {
+		cursor_init(&peer->cursors[0], &roster->log, false);
+	}
+	append_event(roster, &peer->join);
 	if (peer->kind == PEER_SEAT)
 		return 0;
 	list_append(&roster->readers, &peer->link);
@@ -132,9 +264,34 @@ roster_add_left(struct roster *roster, struct peer *peer)
 
 	if (r < 0)
 		return r;
+	r = circle_get(&roster->circles, &peer->view, &peer->circle);
+	if (r < 0) {
+		release_slot(roster, peer->slot);
+		return r;
+	}
 	peer->left = true;
-	list_append(&roster->log, &peer->leave.link);
+	append_event(roster, &peer->leave);
 	return 0;
+}
+
+/* Peers that left, and of which only this one had still to hear, are forgotten. */
+static void
+stop_reading(struct roster *roster, struct peer *peer)
+{
+	for (uint32_t i = 0; i < peer->n_told_words; i++) {
+		while (peer->told[i] != 0) {
+			uint32_t bit = (uint32_t)__builtin_ctzll(peer->told[i]);
+			struct peer *subject = roster->slots[i * PEER_WORD_BITS + bit];
+
+			peer_clear_told(peer, subject);
+			settle(roster, subject);
+		}
+	}
+	free(peer->told);
+	peer->told = NULL;
+	peer->n_told_words = 0;
+	for (unsigned i = 0; i < PEER_CURSORS; i++)
+		list_remove(&peer->cursors[i].link);
 }
 
 void
@@ -142,28 +299,14 @@ roster_leave(struct roster *roster, struct peer *peer)
 {
 	list_remove(&peer->link);
 	(*reader_count(roster, peer))--;
-
-	/* As a reader: peers that left, and of which only this one had still to hear, are
-	 * forgotten. */
-	for (uint32_t slot = 0;
-		slot < roster->n_slots && slot < peer->n_told_words * PEER_WORD_BITS; slot++) {
-		struct peer *subject = roster->slots[slot];
-
-		if (subject && subject->left && peer_was_told(peer, subject))
-			pay(roster, subject);
-	}
-	free(peer->told);
-	peer->told = NULL;
-	peer->n_told_words = 0;
+	stop_reading(roster, peer);
 
 	/* As a subject. */
 	peer->left = true;
 	peer_close_vectors(peer);
-	unlink_event(roster, &peer->join);
-	list_for_each (link, &roster->readers)
-		peer->owed += peer_was_told(peer_at(link), peer);
+	unlink_event(&peer->join);
 	if (peer->owed > 0)
-		list_append(&roster->log, &peer->leave.link);
+		append_event(roster, &peer->leave);
 	else
 		forget(roster, peer);
 }
@@ -201,10 +344,11 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	const struct wire_message greeting[PEER_GREETING] = {
 		{observes ? IVSHMEM_WIRE_OBSERVER : IVSHMEM_WIRE_VERSION, -1},
 		{observes ? roster->n_vectors : peer->id, -1},
-		{IVSHMEM_WIRE_MEMORY, roster->memory_fd},
+		{IVSHMEM_WIRE_MEMORY, peer->read_only ? roster->read_only_fd : roster->memory_fd},
 	};
+	struct list *at[PEER_CURSORS];
+	struct event *event;
 	unsigned n = 0, vector;
-	struct list *link;
 	int r = peer_reserve_told(peer, roster->n_slots);
 
 	if (r < 0)
@@ -212,16 +356,12 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	for (unsigned i = peer->greeting; i < PEER_GREETING && n < max; i++)
 		messages[n++] = greeting[i];
 
-	/* Events that do not concern it are skipped for good: an event never begins to concern
-	 * somebody. */
-	while (peer->cursor->next != &roster->log &&
-		!peer_is_concerned(peer, event_at(peer->cursor->next)))
-		peer->cursor = peer->cursor->next;
-
-	vector = peer->vector;
-	for (link = peer->cursor->next; link != &roster->log && n < max; link = link->next) {
-		struct event *event = event_at(link);
-
+	vector = roster_begun(peer, next_event(peer));
+	places(peer, at);
+	while (n < max) {
+		event = step(peer, at);
+		if (!event)
+			break;
 		if (!peer_is_concerned(peer, event))
 			continue;
 		if (event->leave)
@@ -234,6 +374,20 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	return (int)n;
 }
 
+static void
+told_of_join(struct peer *peer, const struct event *event)
+{
+	struct peer *subject = event->peer;
+
+	peer_set_told(peer, subject);
+	if (subject != peer && peer->kind != PEER_OBSERVER)
+		subject->announced = true;
+	peer->vector = roster_begun(peer, event) + 1;
+	peer->begun = event->number;
+	if (peer->vector == peer_n_messages(subject))
+		roster_pass(peer);
+}
+
 void
 roster_told(struct roster *roster, struct peer *peer, unsigned n)
 {
@@ -241,27 +395,15 @@ roster_told(struct roster *roster, struct peer *peer, unsigned n)
 		peer->greeting++;
 		n--;
 	}
-	while (n > 0) {
-		struct event *event = event_at(peer->cursor->next);
-		struct peer *subject = event->peer;
+	for (; n > 0; n--) {
+		struct event *event = next_event(peer);
 
-		if (!peer_is_concerned(peer, event)) {
-			peer->cursor = &event->link;
-			continue;
-		}
-		n--;
 		if (event->leave) {
-			peer->cursor = &event->link;
-			peer_clear_told(peer, subject);
-			pay(roster, subject);
-			continue;
-		}
-		peer_set_told(peer, subject);
-		if (subject != peer && peer->kind != PEER_OBSERVER)
-			subject->announced = true;
-		if (++peer->vector == peer_n_messages(subject)) {
-			peer->cursor = &event->link;
-			peer->vector = 0;
+			roster_pass(peer);
+			peer_clear_told(peer, event->peer);
+			settle(roster, event->peer);
+		} else {
+			told_of_join(peer, event);
 		}
 	}
 }

@@ -29,6 +29,13 @@
  *
  * peer.h has the kinds of peers, and who is told of which.
  *
+ * If not everybody sees everybody, there are more logs, so that nobody has to walk past what does not
+ * concern it. Each event is on the log of all, and on the log of its peer's circle, or, if that has
+ * none, on the one that all share. A reader without a circle reads the log of all; another one reads
+ * that of its circle and the shared one, with a cursor each, in the order of the numbers that events
+ * have. An event knows the cursors that stand on it. So what a join or a leave costs depends on how
+ * many have to hear of it, and not on how many there are.
+ *
  * This is a data structure: no sockets, no clock. Descriptors pass through as numbers, except that
  * roster_leave() and peer_free() close the peer's eventfds.
  */
@@ -44,8 +51,14 @@ struct record;
 
 struct roster {
 	int memory_fd;       /* borrowed */
+	int read_only_fd;    /* the same, for peers that only read it; borrowed */
 	unsigned n_vectors;  /* of each peer, as observers are told */
 	struct list log;     /* event::link */
+	uint64_t n_events;   /* that were ever on it */
+	struct list shared;  /* event::part, of those that have no circle */
+	struct circles circles;
+	bool split;       /* some have a circle; for the owner to set */
+	struct list idle; /* client::nap, of those that have no circle; for clients.c */
 	struct list readers; /* peer::link, all but seats; longest present first */
 	uint32_t n_present;  /* of the readers, those that have an id */
 	uint32_t n_observers;
@@ -87,6 +100,13 @@ uint64_t roster_oldest(const struct roster *roster);
 int roster_next(
 	struct roster *roster, struct peer *peer, struct wire_message *messages, unsigned max);
 void roster_told(struct roster *roster, struct peer *peer, unsigned n);
+
+/* The next event on the reader's logs, whether it concerns it or not; NULL if there is none. And how
+ * much of the event it was told: messages. */
+struct event *roster_peek(const struct peer *reader);
+unsigned roster_begun(const struct peer *reader, const struct event *event);
+/* Put the reader behind the event that roster_peek() returns. */
+void roster_pass(struct peer *reader);
 
 /*
  * Write all of it down, and read it back (record.h): the peers, the log, and who is where on it.

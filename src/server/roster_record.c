@@ -4,10 +4,12 @@
  * The record of a roster (record.h):
  *
  *	vectors of each peer, as observers are told
+ *	1 if some have a circle, or 0
  *	how many events are on the log
  *	each event, in their order:
  *		0 a join, 1 a leave
  *		kind of the peer
+ *		kind of its view, and the number of its circle, or 0
  *		seat		of a holder that joined: the number of its event
  *		id		0 for an observer
  *		and if it joined:
@@ -16,7 +18,8 @@
  *			vectors		of a member or a seat; their eventfds go along
  *	each reader, in the order of their joins:
  *		greeting
- *		cursor		how many events are behind it
+ *		1 if it gets the memory for reading only, or 0
+ *		cursor		how many events of the whole log are behind it
  *		vector
  *		how many leaves it will be told of
  *		each of them: the number of its event
@@ -35,7 +38,7 @@
 #include <string.h>
 
 #define RECORD_NAME    "roster"
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 
 /* Members and seats have eventfds of their own, and an id that nobody else has. */
 static bool
@@ -57,6 +60,28 @@ count_to(const struct roster *roster, const struct list *place)
 	return n;
 }
 
+/* How many events of the log the reader has behind it. Of two cursors, the one that is further counts:
+ * everything before it that the other log has is behind the other one. */
+static uint64_t
+count_passed(const struct roster *roster, const struct peer *reader)
+{
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < PEER_CURSORS; i++) {
+		const struct cursor *cursor = &reader->cursors[i];
+		uint64_t n;
+
+		if (cursor->at == cursor->log)
+			continue;
+		n = count_to(roster, cursor->part
+					     ? &container_of(cursor->at, struct event, part)->link
+					     : cursor->at);
+		if (n > most)
+			most = n;
+	}
+	return most;
+}
+
 static void
 write_event(const struct roster *roster, const struct event *event, struct record *record)
 {
@@ -64,6 +89,8 @@ write_event(const struct roster *roster, const struct event *event, struct recor
 
 	record_put(record, event->leave);
 	record_put(record, peer->kind);
+	record_put(record, peer->view.kind);
+	record_put(record, peer->view.circle);
 	if (peer->kind == PEER_HOLDER && !event->leave)
 		record_put(record, count_to(roster, &peer->seat->join.link) - 1);
 	record_put(record, peer->id);
@@ -89,8 +116,9 @@ write_reader(const struct roster *roster, const struct peer *reader, struct reco
 	uint64_t n = 0, number = 0;
 
 	record_put(record, reader->greeting);
-	record_put(record, count_to(roster, reader->cursor));
-	record_put(record, reader->vector);
+	record_put(record, reader->read_only);
+	record_put(record, count_passed(roster, reader));
+	record_put(record, roster_begun(reader, roster_peek(reader)));
 	list_for_each (link, &roster->log)
 		n += is_owed(reader, event_at(link));
 	record_put(record, n);
@@ -106,6 +134,7 @@ roster_write(const struct roster *roster, struct record *ret_record)
 {
 	record_begin(ret_record, RECORD_NAME, RECORD_VERSION);
 	record_put(ret_record, roster->n_vectors);
+	record_put(ret_record, roster->split);
 	record_put(ret_record, count_to(roster, roster->log.prev));
 	list_for_each (link, &roster->log)
 		write_event(roster, event_at(link), ret_record);
@@ -145,6 +174,8 @@ read_seat(struct reading *reading, struct peer *holder)
 		return;
 	}
 	claim(reading, reading->held, seat->id, "its seat has another holder");
+	if (holder->view.kind != seat->view.kind || holder->view.circle != seat->view.circle)
+		record_refuse(in, "its seat has another view");
 	holder->seat = seat;
 	holder->vectors = seat->vectors;
 	holder->n_vectors = seat->n_vectors;
@@ -200,6 +231,19 @@ read_leave(struct reading *reading, struct peer *peer)
 	peer->id = (uint16_t)record_get(in, "id", 0, IVSHMEM_MAX_ID);
 }
 
+static struct view
+read_view(struct reading *reading, enum peer_kind kind)
+{
+	struct record_reader *in = &reading->in;
+	bool split = reading->roster->split && kind != PEER_OBSERVER;
+	struct view view = {.kind = (enum view_kind)record_get(
+				    in, "kind of view", VIEW_ALL, split ? VIEW_CIRCLE : VIEW_ALL)};
+
+	view.circle =
+		(uint32_t)record_get(in, "circle", 0, view.kind == VIEW_CIRCLE ? UINT32_MAX : 0);
+	return view;
+}
+
 static void
 read_event(struct reading *reading)
 {
@@ -207,8 +251,11 @@ read_event(struct reading *reading)
 	struct roster *roster = reading->roster;
 	bool leave = record_get(in, "mark of a leave", 0, 1);
 	enum peer_kind kind = (enum peer_kind)record_get(in, "kind", PEER_MEMBER, PEER_OBSERVER);
+	struct view view = read_view(reading, kind);
 	struct peer *peer = peer_new_blank(kind);
 
+	if (peer)
+		peer->view = view;
 	if (!peer || (leave ? roster_add_left(roster, peer) : roster_join(roster, peer, 0)) < 0) {
 		peer_free(peer);
 		in->error = -ENOMEM;
@@ -221,9 +268,9 @@ read_event(struct reading *reading)
 
 /* The reader was told of this join, at least of its first vector. */
 static void
-tell(struct reading *reading, struct peer *reader, const struct event *event)
+tell(struct reading *reading, struct peer *reader, struct event *event)
 {
-	const struct peer *subject = event->peer;
+	struct peer *subject = event->peer;
 
 	if (reader->greeting < PEER_GREETING)
 		record_refuse(&reading->in, "it was told of a peer before it was greeted");
@@ -232,6 +279,25 @@ tell(struct reading *reading, struct peer *reader, const struct event *event)
 		record_refuse(
 			&reading->in, "it was told of a peer that has no mark of announcement");
 	peer_set_told(reader, subject);
+}
+
+/* The reader has `n` events of the log behind it. */
+static void
+read_passed(struct reading *reading, struct peer *reader, uint64_t n)
+{
+	struct event *event = roster_peek(reader);
+	uint64_t last = 0;
+
+	/* The number of an event is its place on the log. */
+	while (event && event->number <= n) {
+		last = event->number;
+		if (peer_is_concerned(reader, event))
+			tell(reading, reader, event);
+		roster_pass(reader);
+		event = roster_peek(reader);
+	}
+	if (last != n)
+		record_refuse(&reading->in, "its cursor is at a peer that it does not see");
 }
 
 static void
@@ -249,11 +315,11 @@ read_owed(struct reading *reading, struct peer *reader, uint64_t cursor)
 		if (!subject)
 			return;
 		if (!subject->left || reader->greeting < PEER_GREETING ||
+			!peer_sees(reader, subject) ||
 			(subject->kind == PEER_HOLDER && reader->kind != PEER_OBSERVER))
 			record_refuse(
 				in, "it was never told of a peer that it is to hear the leave of");
 		peer_set_told(reader, subject);
-		subject->owed++;
 		first = number + 1;
 	}
 }
@@ -264,27 +330,24 @@ read_reader(struct reading *reading, struct peer *reader)
 	struct record_reader *in = &reading->in;
 	struct roster *roster = reading->roster;
 	uint64_t cursor, last_vector = 0;
-	struct event *next = NULL;
+	struct event *next;
 
 	if (peer_reserve_told(reader, roster->n_slots) < 0) {
 		in->error = -ENOMEM;
 		return;
 	}
 	reader->greeting = (unsigned)record_get(in, "greeting", 0, PEER_GREETING);
+	reader->read_only = record_get(in, "mark of a reader", 0, 1);
 	cursor = record_get(in, "cursor", 0, reading->n_events);
-	reader->cursor = &roster->log;
-	for (uint64_t i = 0; i < cursor; i++) {
-		reader->cursor = reader->cursor->next;
-		if (peer_is_concerned(reader, event_at(reader->cursor)))
-			tell(reading, reader, event_at(reader->cursor));
-	}
-	if (reader->cursor->next != &roster->log)
-		next = event_at(reader->cursor->next);
+	read_passed(reading, reader, cursor);
+	next = roster_peek(reader);
 	if (next && peer_is_concerned(reader, next))
 		last_vector = peer_n_messages(next->peer) - 1;
 	reader->vector = (unsigned)record_get(in, "vector", 0, last_vector);
-	if (next && reader->vector > 0)
+	if (next && reader->vector > 0) {
+		reader->begun = next->number;
 		tell(reading, reader, next);
+	}
 	read_owed(reading, reader, cursor);
 }
 
@@ -295,6 +358,7 @@ read_all(struct reading *reading)
 	struct roster *roster = reading->roster;
 
 	roster->n_vectors = (unsigned)record_get(in, "number of vectors", 0, IVSHMEM_MAX_VECTORS);
+	roster->split = record_get(in, "mark of circles", 0, 1);
 	reading->n_events = record_get(in, "number of events", 0, UINT32_MAX);
 	in->part = "event";
 	for (; in->number < reading->n_events && in->error == 0; in->number++)
@@ -328,6 +392,7 @@ drop_all(struct roster *roster)
 		free(peer);
 	}
 	free(roster->slots);
+	circles_done(&roster->circles);
 	roster_init(roster, roster->memory_fd, 0);
 }
 

@@ -3,11 +3,14 @@
 
 #include <ivshmem/abi.h>
 
+#include <server/policy.h>
 #include <server/server_parts.h>
 #include <trace/trace.h>
 
 #include <errno.h>
 #include <stdlib.h>
+
+static const struct policy everything;
 
 static int
 open_doors(struct server *server, const struct server_config *config)
@@ -34,6 +37,8 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 		return -ENOMEM;
 	server->warnings = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
 	roster_init(&server->roster, config->memory_fd, config->n_vectors);
+	server->roster.read_only_fd = config->read_only_fd;
+	server->roster.split = config->policy && config->policy->see != SEE_ALL;
 	server->clients = (struct clients){
 		.loop = config->loop,
 		.log = config->log,
@@ -50,6 +55,7 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 		.n_vectors = config->n_vectors,
 		.max_peers = config->max_peers,
 		.max_observers = config->max_observers,
+		.policy = config->policy ? config->policy : &everything,
 	};
 	r = admission_init(&server->admission);
 	if (r < 0) {

@@ -20,6 +20,7 @@ struct ivshmem_error;
 struct journal;
 struct log;
 struct loop;
+struct policy;
 struct record;
 struct server;
 
@@ -37,8 +38,11 @@ struct server_config {
 	const struct server_seat *seats; /* of different ids */
 	unsigned n_seats;
 	int memory_fd;      /* borrowed */
+	int read_only_fd;   /* the same for reading only, borrowed; only if the policy needs it */
 	unsigned n_vectors; /* per client, 0 to IVSHMEM_MAX_VECTORS */
 	unsigned max_peers; /* more are refused, all seats counting as taken; 0: all ids */
+
+	const struct policy *policy; /* borrowed; NULL: everything is allowed */
 
 	/* The server disconnects a client that takes nothing from its full socket for so long; 0:
 	 * never. */

@@ -197,6 +197,17 @@ read_roster(struct reading *reading, const bool *seats)
 	if (in->error == 0)
 		in->error = roster_read(&server->roster, &record, server->admission.ids->now,
 			server->roster.memory_fd, in->reterr);
+	server->roster.read_only_fd = reading->config->read_only_fd;
+	list_for_each (link, &server->roster.readers) {
+		const struct peer *reader = peer_at(link);
+
+		if (reader->read_only && reader->greeting < PEER_GREETING &&
+			server->roster.read_only_fd < 0)
+			record_refuse(in,
+				"a client waits for the memory for reading only, which no option gives any more");
+	}
+	if (in->error == 0 && server->roster.split != (server->admission.policy->see != SEE_ALL))
+		record_refuse(in, "who sees whom is another");
 	if (in->error < 0)
 		return;
 	list_for_each (link, &server->roster.log) {

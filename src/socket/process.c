@@ -3,8 +3,10 @@
 
 #include <base/fd.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -46,6 +48,32 @@ process_behind(int socket)
 	if (cred.pid > 0)
 		read_program(cred.pid, process.program);
 	return process;
+}
+
+int
+process_groups(int socket, gid_t **ret_groups)
+{
+	socklen_t length = 0, cred_length = sizeof(struct ucred);
+	struct ucred cred;
+	gid_t *groups;
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &cred_length) < 0)
+		return -errno;
+	/* The kernel says how much room they need. */
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) < 0 && errno != ERANGE)
+		return -errno;
+	groups = malloc(length + sizeof(*groups));
+	if (!groups)
+		return -ENOMEM;
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups, &length) < 0) {
+		int r = -errno;
+
+		free(groups);
+		return r;
+	}
+	groups[length / sizeof(*groups)] = cred.gid;
+	*ret_groups = groups;
+	return (int)(length / sizeof(*groups)) + 1;
 }
 
 const char *

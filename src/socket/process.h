@@ -24,6 +24,10 @@ struct process {
  * unknown. */
 struct process process_behind(int socket);
 
+/* The groups of the process that connected to, or from, `socket`, as the kernel noted them then, the
+ * first one included. The array is allocated. Returns how many, or -ENOMEM or another errno. */
+int process_groups(int socket, gid_t **ret_groups);
+
 /* "process 12, user 1000, program qemu"; user and program only if they are known. Returns `text`. */
 const char *process_describe(const struct process *process, char text[PROCESS_TEXT_MAX]);
 

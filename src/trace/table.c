@@ -77,6 +77,7 @@ trace_error_name(int64_t error)
 		{ECANCELED, "ECANCELED"},
 		{ECONNREFUSED, "ECONNREFUSED"},
 		{ECONNRESET, "ECONNRESET"},
+		{EDQUOT, "EDQUOT"},
 		{EFAULT, "EFAULT"},
 		{EINTR, "EINTR"},
 		{EINVAL, "EINVAL"},

@@ -106,13 +106,17 @@ access_memory(void *data)
 }
 
 static void
-do_access(const struct function *function, const struct vfio_user_region_access *access,
+do_access(struct function *function, const struct vfio_user_region_access *access,
 	uint8_t *to, const uint8_t *from)
 {
 	struct memory_access memory = {function->device, access, to, from};
 
 	if (access->region != 2) {
 		access_memory(&memory);
+		return;
+	}
+	if (from && member_is_reader(function->member)) {
+		function_drop_write(function);
 		return;
 	}
 	if (to)

@@ -48,6 +48,7 @@ handle_region_info(struct session *session, struct request *request, struct repl
 	const struct function *function = session->function;
 	struct vfio_user_region_info info;
 	uint32_t index;
+	bool reads_only;
 	int r, memory_fd;
 
 	memcpy(&info, request->body, sizeof(info));
@@ -64,10 +65,17 @@ handle_region_info(struct session *session, struct request *request, struct repl
 		info.size = ivshmem_device_bar_size(function->device, index);
 	if (info.size > 0)
 		info.flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITABLE;
+	reads_only = index == 2 && member_is_reader(function->member);
+	if (reads_only)
+		info.flags &= ~(uint32_t)VFIO_USER_REGION_WRITABLE;
 
-	/* A VMM reaches memory that has not arrived yet (revision 0) by messages only. */
+	/*
+	 * A VMM reaches memory that has not arrived yet (revision 0) by messages only, and memory
+	 * that it may only read, too: KVM and QEMU end a VM whose guest writes to a mapping that
+	 * cannot be written.
+	 */
 	memory_fd = member_memory_fd(function->member);
-	if (index == 2 && memory_fd >= 0 && session->max_fds > 0) {
+	if (index == 2 && !reads_only && memory_fd >= 0 && session->max_fds > 0) {
 		int fd = fcntl(memory_fd, F_DUPFD_CLOEXEC, 0);
 
 		if (fd < 0) {

@@ -6,6 +6,7 @@
  *
  *	version of the program, a text
  *	vectors of each client
+ *	who sees whom, a text
  *	memory: size; 1 if the server made the named object, or 0; what was asked for, a text.
  *		It goes along
  *	how many sockets with a fixed id there are
@@ -22,6 +23,7 @@
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
+#include <policy_options.h>
 #include <server/journal.h>
 #include <socket/bag.h>
 
@@ -37,7 +39,7 @@
 #include <sys/mman.h>
 
 #define RECORD_NAME    "group"
-#define RECORD_VERSION 1
+#define RECORD_VERSION 2
 #define TEXT_MAX       (PATH_MAX + 100)
 #define FIRST_SOCKETS  2  /* for clients and for observers */
 #define SPARE          16 /* descriptors: the record, the bag, a pipe, and some more */
@@ -137,11 +139,13 @@ handover_write(const struct server *server, struct sockets *sockets, const struc
 {
 	unsigned order[MEMBERS_MAX];
 	struct record inner = {0};
-	char memory[TEXT_MAX];
+	char memory[TEXT_MAX], see[POLICY_SEE_MAX];
 
 	record_begin(record, RECORD_NAME, RECORD_VERSION);
 	record_put_text(record, IVSHMEM_VERSION);
 	record_put(record, options->n_vectors);
+	policy_describe_see(&options->policy, see);
+	record_put_text(record, see);
 	describe_memory(&options->memory, region, memory);
 	record_put(record, region->size);
 	record_put(record, region->created);
@@ -394,7 +398,7 @@ static int
 read_group(struct handover *handover, struct sockets *sockets, struct region *region,
 	const struct options *options, struct ivshmem_error *reterr)
 {
-	char was[64], is[64];
+	char was[64], is[64], saw[POLICY_SEE_MAX], see[POLICY_SEE_MAX];
 	struct record_reader in;
 
 	record_open(&in, &handover->record, RECORD_NAME, RECORD_VERSION, reterr);
@@ -404,6 +408,9 @@ read_group(struct handover *handover, struct sockets *sockets, struct region *re
 		(unsigned)record_get(&in, "number of vectors", 0, IVSHMEM_MAX_VECTORS));
 	snprintf(is, sizeof(is), "%u", options->n_vectors);
 	check_same(&in, "the number of vectors (-n)", was, is);
+	record_get_text(&in, "who sees whom", saw, sizeof(saw));
+	policy_describe_see(&options->policy, see);
+	check_same(&in, "who sees whom (--see)", saw, see);
 	read_memory(&in, options, region);
 	read_sockets(&in, sockets, options);
 	record_get_record(&in, "size of the server", &handover->server);

@@ -17,6 +17,7 @@
 #include <loop/loop.h>
 #include <options.h>
 #include <recover.h>
+#include <region/read_only.h>
 #include <region/region.h>
 #include <regions.h>
 #include <server/journal.h>
@@ -43,6 +44,7 @@ struct program {
 	int report_fd; /* a daemon's, until it is ready */
 	struct pid_file pid_file;
 	struct region region;
+	int read_only_fd; /* the memory, for clients that only read it; -1: there are none */
 	struct sockets sockets;
 	struct handover handover; /* of the server before us; empty if there was none */
 	struct newcomers newcomers;
@@ -210,6 +212,8 @@ start_server(struct program *program, unsigned long limit)
 		.log = &program->log,
 		.listen_fd = program->sockets.clients.fd,
 		.memory_fd = program->region.fd,
+		.read_only_fd = program->read_only_fd,
+		.policy = &options->policy,
 		.n_vectors = options->n_vectors,
 		.max_peers = options->max_peers,
 		.observer_listen_fd = program->sockets.observers.fd,
@@ -236,6 +240,30 @@ start_server(struct program *program, unsigned long limit)
 			"the limit of %lu file descriptors is too low for a client with %u vector%s; raise it (ulimit -n)",
 			limit, options->n_vectors, options->n_vectors == 1 ? "" : "s");
 	return r;
+}
+
+/* The memory for clients that only read it. */
+static int
+start_read_only(struct program *program)
+{
+	const struct policy_accounts *readers = &program->options.policy.read_only;
+	struct ivshmem_error error;
+	int fd;
+
+	if (!policy_has_readers(&program->options.policy))
+		return 0;
+	fd = region_open_read_only(
+		program->region.fd, program->options.memory.kind != REGION_SHM, &error);
+	if (fd < 0)
+		return fail(program, &error);
+	program->read_only_fd = fd;
+	for (unsigned i = 0; i < readers->n_users; i++)
+		if (readers->users[i] == 0 || readers->users[i] == geteuid())
+			log_warning(&program->log,
+				"user %u gets the memory for reading only, but can open it for writing: it is %s",
+				(unsigned)readers->users[i],
+				readers->users[i] == 0 ? "root" : "the user of this server");
+	return 0;
 }
 
 /* The sockets and the memory: ours, or those of the server before. */
@@ -271,6 +299,9 @@ start(struct program *program)
 	int r;
 
 	r = start_group(program);
+	if (r < 0)
+		return r;
+	r = start_read_only(program);
 	if (r < 0)
 		return r;
 	r = loop_new(&program->loop);
@@ -362,6 +393,7 @@ stop(struct program *program)
 	fd_close(program->guardian_source.fd);
 	loop_free(program->loop);
 	handover_forget(&program->handover);
+	fd_close(program->read_only_fd);
 	region_close(&program->region);
 	pid_file_close(&program->pid_file);
 }
@@ -535,6 +567,7 @@ main(int argc, char **argv)
 		.pid_file.fd = -1,
 		.guardian_source.fd = -1,
 		.region.fd = -1,
+		.read_only_fd = -1,
 		.handover.bag = -1,
 	};
 	struct ivshmem_error error;

@@ -6,6 +6,7 @@
 #include <base/parse.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
+#include <policy_options.h>
 
 #include <ivshmem/abi.h>
 
@@ -85,6 +86,23 @@ const char options_usage[] =
 	"                              if descriptors are few)\n"
 	"      --stall-timeout SECONDS disconnect a client that does not read for this\n"
 	"                              time; 0: never (300)\n"
+	"\n"
+	"Policy, for each client by its user and groups when it connects; each LIST is of\n"
+	"names or numbers with commas between them, and can be repeated:\n"
+	"      --allow-user LIST       refuse everybody but these users (all who can open\n"
+	"                              the socket), and those of --allow-group\n"
+	"      --allow-group LIST      refuse everybody but members of these groups, and\n"
+	"                              those of --allow-user\n"
+	"      --max-peers-per-user N  refuse more peers of one user than N\n"
+	"      --max-observers-per-user N\n"
+	"                              refuse more observers of one user than N\n"
+	"      --see all|star:ID,...|pairs|groups:user|groups:group\n"
+	"                              who is told of whom, and so can ring whom: all of\n"
+	"                              all; all of the --member with these ids, which are\n"
+	"                              told of all; 0 of 1, 2 of 3, and so on; or those\n"
+	"                              of the same user, or main group (all)\n"
+	"      --read-only-user LIST   these users get the memory for reading only\n"
+	"      --read-only-group LIST  so do members of these groups\n"
 	"\n"
 	"On SIGTERM and SIGINT, the server ends and removes what it created; SIGHUP does\n"
 	"nothing. With --keep-clients, SIGTERM leaves everything as it is, and hands the\n"
@@ -181,6 +199,15 @@ take_observer_socket(void *to, const char *what, const char *text, struct ivshme
 	return 0;
 }
 
+static bool
+is_member(const struct options *options, uint16_t id)
+{
+	for (unsigned i = 0; i < options->n_members; i++)
+		if (options->members[i].id == id)
+			return true;
+	return false;
+}
+
 static int
 take_numa_node(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
@@ -218,6 +245,11 @@ check(const struct options *options, struct ivshmem_error *reterr)
 	if (options->supervise && !options->foreground)
 		return error_set(reterr, -EINVAL,
 			"--supervise needs -F: it stays in the foreground, and so does its server");
+	for (unsigned i = 0; i < options->policy.n_centres; i++)
+		if (!is_member(options, options->policy.centres[i]))
+			return error_set(reterr, -EINVAL,
+				"--see star: %u is the id of no --member; write --member %u=PATH as well",
+				options->policy.centres[i], options->policy.centres[i]);
 	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
 		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
 	return check_regions(options, reterr);
@@ -284,6 +316,17 @@ parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 		{"max-observers", "N", .number = &options.max_observers, .min = 1,
 			.max = IVSHMEM_MAX_ID + 1},
 		{"stall-timeout", "SECONDS", .ns = &options.stall_limit_ns, .max = TIME_YEAR},
+		{"allow-user", "LIST", .take = policy_take_users, .to = &options.policy.allowed},
+		{"allow-group", "LIST", .take = policy_take_groups, .to = &options.policy.allowed},
+		{"max-peers-per-user", "N", .number = &options.policy.max_peers_per_user, .min = 1,
+			.max = IVSHMEM_MAX_ID + 1},
+		{"max-observers-per-user", "N", .number = &options.policy.max_observers_per_user,
+			.min = 1, .max = IVSHMEM_MAX_ID + 1},
+		{"see", "WHOM", .take = policy_take_see, .to = &options.policy},
+		{"read-only-user", "LIST", .take = policy_take_users,
+			.to = &options.policy.read_only},
+		{"read-only-group", "LIST", .take = policy_take_groups,
+			.to = &options.policy.read_only},
 	};
 	const unsigned n = sizeof(table) / sizeof(table[0]);
 	int r;

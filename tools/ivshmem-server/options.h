@@ -5,6 +5,7 @@
 /* The command line of ivshmem-server: the options of QEMU's program of the same name, and more. */
 
 #include <region/region.h>
+#include <server/policy.h>
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,6 +48,7 @@ struct options {
 	unsigned max_peers;     /* 0: as many as there are ids */
 	unsigned max_observers; /* 0: a default, see capacity.c */
 	uint64_t stall_limit_ns;
+	struct policy policy;
 	const char *trace_file; /* NULL: stderr */
 	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */

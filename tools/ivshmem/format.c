@@ -2,6 +2,7 @@
 #include "json.h"
 #include "output.h"
 #include "session.h"
+#include "write.h"
 
 #include <ivshmem/channel.h>
 
@@ -61,9 +62,7 @@ format_memory(const struct session *session)
 	int areas;
 
 	if (ivshmem_read_only(session->client))
-		return fail(
-			"cannot format %s: it is for reading only; leave out the ,ro at its end",
-			session->target);
+		return fail_read_only(session, "format");
 	if (!given.force && check_unused(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (ivshmem_channels_format(ivshmem_memory(session->client), ivshmem_size(session->client),

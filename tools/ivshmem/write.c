@@ -16,15 +16,24 @@
 
 #define CHUNK_SIZE 65536
 
+enum status
+fail_read_only(const struct session *session, const char *what)
+{
+	const char *backend = ivshmem_backend(session->client);
+	bool served = strcmp(backend, "unix") == 0 || strcmp(backend, "observe") == 0;
+
+	return fail("cannot %s %s: it is for reading only; %s", what, session->target,
+		served ? "its server gives it so to our user or group (--read-only-user, --read-only-group)"
+		       : "leave out the ,ro at its end");
+}
+
 static enum status
 write_check(const struct session *session)
 {
 	if (session_check_attached(session) != STATUS_OK)
 		return STATUS_FAILURE;
 	if (ivshmem_read_only(session->client))
-		return fail(
-			"cannot write to %s: it is for reading only; leave out the ,ro at its end",
-			session->target);
+		return fail_read_only(session, "write to");
 	return STATUS_OK;
 }
 

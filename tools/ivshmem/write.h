@@ -10,4 +10,8 @@
 enum status memory_write(
 	const struct session *session, uint64_t offset, const void *bytes, size_t length);
 
+/* Say that the memory can only be read, and why, for a command that had to `what` ("write to"). Returns
+ * STATUS_FAILURE. */
+enum status fail_read_only(const struct session *session, const char *what);
+
 #endif

@@ -3,7 +3,7 @@
 /*
  * The server's event log against the plainest thing that could do its work: a queue of messages for each
  * client. Peers join, leave, read a little, read all, or stop reading, at random, and so do observers and
- * holders of seats; what the roster has for a client must always be what lies in its queue. Now and then
+ * holders of seats. In half of the sequences, not everybody sees everybody. What the roster has for a client must always be what lies in its queue. Now and then
  * the roster is written down and read back, and the sequence goes on with what was read.
  */
 
@@ -97,10 +97,23 @@ observes(const struct member *member)
 	return member->peer->kind == PEER_OBSERVER;
 }
 
+/* Do the views of the two let one see the other? */
+static bool
+sees(const struct member *reader, const struct member *subject)
+{
+	const struct view *one = &reader->peer->view, *other = &subject->peer->view;
+
+	if (observes(reader) || one->kind == VIEW_ALL || other->kind == VIEW_ALL)
+		return true;
+	return one->kind == VIEW_CIRCLE && other->kind == VIEW_CIRCLE && one->circle == other->circle;
+}
+
 /* Is one told of another one? */
 static bool
 hears_of(const struct member *reader, const struct member *subject)
 {
+	if (!sees(reader, subject))
+		return false;
 	switch (subject->peer->kind) {
 	case PEER_MEMBER:
 		return true;
@@ -212,6 +225,19 @@ id_is_present(uint16_t id)
 
 /* ---- both side by side ---------------------------------------------------------------------- */
 
+static struct view
+any_view(struct random_source *source)
+{
+	struct view view = {VIEW_ALL, 0};
+
+	if (!roster.split)
+		return view;
+	view.kind = (enum view_kind)random_below(source, VIEW_CIRCLE + 1);
+	if (view.kind == VIEW_CIRCLE)
+		view.circle = random_below(source, 3) * CIRCLE_BUCKETS;
+	return view;
+}
+
 static void
 do_join(struct random_source *source)
 {
@@ -227,6 +253,7 @@ do_join(struct random_source *source)
 		if (!taken[seat]) {
 			taken[seat] = true;
 			seats[seat].serial = next_serial++;
+			seats[seat].peer->view = any_view(source);
 			CHECK_EQ(roster_join(&roster, seats[seat].peer, ++now), 0);
 			model_announce(&seats[seat]);
 		}
@@ -240,6 +267,7 @@ do_join(struct random_source *source)
 			id = (uint16_t)(SEATS + random_below(source, 2 * PEERS));
 		while (id_is_present(id));
 		CHECK_EQ(peer_new(&peer, id, random_below(source, 5)), 0);
+		peer->view = any_view(source);
 	}
 	*member = (struct member){.peer = peer, .serial = next_serial++, .stamp = ++now};
 	CHECK_EQ(roster_join(&roster, member->peer, member->stamp), 0);
@@ -367,6 +395,7 @@ roster_sequence(struct random_source *source)
 	unsigned stop_weight = random_below(source, 2) * random_below(source, 10);
 
 	roster_init(&roster, MEMORY_FD, N_VECTORS);
+	roster.split = random_below(source, 2);
 	next_serial = 0;
 	for (unsigned i = 0; i < SEATS; i++) {
 		taken[i] = false;

@@ -41,18 +41,10 @@ def write_sealed():
     return fd
 
 
-def read_only():
-    fd = wire.memory_fd()
-    again = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
-    os.close(fd)
-    return again
-
-
 UNUSABLE = {
     "eventfd": wire.eventfd,
     "empty": lambda: wire.memory_fd(0),
     "above-a-page": lambda: wire.memory_fd(4097),
-    "read-only": read_only,
     "write-sealed": write_sealed,
     "directory": lambda: os.open("/", os.O_RDONLY | os.O_DIRECTORY),
     "path-only": lambda: os.open("/etc/passwd", os.O_PATH),

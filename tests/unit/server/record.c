@@ -349,46 +349,50 @@ TEST(roster_that_is_wrong_is_refused)
 	static const struct fault faults[] = {
 		{0, 1, "the record of the roster is wrong: the name is 1"},
 		{1, 0, "the record of the roster is wrong: the version is 0"},
-		{1, 2, "the record of the roster has version 2, and this server knows 1"},
+		{1, 3, "the record of the roster has version 3, and this server knows 2"},
 		{3, 3, "the number of descriptors is 3, and must be 4 to 4"},
 		{4, 2049, "the number of vectors is 2049, and must be 0 to 2048"},
-		{5, 6, "event 5 in the record of the roster is wrong: the mark of a leave is 3"},
-		{5, UINT64_C(1) << 32, "the number of events is 4294967296"},
-		{6, 2, "event 0 in the record of the roster is wrong: the mark of a leave is 2"},
-		{7, 4, "event 0 in the record of the roster is wrong: the kind is 4"},
-		{8, 65536, "event 0 in the record of the roster is wrong: the id is 65536"},
-		{8, 9, "event 1 in the record of the roster is wrong: another peer has its id"},
-		{9, 0, "the stamp is 0, and must be 1 to 100"},
-		{9, 100, "event 1 in the record of the roster is wrong: there can be no stamp"},
-		{10, 2, "the mark of announcement is 2"},
-		{11, 5, "the number of vectors is 5, and must be 0 to 4"},
-		{17, 1, "more descriptors go along than it has a use for"},
-		{15, 10,
+		{6, 6, "event 5 in the record of the roster is wrong: the mark of a leave is 3"},
+		{5, 2, "the mark of circles is 2, and must be 0 to 1"},
+		{6, UINT64_C(1) << 32, "the number of events is 4294967296"},
+		{7, 2, "event 0 in the record of the roster is wrong: the mark of a leave is 2"},
+		{8, 4, "event 0 in the record of the roster is wrong: the kind is 4"},
+		{9, 1, "event 0 in the record of the roster is wrong: the kind of view is 1, and must be 0 to 0"},
+		{10, 1, "the circle is 1, and must be 0 to 0"},
+		{11, 65536, "event 0 in the record of the roster is wrong: the id is 65536"},
+		{11, 9, "event 1 in the record of the roster is wrong: another peer has its id"},
+		{12, 0, "the stamp is 0, and must be 1 to 100"},
+		{12, 100, "event 1 in the record of the roster is wrong: there can be no stamp"},
+		{13, 2, "the mark of announcement is 2"},
+		{14, 5, "the number of vectors is 5, and must be 0 to 4"},
+		{22, 1, "more descriptors go along than it has a use for"},
+		{20, 10,
 			"event 1 in the record of the roster is wrong: the stamp is 10, and must be 11"},
-		{16, 0, "reader 0 in the record of the roster is wrong: it was told of a peer that has no"},
-		{20, 3, "the seat is 3, and must be 0 to 2"},
-		{20, 2, "event 2 in the record of the roster is wrong: that peer is no seat"},
-		{20, 0, "event 2 in the record of the roster is wrong: that peer is no seat"},
-		{21, 8, "the id is 8, and must be 9 to 9"},
-		{25, 1, "the id is 1, and must be 0 to 0"},
-		{28, 1, "event 4 in the record of the roster is wrong: nobody is told that a peer of"},
-		{28, 2, "reader 0 in the record of the roster is wrong: it was never told of a peer"},
-		{30, 4, "reader 0 in the record of the roster is wrong: the greeting is 4"},
-		{30, 2, "reader 0 in the record of the roster is wrong: it was told of a peer before"},
-		{31, 6, "the cursor is 6, and must be 0 to 5"},
-		{31, 5, "the number of leaves is 1, and must be 0 to 0"},
-		{32, 1, "the vector is 1, and must be 0 to 0"},
-		{33, 2, "the number of leaves is 2, and must be 0 to 1"},
-		{34, 3, "the leave is 3, and must be 4 to 4"},
-		{37, 1, "reader 1 in the record of the roster is wrong: it was told of a peer before"},
-		{40, 3, "reader 2 in the record of the roster is wrong: the vector is 1, and must be 0"},
-		{41, 2, "the vector is 2, and must be 0 to 1"},
+		{21, 0, "reader 0 in the record of the roster is wrong: it was told of a peer that has no"},
+		{27, 3, "the seat is 3, and must be 0 to 2"},
+		{27, 2, "event 2 in the record of the roster is wrong: that peer is no seat"},
+		{27, 0, "event 2 in the record of the roster is wrong: that peer is no seat"},
+		{28, 8, "the id is 8, and must be 9 to 9"},
+		{34, 1, "the id is 1, and must be 0 to 0"},
+		{37, 1, "event 4 in the record of the roster is wrong: nobody is told that a peer of"},
+		{37, 2, "reader 0 in the record of the roster is wrong: it was never told of a peer"},
+		{41, 4, "reader 0 in the record of the roster is wrong: the greeting is 4"},
+		{41, 2, "reader 0 in the record of the roster is wrong: it was told of a peer before"},
+		{42, 2, "the mark of a reader is 2"},
+		{43, 6, "the cursor is 6, and must be 0 to 5"},
+		{43, 5, "the number of leaves is 1, and must be 0 to 0"},
+		{44, 1, "the vector is 1, and must be 0 to 0"},
+		{45, 2, "the number of leaves is 2, and must be 0 to 1"},
+		{46, 3, "the leave is 3, and must be 4 to 4"},
+		{50, 1, "reader 1 in the record of the roster is wrong: it was told of a peer before"},
+		{54, 3, "reader 2 in the record of the roster is wrong: the vector is 1, and must be 0"},
+		{55, 2, "the vector is 2, and must be 0 to 1"},
 	};
 	struct record record;
 
 	open_roster();
 	CHECK_EQ(roster_write(&roster, &record), 0);
-	CHECK_EQ(record.size, 43 * FIELD);
+	CHECK_EQ(record.size, 57 * FIELD);
 	check_faults(&record, read_roster, faults, sizeof(faults) / sizeof(faults[0]));
 	check_torn(&record, read_roster);
 
@@ -399,8 +403,8 @@ TEST(roster_that_is_wrong_is_refused)
 		"event 1 in the record of the roster is wrong: the number of vectors is 2");
 	record.n_fds++;
 	record.size -= FIELD;
-	memmove(record.bytes + 34 * FIELD, record.bytes + 35 * FIELD, record.size - 34 * FIELD);
-	put(&record, 33, 0);
+	memmove(record.bytes + 46 * FIELD, record.bytes + 47 * FIELD, record.size - 46 * FIELD);
+	put(&record, 45, 0);
 	put_length(&record);
 	check_refused(&record, read_roster,
 		"event 4 in the record of the roster is wrong: nobody is to be told of this leave");

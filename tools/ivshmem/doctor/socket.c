@@ -151,6 +151,8 @@ static const struct {
 } refusals[] = {
 	{ENOSPC, "end the client that is there longest, or start the server and all clients anew"},
 	{EUSERS, "a larger --max-peers or --max-observers of ivshmem-server"},
+	{EACCES, "a server whose --allow-user or --allow-group names you"},
+	{EDQUOT, "end clients of your user, or a larger --max-peers-per-user or --max-observers-per-user"},
 	{EBUSY, "end the process that has this seat: ivshmem -t PATH peers"},
 	{EMFILE, "prlimit --pid SERVER --nofile=NUMBER, or LimitNOFILE= in the server's unit"},
 	{ENFILE, "sysctl fs.file-max=NUMBER"},
