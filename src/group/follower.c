@@ -85,6 +85,8 @@ step_version(const struct follower *follower, const struct wire_message *message
 					: "it has as many peers as it may have (--max-peers)";
 		else if (version == -EBUSY)
 			reason = "another member has this place (--member)";
+		else if (version == -ESHUTDOWN)
+			reason = "its operator lets nobody join for now (ivshmem ctl drain)";
 		else if (version == -EMFILE)
 			reason = "it has no file descriptors left";
 		else if (version == -ETOOMANYREFS)

@@ -16,6 +16,7 @@
  *	the seat has its holder						-EBUSY
  *	the kernel has taken nothing from anybody for a while		-ETOOMANYREFS
  *	no descriptors, or no memory					-EMFILE, -ENOMEM, ...
+ *	an operator drains the server; observers may still look		-ESHUTDOWN
  *
  * If a client cannot even be accepted, the door pauses, and clients wait in its queue.
  */
@@ -131,6 +132,8 @@ prepare(struct door *door)
 {
 	struct admission *admission = door->admission;
 
+	if (admission->draining && door->kind != PEER_OBSERVER)
+		return -ESHUTDOWN;
 	if (clients_are_stuck(admission->clients, STARVING_LIMIT))
 		return -ETOOMANYREFS;
 	if (door->kind == PEER_MEMBER)
@@ -214,6 +217,8 @@ refusal(const struct door *door, int reason)
 		       "process's limit on file descriptors, or give it CAP_SYS_RESOURCE)";
 	case -EBUSY:
 		return "this id has its member";
+	case -ESHUTDOWN:
+		return "an operator drains the server (ivshmem ctl drain off ends that)";
 	default:
 		return strerror(-reason);
 	}
@@ -235,6 +240,7 @@ door_refuse(struct door *door, int socket, int reason)
 			door->kind == PEER_OBSERVER ? "observers" : "clients",
 			refusal(door, reason), admission->clients->roster->n_present);
 	door->refusing = true;
+	counters_refused(&admission->clients->counters, reason);
 	TRACE(server_refused, reason, admission->clients->roster->n_present);
 	wire_send(socket, &message, 1);
 	fd_close(socket);
@@ -284,6 +290,7 @@ door_pause(struct door *door, int error)
 		pace_printf(admission->warnings, "cannot accept clients for now: %s; they wait",
 			strerror(-error));
 	door->pausing = true;
+	admission->clients->counters.pauses++;
 	TRACE(server_paused, error);
 	loop_set_events(&door->source, 0);
 	loop_timer_set(admission->loop, &door->timer, clock_now() + RETRY, door_resume);

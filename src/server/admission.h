@@ -33,6 +33,7 @@ struct admission {
 	int spare_fd;          /* closed for a moment to refuse a client when there is no other */
 	unsigned released;     /* announced ids given back since they were counted */
 	bool warned_of_ids;
+	bool draining; /* no newcomers but observers */
 };
 
 /* From all zero, with what is above the doors set. -ENOMEM; admission_done() in any case. */

@@ -234,6 +234,19 @@ roster_next(struct roster *roster, struct peer *peer, struct wire_message *messa
 	return (int)n;
 }
 
+unsigned
+roster_untold(const struct roster *roster, const struct peer *peer, unsigned max)
+{
+	unsigned n = PEER_GREETING - peer->greeting, seen = 0;
+
+	for (struct list *link = peer->cursor->next; link != &roster->log && n < max && seen < max;
+		link = link->next, seen++)
+		if (peer_is_concerned(peer, event_at(link)))
+			n += event_at(link)->leave ? 1 : peer_n_messages(event_at(link)->peer);
+	n -= peer->vector < n ? peer->vector : n;
+	return n < max ? n : max;
+}
+
 void
 roster_told(struct roster *roster, struct peer *peer, unsigned n)
 {

@@ -87,6 +87,8 @@ uint64_t roster_oldest(const struct roster *roster);
 int roster_next(
 	struct roster *roster, struct peer *peer, struct wire_message *messages, unsigned max);
 void roster_told(struct roster *roster, struct peer *peer, unsigned n);
+/* How many messages the peer has still to be told. Ends at `max`, because it walks along the log. */
+unsigned roster_untold(const struct roster *roster, const struct peer *peer, unsigned max);
 
 /*
  * Write all of it down, and read it back (record.h): the peers, the log, and who is where on it.

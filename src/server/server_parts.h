@@ -9,13 +9,23 @@
 #include <server/clients.h>
 #include <server/roster.h>
 
+struct server;
 struct server_config;
+struct server_facts;
+
+/* What the answers to an operator are made of (control.c). */
+struct asked {
+	struct server *server;
+	const struct server_facts *facts;
+	uint64_t since; /* clock_now() when it began to serve */
+};
 
 struct server {
 	struct roster roster;
 	struct clients clients;
 	struct admission admission;
 	struct pace warnings; /* that clients can cause */
+	struct asked asked;
 };
 
 /* Without doors and clients. */

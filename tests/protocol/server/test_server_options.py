@@ -291,7 +291,7 @@ def test_111_directory(server, room):
     client = server("-m", room.path, "-l", "3M").client()
     assert os.fstat(client.memory).st_size == 4 * MIB
     assert os.readlink(f"/proc/self/fd/{client.memory}").startswith(room.path + "/")
-    assert sorted(os.listdir(room.path)) == ["socket", "socket.observe"]
+    assert sorted(os.listdir(room.path)) == ["socket", "socket.control", "socket.observe"]
 
 
 def test_108_last_of_shm_and_directory_wins(server, room):

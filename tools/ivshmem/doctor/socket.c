@@ -152,6 +152,7 @@ static const struct {
 	{ENOSPC, "end the client that is there longest, or start the server and all clients anew"},
 	{EUSERS, "a larger --max-peers or --max-observers of ivshmem-server"},
 	{EBUSY, "end the process that has this seat: ivshmem -t PATH peers"},
+	{ESHUTDOWN, "ivshmem ctl PATH drain off"},
 	{EMFILE, "prlimit --pid SERVER --nofile=NUMBER, or LimitNOFILE= in the server's unit"},
 	{ENFILE, "sysctl fs.file-max=NUMBER"},
 	{ENOMEM, "make room in the memory of the host"},
