@@ -33,17 +33,6 @@ client_at(struct list *link)
 	return container_of(link, struct client, link);
 }
 
-/* Seconds since 1970, of a moment of clock_now(). */
-static double
-date_of(uint64_t moment)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
-	       (double)(clock_now() - moment) / 1e9;
-}
-
 static double
 seconds_since(uint64_t moment)
 {
@@ -101,7 +90,7 @@ answer_status(
 	json_string(&json, "program", "ivshmem-server");
 	json_string(&json, "version", asked->facts->version);
 	json_number(&json, "pid", (uint64_t)getpid());
-	json_decimal(&json, "since", date_of(asked->since), 3);
+	json_decimal(&json, "since", clock_date(asked->since), 3);
 	if (asked->facts->continues)
 		json_string(&json, "continues_version", asked->facts->continues);
 	else
@@ -175,7 +164,7 @@ put_client(struct json *json, const struct roster *roster, const struct client *
 		json_number(json, "uid", client->process.uid);
 	json_string(json, "program", client->process.program);
 	json_number(json, "vectors", peer->n_vectors);
-	json_decimal(json, "since", date_of(client->since), 3);
+	json_decimal(json, "since", clock_date(client->since), 3);
 	json_bool(json, "continued", client->continued);
 	json_string(json, "state", state);
 	json_number(json, "untold", roster_untold(roster, peer, UNTOLD_MAX));
@@ -224,7 +213,7 @@ answer_counters(
 	(void)request;
 	(void)reterr;
 	json_object(&json, NULL);
-	json_decimal(&json, "since", date_of(asked->since), 3);
+	json_decimal(&json, "since", clock_date(asked->since), 3);
 	json_number(&json, "joins", counters->joins);
 	json_number(&json, "leaves", counters->leaves);
 	json_number(&json, "observers", counters->observers);
@@ -297,7 +286,7 @@ put_state(struct metrics *metrics, const struct asked *asked)
 	metrics_put(metrics, "version", asked->facts->version, 1);
 	metrics_gauge(metrics, "server_start_time", "seconds",
 		"When this process began to serve, in seconds since 1970.");
-	metrics_put_decimal(metrics, NULL, NULL, date_of(asked->since));
+	metrics_put_decimal(metrics, NULL, NULL, clock_date(asked->since));
 	put_gauge(metrics, "server_memory", "bytes", "Size of the shared memory.",
 		asked->facts->memory_size);
 	put_gauge(metrics, "server_vectors", NULL, "Interrupt vectors of each peer.",

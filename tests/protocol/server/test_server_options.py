@@ -380,7 +380,7 @@ def test_108_says_at_start_how_many_peers_fit(server):
 def test_108_no_room_for_anybody_is_no_start(start, room):
     """With every small limit: it refuses, naming the limit, or has the room that it tells of."""
     refusals, rooms = 0, []
-    for limit in range(5, 24):
+    for limit in range(5, 36):
         srv = start(vectors=3, limit_files=limit)
         if not srv.started():
             refusals += "ulimit -n" in srv.stderr

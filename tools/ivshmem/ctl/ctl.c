@@ -248,8 +248,9 @@ const struct command command_ctl = {
 		" disconnect ID    close the connection of a peer; pid:PID, of a process\n"
 		" drain [on|off]   refuse newcomers, until drain off or a restart\n"
 		" reload           what a server has to say to that: it has no files of its own\n"
-		"A device knows status, peers (those whom its guest can ring), counters, registers and "
-		"metrics.\n"
+		"A device knows status, peers (those whom its guest can ring), counters and metrics. It "
+		"counts what passes through its process: not the rings and interrupts for which the VMM "
+		"gave eventfds to KVM.\n"
 		"The name of a VM is read here, from the command line of the process, if that may be "
 		"read: -name of QEMU, or the file of --api-socket of Cloud Hypervisor.",
 	CLI_OPTIONS(ctl_options),

@@ -200,28 +200,28 @@ show_table(struct json_in *in, int indent)
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-static bool show_value(struct json_in *in, const char *key, unsigned depth);
+static bool show_value(struct json_in *in, const char *key, bool is_first, unsigned depth);
 
 /* After the '{'. */
 static bool
 show_object(struct json_in *in, unsigned depth)
 {
-	bool first = true;
+	bool first = true, is_first = true;
 	char key[KEY_MAX];
 	int r;
 
-	while ((r = json_in_key(in, &first, key, sizeof(key))) == 1)
-		if (!show_value(in, key, depth))
+	for (; (r = json_in_key(in, &first, key, sizeof(key))) == 1; is_first = false)
+		if (!show_value(in, key, is_first, depth))
 			return false;
 	return r == 0;
 }
 
 static bool
-show_value(struct json_in *in, const char *key, unsigned depth)
+show_value(struct json_in *in, const char *key, bool is_first, unsigned depth)
 {
 	char cell[CELL_MAX], name[KEY_MAX];
 	int indent = (int)depth * 2;
-	bool table;
+	bool table, alone;
 
 	name_key(key, name);
 	if (take_cell(in, key, cell, sizeof(cell))) {
@@ -236,10 +236,11 @@ show_value(struct json_in *in, const char *key, unsigned depth)
 	if ((!table && !json_in_take(in, '{')) || depth == DEPTH_MAX)
 		return false;
 	/* A table that is all of the answer needs no name. */
-	if (!table || depth > 0)
+	alone = table && depth == 0 && is_first;
+	if (!alone)
 		printf("%*s%s:\n", indent, "", name);
 	if (table)
-		return show_table(in, depth > 0 ? indent + 2 : 0);
+		return show_table(in, alone ? 0 : indent + 2);
 	return show_object(in, depth + 1);
 }
 

@@ -114,6 +114,11 @@ add_name(struct json_in *in, FILE *out)
 
 	if (!take_peer(in, &pid, &uid))
 		return false;
+	/* The peers of a device have no processes. */
+	if (pid < 0) {
+		fwrite(start, 1, (size_t)(in->at - start), out);
+		return true;
+	}
 	find_name(pid, uid, name);
 	/* All but its end. */
 	fwrite(start, 1, (size_t)(in->at - 1 - start), out);
