@@ -35,9 +35,12 @@ static void
 name_of_options(const struct vmm_options *options, enum vmm_kind kind, char name[NAME_TEXT_MAX])
 {
 	bool qemu = kind == VMM_QEMU;
-	const struct vmm_option *option =
-		vmm_options_next(options, qemu ? "name" : "api-socket", NULL);
+	const char *key = qemu ? "name" : "api-socket";
+	const struct vmm_option *option = NULL, *next;
 
+	/* The last one counts. */
+	while ((next = vmm_options_next(options, key, option)))
+		option = next;
 	if (option && qemu)
 		snprintf(name, NAME_TEXT_MAX, "%s", vmm_option_type(option, "guest"));
 	else if (option)
