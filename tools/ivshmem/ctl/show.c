@@ -14,6 +14,7 @@
 
 #include <base/parse.h>
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -200,55 +201,66 @@ show_table(struct json_in *in, int indent)
 
 /* ---- objects --------------------------------------------------------------------------------- */
 
-static bool show_value(struct json_in *in, const char *key, bool is_first, unsigned depth);
-
-/* After the '{'. */
-static bool
-show_object(struct json_in *in, unsigned depth)
+static void
+print_field(const char *name, const char *cell, int indent)
 {
-	bool first = true, is_first = true;
-	char key[KEY_MAX];
-	int r;
+	int length = indent + (int)strlen(name);
 
-	for (; (r = json_in_key(in, &first, key, sizeof(key))) == 1; is_first = false)
-		if (!show_value(in, key, is_first, depth))
-			return false;
-	return r == 0;
+	printf("%*s%s:%*s %s\n", indent, "", name, KEY_WIDTH > length ? KEY_WIDTH - length : 0, "",
+		cell);
 }
 
-static bool
-show_value(struct json_in *in, const char *key, bool is_first, unsigned depth)
+/* What follows a key. Returns 1 if that begins an object, 0, or -EBADMSG. */
+static int
+show_value(struct json_in *in, const char *key, bool is_first, int indent)
 {
 	char cell[CELL_MAX], name[KEY_MAX];
-	int indent = (int)depth * 2;
-	bool table, alone;
+	/* A table that is all of the answer needs no name. */
+	bool alone = is_first && indent == 0;
 
 	name_key(key, name);
 	if (take_cell(in, key, cell, sizeof(cell))) {
-		printf("%*s%s:%*s %s\n", indent, "", name,
-			KEY_WIDTH - indent > (int)strlen(name)
-				? KEY_WIDTH - indent - (int)strlen(name)
-				: 0,
-			"", cell);
-		return true;
+		print_field(name, cell, indent);
+		return 0;
 	}
-	table = json_in_take(in, '[');
-	if ((!table && !json_in_take(in, '{')) || depth == DEPTH_MAX)
-		return false;
-	/* A table that is all of the answer needs no name. */
-	alone = table && depth == 0 && is_first;
+	if (json_in_take(in, '{')) {
+		printf("%*s%s:\n", indent, "", name);
+		return 1;
+	}
+	if (!json_in_take(in, '['))
+		return -EBADMSG;
 	if (!alone)
 		printf("%*s%s:\n", indent, "", name);
-	if (table)
-		return show_table(in, alone ? 0 : indent + 2);
-	return show_object(in, depth + 1);
+	return show_table(in, alone ? 0 : indent + 2) ? 0 : -EBADMSG;
+}
+
+/* After the first '{', to its end. */
+static bool
+show_objects(struct json_in *in)
+{
+	bool first[DEPTH_MAX] = {true}, is_first = true;
+	char key[KEY_MAX];
+	unsigned depth = 0;
+	int r;
+
+	for (;; is_first = false) {
+		r = json_in_key(in, &first[depth], key, sizeof(key));
+		if (r == 0 && depth-- == 0)
+			return true;
+		if (r == 1)
+			r = show_value(in, key, is_first, (int)depth * 2);
+		if (r == 1 && ++depth < DEPTH_MAX)
+			first[depth] = true;
+		else if (r != 0)
+			return false;
+	}
 }
 
 bool
 show(const char *text, size_t length)
 {
 	struct json_in in = json_in(text, length);
-	bool good = json_in_take(&in, '{') && show_object(&in, 0);
+	bool good = json_in_take(&in, '{') && show_objects(&in);
 
 	output_flush();
 	return good;
