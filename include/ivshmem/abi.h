@@ -99,6 +99,8 @@ ivshmem_doorbell_offset(uint16_t peer, uint16_t vector, unsigned shift)
 /* The path of a server's socket followed by this is the path of its socket for observers, unless
  * the server was given another one. */
 #define IVSHMEM_OBSERVER_SUFFIX ".observe"
+/* The same for its control socket, which speaks another protocol. */
+#define IVSHMEM_CONTROL_SUFFIX ".control"
 
 #ifdef __cplusplus
 }

@@ -18,6 +18,17 @@ clock_now(void)
 	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
+/* Seconds since 1970 of a moment of clock_now(). */
+static inline double
+clock_date(uint64_t moment)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9 -
+	       (double)(clock_now() - moment) / 1e9;
+}
+
 /* When `timeout_ms` milliseconds are over; UINT64_MAX, which is never, if it is negative. */
 static inline uint64_t
 clock_deadline(int timeout_ms)

@@ -22,6 +22,7 @@ op_set_intx(struct ivshmem_device *device, bool level, void *data)
 	struct function *function = data;
 
 	(void)device;
+	function->tally.raised += level;
 	irqs_set_intx(&function->irqs, level);
 }
 
@@ -31,9 +32,16 @@ op_send_message(
 {
 	struct function *function = data;
 
+	int r;
+
 	(void)device;
 	/* Without an eventfd, the vector stays pending until the VMM brings one. */
-	return irqs_fire(&function->irqs, VFIO_PCI_MSIX_IRQ_INDEX, message->vector);
+	r = irqs_fire(&function->irqs, VFIO_PCI_MSIX_IRQ_INDEX, message->vector);
+	if (r == 0)
+		function->tally.sent++;
+	else
+		function->tally.deferred++;
+	return r;
 }
 
 static void
@@ -42,6 +50,7 @@ op_ring(struct ivshmem_device *device, uint16_t peer, unsigned vector, void *dat
 	struct function *function = data;
 
 	(void)device;
+	tally_ring(&function->tally, peer, vector);
 	member_ring(function->member, peer, vector);
 }
 

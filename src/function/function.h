@@ -11,6 +11,7 @@
 
 #include <function/irqs.h>
 #include <function/migration.h>
+#include <function/tally.h>
 #include <member/member.h>
 
 #include <ivshmem/device.h>
@@ -26,6 +27,7 @@ struct function {
 	struct ivshmem_device *device;
 	struct irqs irqs;
 	struct migration migration;
+	struct tally tally;
 	/* How many eventfds of each peer a VMM may have at most, to ring the peer without us: in
 	 * place of writes to the doorbell register, and to the doorbell words. */
 	unsigned io_vectors, io_words;

@@ -86,12 +86,15 @@ step_version(const struct follower *follower, const struct wire_message *message
 		else if (version == -EBUSY)
 			reason = "another member has this place (--member)";
 		else if (version == -EACCES)
-			reason = "it allows neither our user nor one of our groups (--allow-user, --allow-group)";
+			reason =
+				"it allows neither our user nor one of our groups (--allow-user, --allow-group)";
 		else if (version == -EDQUOT)
 			reason =
 				follower->observes
 					? "our user has as many observers as it may have (--max-observers-per-user)"
 					: "our user has as many peers as it may have (--max-peers-per-user)";
+		else if (version == -ESHUTDOWN)
+			reason = "its operator lets nobody join for now (ivshmem ctl drain)";
 		else if (version == -EMFILE)
 			reason = "it has no file descriptors left";
 		else if (version == -ETOOMANYREFS)

@@ -29,6 +29,7 @@ struct loop {
 	struct list work;   /* loop_work::link */
 	uint64_t armed;     /* what the timerfd is set to; 0 is disarmed */
 	int n_ran;          /* callbacks in this round */
+	uint64_t rounds;
 	struct loop_source timer_source;
 	bool quit;
 
@@ -261,6 +262,7 @@ loop_dispatch(struct loop *loop, int timeout_ms)
 	if (!list_empty(&loop->work))
 		timeout_ms = 0;
 	loop->n_ran = 0;
+	loop->rounds++;
 	loop->n_events = epoll_wait(loop->epoll_fd, loop->events, BATCH, timeout_ms);
 	if (loop->n_events < 0) {
 		loop->n_events = 0;
@@ -279,6 +281,12 @@ loop_dispatch(struct loop *loop, int timeout_ms)
 	loop->n_events = 0;
 	loop_do_work(loop);
 	return loop->n_ran;
+}
+
+uint64_t
+loop_rounds(const struct loop *loop)
+{
+	return loop->rounds;
 }
 
 int

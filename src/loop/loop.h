@@ -69,6 +69,9 @@ int loop_fd(const struct loop *loop);
  */
 int loop_dispatch(struct loop *loop, int timeout_ms);
 
+/* How many rounds there were. */
+uint64_t loop_rounds(const struct loop *loop);
+
 /* Rounds until loop_quit(). 0 or a negative errno. */
 int loop_run(struct loop *loop);
 void loop_quit(struct loop *loop);

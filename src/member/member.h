@@ -112,6 +112,12 @@ bool member_take_ring(struct member *member, unsigned vector);
 /* Empty all our own eventfds, quickly if few were rung. */
 void member_drop_rings(struct member *member);
 
+/* How often our own vector was rung, and how often that woke us. What an irqfd took is not in it, and
+ * while one watches, *ret_watched is false. `vector` is less than member_own_vectors(). */
+unsigned member_own_vectors(const struct member *member);
+void member_count_rings(const struct member *member, unsigned vector, uint64_t *ret_rings,
+	uint64_t *ret_wakeups, bool *ret_watched);
+
 /* Let the loop watch our own eventfd (the default), or stop it, because an irqfd watches. */
 void member_watch(struct member *member, unsigned vector, bool watch);
 

@@ -31,6 +31,7 @@ struct own_vector {
 	unsigned vector;
 	int fd;       /* borrowed from the table; -1 if it was no eventfd */
 	bool yielded; /* to an irqfd */
+	uint64_t wakeups, rings;
 };
 
 struct member {

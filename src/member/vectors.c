@@ -28,6 +28,8 @@ rung(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	if (r == 0) {
+		own->wakeups++;
+		own->rings += count;
 		TRACE(member_rung, own->member->id, own->vector, count);
 		ivshmem_device_interrupt(own->member->device, own->vector);
 	} else if (r != -EAGAIN && r != -EINTR) {
@@ -222,4 +224,21 @@ member_watch(struct member *member, unsigned vector, bool watch)
 		return;
 	member->own[vector]->yielded = !watch;
 	own_sync(member->own[vector]);
+}
+
+unsigned
+member_own_vectors(const struct member *member)
+{
+	return member->n_own;
+}
+
+void
+member_count_rings(const struct member *member, unsigned vector, uint64_t *ret_rings,
+	uint64_t *ret_wakeups, bool *ret_watched)
+{
+	const struct own_vector *own = member->own[vector];
+
+	*ret_rings = own->rings;
+	*ret_wakeups = own->wakeups;
+	*ret_watched = !own->yielded;
 }

@@ -18,6 +18,7 @@
  *	its user has as many peers or observers as allowed		-EDQUOT
  *	the kernel has taken nothing from anybody for a while		-ETOOMANYREFS
  *	no descriptors, or no memory					-EMFILE, -ENOMEM, ...
+ *	an operator drains the server; observers may still look		-ESHUTDOWN
  *
  * If a client cannot even be accepted, the door pauses, and clients wait in its queue.
  */
@@ -141,6 +142,8 @@ prepare(struct door *door)
 {
 	struct admission *admission = door->admission;
 
+	if (admission->draining && door->kind != PEER_OBSERVER)
+		return -ESHUTDOWN;
 	if (clients_are_stuck(admission->clients, STARVING_LIMIT))
 		return -ETOOMANYREFS;
 	if (door->kind == PEER_MEMBER)
@@ -317,6 +320,8 @@ refusal(const struct door *door, int reason)
 		return door->kind == PEER_OBSERVER
 			       ? "its user has as many observers as allowed (--max-observers-per-user)"
 			       : "its user has as many peers as allowed (--max-peers-per-user)";
+	case -ESHUTDOWN:
+		return "an operator drains the server (ivshmem ctl drain off ends that)";
 	default:
 		return strerror(-reason);
 	}
@@ -337,13 +342,13 @@ is_told(const struct door *door, uid_t user, int reason)
 	uint64_t now = clock_now();
 	struct refusal *refusal;
 
-	for (unsigned i = 0; i < REFUSALS_MAX; i++) {
+	for (unsigned i = 0; i < REFUSALS_TOLD; i++) {
 		refusal = &admission->refusals[i];
 		if (refusal->told && refusal->door == door && refusal->user == user &&
 			refusal->reason == reason && now - refusal->told < TELL_REFUSAL_AGAIN)
 			return true;
 	}
-	refusal = &admission->refusals[admission->next_refusal++ % REFUSALS_MAX];
+	refusal = &admission->refusals[admission->next_refusal++ % REFUSALS_TOLD];
 	*refusal = (struct refusal){.door = door, .user = user, .reason = reason, .told = now};
 	return false;
 }
@@ -394,6 +399,7 @@ door_refuse(struct door *door, int socket, int reason)
 		tell_personal(door, socket, reason);
 	else
 		tell_refusal(door, reason);
+	counters_refused(&admission->clients->counters, reason);
 	TRACE(server_refused, reason, admission->clients->roster->n_present);
 	journal_refusing(journal, socket);
 	wire_send_noted(socket, &message, 1, journal_headers(journal));
@@ -445,6 +451,7 @@ door_pause(struct door *door, int error)
 		pace_printf(admission->warnings, "cannot accept clients for now: %s; they wait",
 			strerror(-error));
 	door->pausing = true;
+	admission->clients->counters.pauses++;
 	TRACE(server_paused, error);
 	loop_set_events(&door->source, 0);
 	loop_timer_set(admission->loop, &door->timer, clock_now() + RETRY, door_resume);

@@ -28,7 +28,7 @@ struct refusal {
 };
 
 /* So many are remembered. */
-#define REFUSALS_MAX 16
+#define REFUSALS_TOLD 16
 
 struct admission {
 	struct loop *loop;
@@ -45,11 +45,12 @@ struct admission {
 	uint32_t n_members;    /* present, with an id that is not a seat's */
 	struct peer *prepared; /* the next of them; NULL: none yet */
 	struct usage usage;    /* of users */
-	struct refusal refusals[REFUSALS_MAX];
+	struct refusal refusals[REFUSALS_TOLD];
 	unsigned next_refusal; /* the place of the next one */
 	int spare_fd;          /* closed for a moment to refuse a client when there is no other */
 	unsigned released;     /* announced ids given back since they were counted */
 	bool warned_of_ids;
+	bool draining; /* no newcomers but observers */
 };
 
 /* From all zero, with what is above the doors set. -ENOMEM; admission_done() in any case. */

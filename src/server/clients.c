@@ -175,6 +175,7 @@ client_remove(struct client *client)
 	uid_t user = client->process.uid;
 	uint16_t id = peer->id;
 
+	clients->counters.leaves += !observer;
 	journal_make_room(clients->journal);
 	journal_leaving(clients->journal, client->source.fd);
 	client_close(client);
@@ -202,11 +203,12 @@ client_left(struct client *client)
 
 /* We close our end. */
 static void
-client_cut(struct client *client, int error, const char *reason)
+client_cut(struct client *client, enum cut why, int error, const char *reason)
 {
 	struct pace *warnings = client->clients->warnings;
 	char who[PROCESS_TEXT_MAX];
 
+	client->clients->counters.cuts[why]++;
 	process_describe(&client->process, who);
 	TRACE(server_cut, peer_number(client), client->process.pid, error);
 	if (observes(client))
@@ -215,6 +217,12 @@ client_cut(struct client *client, int error, const char *reason)
 		pace_printf(warnings, "peer %u (%s) is disconnected: %s", client->peer->id, who,
 			reason);
 	client_remove(client);
+}
+
+void
+client_dismiss(struct client *client)
+{
+	client_cut(client, CUT_OPERATOR, -ECANCELED, "an operator disconnected it");
 }
 
 /* ---- full ------------------------------------------------------------------------------------ */
@@ -235,8 +243,7 @@ clients_watch_full(struct clients *clients)
 		first->full_since + clients->stall_limit_ns, clients_stalled);
 }
 
-/* Bytes sent to the client that it has not read. */
-static int
+int
 client_unread(const struct client *client)
 {
 	int unread;
@@ -263,8 +270,8 @@ clients_stalled(struct loop_timer *timer)
 			client_move(client, &clients->full);
 			continue;
 		}
-		client_cut(
-			client, -ETIMEDOUT, "it read nothing for longer than the stall time-out");
+		client_cut(client, CUT_STALLED, -ETIMEDOUT,
+			"it read nothing for longer than the stall time-out");
 	}
 	clients_watch_full(clients);
 }
@@ -274,6 +281,7 @@ client_full(struct client *client)
 {
 	struct clients *clients = client->clients;
 
+	clients->counters.full++;
 	client->full_since = clock_now();
 	client->unread = client_unread(client);
 	TRACE(server_full, peer_number(client), client->unread);
@@ -315,6 +323,7 @@ client_starved(struct client *client, int error)
 				: "");
 		clients->starving_since = clock_now();
 	}
+	clients->counters.starved++;
 	TRACE(server_starved, peer_number(client), error);
 	client_move(client, &clients->starved);
 	loop_timer_set(clients->loop, &clients->retry_timer, clock_now() + RETRY, clients_retry);
@@ -356,7 +365,7 @@ clients_retry(struct loop_timer *timer)
 		struct client *hoarder = clients_find_hoarder(clients);
 
 		if (hoarder)
-			client_cut(hoarder, -ETIMEDOUT,
+			client_cut(hoarder, CUT_STALLED, -ETIMEDOUT,
 				"it read nothing for longer than the stall time-out, while the others waited for it");
 	}
 	list_splice(&clients->ready, &clients->starved);
@@ -382,7 +391,12 @@ client_send(struct client *client)
 		journal_told(clients->journal, sent);
 	}
 	if (sent > 0) {
+		unsigned greeted = client->peer->greeting;
+
 		roster_told(clients->roster, client->peer, (unsigned)sent);
+		clients->counters.messages += (uint64_t)sent;
+		clients->counters.announcements +=
+			(uint64_t)sent - (client->peer->greeting - greeted);
 		/* Somebody reads: what others lack comes free, if slowly. */
 		if (clients->starving_since)
 			clients->starving_since = clock_now();
@@ -402,7 +416,7 @@ client_send(struct client *client)
 	} else if (sent == -EPIPE || sent == -ECONNRESET) {
 		client_left(client);
 	} else {
-		client_cut(client, sent, strerror(-sent));
+		client_cut(client, CUT_FAILED, sent, strerror(-sent));
 	}
 }
 
@@ -442,7 +456,8 @@ client_event(struct loop_source *source, uint32_t events)
 
 		/* An urgent byte makes the socket readable, but recv() does not return it. */
 		if (n > 0 || (n < 0 && errno == EAGAIN && (events & EPOLLIN))) {
-			client_cut(client, -EPROTO, "it sent something, but clients must not");
+			client_cut(client, CUT_SENT, -EPROTO,
+				"it sent something, but clients must not");
 			return;
 		}
 		if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -465,6 +480,7 @@ client_new(struct client **ret_client, struct clients *clients, struct door *doo
 	client->clients = clients;
 	client->door = door;
 	client->process = process_behind(socket);
+	client->since = clock_now();
 	list_init(&client->link);
 	list_init(&client->nap);
 	r = loop_add(clients->loop, &client->source, socket, EPOLLIN | EPOLLRDHUP, client_event);
@@ -513,11 +529,13 @@ client_join(struct client *client, struct peer *peer, uint64_t stamp)
 	/* Observers come by the second where somebody watches with `ivshmem info`. */
 	if (observes(client)) {
 		log_debug(clients->log, "an observer came (%s)", who);
+		clients->counters.observers++;
 		list_append(&clients->ready, &client->link);
 		clients_send_later(clients);
 		return 0;
 	}
 	clients_tell(clients, "peer %u joined (%s)", peer->id, who);
+	clients->counters.joins++;
 	client->fresh = true;
 	list_append(&clients->fresh, &client->link);
 	clients_roster_changed(clients, peer);
@@ -530,6 +548,7 @@ client_continue(struct client *client, struct peer *peer, bool fresh, bool full)
 	struct clients *clients = client->clients;
 
 	client->peer = peer;
+	client->continued = true;
 	client->fresh = fresh;
 	list_append(fresh ? &clients->fresh : &clients->ready, &client->link);
 	if (full)

@@ -12,6 +12,7 @@
 #include <base/list.h>
 #include <base/pace.h>
 #include <loop/loop.h>
+#include <server/counters.h>
 #include <server/roster.h>
 #include <socket/process.h>
 
@@ -36,8 +37,10 @@ struct client {
 	struct process process;
 	struct loop_source source; /* source.fd is the socket, owned once it has joined */
 	struct list link;          /* the list of its state */
-	struct list nap;           /* with circles, while it is idle: circle::idle or roster::idle */
-	bool fresh;                /* has never been up to date */
+	struct list nap;     /* with circles, while it is idle: circle::idle or roster::idle */
+	bool fresh;          /* has never been up to date */
+	uint64_t since;      /* clock_now() when it came, or when we took it over */
+	bool continued;      /* from a server before us */
 	uint64_t full_since; /* clock_now() when it last took something; 0 unless it is full */
 	int unread;          /* bytes in its full socket then */
 };
@@ -50,6 +53,7 @@ struct clients {
 	struct pace *warnings;   /* that clients can cause; all parts of the server share it */
 	struct pace news;        /* who came and went */
 	uint64_t stall_limit_ns; /* 0: none */
+	struct counters counters;
 
 	/* A client is gone, and is no longer on the roster. Tells whether others knew of its id. */
 	void (*left)(struct door *door, uint16_t id, uid_t user, bool announced);
@@ -86,6 +90,11 @@ void client_continue(struct client *client, struct peer *peer, bool fresh, bool 
 
 /* It closed its end. */
 void client_left(struct client *client);
+/* An operator wants it to go. */
+void client_dismiss(struct client *client);
+
+/* Bytes of the kernel's memory that hold what was sent to the client and what it has not read. */
+int client_unread(const struct client *client);
 
 /* Has nobody been able to take anything, for longer than `limit`? */
 bool clients_are_stuck(const struct clients *clients, uint64_t limit);

@@ -388,6 +388,21 @@ told_of_join(struct peer *peer, const struct event *event)
 		roster_pass(peer);
 }
 
+unsigned
+roster_untold(const struct peer *peer, unsigned max)
+{
+	unsigned n = PEER_GREETING - peer->greeting, seen = 0;
+	struct list *at[PEER_CURSORS];
+	struct event *event;
+
+	places(peer, at);
+	while (n < max && seen++ < max && (event = step(peer, at)))
+		if (peer_is_concerned(peer, event))
+			n += (event->leave ? 1 : peer_n_messages(event->peer)) -
+			     roster_begun(peer, event);
+	return n < max ? n : max;
+}
+
 void
 roster_told(struct roster *roster, struct peer *peer, unsigned n)
 {

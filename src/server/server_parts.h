@@ -9,7 +9,16 @@
 #include <server/clients.h>
 #include <server/roster.h>
 
+struct server;
 struct server_config;
+struct server_facts;
+
+/* What the answers to an operator are made of (control.c). */
+struct asked {
+	struct server *server;
+	const struct server_facts *facts;
+	uint64_t since; /* clock_now() when it began to serve */
+};
 
 /* Of server_write(). */
 #define SERVER_RECORD_NAME    "server"
@@ -20,6 +29,7 @@ struct server {
 	struct clients clients;
 	struct admission admission;
 	struct pace warnings; /* that clients can cause */
+	struct asked asked;
 };
 
 /* Without doors and clients. */

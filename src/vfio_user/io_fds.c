@@ -145,6 +145,7 @@ handle_io_fds(struct session *session, struct request *request, struct reply *re
 	need = sizeof(head) + listing.total * sizeof(struct vfio_user_io_fd);
 	head.argsz = need > UINT32_MAX ? UINT32_MAX : (uint32_t)need;
 	head.count = reply->n_fds;
+	session->function->tally.io_fds += reply->n_fds;
 	memcpy(reply->body, &head, sizeof(head));
 	return 0;
 }

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/vfio_user.h>
 
+#include <base/clock.h>
 #include <base/error.h>
 #include <base/eventfd.h>
 #include <base/fd.h>
 #include <base/list.h>
 #include <base/pace.h>
-#include <function/function.h>
-#include <member/successor.h>
 #include <trace/trace.h>
-#include <vfio_user/channel.h>
-#include <vfio_user/door.h>
 #include <vfio_user/handlers.h>
 #include <vfio_user/refusal.h>
-#include <vfio_user/session.h>
-#include <vfio_user/turn.h>
+#include <vfio_user/vfio_user_parts.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,34 +25,6 @@
 
 /* Only the JSON library makes deep calls in the access thread, and it limits itself. */
 #define STACK_SIZE ((size_t)1 << 20)
-
-struct vfio_user {
-	struct turn turn; /* the lock */
-	bool ending;      /* no request is handled any more */
-	struct loop *loop;
-	const struct log *log;
-	struct function *function;
-	struct ivshmem_device_config device; /* what the function's device is made from */
-	void (*rejoined)(struct member *member, void *data);
-	void *data;
-	uint64_t spin_ns;
-	bool quit;
-	bool only_one; /* no other VMM can come */
-
-	struct pace visits;     /* who came and went */
-	struct pace complaints; /* of what VMMs do */
-	struct door door;
-	struct successor successor;
-
-	/* the VMM that is connected */
-	struct process vmm;
-	int socket; /* -1: none. The loop thread closes it when the access thread has ended */
-	pthread_t thread;
-	struct session session;
-	struct channel channel;
-	struct reply reply;
-	struct loop_source done; /* an eventfd, which the access thread rings at its end */
-};
 
 /* ---- the access thread ------------------------------------------------------------------------ */
 
@@ -193,6 +161,7 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	function_restart(vfio_user->function);
 	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
 	vfio_user->vmm = *who;
+	vfio_user->vmm_since = clock_now();
 	TRACE(vmm_connected, who->pid, who->uid);
 	vfio_user->socket = fd_take(socket);
 	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
@@ -321,6 +290,8 @@ replace(struct member *next, void *data, struct ivshmem_error *reterr)
 
 	if (r < 0)
 		return r;
+	function->tally = previous->tally;
+	tally_forget_peers(&function->tally);
 	vfio_user->function = function;
 	free_function(previous);
 	member_close(member);
@@ -378,6 +349,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	vfio_user->rejoined = config->rejoined;
 	vfio_user->data = config->data;
 	vfio_user->spin_ns = config->spin_ns;
+	vfio_user->since = clock_now();
 	vfio_user->socket = -1;
 	vfio_user->done.fd = -1;
 	init_parts(vfio_user, config);

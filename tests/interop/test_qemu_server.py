@@ -5,6 +5,7 @@ through its registers: a doorbell write reaches the right eventfd, and a ring of
 pending bit.
 """
 
+import json
 import os
 import re
 import signal
@@ -467,3 +468,25 @@ def test_a_second_machine_in_one_place_ends_and_says_why(server, room, qemu):
     assert second.wait() == 1
     assert "-16" in second.stderr, second.describe()
     assert first.id == 1
+
+
+def test_ctl_names_the_machines(server, qemu, cli):
+    """By -name in its two forms; the last one counts, as it does for QEMU."""
+    srv = server(vectors=2)
+    vm = qemu(srv)
+    other = qemu(srv, more=("-name", "guest=web server,debug-threads=on"))
+    process = cli("ctl", "peers", "--json")
+    assert process.wait() == 0, process.describe()
+    peers = json.loads(process.stdout)["peers"]
+    assert [(peer["pid"], peer["vm"]) for peer in peers] == [(vm.pid, "vm0"), (other.pid, "web server")]
+    assert peers[0]["program"].startswith("qemu-system")
+
+
+def test_disconnected_by_an_operator_the_guest_goes_on(server, qemu, cli):
+    srv = server(vectors=2)
+    vm, client = pair(srv, qemu)
+    assert cli("ctl", "disconnect", str(vm.id)).wait() == 0
+    client.follow(lambda: vm.id not in client.peers, "it left")
+    vm.ring(client.id, 1)
+    wire.wait_rings(client.peers[client.id][1])
+    vm.alive()

@@ -13,6 +13,7 @@
 #include <common/terminal.h>
 #include <loop/loop.h>
 #include <member/member.h>
+#include <operators.h>
 #include <options.h>
 #include <socket/listener.h>
 #include <trace/trace.h>
@@ -44,6 +45,7 @@ struct program {
 	char place[sizeof(((struct listener *)0)->path)]; /* where VMMs connect, for messages */
 	struct member *member;
 	struct vfio_user *vfio_user;
+	struct operators operators;
 	bool failed; /* the loop ended because of an error, which was logged */
 };
 
@@ -229,6 +231,9 @@ start_device(struct program *program)
 		return r;
 	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
 		return fail(program, &error);
+	if (operators_let_in(
+		    &program->operators, program->vfio_user, options, program->place, &error) < 0)
+		return fail(program, &error);
 	if (program->connected >= 0) {
 		r = vfio_user_serve(program->vfio_user, &program->connected);
 		return r < 0 ? fail_errno(program, r, "cannot serve the VMM") : 0;
@@ -324,6 +329,7 @@ static void
 stop(struct program *program)
 {
 	supervisor_notify("STOPPING=1");
+	operators_send_away(&program->operators);
 	vfio_user_free(program->vfio_user);
 	listener_close(&program->listener);
 	fd_close(program->connected);
@@ -355,6 +361,7 @@ main(int argc, char **argv)
 		.log = {LOG_LEVEL_INFO, terminal_write, &program.terminal},
 		.listener.fd = -1,
 		.connected = -1,
+		.operators.listener.fd = -1,
 	};
 	struct ivshmem_error error;
 	bool usage;

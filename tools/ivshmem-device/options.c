@@ -40,6 +40,9 @@ const char device_options_usage[] =
 	"      --socket-owner USER name or number of its owner\n"
 	"      --socket-group GROUP\n"
 	"                          name or number of its group\n"
+	"      --control-socket PATH\n"
+	"                          where 'ivshmem ctl' connects, for the user of the\n"
+	"                          device and root only (none)\n"
 	"\n"
 	"Where the memory comes from; one is needed:\n"
 	"      --server PATH       the socket of an ivshmem-server, which also gives the\n"
@@ -250,6 +253,7 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		{"socket-mode", "MODE", .mode = &options->socket_mode},
 		{"socket-owner", "USER", .take = account_user, .to = &options->socket_owner},
 		{"socket-group", "GROUP", .take = account_group, .to = &options->socket_group},
+		{"control-socket", "PATH", .text = &options->control_socket, .min = 1},
 		{"server", "PATH", .text = &options->server, .min = 1},
 		{"shm", "NAME", .text = &options->shm, .min = 1},
 		{"file", "PATH", .text = &options->file, .min = 1},

@@ -25,6 +25,8 @@ struct device_options {
 	uid_t socket_owner; /* (uid_t)-1: leave */
 	gid_t socket_group; /* (gid_t)-1: leave */
 
+	const char *control_socket; /* NULL: none */
+
 	/* where the memory comes from: exactly one, the others are NULL */
 	const char *server; /* path of the socket, without "unix:" */
 	const char *shm;

@@ -3,6 +3,7 @@
 
 #include <base/fd.h>
 #include <base/log.h>
+#include <control/control.h>
 #include <handover.h>
 
 #include <ivshmem/abi.h>
@@ -61,6 +62,8 @@ capacity_tell(const struct options *options, const struct sockets *sockets,
 
 	/* The server has already made the vectors of the first client. */
 	used -= used < options->n_vectors ? used : options->n_vectors;
+	if (sockets->control.fd >= 0)
+		used += CONTROL_DESCRIPTORS;
 	/* Observers and members must not take the room of the holders of seats. */
 	capacity = server_capacity(
 		limit, used + config->max_observers + config->n_seats, options->n_vectors);

@@ -15,6 +15,7 @@
 #include <guardian.h>
 #include <handover.h>
 #include <loop/loop.h>
+#include <operators.h>
 #include <options.h>
 #include <recover.h>
 #include <region/read_only.h>
@@ -57,6 +58,7 @@ struct program {
 	int signal; /* that ended the loop; 0: none */
 	struct loop_source signals;
 	struct server *server;
+	struct operators operators;
 	struct terminal terminal;
 	char title[128]; /* of the terminal */
 };
@@ -315,14 +317,22 @@ start(struct program *program)
 		return fail_errno(program, r, "cannot start the event loop");
 	if (sockets_listen(&program->sockets, options, &error) < 0)
 		return fail(program, &error);
+	if (sockets_open_control(&program->sockets, options, &program->log, &error) < 0)
+		return fail(program, &error);
 	r = start_server(program, limit);
 	if (r < 0)
 		return r;
+	r = operators_let_in(&program->operators, program->server, &program->sockets,
+		&program->region, &program->handover, options);
+	if (r < 0)
+		return fail_errno(program, r, "cannot serve operators");
 	for (unsigned i = 0; i < options->n_members; i++)
 		log_info(&program->log, "peer %u has a place of its own on %s",
 			options->members[i].id, program->sockets.members[i].path);
 	if (program->sockets.observers.fd >= 0)
 		log_info(&program->log, "observers look in on %s", program->sockets.observers.path);
+	if (program->sockets.control.fd >= 0)
+		log_info(&program->log, "operators connect to %s", program->sockets.control.path);
 	log_info(&program->log, "listening on %s", options->socket);
 	return 0;
 }
@@ -387,6 +397,7 @@ stop(struct program *program)
 	/* Close the sockets first, so that no new client comes while the others are being
 	 * disconnected. */
 	sockets_close(&program->sockets);
+	operators_send_away(&program->operators);
 	server_free(program->server);
 	signals_unwatch(&program->signals);
 	loop_del(&program->guardian_source);

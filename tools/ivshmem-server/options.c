@@ -55,6 +55,10 @@ const char options_usage[] =
 	"                              socket's path and " IVSHMEM_OBSERVER_SUFFIX ")\n"
 	"      --no-observer-socket    no socket for observers: all who connect take an\n"
 	"                              id\n"
+	"      --control-socket PATH   where 'ivshmem ctl' connects, for the user of the\n"
+	"                              server and root only (the socket's path and\n"
+	"                              " IVSHMEM_CONTROL_SUFFIX ")\n"
+	"      --no-control-socket     no such socket\n"
 	"      --member ID=PATH        reserve ID for the client that connects to PATH,\n"
 	"                              one at a time; can be repeated\n"
 	"      --socket-mode MODE      octal permissions of all these sockets; a user\n"
@@ -186,15 +190,15 @@ take_directory(void *to, const char *what, const char *text, struct ivshmem_erro
 	return 0;
 }
 
-/* NULL: no observers' socket is wanted. */
+/* A socket beside that for clients; NULL: none is wanted. */
 static int
-take_observer_socket(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
+take_beside(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	const char **path = to;
 
 	if (text && !text[0])
-		return error_set(reterr, -EINVAL,
-			"%s: the path is empty; --no-observer-socket makes none", what);
+		return error_set(reterr, -EINVAL, "%s: the path is empty; --no-%s makes none", what,
+			what + 2);
 	*path = text ? text : "";
 	return 0;
 }
@@ -293,10 +297,10 @@ parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 		{"trace-file", "FILE", .text = &options.trace_file, .min = 1},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},
-		{"observer-socket", "PATH", .take = take_observer_socket,
-			.to = &options.observer_socket},
-		{"no-observer-socket", .take = take_observer_socket,
-			.to = &options.observer_socket},
+		{"observer-socket", "PATH", .take = take_beside, .to = &options.observer_socket},
+		{"no-observer-socket", .take = take_beside, .to = &options.observer_socket},
+		{"control-socket", "PATH", .take = take_beside, .to = &options.control_socket},
+		{"no-control-socket", .take = take_beside, .to = &options.control_socket},
 		{"member", "ID=PATH", .take = take_member, .to = &options, .repeats = true},
 		{"socket-mode", "MODE", .mode = &options.socket_mode},
 		{"socket-owner", "USER", .take = account_user, .to = &options.socket_owner},

@@ -38,6 +38,7 @@ struct options {
 	const char *socket;
 	bool socket_given;           /* it is not the default */
 	const char *observer_socket; /* NULL: next to `socket`, "" for none */
+	const char *control_socket;  /* the same */
 	struct member_option members[MEMBERS_MAX];
 	unsigned n_members;
 	mode_t socket_mode;

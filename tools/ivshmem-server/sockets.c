@@ -9,18 +9,21 @@
 #include <socket/bag.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define OBSERVERS_NAME "observers"
+#define CONTROL_NAME   "control"
 #define MEMBER_NAME    "member-"
 
 void
 sockets_init(struct sockets *sockets)
 {
-	*sockets = (struct sockets){.clients.fd = -1, .observers.fd = -1, .kept = -1};
+	*sockets = (struct sockets){
+		.clients.fd = -1, .observers.fd = -1, .control.fd = -1, .kept = -1};
 	for (unsigned i = 0; i < MEMBERS_MAX; i++)
 		sockets->members[i].fd = -1;
 }
@@ -108,6 +111,9 @@ adopt(struct sockets *sockets, struct options *options, const struct supervisor_
 	if (strcmp(socket->name, OBSERVERS_NAME) == 0)
 		return adopt_at(&sockets->observers, socket, OBSERVERS_NAME, "--observer-socket",
 			options->observer_socket, reterr);
+	if (strcmp(socket->name, CONTROL_NAME) == 0)
+		return adopt_at(&sockets->control, socket, "operators", "--control-socket",
+			options->control_socket, reterr);
 	return adopt_at(&sockets->clients, socket, "clients", "-S",
 		options->socket_given ? options->socket : NULL, reterr);
 }
@@ -123,7 +129,7 @@ sockets_adopt(struct sockets *sockets, struct options *options, struct ivshmem_e
 		r = adopt(sockets, options, &passed[i], reterr);
 	if (n < 0 || r < 0)
 		return n < 0 ? n : r;
-	others = sockets->observers.fd >= 0;
+	others = sockets->observers.fd >= 0 || sockets->control.fd >= 0;
 	for (unsigned i = 0; i < options->n_members; i++)
 		others |= sockets->members[i].fd >= 0;
 	if (others && sockets->clients.fd < 0)
@@ -225,6 +231,50 @@ sockets_listen(
 	return r;
 }
 
+/* -EOPNOTSUPP: there is no path beside that of the clients. */
+static int
+bind_control(struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr)
+{
+	struct listener_config config = {
+		.path = options->control_socket,
+		.mode = 0600,
+		.owner = (uid_t)-1,
+		.group = (gid_t)-1,
+	};
+	char beside[SOCKET_PATH_MAX + sizeof(IVSHMEM_CONTROL_SUFFIX)];
+
+	if (!config.path) {
+		/* A socket that is not in the file system has no path beside it. */
+		if (options->socket[0] == '\0' || options->socket[0] == '@')
+			return -EOPNOTSUPP;
+		snprintf(beside, sizeof(beside), "%s%s", options->socket, IVSHMEM_CONTROL_SUFFIX);
+		config.path = beside;
+	}
+	return listener_bind(&sockets->control, &config, reterr);
+}
+
+int
+sockets_open_control(struct sockets *sockets, const struct options *options, const struct log *log,
+	struct ivshmem_error *reterr)
+{
+	int r = 0;
+
+	if (options->control_socket && !options->control_socket[0])
+		return 0;
+	if (sockets->control.fd < 0)
+		r = bind_control(sockets, options, reterr);
+	if (r == 0)
+		return listener_listen(&sockets->control, reterr);
+	if (options->control_socket)
+		return r;
+	/* Nobody asked for it, and clients do not need it. */
+	if (r != -EOPNOTSUPP)
+		log_warning(log,
+			"there is no control socket: %s; 'ivshmem ctl' needs one (--control-socket)",
+			reterr->message);
+	return 0;
+}
+
 void
 sockets_keep(struct sockets *sockets)
 {
@@ -238,6 +288,7 @@ sockets_close(struct sockets *sockets)
 {
 	listener_close(&sockets->clients);
 	listener_close(&sockets->observers);
+	listener_close(&sockets->control);
 	for (unsigned i = 0; i < MEMBERS_MAX; i++)
 		listener_close(&sockets->members[i]);
 }

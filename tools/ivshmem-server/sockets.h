@@ -4,7 +4,7 @@
 
 /*
  * The sockets that clients connect to: the one for members, the one for observers, and one for each
- * seat (--member). A supervisor may have made any of them.
+ * seat (--member). A supervisor may have made any of them. Beside them there is one for operators.
  */
 
 #include <options.h>
@@ -15,6 +15,7 @@ struct sockets {
 	struct listener clients;
 	struct listener observers;            /* fd -1: there is none */
 	struct listener members[MEMBERS_MAX]; /* options.n_members of them */
+	struct listener control;              /* fd -1: there is none */
 	struct server_seat seats[MEMBERS_MAX];
 	int kept; /* what an earlier server has left with the supervisor (handover.h); -1: nothing */
 };
@@ -26,7 +27,7 @@ struct sockets {
 void sockets_init(struct sockets *sockets);
 /*
  * Take over the sockets that a supervisor has made (LISTEN_FDS), by name: "observers" is for
- * observers, "member-ID" for that member, whether --member names it or not, and any other name for
+ * observers, "control" for operators, "member-ID" for that member, whether --member names it or not, and any other name for
  * clients. HANDOVER_NAME is no socket for clients, but a group to go on with (handover.h). To be
  * called in the process that the sockets are meant for, before fork(). `options`
  * tells of them afterwards. -EINVAL, -E2BIG, -EBADF.
@@ -41,6 +42,13 @@ int sockets_listen(
 	const struct sockets *sockets, const struct options *options, struct ivshmem_error *reterr);
 /* Where observers connect, unless a supervisor has made that socket; "" if nowhere. -ENAMETOOLONG. */
 int sockets_observers_path(const struct options *options, char ret_path[SOCKET_PATH_MAX]);
+/*
+ * Bind the socket for operators, and let them in. Each server makes its own, whether it goes on with a
+ * group or not, because nobody stays connected there. Warns in `log` if the default path cannot be
+ * used.
+ */
+int sockets_open_control(struct sockets *sockets, const struct options *options,
+	const struct log *log, struct ivshmem_error *reterr);
 /* Their paths stay when they are closed, for another server that has the same sockets. */
 void sockets_keep(struct sockets *sockets);
 /* Close them, and remove the paths of those that we made. */

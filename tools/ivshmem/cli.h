@@ -79,6 +79,7 @@ extern const struct command command_format;
 extern const struct command command_bench;
 extern const struct command command_keeper;
 extern const struct command command_doctor;
+extern const struct command command_ctl;
 extern const struct command command_trace;
 extern const struct command command_shell;
 

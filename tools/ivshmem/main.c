@@ -47,6 +47,7 @@ static const struct command *const commands[] = {
 	&command_bench,
 	&command_keeper,
 	&command_doctor,
+	&command_ctl,
 	&command_trace,
 	&command_shell,
 };

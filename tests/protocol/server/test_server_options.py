@@ -291,7 +291,7 @@ def test_111_directory(server, room):
     client = server("-m", room.path, "-l", "3M").client()
     assert os.fstat(client.memory).st_size == 4 * MIB
     assert os.readlink(f"/proc/self/fd/{client.memory}").startswith(room.path + "/")
-    assert sorted(os.listdir(room.path)) == ["socket", "socket.observe"]
+    assert sorted(os.listdir(room.path)) == ["socket", "socket.control", "socket.observe"]
 
 
 def test_108_last_of_shm_and_directory_wins(server, room):
@@ -380,7 +380,7 @@ def test_108_says_at_start_how_many_peers_fit(server):
 def test_108_no_room_for_anybody_is_no_start(start, room):
     """With every small limit: it refuses, naming the limit, or has the room that it tells of."""
     refusals, rooms = 0, []
-    for limit in range(5, 24):
+    for limit in range(5, 36):
         srv = start(vectors=3, limit_files=limit)
         if not srv.started():
             refusals += "ulimit -n" in srv.stderr

@@ -154,6 +154,7 @@ static const struct {
 	{EACCES, "a server whose --allow-user or --allow-group names you"},
 	{EDQUOT, "end clients of your user, or a larger --max-peers-per-user or --max-observers-per-user"},
 	{EBUSY, "end the process that has this seat: ivshmem -t PATH peers"},
+	{ESHUTDOWN, "ivshmem ctl PATH drain off"},
 	{EMFILE, "prlimit --pid SERVER --nofile=NUMBER, or LimitNOFILE= in the server's unit"},
 	{ENFILE, "sysctl fs.file-max=NUMBER"},
 	{ENOMEM, "make room in the memory of the host"},

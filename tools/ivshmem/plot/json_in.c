@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "plot/json_in.h"
 
-#include "utf8.h"
+#include <base/utf8.h>
 
 #include <errno.h>
 #include <math.h>
@@ -198,8 +198,8 @@ json_in_number(struct json_in *in, double *ret_number)
 	return true;
 }
 
-static bool
-take_word(struct json_in *in, const char *word)
+bool
+json_in_word(struct json_in *in, const char *word)
 {
 	size_t length = strlen(word);
 	struct json_in next = *in;
@@ -215,7 +215,7 @@ take_word(struct json_in *in, const char *word)
 bool
 json_in_optional(struct json_in *in, double *ret_number)
 {
-	if (!take_word(in, "null"))
+	if (!json_in_word(in, "null"))
 		return json_in_number(in, ret_number);
 	*ret_number = -1;
 	return true;
@@ -265,8 +265,8 @@ json_in_skip(struct json_in *in)
 			depth--;
 		} else if (!(json_in_number(&next, &number) ||
 				   json_in_string(&next, text, sizeof(text)) ||
-				   take_word(&next, "null") || take_word(&next, "true") ||
-				   take_word(&next, "false") ||
+				   json_in_word(&next, "null") || json_in_word(&next, "true") ||
+				   json_in_word(&next, "false") ||
 				   (depth > 0 && (json_in_take(&next, ',') ||
 							 json_in_take(&next, ':'))))) {
 			return false;

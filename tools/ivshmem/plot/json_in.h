@@ -36,7 +36,10 @@ bool json_in_string(struct json_in *in, char *text, size_t size);
 
 bool json_in_number(struct json_in *in, double *ret_number);
 
-/* The same, or null, which is -1. */
+/* true, false or null. */
+bool json_in_word(struct json_in *in, const char *word);
+
+/* The same as a number, or null, which is -1. */
 bool json_in_optional(struct json_in *in, double *ret_number);
 
 /* Goes past the next key of an object and the colon behind it, and returns 1; or past the end of the object, and

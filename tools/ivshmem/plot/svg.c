@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "plot/svg.h"
 
-#include "utf8.h"
+#include <base/utf8.h>
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "utf8.h"
+#include <base/utf8.h>
 
 size_t
 utf8_length(const unsigned char *bytes, size_t length)
