@@ -8,9 +8,11 @@
 #include <base/parse.h>
 #include <capacity.h>
 #include <common/crash.h>
+#include <common/sandbox.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
+#include <confine.h>
 #include <daemon.h>
 #include <handover.h>
 #include <loop/loop.h>
@@ -46,6 +48,7 @@ struct program {
 	struct loop_source signals;
 	struct server *server;
 	struct terminal terminal;
+	struct sandbox sandbox;
 };
 
 static void
@@ -228,6 +231,8 @@ start(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
+	if (confine_begin(&program->sandbox, options, &program->log, &error) < 0)
+		return fail(program, &error);
 	/* Only one server can have the pid file. */
 	if (!options->foreground &&
 		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
@@ -245,6 +250,9 @@ start(struct program *program)
 	r = start_server(program, limit);
 	if (r < 0)
 		return r;
+	if (confine(&program->sandbox, options, &program->sockets, &program->region, &program->log,
+		    &error) < 0)
+		return fail(program, &error);
 	for (unsigned i = 0; i < options->n_members; i++)
 		log_info(&program->log, "peer %u has a place of its own on %s",
 			options->members[i].id, program->sockets.members[i].path);

@@ -4,6 +4,7 @@
 
 /* The command line of ivshmem-server: the options of QEMU's program of the same name, and more. */
 
+#include <common/sandbox.h>
 #include <region/region.h>
 
 #include <stdbool.h>
@@ -44,6 +45,8 @@ struct options {
 	unsigned max_observers; /* 0: a default, see capacity.c */
 	uint64_t stall_limit_ns;
 	const char *trace_file; /* NULL: stderr */
+	struct sandbox_user user;
+	enum sandbox_mode sandbox;
 	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */
 };

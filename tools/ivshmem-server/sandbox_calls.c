@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+/* The system calls of ivshmem-server, besides those of all services (common/sandbox_calls.c). */
+
+#include <confine.h>
+
+#include <common/sandbox.h>
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+const struct sandbox_call server_calls[] = {
+	{"memfd_create", "the record of a group that is handed over (handover.c)"},
+	{"dup2", "a daemon lets go of the terminal (daemon.c)"},
+	{"dup3", "the same on other processors"},
+	{"ioctl", "how much a client has left unread (server/clients.c)", SANDBOX_IF, 1, UINT32_MAX, SIOCOUTQ},
+	{"fchmod", "the mode of a file is set again"},
+	{NULL},
+};
+
+/* With --keep-clients only. */
+const struct sandbox_call server_keeping_calls[] = {
+	{NULL},
+};
