@@ -42,7 +42,7 @@ group_packages() {
 	case "$1" in
 	build) echo make gcc libc6-dev libjansson-dev libncurses-dev libseccomp-dev meson ninja-build pkg-config systemtap-sdt-dev ;;
 	check)
-		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck
+		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck systemd apparmor
 		# for programs of 32 bits, and for those of ARM, which clang compiles: gcc's packages for both exclude each other
 		[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] ||
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static

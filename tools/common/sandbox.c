@@ -114,7 +114,8 @@ sandbox_begin(struct sandbox *sandbox, const struct log *log, struct ivshmem_err
 	keep_out_of_cores();
 	sandbox_early_privileges(sandbox);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return error_set(reterr, -errno, "cannot give up rights (--sandbox): %s", strerror(errno));
+		return error_set(
+			reterr, -errno, "cannot give up rights (--sandbox): %s", strerror(errno));
 	return 0;
 }
 

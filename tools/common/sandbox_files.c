@@ -92,15 +92,15 @@ sandbox_files(const struct sandbox *sandbox, const struct log *log, struct ivshm
 	int r;
 
 	if (version < 1) {
-		log_debug(log, "the kernel has no Landlock: the file system stays open to this user");
+		log_debug(
+			log, "the kernel has no Landlock: the file system stays open to this user");
 		return 0;
 	}
-	rules = (int)syscall(
-		SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
+	rules = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr.handled_access_fs), 0);
 	r = rules < 0 ? -errno : allow_all(sandbox, rules, attr.handled_access_fs);
 	if (r == 0 && syscall(SYS_landlock_restrict_self, rules, 0) < 0)
 		r = -errno;
-	return r < 0 ? error_set(reterr, r == -EINVAL ? -EIO : r, "cannot give up the file system (Landlock): %s",
-			       strerror(-r))
+	return r < 0 ? error_set(reterr, r == -EINVAL ? -EIO : r,
+			       "cannot give up the file system (Landlock): %s", strerror(-r))
 		     : 0;
 }

@@ -47,7 +47,8 @@ set_capabilities(const struct capabilities *wanted)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {
-		{(uint32_t)wanted->effective, (uint32_t)wanted->permitted, (uint32_t)wanted->inheritable},
+		{(uint32_t)wanted->effective, (uint32_t)wanted->permitted,
+			(uint32_t)wanted->inheritable},
 		{(uint32_t)(wanted->effective >> 32), (uint32_t)(wanted->permitted >> 32),
 			(uint32_t)(wanted->inheritable >> 32)},
 	};
@@ -65,7 +66,8 @@ capabilities_to_keep(const struct sandbox *sandbox)
 		return 0;
 	for (unsigned i = 0; i <= CAP_LAST_CAP; i++)
 		if (sandbox->keep_given & UINT64_C(1) << i &&
-			(geteuid() != 0 || prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, i, 0, 0) == 1))
+			(geteuid() != 0 ||
+				prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, i, 0, 0) == 1))
 			keep |= UINT64_C(1) << i;
 	return keep & now.permitted;
 }

@@ -13,7 +13,8 @@
 const struct sandbox_call device_calls[] = {
 	/* a thread for each VMM */
 	{"clone3", "the C library then uses clone(), whose flags a filter can see", SANDBOX_REFUSE},
-	{"clone", "a thread for each VMM, and no process", SANDBOX_IF, 0, CLONE_THREAD, CLONE_THREAD},
+	{"clone", "a thread for each VMM, and no process", SANDBOX_IF, 0, CLONE_THREAD,
+		CLONE_THREAD},
 	{"set_robust_list", "the start of a thread"},
 	{"rseq", "the start of a thread"},
 
@@ -23,6 +24,7 @@ const struct sandbox_call device_calls[] = {
 	{"io_destroy", "the same"},
 	{"io_getevents", "the same"},
 
-	{"ioctl", "whether a VMM has sent anything yet (vfio_user/door.c)", SANDBOX_IF, 1, UINT32_MAX, FIONREAD},
+	{"ioctl", "whether a VMM has sent anything yet (vfio_user/door.c)", SANDBOX_IF, 1,
+		UINT32_MAX, FIONREAD},
 	{NULL},
 };

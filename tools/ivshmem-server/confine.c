@@ -43,13 +43,15 @@ add_socket(struct sandbox *sandbox, const struct listener *listener)
 
 /* The new user can remove what belongs to him, and the next server finds that it is his. */
 static int
-give_memory(const struct sandbox_user *user, const struct region *region, struct ivshmem_error *reterr)
+give_memory(
+	const struct sandbox_user *user, const struct region *region, struct ivshmem_error *reterr)
 {
 	if (!user->name || !region->created || geteuid() != 0)
 		return 0;
 	if (fchown(region->fd, user->uid, user->gid) < 0)
-		return error_set(reterr, -errno, "cannot give the shared memory to user '%.100s': %s",
-			user->name, strerror(errno));
+		return error_set(reterr, -errno,
+			"cannot give the shared memory to user '%.100s': %s", user->name,
+			strerror(errno));
 	return 0;
 }
 

@@ -47,7 +47,7 @@ struct options {
 	const char *trace_file; /* NULL: stderr */
 	struct sandbox_user user;
 	enum sandbox_mode sandbox;
-	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and
+	const char *ignored; /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */
 };
 

@@ -13,7 +13,8 @@ const struct sandbox_call server_calls[] = {
 	{"memfd_create", "the record of a group that is handed over (handover.c)"},
 	{"dup2", "a daemon lets go of the terminal (daemon.c)"},
 	{"dup3", "the same on other processors"},
-	{"ioctl", "how much a client has left unread (server/clients.c)", SANDBOX_IF, 1, UINT32_MAX, SIOCOUTQ},
+	{"ioctl", "how much a client has left unread (server/clients.c)", SANDBOX_IF, 1, UINT32_MAX,
+		SIOCOUTQ},
 	{"fchmod", "the mode of a file is set again"},
 	{NULL},
 };

@@ -161,15 +161,42 @@ look_into_another_process(void)
 	syscall(SYS_ptrace, 0x4206, 1, NULL, NULL);
 }
 
-TEST(no_other_program_is_run) { expect_killed(run_a_program); }
-TEST(no_network) { expect_killed(talk_to_the_network); }
-TEST(no_process_is_made) { expect_killed(make_a_process); }
-TEST(no_code_is_made) { expect_killed(make_code); }
-TEST(no_memory_becomes_code) { expect_killed(turn_memory_into_code); }
-TEST(nobody_is_killed) { expect_killed(kill_somebody); }
-TEST(no_thread_of_others_is_signalled) { expect_killed(signal_a_thread_of_another_process); }
-TEST(no_limit_of_others_is_changed) { expect_killed(change_another_process_limits); }
-TEST(nobody_is_traced) { expect_killed(look_into_another_process); }
+TEST(no_other_program_is_run)
+{
+	expect_killed(run_a_program);
+}
+TEST(no_network)
+{
+	expect_killed(talk_to_the_network);
+}
+TEST(no_process_is_made)
+{
+	expect_killed(make_a_process);
+}
+TEST(no_code_is_made)
+{
+	expect_killed(make_code);
+}
+TEST(no_memory_becomes_code)
+{
+	expect_killed(turn_memory_into_code);
+}
+TEST(nobody_is_killed)
+{
+	expect_killed(kill_somebody);
+}
+TEST(no_thread_of_others_is_signalled)
+{
+	expect_killed(signal_a_thread_of_another_process);
+}
+TEST(no_limit_of_others_is_changed)
+{
+	expect_killed(change_another_process_limits);
+}
+TEST(nobody_is_traced)
+{
+	expect_killed(look_into_another_process);
+}
 
 static void *
 in_thread(void *data)
