@@ -77,7 +77,7 @@ void
 sandbox_early_privileges(const struct sandbox *sandbox)
 {
 	uint64_t gone = (UINT64_C(1) << CAP_NET_ADMIN) & ~capabilities_to_keep(sandbox);
-	struct capabilities now;
+	struct capabilities now = {0};
 
 	if (get_capabilities(&now) < 0)
 		return;

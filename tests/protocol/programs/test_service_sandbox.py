@@ -205,7 +205,7 @@ def test_what_that_user_cannot_remove_is_said_at_the_start(start, room):
         # What the first one has left is no harm to the second.
         process = start("--user", USER.pw_name)
         process.expect(r"ivshmem-server: listening on .*")
-        assert f"'{room.socket}' will stay when the program ends" in process.stderr
+        process.expect(rf".*'{room.socket}' will stay when the program ends.*", "stderr")
         serves(process)
         process.signal(signal.SIGTERM)
         assert process.wait() == 0
