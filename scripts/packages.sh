@@ -24,7 +24,7 @@ usage() {
 	--unpack-foreign takes packages, and nothing that they depend on, of another architecture, such as arm64.
 
 	groups:
-	  build   compiler, meson, ninja, libinih, libjansson, libncurses, sys/sdt.h
+	  build   compiler, meson, ninja, libinih, libjansson, libncurses, libseccomp, sys/sdt.h
 	  check   sanitizers, clang-format, clang-tidy, pytest, spelling and shell checks
 	  vm      QEMU for x86 and python3
 	  recipes what the host needs for docs/recipes
@@ -40,9 +40,9 @@ fail() {
 
 group_packages() {
 	case "$1" in
-	build) echo make gcc libc6-dev libinih-dev libjansson-dev libncurses-dev meson ninja-build pkg-config systemtap-sdt-dev ;;
+	build) echo make gcc libc6-dev libinih-dev libjansson-dev libncurses-dev libseccomp-dev meson ninja-build pkg-config systemtap-sdt-dev ;;
 	check)
-		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck
+		echo git g++ clang clang-format clang-tidy libclang-rt-dev python3-pytest codespell mandoc shellcheck systemd apparmor
 		# for programs of 32 bits, and for those of ARM, which clang compiles: gcc's packages for both exclude each other
 		[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] ||
 			echo gcc-multilib binutils-aarch64-linux-gnu libc6-dev-arm64-cross libgcc-12-dev-arm64-cross qemu-user-static

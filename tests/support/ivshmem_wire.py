@@ -777,6 +777,18 @@ def process_state(pid):
         return file.read().rpartition(")")[2].split()[0]
 
 
+def _free_in_flight():
+    CAP_SYS_ADMIN, CAP_SYS_RESOURCE = 21, 24
+    with open("/proc/self/status", encoding="ascii") as file:
+        effective = int(re.search(r"^CapEff:\s*(\w+)", file.read(), re.MULTILINE).group(1), 16)
+    return ["--sandbox", "off"] if effective >> CAP_SYS_ADMIN & 1 and not effective >> CAP_SYS_RESOURCE & 1 else []
+
+
+# For a server of which all descriptors in flight of this user would be more than it may have. Root is free of that
+# limit by CAP_SYS_RESOURCE, which the server keeps. Where root has only CAP_SYS_ADMIN, it must keep that one.
+FREE_IN_FLIGHT = _free_in_flight()
+
+
 class Server(Process):
     """ivshmem-server in the foreground, ready."""
 
@@ -787,6 +799,8 @@ class Server(Process):
         argv = [binary or program("ivshmem-server"), "-F", "-S", path]
         if vectors is not None:
             argv += ["-n", str(vectors)]
+        if options.get("limit_files") and options.get("user") is None:
+            argv += FREE_IN_FLIGHT
         super().__init__(argv + list(arguments), **options)
         if ready:
             self.expect(r"ivshmem-server: listening on " + re.escape(path))

@@ -12,6 +12,7 @@ import struct
 
 PTRACE_TRACEME, PTRACE_CONT, PTRACE_ATTACH, PTRACE_DETACH, PTRACE_SYSCALL, PTRACE_SETOPTIONS = 0, 7, 16, 17, 24, 0x4200
 PTRACE_GET_SYSCALL_INFO = 0x420E
+PTRACE_GETREGS, PTRACE_SETREGS = 12, 13
 PTRACE_GETEVENTMSG, PTRACE_EVENT_FORK = 0x4201, 1
 PTRACE_O_TRACESYSGOOD, PTRACE_O_TRACEFORK, PTRACE_O_TRACEEXEC, PTRACE_O_EXITKILL = 1, 2, 0x10, 0x100000
 WALL = 0x40000000
@@ -23,6 +24,11 @@ _NUMBERS = {
     "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}},
 }.get(platform.machine(), {})
 KNOWN = bool(_NUMBERS)
+
+# struct user_regs_struct of x86-64, and where in it a system call has its number, arguments and result.
+_REGISTERS = struct.Struct("=27Q")
+_NUMBER, _RESULT, _PLACE, _ARGUMENTS = 15, 10, 16, (14, 13, 12, 7, 9, 8)
+CAN_MAKE_CALLS = platform.machine() == "x86_64"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
@@ -124,6 +130,34 @@ class Stepper:
             if self.at(name):
                 return steps
         raise AssertionError(f"the program ended before it called {name}")
+
+    def make_call(self, number, *arguments):
+        """
+        Have the program make another system call than the one that it is about to begin, which it makes
+        afterwards. Returns the result, or None if it ended instead.
+        """
+        buffer = ctypes.create_string_buffer(_REGISTERS.size)
+        _ptrace(PTRACE_GETREGS, self.pid, 0, ctypes.addressof(buffer))
+        before = _REGISTERS.unpack(buffer.raw)
+        registers = list(before)
+        registers[_NUMBER] = number
+        for index, value in zip(_ARGUMENTS, arguments):
+            registers[index] = value
+        self._set_registers(registers)
+        if not self.step():
+            return None
+        _ptrace(PTRACE_GETREGS, self.pid, 0, ctypes.addressof(buffer))
+        result = _REGISTERS.unpack(buffer.raw)[_RESULT]
+        # Back to the instruction, which has two bytes, and which takes the number from where the result was.
+        registers = list(before)
+        registers[_PLACE] -= 2
+        registers[_RESULT] = before[_NUMBER]
+        self._set_registers(registers)
+        return result - 2**64 if result >= 2**63 else result
+
+    def _set_registers(self, registers):
+        buffer = ctypes.create_string_buffer(_REGISTERS.pack(*registers))
+        _ptrace(PTRACE_SETREGS, self.pid, 0, ctypes.addressof(buffer))
 
     def release(self, deliver=0):
         """Let it run freely, from here on and with this signal."""

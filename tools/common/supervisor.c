@@ -70,6 +70,9 @@ supervisor_present(void)
 	return path && *path;
 }
 
+/* supervisor_connect() has made it; -1: there is none. */
+static int connected = -1;
+
 static int
 find_address(struct sockaddr_un *ret_address, socklen_t *ret_length)
 {
@@ -88,6 +91,20 @@ find_address(struct sockaddr_un *ret_address, socklen_t *ret_length)
 	return 0;
 }
 
+void
+supervisor_connect(void)
+{
+	struct sockaddr_un address;
+	socklen_t length;
+	_fd_cleanup_ int fd = -1;
+
+	if (connected >= 0 || find_address(&address, &length) < 0)
+		return;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (const struct sockaddr *)&address, length) == 0)
+		connected = fd_take(&fd);
+}
+
 /* One message, with a descriptor unless that is -1. */
 static int
 send_message(const char *text, size_t length, int passed, struct mmsghdr *noted)
@@ -102,7 +119,7 @@ send_message(const char *text, size_t length, int passed, struct mmsghdr *noted)
 	struct msghdr message = {.msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1};
 	struct mmsghdr own = {0};
 	_fd_cleanup_ int fd = -1;
-	int r = find_address(&address, &message.msg_namelen);
+	int to, r = find_address(&address, &message.msg_namelen);
 
 	if (!noted)
 		noted = &own;
@@ -118,12 +135,18 @@ send_message(const char *text, size_t length, int passed, struct mmsghdr *noted)
 		control.header.cmsg_len = CMSG_LEN(sizeof(int));
 		memcpy(CMSG_DATA(&control.header), &passed, sizeof(int));
 	}
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	if (connected >= 0) {
+		message.msg_name = NULL;
+		message.msg_namelen = 0;
+	} else {
+		fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		if (fd < 0)
+			return -errno;
+	}
+	to = connected >= 0 ? connected : fd;
+	setsockopt(to, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	noted->msg_hdr = message;
-	return sendmmsg(fd, noted, 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sendmmsg(to, noted, 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int

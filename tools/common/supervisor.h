@@ -47,6 +47,12 @@ int supervisor_notify(const char *format, ...) __attribute__((format(printf, 1, 
 bool supervisor_present(void);
 
 /*
+ * Keep a connection to NOTIFY_SOCKET, which carries all later messages: for a service that becomes a user
+ * who cannot reach the path. Without one, each message finds the path anew.
+ */
+void supervisor_connect(void);
+
+/*
  * Give the supervisor a descriptor to keep, and have it drop all of that name. `name` is printable
  * and has no colon. Both return when the supervisor has read the message: 0, -ENOTCONN if there is
  * none, -ETIMEDOUT if it takes longer than 5 seconds, or another negative errno. supervisor_store()

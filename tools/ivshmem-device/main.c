@@ -8,9 +8,11 @@
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/crash.h>
+#include <common/sandbox.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
+#include <confine.h>
 #include <loop/loop.h>
 #include <member/member.h>
 #include <operators.h>
@@ -46,6 +48,7 @@ struct program {
 	struct member *member;
 	struct vfio_user *vfio_user;
 	struct operators operators;
+	struct sandbox sandbox;
 	bool failed; /* the loop ended because of an error, which was logged */
 };
 
@@ -311,8 +314,13 @@ start_socket(struct program *program)
 static int
 start(struct program *program)
 {
+	struct ivshmem_error error;
 	int r;
 
+	program->sandbox.mode = program->options.sandbox;
+	program->sandbox.user = program->options.user;
+	if (sandbox_begin(&program->sandbox, &program->log, &error) < 0)
+		return fail(program, &error);
 	fd_raise_limit();
 	/* The socket comes first, because only one process can have it. */
 	r = start_socket(program);
@@ -322,6 +330,9 @@ start(struct program *program)
 		r = start_member(program);
 	if (r == 0)
 		r = start_device(program);
+	if (r == 0 && confine(&program->sandbox, &program->options, &program->listener,
+			      &program->log, &error) < 0)
+		r = fail(program, &error);
 	return r;
 }
 

@@ -28,6 +28,13 @@ const char device_options_usage[] =
 	"  -v, --verbose           log what the VMM does and which peers join and leave\n"
 	"      --trace-file FILE   where to write what happened last, if the device\n"
 	"                          crashes (stderr)\n"
+	"      --user NAME         when all is set up, be this user instead of root; the\n"
+	"                          socket is his\n"
+	"      --sandbox off|log|kill\n"
+	"                          what happens if the device makes a system call that it\n"
+	"                          never needs: log reports it, kill ends the device; off\n"
+	"                          gives up no rights at all (kill, or off in a build\n"
+	"                          without libseccomp)\n"
 	"\n"
 	"Socket for the VMM:\n"
 	"      --socket PATH       where to listen; needed, unless --fd is given or a\n"
@@ -246,6 +253,8 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		{"version", .ends = DEVICE_ACTION_VERSION},
 		{"verbose", .letter = 'v', .flag = &options->verbose},
 		{"trace-file", "FILE", .text = &options->trace_file, .min = 1},
+		{"user", "NAME", .take = sandbox_take_user, .to = &options->user},
+		{"sandbox", "off|log|kill", .take = sandbox_take_mode, .to = &options->sandbox},
 		{"socket", "PATH", .text = &options->socket, .min = 1},
 		{"socket-path", "PATH", .text = &options->socket, .min = 1},
 		/* A standard stream could only be a mistake. */
@@ -286,6 +295,10 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		r = check(&given, ret_usage, reterr);
 	if (r < 0)
 		return r;
+	if (options->user.name && options->socket_owner == (uid_t)-1)
+		options->socket_owner = options->user.uid;
+	if (options->user.name && options->socket_group == (gid_t)-1)
+		options->socket_group = options->user.gid;
 	options->action = (enum device_action)r;
 	*ret_options = *options;
 	return 0;

@@ -5,6 +5,8 @@
 /* The command line of ivshmem-device: the properties of QEMU's device, and what else a process
  * needs. */
 
+#include <common/sandbox.h>
+
 #include <ivshmem/device.h>
 
 #include <stdbool.h>
@@ -45,6 +47,9 @@ struct device_options {
 	unsigned wait_ms; /* for a server that is not there yet */
 
 	const char *trace_file; /* NULL: stderr */
+
+	struct sandbox_user user;
+	enum sandbox_mode sandbox;
 
 	const char *warning; /* for the user; NULL: none */
 };

@@ -8,9 +8,11 @@
 #include <base/parse.h>
 #include <capacity.h>
 #include <common/crash.h>
+#include <common/sandbox.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
+#include <confine.h>
 #include <daemon.h>
 #include <guardian.h>
 #include <handover.h>
@@ -61,6 +63,7 @@ struct program {
 	struct operators operators;
 	struct terminal terminal;
 	char title[128]; /* of the terminal */
+	struct sandbox sandbox;
 };
 
 static void
@@ -300,6 +303,8 @@ start(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
+	if (confine_begin(&program->sandbox, options, &program->log, &error) < 0)
+		return fail(program, &error);
 	r = start_group(program);
 	if (r < 0)
 		return r;
@@ -326,6 +331,9 @@ start(struct program *program)
 		&program->region, &program->handover, options);
 	if (r < 0)
 		return fail_errno(program, r, "cannot serve operators");
+	if (confine(&program->sandbox, options, &program->sockets, &program->region, &program->log,
+		    &error) < 0)
+		return fail(program, &error);
 	for (unsigned i = 0; i < options->n_members; i++)
 		log_info(&program->log, "peer %u has a place of its own on %s",
 			options->members[i].id, program->sockets.members[i].path);

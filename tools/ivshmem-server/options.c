@@ -46,6 +46,12 @@ const char options_usage[] =
 	"      --name NAME             the region's name, for the log\n"
 	"      --trace-file FILE       where to write what happened last, if the server\n"
 	"                              crashes (stderr, which a daemon does not have)\n"
+	"      --user NAME             when all is set up, be this user instead of root; the\n"
+	"                              sockets and a new object of -M are his\n"
+	"      --sandbox off|log|kill  what happens if the server makes a system call that\n"
+	"                              it never needs: log reports it, kill ends the server;\n"
+	"                              off gives up no rights at all (kill, or off in a\n"
+	"                              build without libseccomp)\n"
 	"  -p, --pidfile FILE          where the daemon writes its process id\n"
 	"                              (" DEFAULT_PID_FILE ")\n"
 	"\n"
@@ -295,6 +301,8 @@ parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 		{"check", .flag = &options.check},
 		{"name", "NAME", .text = &options.name, .min = 1},
 		{"trace-file", "FILE", .text = &options.trace_file, .min = 1},
+		{"user", "NAME", .take = sandbox_take_user, .to = &options.user},
+		{"sandbox", "off|log|kill", .take = sandbox_take_mode, .to = &options.sandbox},
 		{"pidfile", "FILE", .letter = 'p', .text = &options.pid_file},
 		{"socket", "PATH", .letter = 'S', .text = &options.socket},
 		{"observer-socket", "PATH", .take = take_beside, .to = &options.observer_socket},
@@ -342,6 +350,10 @@ parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 		r = check(&options, reterr);
 	if (r < 0)
 		return r;
+	if (options.user.name && options.socket_owner == (uid_t)-1)
+		options.socket_owner = options.user.uid;
+	if (options.user.name && options.socket_group == (gid_t)-1)
+		options.socket_group = options.user.gid;
 	options.action = (enum action)r;
 	options.socket_given = options.socket;
 	if (!options.socket)

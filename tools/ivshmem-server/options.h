@@ -4,6 +4,7 @@
 
 /* The command line of ivshmem-server: the options of QEMU's program of the same name, and more. */
 
+#include <common/sandbox.h>
 #include <region/region.h>
 #include <server/policy.h>
 
@@ -51,7 +52,9 @@ struct options {
 	uint64_t stall_limit_ns;
 	struct policy policy;
 	const char *trace_file; /* NULL: stderr */
-	const char *ignored;    /* the first operand, or NULL: QEMU's program takes operands and
+	struct sandbox_user user;
+	enum sandbox_mode sandbox;
+	const char *ignored; /* the first operand, or NULL: QEMU's program takes operands and
 				ignores them */
 };
 

@@ -93,7 +93,7 @@ def test_while_all_are_stalled(group):
     """Each has read nothing, and its socket is full: it has the rest from the servers that come."""
     count = wire.sized(300, 2000)
     wire.raise_descriptor_limit()
-    group = group("--stall-timeout=0")
+    group = group("--stall-timeout=0", *wire.FREE_IN_FLIGHT)
     clients = [group.connect() for _ in range(count)]
     for client in clients:
         wire.wait_until(client.queued, "it is greeted")
@@ -554,7 +554,7 @@ def test_a_place_that_is_still_taken_is_freed_first(group, supervisor):
 
 @few_descriptors
 def test_a_server_that_is_full_goes_on(group):
-    group = group(vectors=3, limit_files=120)
+    group = group(*wire.FREE_IN_FLIGHT, vectors=3, limit_files=120)
     clients = []
     with pytest.raises(wire.Refused):
         while True:
