@@ -39,6 +39,7 @@ const struct sandbox_call sandbox_common[] = {
 	{"clock_nanosleep", "nanosleep(): a pause before another attempt"},
 	{"clock_nanosleep_time64", "the same on 32 bits"},
 	{"nanosleep", "the same in older C libraries"},
+	{"sysinfo", "qsort() of the C library asks how much memory there is"},
 	{"getpid", "messages to the supervisor, and raise()"},
 	{"gettid", "the crash handler and the trace name the thread"},
 	{"getuid", "access(), when the C library does it by itself"},
