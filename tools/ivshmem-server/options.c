@@ -315,5 +315,9 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 unsigned
 options_list(struct option_kind *ret_kinds)
 {
-	return (unsigned)parse(0, NULL, NULL, NULL, ret_kinds, NULL);
+	struct options unused;
+	char *argv[] = {NULL};
+	bool usage;
+
+	return (unsigned)parse(0, argv, &unused, &usage, ret_kinds, NULL);
 }
