@@ -180,12 +180,11 @@ child_restart(struct child *child)
 void
 child_replace(struct child *child, char **argv)
 {
-	/* What is tried now was never good, if there is something former. */
-	if (child->former || !child->served) {
+	/* What is tried now may never have been good, if there is something former. */
+	if (child->former)
 		child_free_argv(child->argv);
-	} else {
+	else
 		child->former = child->argv;
-	}
 	child->argv = argv;
 	child_restart(child);
 }
@@ -198,6 +197,12 @@ child_end(struct child *child)
 		kill(child->server, SIGINT);
 	else
 		over(child, EXIT_SUCCESS);
+}
+
+bool
+child_has_group(const struct child *child)
+{
+	return child->server > 0 || child->group >= 0;
 }
 
 bool

@@ -30,7 +30,7 @@ struct child {
 
 	struct list link; /* parent::children */
 	char **argv;      /* of the next server; child_release_argv() frees it */
-	char **former;    /* that of the last one that served, if another one is being tried */
+	char **former;    /* those before, while others are being tried */
 	struct loop_timer pause;
 	enum child_state state;
 	pid_t server;   /* 0 if there is none */
@@ -56,6 +56,9 @@ void child_replace(struct child *child, char **argv);
 
 /* Let the clients go, and end: over() follows, in this call if there is no server. */
 void child_end(struct child *child);
+
+/* Are there clients that a server with other arguments has to go on with? */
+bool child_has_group(const struct child *child);
 
 /* Is nothing under way that will soon be decided? */
 bool child_is_settled(const struct child *child);

@@ -311,15 +311,53 @@ def test_the_supervisor_hears_of_starts_and_reloads(room, processes, files, mana
     def heard(words):
         return any(words in message for message in supervisor.messages)
 
-    ready = f"READY=1\nMAINPID={running.pid}\nSTATUS=Regions that serve: 1 of 1; wrong files: 1"
+    ready = f"READY=1\nSTATUS=Regions that serve: 1 of 1; wrong files: 1\nMAINPID={running.pid}"
     wire.wait_until(lambda: heard(ready), "READY=1")
     assert len([message for message in supervisor.messages if "READY=1" in message]) == 1
     files["b"] = []
     running.reload()
     wire.wait_until(lambda: heard("STATUS=Regions that serve: 2 of 2"), "READY=1 after the reload")
     assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", supervisor.messages[1])
+    before = len(supervisor.messages)
+    os.kill(running.servers()["b"], signal.SIGINT)
+    wire.wait_until(lambda: heard("Regions that serve: 1 of 2"), "the new numbers")
+    assert not any("READY=1" in message for message in supervisor.messages[before:])
     running.finish()
     wire.wait_until(lambda: heard("STOPPING=1"), "STOPPING=1")
+
+
+def test_a_region_without_a_group_takes_any_options(manager, files):
+    files["a"] = ["size = 1M"]
+    running = manager()
+    running.settled()
+    os.kill(running.servers()["a"], signal.SIGINT)
+    running.expect("ivshmem-server: a: the region has no server any more; SIGHUP to the manager starts it again")
+    files["a"] = ["size = 2M"]
+    assert running.reload() == (1, 1, 0)
+    assert os.fstat(running.client("a").memory).st_size == 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--check"], "--check needs --regions"),
+        (["--regions", "/d"], "--regions needs -F"),
+        (["-F", "--regions", "/d", "--size", "1M"], "unknown option '--size' beside --regions"),
+        (["-F", "--regions", "/d", "-S", "/s"], "unknown option '-S' beside --regions"),
+        (["--regions", "/d", "--check", "--supervise", "-F"], "unknown option '--supervise' beside --regions"),
+    ],
+)
+def test_options_that_do_not_go_together(processes, arguments, words):
+    process = wire.Process([wire.program("ivshmem-server"), *arguments])
+    processes.append(process)
+    assert process.wait() == 1 and words in process.stderr
+
+
+def test_sockets_of_a_supervisor_are_refused(processes, files):
+    environment = {"LISTEN_FDS": "1"}
+    process = wire.Process([wire.program("ivshmem-server"), "-F", "--regions", files.folder], env=environment)
+    processes.append(process)
+    assert process.wait() == 1 and "--regions takes no sockets of a supervisor" in process.stderr
 
 
 def check(files, *arguments):
