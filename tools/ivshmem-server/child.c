@@ -68,8 +68,8 @@ static void
 over(struct child *child, int status)
 {
 	loop_timer_cancel(&child->pause);
-	list_remove(&child->link);
-	child->server = 0;
+	list_remove(&child->server.link);
+	child->server.pid = 0;
 	child->state = CHILD_OVER;
 	child->group = fd_close(child->group);
 	child->over(child, status);
@@ -123,7 +123,7 @@ start(struct child *child)
 		start_later(child);
 		return;
 	}
-	child->server = server;
+	child->server.pid = server;
 	child->state = CHILD_STARTING;
 	child->leaving = false;
 }
@@ -139,7 +139,7 @@ start_later(struct child *child)
 {
 	uint64_t pause = PAUSE_MIN;
 
-	child->server = 0;
+	child->server.pid = 0;
 	child->state = CHILD_WAITING;
 	for (unsigned i = 0; i < child->failures && pause < PAUSE_MAX; i++)
 		pause *= 2;
@@ -147,18 +147,6 @@ start_later(struct child *child)
 	log_info(child->log, "the next server starts in %.1f seconds, or on SIGHUP",
 		(double)pause / (double)NSEC_PER_SEC);
 	loop_timer_set(child->parent->loop, &child->pause, clock_now() + pause, pause_over);
-}
-
-void
-child_start(struct child *child, char **argv)
-{
-	child_done(child);
-	child->argv = argv;
-	child->group = -1;
-	child->ending = child->again = child->leaving = child->served = false;
-	child->failures = 0;
-	list_append(&child->parent->children, &child->link);
-	start(child);
 }
 
 /* ---- restarting and ending ------------------------------------------------------------------- */
@@ -170,7 +158,7 @@ child_restart(struct child *child)
 	if (child->state == CHILD_SERVING) {
 		log_info(child->log, "restarting the server");
 		child->leaving = true;
-		kill(child->server, SIGTERM);
+		kill(child->server.pid, SIGTERM);
 	} else if (child->state == CHILD_WAITING) {
 		loop_timer_cancel(&child->pause);
 		start(child);
@@ -193,8 +181,8 @@ void
 child_end(struct child *child)
 {
 	child->ending = true;
-	if (child->server > 0)
-		kill(child->server, SIGINT);
+	if (child->server.pid > 0)
+		kill(child->server.pid, SIGINT);
 	else
 		over(child, EXIT_SUCCESS);
 }
@@ -202,7 +190,7 @@ child_end(struct child *child)
 bool
 child_has_group(const struct child *child)
 {
-	return child->server > 0 || child->group >= 0;
+	return child->server.pid > 0 || child->group >= 0;
 }
 
 bool
@@ -226,9 +214,10 @@ has_line(const char *text, const char *line)
 	return false;
 }
 
-void
-child_take_message(struct child *child, const char *text, int *fds, size_t n_fds)
+static void
+said(struct parent_server *server, const char *text, int *fds, size_t n_fds)
 {
+	struct child *child = container_of(server, struct child, server);
 	bool of_group = has_line(text, "FDNAME=" HANDOVER_NAME);
 
 	if (has_line(text, "FDSTOREREMOVE=1") && of_group) {
@@ -275,9 +264,10 @@ try_another(struct child *child, const char *how)
 	}
 }
 
-void
-child_ended(struct child *child, int status)
+static void
+ended(struct parent_server *server, int status)
 {
+	struct child *child = container_of(server, struct child, server);
 	bool asked = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	bool had_served = child->state == CHILD_SERVING;
 	char how[48];
@@ -286,7 +276,7 @@ child_ended(struct child *child, int status)
 		snprintf(how, sizeof(how), "was killed by signal %d", WTERMSIG(status));
 	else
 		snprintf(how, sizeof(how), "ended with status %d", WEXITSTATUS(status));
-	child->server = 0;
+	child->server.pid = 0;
 	child->leaving = false;
 	if (had_served && clock_now() - child->since > STEADY)
 		child->failures = 0;
@@ -313,6 +303,20 @@ child_ended(struct child *child, int status)
 			how);
 		start_later(child);
 	}
+}
+
+void
+child_start(struct child *child, char **argv)
+{
+	child_done(child);
+	child->argv = argv;
+	child->group = -1;
+	child->ending = child->again = child->leaving = child->served = false;
+	child->failures = 0;
+	child->server.said = said;
+	child->server.ended = ended;
+	list_append(&child->parent->servers, &child->server.link);
+	start(child);
 }
 
 void

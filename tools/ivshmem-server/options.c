@@ -6,6 +6,7 @@
 #include <base/parse.h>
 #include <common/accounts.h>
 #include <common/arguments.h>
+#include <region/node.h>
 
 #include <ivshmem/abi.h>
 #include <ivshmem/common.h>
@@ -186,7 +187,7 @@ static int
 take_numa_node(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	struct region_config *memory = to;
-	const struct argument argument = {.number = &memory->numa_node, .max = REGION_NODE_MAX};
+	const struct argument argument = {.number = &memory->numa_node, .max = NODE_MAX};
 	int r = argument_take(&argument, what, text, reterr);
 
 	if (r == 0)

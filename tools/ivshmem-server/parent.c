@@ -2,7 +2,6 @@
 #include <parent.h>
 
 #include <base/fd.h>
-#include <child.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -20,16 +19,16 @@
 
 /* ---- what the servers say -------------------------------------------------------------------- */
 
-static struct child *
-find_child(struct parent *parent, pid_t server)
+static struct parent_server *
+find_server(struct parent *parent, pid_t pid)
 {
 	/* 0 is a process of another namespace, and no server. */
-	if (server > 0)
-		list_for_each (item, &parent->children) {
-			struct child *child = container_of(item, struct child, link);
+	if (pid > 0)
+		list_for_each (item, &parent->servers) {
+			struct parent_server *one = container_of(item, struct parent_server, link);
 
-			if (child->server == server)
-				return child;
+			if (one->pid == pid)
+				return one;
 		}
 	return NULL;
 }
@@ -49,7 +48,7 @@ receive(struct parent *parent)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
 	struct ucred sender = {0};
-	struct child *child;
+	struct parent_server *server;
 	int fds[FDS_MAX];
 	size_t n_fds = 0;
 	ssize_t n = recvmsg(parent->messages.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -68,9 +67,9 @@ receive(struct parent *parent)
 		}
 	}
 	text[n] = '\0';
-	child = find_child(parent, sender.pid);
-	if (child && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		child_take_message(child, text, fds, n_fds);
+	server = find_server(parent, sender.pid);
+	if (server && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		server->said(server, text, fds, n_fds);
 	for (size_t i = 0; i < n_fds; i++)
 		fd_close(fds[i]);
 	return true;
@@ -90,15 +89,15 @@ messages_came(struct loop_source *source, uint32_t events)
 static void
 reap(struct parent *parent)
 {
-	list_for_each_safe (item, &parent->children) {
-		struct child *child = container_of(item, struct child, link);
+	list_for_each_safe (item, &parent->servers) {
+		struct parent_server *one = container_of(item, struct parent_server, link);
 		int status;
 
-		if (child->server == 0 || waitpid(child->server, &status, WNOHANG) != child->server)
+		if (one->pid == 0 || waitpid(one->pid, &status, WNOHANG) != one->pid)
 			continue;
 		while (receive(parent))
 			;
-		child_ended(child, status);
+		one->ended(one, status);
 	}
 }
 
@@ -196,7 +195,7 @@ parent_open(struct parent *parent, void (*told)(struct parent *parent, int signa
 	int r;
 
 	*parent = (struct parent){.told = told, .signals.fd = -1, .messages.fd = -1};
-	list_init(&parent->children);
+	list_init(&parent->servers);
 	/* The path, and not what it leads to now: an upgrade puts another file there. */
 	n = readlink("/proc/self/exe", parent->program, sizeof(parent->program) - 1);
 	r = n < 0 ? -errno : loop_new(&parent->loop);

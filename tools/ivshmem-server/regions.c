@@ -181,7 +181,7 @@ add_unit(struct manager *manager, struct region_file *file)
 		.ready = unit_ready,
 		.over = unit_over,
 		.group = -1};
-	list_init(&unit->child.link);
+	list_init(&unit->child.server.link);
 	list_append(&manager->units, &unit->link);
 	child_start(&unit->child, region_file_take(file));
 }

@@ -174,7 +174,7 @@ def test_a_comment_is_no_change(manager, files):
         (["vectors = 2", "member = 7=/nowhere/x"], ":3: 'member' cannot change while clients keep the group"),
         (["vectors = 2", "no-observer-socket = yes"], "'observer-socket' cannot change while clients keep the group"),
         (["vectors = two"], ":2: vectors: 'two' is not a number from 0 to 2048"),
-        (["vektors = 2"], ":2: unknown key 'vektors': did you mean 'vectors'?"),
+        (["vectorz = 2"], ":2: unknown key 'vectorz': did you mean 'vectors'?"),
         (["vectors"], ":2: the line is neither KEY = VALUE nor [region] nor a comment"),
     ],
 )

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #define SIZE  (UINT64_C(1) << 20)
-#define WORDS ((REGION_NODE_MAX + 1) / (8 * sizeof(unsigned long)))
+#define WORDS ((NODE_MAX + 1) / (8 * sizeof(unsigned long)))
 
 static const struct region_config on_node_0 = {.kind = REGION_MEMFD, .size = SIZE, .on_node = true};
 
@@ -90,7 +90,7 @@ TEST(no_such_node)
 	struct ivshmem_error error = {0};
 
 	need_nodes();
-	config.numa_node = REGION_NODE_MAX;
+	config.numa_node = NODE_MAX;
 	CHECK_EQ(region_open(&region, &config, &error), -EINVAL);
 	CHECK_HAS(error.message, "cannot use NUMA node 1023: there is no such node with memory");
 	CHECK_HAS(error.message, "nodes with memory: 0");

@@ -115,7 +115,7 @@ TEST(sections)
 
 TEST(keys)
 {
-	refused(HEAD "vektors = 2\n", "/d/r.ini:2: unknown key 'vektors': did you mean 'vectors'?");
+	refused(HEAD "vectorz = 2\n", "/d/r.ini:2: unknown key 'vectorz': did you mean 'vectors'?");
 	refused(HEAD "colour = red\n", "/d/r.ini:2: unknown key 'colour'; the keys are ");
 	refused(HEAD "colour = red\n", "no-observer-socket");
 	refused(HEAD "size = 1M\n\nsize = 1M\n",
@@ -123,7 +123,7 @@ TEST(keys)
 	refused(HEAD "size\n", "/d/r.ini:2: the line is neither KEY = VALUE nor [region]");
 	refused(HEAD "= 3\n", "/d/r.ini:2: unknown key ''");
 	refused(HEAD "Size = 3\n", "/d/r.ini:2: unknown key 'Size': did you mean 'size'?");
-	refused(HEAD "siz = 3\n", "did you mean 'size'?");
+	refused(HEAD "sizes = 3\n", "did you mean 'size'?");
 }
 
 TEST(what_is_the_managers)
