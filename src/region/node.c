@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <region/node.h>
 
-#include <region/region.h>
-
 #include <base/error.h>
 
 #include <errno.h>
@@ -62,7 +60,7 @@ keeps_node(int fd)
 int
 node_bind(int fd, uint64_t size, unsigned node, const char *what, struct ivshmem_error *reterr)
 {
-	unsigned long nodes[(REGION_NODE_MAX + 1) / WORD_BITS] = {0};
+	unsigned long nodes[(NODE_MAX + 1) / WORD_BITS] = {0};
 	void *memory;
 	int r = 0;
 
@@ -71,15 +69,14 @@ node_bind(int fd, uint64_t size, unsigned node, const char *what, struct ivshmem
 			"cannot take %s from NUMA node %u: its file system does not keep the node; use a "
 			"tmpfs or huge pages, or do without --numa-node",
 			what, node);
-	if (node > REGION_NODE_MAX)
+	if (node > NODE_MAX)
 		return refuse(-EINVAL, node, reterr);
 	/* The kernel notes it for the object, not for the mapping. */
 	memory = mmap(NULL, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (memory == MAP_FAILED)
 		return error_set(reterr, -errno, "cannot map %s: %s", what, strerror(errno));
 	nodes[node / WORD_BITS] |= 1UL << node % WORD_BITS;
-	if (syscall(SYS_mbind, memory, size, MPOL_BIND, nodes, (unsigned long)REGION_NODE_MAX + 2,
-		    0) < 0)
+	if (syscall(SYS_mbind, memory, size, MPOL_BIND, nodes, (unsigned long)NODE_MAX + 2, 0) < 0)
 		r = -errno;
 	munmap(memory, size);
 	return r < 0 ? refuse(r, node, reterr) : 0;

@@ -8,6 +8,9 @@
 
 struct ivshmem_error;
 
+/* The largest number of a node that a kernel may have. */
+#define NODE_MAX 1023
+
 /*
  * Have the memory of `fd`, `what` for the user, come from `node` only, whoever touches it first. What is
  * allocated already stays where it is.

@@ -42,9 +42,6 @@ struct region_config {
 	unsigned numa_node;
 };
 
-/* The largest number of a node that a kernel may have. */
-#define REGION_NODE_MAX 1023
-
 struct region {
 	int fd;
 	uint64_t size; /* the real size: at least what was asked for */

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 MAN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "man")
 
@@ -95,6 +96,24 @@ def check_program(program, page):
     return wrong + compare(options, of_page)
 
 
+def check_keys(build):
+    """The page of a file's keys says which options are none, and the program agrees."""
+    with open(os.path.join(MAN, "ivshmem-region.5"), encoding="utf-8") as file:
+        page = file.read()
+    listed = page.split("are no keys:")[1].split(".Pp")[0]
+    not_keys = set(re.findall(r"^\.Ql ([\w-]+)", listed, re.MULTILINE))
+    options = {name for _, name, _ in help_options(os.path.join(build, "ivshmem-server"))[0]}
+    wrong = "".join(f"no option, but said to be no key: {name}\n" for name in sorted(not_keys - options))
+    for name in sorted(options):
+        with tempfile.TemporaryDirectory() as folder:
+            with open(os.path.join(folder, "r.ini"), "w", encoding="utf-8") as file:
+                file.write(f"[region]\n{name} = ?\n")
+            words = run(os.path.join(build, "ivshmem-server"), "--regions", folder, "--check").stderr
+        if ("cannot be set for a region" in words) != (name in not_keys) or "unknown key" in words:
+            wrong += f"{name}: {words}"
+    return wrong
+
+
 def check_installed(build, names):
     installed = json.loads(run("meson", "introspect", "--installed", build).stdout)
     there = {os.path.basename(path) for path in installed.values() if "/man/" in path}
@@ -108,17 +127,20 @@ def lint(path):
 
 
 def main(build):
-    pages = sorted(glob.glob(os.path.join(MAN, "*.1")))
+    pages = sorted(glob.glob(os.path.join(MAN, "*.[15]")))
     names = [os.path.basename(path) for path in pages]
     check("there are pages", "" if pages else f"none in {MAN}")
     for path, name in zip(pages, names):
-        program = os.path.join(build, name.removesuffix(".1"))
         with open(path, encoding="utf-8") as file:
             page = file.read()
         try:
-            check(f"{name} has the options of the program", check_program(program, page))
+            if name.endswith(".1"):
+                wrong = check_program(os.path.join(build, name.removesuffix(".1")), page)
+            else:
+                wrong = check_keys(build)
         except (OSError, subprocess.TimeoutExpired) as error:
-            check(f"{name} has the options of the program", str(error))
+            wrong = str(error)
+        check(f"{name} has the options of the program", wrong)
         if shutil.which("mandoc"):
             check(f"{name} is well-formed", lint(path))
         else:

@@ -72,8 +72,8 @@ static void
 over(struct child *child, int status)
 {
 	loop_timer_cancel(&child->pause);
-	list_remove(&child->link);
-	child->server = 0;
+	list_remove(&child->server.link);
+	child->server.pid = 0;
 	child->state = CHILD_OVER;
 	child->group = fd_close(child->group);
 	child->over(child, status);
@@ -129,8 +129,8 @@ start(struct child *child)
 	}
 	/* Here, too, because nobody knows who comes first. */
 	setpgid(server, server);
-	child->server = child->others = server;
-	child->speaker = 0;
+	child->server.pid = child->server.group = server;
+	child->server.speaker = 0;
 	child->state = CHILD_STARTING;
 	child->leaving = false;
 }
@@ -146,7 +146,7 @@ start_later(struct child *child)
 {
 	uint64_t pause = PAUSE_MIN;
 
-	child->server = 0;
+	child->server.pid = 0;
 	child->state = CHILD_WAITING;
 	for (unsigned i = 0; i < child->failures && pause < PAUSE_MAX; i++)
 		pause *= 2;
@@ -156,29 +156,17 @@ start_later(struct child *child)
 	loop_timer_set(child->parent->loop, &child->pause, clock_now() + pause, pause_over);
 }
 
-void
-child_start(struct child *child, char **argv)
-{
-	child_done(child);
-	child->argv = argv;
-	child->group = -1;
-	child->ending = child->again = child->leaving = child->served = false;
-	child->failures = 0;
-	list_append(&child->parent->children, &child->link);
-	start(child);
-}
-
 /* ---- restarting and ending ------------------------------------------------------------------- */
 
 void
 child_restart(struct child *child)
 {
 	child->again = child->state == CHILD_STARTING ||
-		       (child->state == CHILD_SERVING && child->server == 0);
-	if (child->state == CHILD_SERVING && child->server > 0) {
+		       (child->state == CHILD_SERVING && child->server.pid == 0);
+	if (child->state == CHILD_SERVING && child->server.pid > 0) {
 		log_info(child->log, "restarting the server");
 		child->leaving = true;
-		kill(child->server, SIGTERM);
+		kill(child->server.pid, SIGTERM);
 	} else if (child->state == CHILD_WAITING) {
 		loop_timer_cancel(&child->pause);
 		start(child);
@@ -188,12 +176,11 @@ child_restart(struct child *child)
 void
 child_replace(struct child *child, char **argv)
 {
-	/* What is tried now was never good, if there is something former. */
-	if (child->former || !child->served) {
+	/* What is tried now may never have been good, if there is something former. */
+	if (child->former)
 		child_free_argv(child->argv);
-	} else {
+	else
 		child->former = child->argv;
-	}
 	child->argv = argv;
 	child_restart(child);
 }
@@ -202,10 +189,16 @@ void
 child_end(struct child *child)
 {
 	child->ending = true;
-	if (child->server > 0)
-		kill(child->server, SIGINT);
+	if (child->server.pid > 0)
+		kill(child->server.pid, SIGINT);
 	else if (child->state == CHILD_WAITING)
 		over(child, EXIT_SUCCESS);
+}
+
+bool
+child_has_group(const struct child *child)
+{
+	return child->server.group > 0 || child->group >= 0;
 }
 
 bool
@@ -238,16 +231,17 @@ take_successor(struct child *child, const char *text)
 
 	if (!line || sscanf(line, "MAINPID=%d", &pid) != 1 || pid <= 1)
 		return;
-	child->server = pid;
+	child->server.pid = pid;
 	if (child->ending)
-		kill(child->server, SIGINT);
+		kill(child->server.pid, SIGINT);
 	else if (child->again)
 		child_restart(child);
 }
 
-void
-child_take_message(struct child *child, const char *text, int *fds, size_t n_fds)
+static void
+said(struct parent_server *server, const char *text, int *fds, size_t n_fds)
 {
+	struct child *child = container_of(server, struct child, server);
 	bool of_group = has_line(text, "FDNAME=" HANDOVER_NAME);
 
 	if (has_line(text, "FDSTOREREMOVE=1") && of_group) {
@@ -256,7 +250,7 @@ child_take_message(struct child *child, const char *text, int *fds, size_t n_fds
 		fd_close(child->group);
 		child->group = fd_take(&fds[0]);
 	}
-	if (child->state == CHILD_SERVING && child->server == 0)
+	if (child->state == CHILD_SERVING && child->server.pid == 0)
 		take_successor(child, text);
 	if (has_line(text, "READY=1") && child->state == CHILD_STARTING) {
 		child->state = CHILD_SERVING;
@@ -296,9 +290,10 @@ try_another(struct child *child, const char *how)
 	}
 }
 
-void
-child_ended(struct child *child, int status)
+static void
+ended(struct parent_server *server, int status)
 {
+	struct child *child = container_of(server, struct child, server);
 	bool asked = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 	bool had_served = child->state == CHILD_SERVING;
 	char how[48];
@@ -307,7 +302,7 @@ child_ended(struct child *child, int status)
 		snprintf(how, sizeof(how), "was killed by signal %d", WTERMSIG(status));
 	else
 		snprintf(how, sizeof(how), "ended with status %d", WEXITSTATUS(status));
-	child->server = 0;
+	child->server.pid = 0;
 	child->leaving = false;
 	if (had_served && clock_now() - child->since > STEADY)
 		child->failures = 0;
@@ -334,6 +329,20 @@ child_ended(struct child *child, int status)
 			how);
 		start_later(child);
 	}
+}
+
+void
+child_start(struct child *child, char **argv)
+{
+	child_done(child);
+	child->argv = argv;
+	child->group = -1;
+	child->ending = child->again = child->leaving = child->served = false;
+	child->failures = 0;
+	child->server.said = said;
+	child->server.ended = ended;
+	list_append(&child->parent->servers, &child->server.link);
+	start(child);
 }
 
 void

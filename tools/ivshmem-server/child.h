@@ -9,6 +9,7 @@
 
 #include <base/list.h>
 #include <loop/loop.h>
+#include <parent.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,6 @@
 #include <sys/types.h>
 
 struct log;
-struct parent;
 
 enum child_state { CHILD_OVER, CHILD_WAITING, CHILD_STARTING, CHILD_SERVING };
 
@@ -28,20 +28,17 @@ struct child {
 	/* It has ended, and no other one starts. The owner may free the child, or start it anew. */
 	void (*over)(struct child *child, int status);
 
-	struct list link; /* parent::children */
-	char **argv;      /* of the next server; child_release_argv() frees it */
-	char **former;    /* that of the last one that served, if another one is being tried */
+	char **argv;   /* of the next server; child_release_argv() frees it */
+	char **former; /* those before, while others are being tried */
 	struct loop_timer pause;
 	enum child_state state;
-	pid_t server;   /* 0 if there is none, or if we do not know it yet */
-	pid_t others;   /* the process group of the server */
-	pid_t speaker;  /* the other process of it, which has spoken to us */
-	int group;      /* what we keep; -1: nothing */
-	bool ending;    /* it was asked to */
-	bool again;     /* a server that has not served yet was asked to restart */
-	bool leaving;   /* a server that serves was */
-	bool served;    /* some server has */
-	uint64_t since; /* clock_now() when it began to serve */
+	struct parent_server server; /* its pid is 0 if there is none */
+	int group;                   /* what we keep; -1: nothing */
+	bool ending;                 /* it was asked to */
+	bool again;                  /* a server that has not served yet was asked to restart */
+	bool leaving;                /* a server that serves was */
+	bool served;                 /* some server has */
+	uint64_t since;              /* clock_now() when it began to serve */
 	unsigned failures;
 };
 
@@ -59,13 +56,11 @@ void child_replace(struct child *child, char **argv);
 /* Let the clients go, and end: over() follows, in this call if there is no server. */
 void child_end(struct child *child);
 
+/* Are there clients that a server with other arguments has to go on with? */
+bool child_has_group(const struct child *child);
+
 /* Is nothing under way that will soon be decided? */
 bool child_is_settled(const struct child *child);
-
-/* For the parent: what the server has said, and that it has ended. What is kept of `fds` is -1
- * afterwards. */
-void child_take_message(struct child *child, const char *text, int *fds, size_t n_fds);
-void child_ended(struct child *child, int status);
 
 /* Give back what a child has; it must be over, or never have been started. */
 void child_done(struct child *child);

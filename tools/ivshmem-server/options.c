@@ -7,8 +7,10 @@
 #include <common/accounts.h>
 #include <common/arguments.h>
 #include <policy_options.h>
+#include <region/node.h>
 
 #include <ivshmem/abi.h>
+#include <ivshmem/common.h>
 
 #include <errno.h>
 #include <stdint.h>
@@ -222,28 +224,12 @@ static int
 take_numa_node(void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	struct region_config *memory = to;
-	const struct argument argument = {.number = &memory->numa_node, .max = REGION_NODE_MAX};
+	const struct argument argument = {.number = &memory->numa_node, .max = NODE_MAX};
 	int r = argument_take(&argument, what, text, reterr);
 
 	if (r == 0)
 		memory->on_node = true;
 	return r;
-}
-
-static int
-check_regions(const struct options *options, struct ivshmem_error *reterr)
-{
-	if (options->check && !options->regions)
-		return error_set(reterr, -EINVAL, "--check needs --regions, whose files it checks");
-	if (options->regions && !options->check && !options->foreground)
-		return error_set(reterr, -EINVAL,
-			"--regions needs -F: it stays in the foreground, and so do its servers");
-	if (options->regions &&
-		(options->socket || options->supervise || options->keep_clients || options->name))
-		return error_set(reterr, -EINVAL,
-			"--regions takes no --socket, --supervise, --keep-clients or --name: each file describes "
-			"a server of its own, which keeps its clients");
-	return 0;
 }
 
 static int
@@ -262,7 +248,12 @@ check(const struct options *options, struct ivshmem_error *reterr)
 				options->policy.centres[i], options->policy.centres[i]);
 	if (options->memory.huge_page && options->memory.kind != REGION_MEMFD)
 		return error_set(reterr, -EINVAL, "--hugetlb cannot be combined with -M or -m");
-	return check_regions(options, reterr);
+	if (options->check && !options->regions)
+		return error_set(reterr, -EINVAL, "--check needs --regions, whose files it checks");
+	if (options->regions && !options->check && !options->foreground)
+		return error_set(reterr, -EINVAL,
+			"--regions needs -F: it stays in the foreground, and so do its servers");
+	return 0;
 }
 
 static unsigned
@@ -272,6 +263,29 @@ list_kinds(const struct argument *table, unsigned n, struct option_kind *ret_kin
 		ret_kinds[i] = (struct option_kind){
 			table[i].name, table[i].takes != NULL, table[i].repeats};
 	return n;
+}
+
+/* Are all options that were given the manager's? Everything else is for the files. */
+static int
+check_manager(int argc, char **argv, const struct argument *table, unsigned n,
+	struct ivshmem_error *reterr)
+{
+	static const char *const names[] = {
+		"foreground", "verbose", "regions", "runtime-dir", "check", "trace-file"};
+	const unsigned n_names = sizeof(names) / sizeof(names[0]);
+	struct argument some[sizeof(names) / sizeof(names[0])];
+	struct ivshmem_error error;
+	unsigned n_some = 0;
+	bool usage;
+
+	for (unsigned i = 0; i < n; i++)
+		for (unsigned j = 0; j < n_names; j++)
+			if (strcmp(table[i].name, names[j]) == 0)
+				some[n_some++] = table[i];
+	if (arguments_parse(argc, argv, some, n_some, false, &usage, &error) < 0)
+		return error_set(reterr, -EINVAL,
+			"%s beside --regions: what a region is, its file says", error.message);
+	return 0;
 }
 
 /* With `ret_kinds`, it lists the options, and returns their number. */
@@ -348,6 +362,8 @@ parse(int argc, char **argv, struct options *ret_options, bool *ret_usage,
 	r = arguments_parse(argc, argv, table, n, false, ret_usage, reterr);
 	if (r == 0)
 		r = check(&options, reterr);
+	if (r == 0 && options.regions)
+		r = check_manager(argc, argv, table, n, reterr);
 	if (r < 0)
 		return r;
 	if (options.user.name && options.socket_owner == (uid_t)-1)
@@ -374,5 +390,9 @@ options_parse(int argc, char **argv, struct options *ret_options, bool *ret_usag
 unsigned
 options_list(struct option_kind *ret_kinds)
 {
-	return (unsigned)parse(0, NULL, NULL, NULL, ret_kinds, NULL);
+	struct options unused;
+	char *argv[] = {NULL};
+	bool usage;
+
+	return (unsigned)parse(0, argv, &unused, &usage, ret_kinds, NULL);
 }

@@ -2,7 +2,6 @@
 #include <parent.h>
 
 #include <base/fd.h>
-#include <child.h>
 
 #include <errno.h>
 #include <signal.h>
@@ -22,20 +21,20 @@
 /* ---- what the servers say -------------------------------------------------------------------- */
 
 /* Of the processes of a server, all may speak. One that is dead has no group any more. */
-static struct child *
-find_child(struct parent *parent, pid_t pid)
+static struct parent_server *
+find_server(struct parent *parent, pid_t pid)
 {
 	/* 0 is a process of another namespace, and no server. */
 	pid_t group = pid > 0 ? getpgid(pid) : -1;
 
-	list_for_each (item, &parent->children) {
-		struct child *child = container_of(item, struct child, link);
+	list_for_each (item, &parent->servers) {
+		struct parent_server *one = container_of(item, struct parent_server, link);
 
-		if (pid > 0 && (child->server == pid || child->speaker == pid))
-			return child;
-		if (group > 0 && group == child->others) {
-			child->speaker = pid;
-			return child;
+		if (pid > 0 && (one->pid == pid || one->speaker == pid))
+			return one;
+		if (group > 0 && group == one->group) {
+			one->speaker = pid;
+			return one;
 		}
 	}
 	return NULL;
@@ -56,7 +55,7 @@ receive(struct parent *parent)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control)};
 	struct ucred sender = {0};
-	struct child *child;
+	struct parent_server *server;
 	int fds[FDS_MAX];
 	size_t n_fds = 0;
 	ssize_t n = recvmsg(parent->messages.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -75,9 +74,9 @@ receive(struct parent *parent)
 		}
 	}
 	text[n] = '\0';
-	child = find_child(parent, sender.pid);
-	if (child && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
-		child_take_message(child, text, fds, n_fds);
+	server = find_server(parent, sender.pid);
+	if (server && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+		server->said(server, text, fds, n_fds);
 	for (size_t i = 0; i < n_fds; i++)
 		fd_close(fds[i]);
 	return true;
@@ -94,23 +93,23 @@ messages_came(struct loop_source *source, uint32_t events)
 /* ---- what we are told ------------------------------------------------------------------------ */
 
 static void
-reap_child(struct parent *parent, struct child *child)
+reap_server(struct parent *parent, struct parent_server *one)
 {
 	int status, other;
 	pid_t pid;
 
-	while (child->others > 0 && (pid = waitpid(-child->others, &status, WNOHANG)) > 0) {
-		if (child->server != 0 && pid != child->server)
+	while (one->group > 0 && (pid = waitpid(-one->group, &status, WNOHANG)) > 0) {
+		if (one->pid != 0 && pid != one->pid)
 			continue;
 		while (receive(parent))
 			;
 		/* If there is another process of it, that one goes on. */
-		if (WIFSIGNALED(status) && waitpid(-child->others, &other, WNOHANG) == 0) {
-			child->server = 0;
+		if (WIFSIGNALED(status) && waitpid(-one->group, &other, WNOHANG) == 0) {
+			one->pid = 0;
 			continue;
 		}
-		child->others = 0;
-		child_ended(child, status); /* which may free it */
+		one->group = 0;
+		one->ended(one, status); /* which may free it */
 		return;
 	}
 }
@@ -119,8 +118,8 @@ reap_child(struct parent *parent, struct child *child)
 static void
 reap(struct parent *parent)
 {
-	list_for_each_safe (item, &parent->children)
-		reap_child(parent, container_of(item, struct child, link));
+	list_for_each_safe (item, &parent->servers)
+		reap_server(parent, container_of(item, struct parent_server, link));
 }
 
 static void
@@ -217,7 +216,7 @@ parent_open(struct parent *parent, void (*told)(struct parent *parent, int signa
 	int r;
 
 	*parent = (struct parent){.told = told, .signals.fd = -1, .messages.fd = -1};
-	list_init(&parent->children);
+	list_init(&parent->servers);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* The path, and not what it leads to now: an upgrade puts another file there. */
 	n = readlink("/proc/self/exe", parent->program, sizeof(parent->program) - 1);

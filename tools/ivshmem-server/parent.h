@@ -13,10 +13,24 @@
 #include <loop/loop.h>
 
 #include <limits.h>
+#include <stddef.h>
+#include <sys/types.h>
 #include <sys/un.h>
 
 /* The variable that tells a server who its parent is. */
 #define PARENT_NAME "IVSHMEM_SERVER_PARENT"
+
+/* A server that the parent knows of. */
+struct parent_server {
+	struct list link; /* parent::servers */
+	pid_t pid;        /* 0: none now, or its other process has not told yet who it is */
+	pid_t group;      /* of its processes; 0: there are none */
+	pid_t speaker;    /* its other process, which has spoken to us */
+	/* What it has said; what is kept of `fds` is -1 afterwards. */
+	void (*said)(struct parent_server *server, const char *text, int *fds, size_t n_fds);
+	/* It has ended: `status` is waitpid()'s. */
+	void (*ended)(struct parent_server *server, int status);
+};
 
 struct parent {
 	/* SIGHUP, SIGINT or SIGTERM came. */
@@ -26,7 +40,7 @@ struct parent {
 	struct loop *loop;
 	struct loop_source signals, messages;
 	struct sockaddr_un address;
-	struct list children;
+	struct list servers;
 };
 
 /* A negative errno; parent_close() is needed even then. */

@@ -389,6 +389,7 @@ static const char *
 find_difference(const struct options *a, const struct options *b)
 {
 	const struct region_config *x = &a->memory, *y = &b->memory;
+	char saw[POLICY_SEE_MAX], sees[POLICY_SEE_MAX];
 
 	if (a->n_vectors != b->n_vectors)
 		return "vectors";
@@ -401,6 +402,10 @@ find_difference(const struct options *a, const struct options *b)
 				       (x->kind == REGION_DIRECTORY && y->kind == REGION_MEMFD)
 			       ? "directory"
 			       : "shm";
+	policy_describe_see(&a->policy, saw);
+	policy_describe_see(&b->policy, sees);
+	if (strcmp(saw, sees) != 0)
+		return "see";
 	if (!same_text(a->socket, b->socket))
 		return "socket";
 	if (!same_text(a->observer_socket, b->observer_socket))

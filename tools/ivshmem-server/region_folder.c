@@ -154,30 +154,36 @@ read_entry(struct region_folder *folder, const char *directory, const char *file
 	return 0;
 }
 
+static int
+read_entries(struct region_folder *folder, const char *directory, struct dirent **files, size_t n,
+	const char *runtime_dir, struct ivshmem_error *reterr)
+{
+	int r = 0;
+
+	folder->entries = calloc(n + 1, sizeof(*folder->entries));
+	if (!folder->entries)
+		return error_set(reterr, -ENOMEM, "there is no memory for that many regions");
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = read_entry(folder, directory, files[i]->d_name, runtime_dir, reterr);
+	qsort(folder->entries, folder->n, sizeof(*folder->entries), compare_entries);
+	return r < 0 ? r : check_sockets(folder, reterr);
+}
+
 int
 region_folder_read(const char *directory, const char *runtime_dir, struct region_folder *ret_folder,
 	struct ivshmem_error *reterr)
 {
 	struct region_folder folder = {0};
 	struct dirent **files = NULL;
-	int n = scandir(directory, &files, is_region, NULL), r = 0;
+	int n = scandir(directory, &files, is_region, NULL), r;
 
 	if (n < 0)
 		return error_set(reterr, -errno, "cannot read the directory '%.200s': %s",
 			directory, strerror(errno));
-	folder.entries = calloc((size_t)n + 1, sizeof(*folder.entries));
-	if (!folder.entries)
-		r = error_set(reterr, -ENOMEM, "there is no memory for that many regions");
-	for (int i = 0; i < n; i++) {
-		if (r == 0)
-			r = read_entry(&folder, directory, files[i]->d_name, runtime_dir, reterr);
+	r = read_entries(&folder, directory, files, (size_t)n, runtime_dir, reterr);
+	for (int i = 0; i < n; i++)
 		free(files[i]);
-	}
 	free(files);
-	if (r == 0)
-		qsort(folder.entries, folder.n, sizeof(*folder.entries), compare_entries);
-	if (r == 0)
-		r = check_sockets(&folder, reterr);
 	if (r < 0)
 		region_folder_done(&folder);
 	else

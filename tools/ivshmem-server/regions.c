@@ -17,7 +17,8 @@
  *				gone		any		end; clients are let go
  *				good		ends		starts when the end has come
  *
- * The supervisor above hears READY=1 when all that a start or a reload has set off is decided.
+ * The supervisor above hears READY=1 when all that a start or a reload has set off is decided, and the new
+ * numbers when a region fails or recovers in between.
  */
 #include <regions.h>
 
@@ -46,6 +47,7 @@ struct manager {
 	struct parent parent;
 	struct list units;
 	size_t n_wrong; /* files, as of the last reload */
+	bool loading;   /* files are being read: more will be set off */
 	bool telling;   /* the supervisor waits for READY=1 */
 	bool ending;
 };
@@ -82,27 +84,38 @@ unit_free(struct unit *unit)
 
 /* ---- what the supervisor hears --------------------------------------------------------------- */
 
+/* Is all decided that was set off? */
+static bool
+is_settled(const struct manager *manager)
+{
+	list_for_each (item, &manager->units) {
+		const struct unit *unit = container_of(item, struct unit, link);
+
+		if (unit->child.state != CHILD_OVER && !child_is_settled(&unit->child))
+			return false;
+	}
+	return true;
+}
+
 static void
 settle(struct manager *manager)
 {
 	size_t serving = 0, all = 0;
 
-	if (!manager->telling || manager->ending)
+	if (manager->loading || manager->ending || !is_settled(manager))
 		return;
 	list_for_each (item, &manager->units) {
 		const struct unit *unit = container_of(item, struct unit, link);
 
-		if (unit->child.state != CHILD_OVER && !child_is_settled(&unit->child))
-			return;
 		all++;
 		serving += unit->child.state == CHILD_SERVING;
 	}
+	if (manager->telling)
+		log_info(manager->log, "regions that serve: %zu of %zu; wrong files: %zu", serving,
+			all, manager->n_wrong);
+	supervisor_notify("%sSTATUS=Regions that serve: %zu of %zu; wrong files: %zu\nMAINPID=%d",
+		manager->telling ? "READY=1\n" : "", serving, all, manager->n_wrong, (int)getpid());
 	manager->telling = false;
-	log_info(manager->log, "regions that serve: %zu of %zu; wrong files: %zu", serving, all,
-		manager->n_wrong);
-	supervisor_notify(
-		"READY=1\nMAINPID=%d\nSTATUS=Regions that serve: %zu of %zu; wrong files: %zu",
-		(int)getpid(), serving, all, manager->n_wrong);
 }
 
 static void
@@ -168,7 +181,7 @@ add_unit(struct manager *manager, struct region_file *file)
 		.ready = unit_ready,
 		.over = unit_over,
 		.group = -1};
-	list_init(&unit->child.link);
+	list_init(&unit->child.server.link);
 	list_append(&manager->units, &unit->link);
 	child_start(&unit->child, region_file_take(file));
 }
@@ -184,8 +197,10 @@ change_unit(struct unit *unit, struct region_entry *entry)
 	} else if (unit->child.state == CHILD_OVER) {
 		child_start(&unit->child, region_file_take(&entry->file));
 	} else if (region_file_is(&entry->file, unit->child.argv)) {
-		return;
-	} else if (region_file_follows(&entry->file, unit->child.argv, entry->path, &error) < 0) {
+		if (unit->child.state == CHILD_WAITING)
+			child_restart(&unit->child);
+	} else if (child_has_group(&unit->child) &&
+		   region_file_follows(&entry->file, unit->child.argv, entry->path, &error) < 0) {
 		log_error(unit->manager->log, "%s; the region goes on with its former options",
 			error.message);
 		unit->manager->n_wrong++;
@@ -240,11 +255,13 @@ load(struct manager *manager)
 		log_error(manager->log, "%s", error.message);
 		return r;
 	}
+	manager->loading = true;
 	manager->n_wrong = folder.n_wrong;
 	/* First, so that their sockets are free as early as possible. */
 	end_missing(manager, &folder);
 	for (size_t i = 0; i < folder.n; i++)
 		take_entry(manager, &folder.entries[i]);
+	manager->loading = false;
 	region_folder_done(&folder);
 	return 0;
 }
