@@ -16,7 +16,7 @@ import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
 from ivshmem_wire import expect_rings, let_all_know
-from kept_group import Group, Play, eventfd_id, group, supervisor  # noqa: F401
+from kept_group import NO_LEAKS, Group, Play, can_step, eventfd_id, group, supervisor  # noqa: F401
 from observer import Observer
 
 
@@ -420,9 +420,6 @@ class Killed:
             client.follow_until_knows([first.id, second.id])
 
 
-can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the system calls of this processor are unknown")
-# What looks for leaks at the end cannot do so in a process that is held.
-NO_LEAKS = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
 # More eventfds than one message takes, so that there is an instant when half of them are taken.
 MANY_VECTORS = 100
 
