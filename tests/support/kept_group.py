@@ -8,9 +8,45 @@ import signal
 import pytest
 
 import ivshmem_wire as wire
+import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_wire import expect_rings
 from observer import Observer
+
+can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the system calls of this processor are unknown")
+# What looks for leaks at the end cannot do so in a process that is held.
+NO_LEAKS = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
+
+
+def first_system_calls(step, to_wait):
+    """
+    After how many system calls something else begins: the second of many in a row stands for the others. With
+    `to_wait`, up to where the server waits for events, else to its end.
+    """
+    instants, before = [], [None, None]
+    count = 0
+    while step.step():
+        number = step.system_call()
+        if number is None:
+            continue
+        if to_wait and step.at("wait"):
+            step.release()
+            break
+        if before != [number, number]:
+            instants.append(count)
+        before = [before[1], number]
+        count += 1
+    return instants
+
+
+def run_into(step, instant):
+    """To just before that system call. False: it is over already."""
+    while step.step():
+        if step.system_call() is not None:
+            if instant == 0:
+                return True
+            instant -= 1
+    return False
 
 
 class Group:
@@ -43,6 +79,15 @@ class Group:
         """The process that serves; the other one guards it."""
         wire.wait_until(self.workers, "there is a worker")
         return self.workers()[0]
+
+    def kill_guardian(self):
+        """The worker becomes the guardian, and makes another worker."""
+        heir = self.worker()
+        os.kill(self.guardian, signal.SIGKILL)
+        if self.server.pid == self.guardian:
+            self.server.process.wait()
+        self.guardian = heir
+        self.worker()
 
     def stop(self):
         self.supervisor.stop()
@@ -101,6 +146,13 @@ def expect_same_eventfds(clients):
             assert longest[: len(ids)] == ids
 
 
+def settle(group):
+    """Whatever the server had to do is done: it serves newcomers last."""
+    for _ in range(3):
+        with Observer(group.path) as observer:
+            observer.greet()
+
+
 class Play:
     """
     A random sequence of clients that come, go, read, and read nothing for a while. The same seed makes the same
@@ -127,10 +179,7 @@ class Play:
         return client
 
     def settle(self):
-        """Whatever the server had to do is done: it serves newcomers last."""
-        for _ in range(3):
-            with Observer(self.group.path) as observer:
-                observer.greet()
+        settle(self.group)
 
     def join(self):
         self.members.append(self.record(self.group.connect()).greet())

@@ -20,8 +20,8 @@ SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 # The numbers of some system calls; a program may use either of several.
 _NUMBERS = {
-    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}},
-    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}},
+    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}, "accept": {288}},
+    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}, "accept": {242}},
 }.get(platform.machine(), {})
 KNOWN = bool(_NUMBERS)
 

@@ -4,6 +4,7 @@
 #include <base/error.h>
 #include <base/fd.h>
 #include <common/arguments.h>
+#include <policy_options.h>
 #include <region_lines.h>
 
 #include <ivshmem/common.h>
