@@ -86,7 +86,8 @@ step_version(const struct follower *follower, const struct wire_message *message
 		else if (version == -EBUSY)
 			reason = "another member has this place (--member)";
 		else if (version == -EACCES)
-			reason = "it allows neither our user nor one of our groups (--allow-user, --allow-group)";
+			reason =
+				"it allows neither our user nor one of our groups (--allow-user, --allow-group)";
 		else if (version == -EDQUOT)
 			reason =
 				follower->observes

@@ -164,8 +164,8 @@ make_peer(struct door *door, const struct view *view, struct peer **ret_peer)
 		return 0;
 	}
 	/* The others know the seat from now on, and for good, and so they know who sees it. */
-	if (door->taken && (view->kind != door->seat->view.kind ||
-				   view->circle != door->seat->view.circle))
+	if (door->taken &&
+		(view->kind != door->seat->view.kind || view->circle != door->seat->view.circle))
 		return -EACCES;
 	if (!door->taken) {
 		door->seat->view = *view;
@@ -334,8 +334,8 @@ is_told(const struct door *door, uid_t user, int reason)
 
 	for (unsigned i = 0; i < REFUSALS_MAX; i++) {
 		refusal = &admission->refusals[i];
-		if (refusal->told && refusal->door == door && refusal->user == user && refusal->reason == reason &&
-			now - refusal->told < TELL_REFUSAL_AGAIN)
+		if (refusal->told && refusal->door == door && refusal->user == user &&
+			refusal->reason == reason && now - refusal->told < TELL_REFUSAL_AGAIN)
 			return true;
 	}
 	refusal = &admission->refusals[admission->next_refusal++ % REFUSALS_MAX];

@@ -35,8 +35,8 @@ struct client {
 	struct process process;
 	struct loop_source source; /* source.fd is the socket, owned once it has joined */
 	struct list link;          /* the list of its state */
-	struct list nap;           /* with circles, while it is idle: circle::idle or roster::idle */
-	bool fresh;                /* has never been up to date */
+	struct list nap;     /* with circles, while it is idle: circle::idle or roster::idle */
+	bool fresh;          /* has never been up to date */
 	uint64_t full_since; /* clock_now() when it last took something; 0 unless it is full */
 	int unread;          /* bytes in its full socket then */
 };

@@ -60,14 +60,14 @@ struct peer {
 	enum peer_kind kind;
 	uint16_t id; /* not of an observer */
 	unsigned n_vectors;
-	int *vectors;      /* eventfds, owned; a holder's are its seat's */
-	struct peer *seat; /* a holder's */
+	int *vectors;          /* eventfds, owned; a holder's are its seat's */
+	struct peer *seat;     /* a holder's */
 	struct view view;      /* before it joins */
 	struct circle *circle; /* from then on; NULL: it sees everybody */
-	bool read_only;    /* gets the memory for reading only */
-	uint64_t joined;   /* ids_stamp() of the moment it joined */
-	bool announced;    /* somebody else was told of it, and must not be told of its id again */
-	bool left;         /* not present any more; it is freed when `owed` is 0 */
+	bool read_only;        /* gets the memory for reading only */
+	uint64_t joined;       /* ids_stamp() of the moment it joined */
+	bool announced; /* somebody else was told of it, and must not be told of its id again */
+	bool left;      /* not present any more; it is freed when `owed` is 0 */
 
 	/* as a subject of events */
 	uint32_t slot;
@@ -75,12 +75,12 @@ struct peer {
 	uint32_t owed; /* peers that were told of it, and not yet that it left */
 
 	/* as a reader of events */
-	struct list link;    /* roster::readers, in order of joining */
-	unsigned greeting;   /* messages of the greeting that were sent: version, id, memory */
+	struct list link;  /* roster::readers, in order of joining */
+	unsigned greeting; /* messages of the greeting that were sent: version, id, memory */
 	struct cursor cursors[PEER_CURSORS];
 	uint64_t begun;  /* the number of the event, a join, that it was told a part of */
 	unsigned vector; /* messages sent of that */
-	uint64_t *told;      /* a bit for each slot: was told of its peer, and not that it left */
+	uint64_t *told;  /* a bit for each slot: was told of its peer, and not that it left */
 	uint32_t n_told_words;
 };
 

@@ -51,7 +51,7 @@ struct policy {
 /* Who wants to come in. */
 struct policy_client {
 	uid_t user;
-	gid_t group; /* the main one; only if policy_asks_groups() */
+	gid_t group;         /* the main one; only if policy_asks_groups() */
 	const gid_t *groups; /* all of them */
 	size_t n_groups;
 };

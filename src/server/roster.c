@@ -201,8 +201,8 @@ settle(struct roster *roster, struct peer *subject)
 void
 roster_init(struct roster *roster, int memory_fd, unsigned n_vectors)
 {
-	*roster = (struct roster){
-		.memory_fd = memory_fd, .read_only_fd = -1, .n_vectors = n_vectors};
+	*roster =
+		(struct roster){.memory_fd = memory_fd, .read_only_fd = -1, .n_vectors = n_vectors};
 	list_init(&roster->log);
 	list_init(&roster->shared);
 	list_init(&roster->idle);

@@ -50,15 +50,15 @@ struct ivshmem_error;
 struct record;
 
 struct roster {
-	int memory_fd;       /* borrowed */
-	int read_only_fd;    /* the same, for peers that only read it; borrowed */
-	unsigned n_vectors;  /* of each peer, as observers are told */
-	struct list log;     /* event::link */
-	uint64_t n_events;   /* that were ever on it */
-	struct list shared;  /* event::part, of those that have no circle */
+	int memory_fd;      /* borrowed */
+	int read_only_fd;   /* the same, for peers that only read it; borrowed */
+	unsigned n_vectors; /* of each peer, as observers are told */
+	struct list log;    /* event::link */
+	uint64_t n_events;  /* that were ever on it */
+	struct list shared; /* event::part, of those that have no circle */
 	struct circles circles;
-	bool split;       /* some have a circle; for the owner to set */
-	struct list idle; /* client::nap, of those that have no circle; for clients.c */
+	bool split;          /* some have a circle; for the owner to set */
+	struct list idle;    /* client::nap, of those that have no circle; for clients.c */
 	struct list readers; /* peer::link, all but seats; longest present first */
 	uint32_t n_present;  /* of the readers, those that have an id */
 	uint32_t n_observers;

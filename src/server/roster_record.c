@@ -73,9 +73,9 @@ count_passed(const struct roster *roster, const struct peer *reader)
 
 		if (cursor->at == cursor->log)
 			continue;
-		n = count_to(roster,
-			cursor->part ? &container_of(cursor->at, struct event, part)->link
-				     : cursor->at);
+		n = count_to(roster, cursor->part
+					     ? &container_of(cursor->at, struct event, part)->link
+					     : cursor->at);
 		if (n > most)
 			most = n;
 	}
@@ -236,12 +236,11 @@ read_view(struct reading *reading, enum peer_kind kind)
 {
 	struct record_reader *in = &reading->in;
 	bool split = reading->roster->split && kind != PEER_OBSERVER;
-	struct view view = {
-		.kind = (enum view_kind)record_get(
-			in, "kind of view", VIEW_ALL, split ? VIEW_CIRCLE : VIEW_ALL)};
+	struct view view = {.kind = (enum view_kind)record_get(
+				    in, "kind of view", VIEW_ALL, split ? VIEW_CIRCLE : VIEW_ALL)};
 
-	view.circle = (uint32_t)record_get(
-		in, "circle", 0, view.kind == VIEW_CIRCLE ? UINT32_MAX : 0);
+	view.circle =
+		(uint32_t)record_get(in, "circle", 0, view.kind == VIEW_CIRCLE ? UINT32_MAX : 0);
 	return view;
 }
 
@@ -315,7 +314,8 @@ read_owed(struct reading *reading, struct peer *reader, uint64_t cursor)
 
 		if (!subject)
 			return;
-		if (!subject->left || reader->greeting < PEER_GREETING || !peer_sees(reader, subject) ||
+		if (!subject->left || reader->greeting < PEER_GREETING ||
+			!peer_sees(reader, subject) ||
 			(subject->kind == PEER_HOLDER && reader->kind != PEER_OBSERVER))
 			record_refuse(
 				in, "it was never told of a peer that it is to hear the leave of");

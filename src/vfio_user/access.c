@@ -106,8 +106,8 @@ access_memory(void *data)
 }
 
 static void
-do_access(struct function *function, const struct vfio_user_region_access *access,
-	uint8_t *to, const uint8_t *from)
+do_access(struct function *function, const struct vfio_user_region_access *access, uint8_t *to,
+	const uint8_t *from)
 {
 	struct memory_access memory = {function->device, access, to, from};
 

@@ -15,13 +15,12 @@
 /* The longest name of a user or a group. */
 #define NAME_MOST 256
 
-typedef int (*word_fn)(
-	void *to, const char *what, const char *word, struct ivshmem_error *reterr);
+typedef int (*word_fn)(void *to, const char *what, const char *word, struct ivshmem_error *reterr);
 
 /* Call `take` with each word of a list with commas. */
 static int
-for_each_word(word_fn take, void *to, const char *what, const char *text,
-	struct ivshmem_error *reterr)
+for_each_word(
+	word_fn take, void *to, const char *what, const char *text, struct ivshmem_error *reterr)
 {
 	int r = 0;
 
@@ -44,8 +43,7 @@ for_each_word(word_fn take, void *to, const char *what, const char *text,
 static int
 too_many(const char *what, struct ivshmem_error *reterr)
 {
-	return error_set(
-		reterr, -EINVAL, "%s: at most %d can be given", what, POLICY_ACCOUNTS_MAX);
+	return error_set(reterr, -EINVAL, "%s: at most %d can be given", what, POLICY_ACCOUNTS_MAX);
 }
 
 static int
@@ -100,8 +98,8 @@ take_centre(void *to, const char *what, const char *word, struct ivshmem_error *
 		return error_set(reterr, -EINVAL, "%s: '%.100s' is not an id, 0 to %d", what, word,
 			IVSHMEM_MAX_ID);
 	if (policy->n_centres == POLICY_CENTRES_MAX)
-		return error_set(
-			reterr, -EINVAL, "%s: at most %d ids can be given", what, POLICY_CENTRES_MAX);
+		return error_set(reterr, -EINVAL, "%s: at most %d ids can be given", what,
+			POLICY_CENTRES_MAX);
 	policy->centres[policy->n_centres++] = (uint16_t)id;
 	return 0;
 }
