@@ -167,8 +167,9 @@ open_over(struct ivshmem_participant **ret_participant, struct over_client *over
 	if (ivshmem_read_only(client))
 		return error_set(reterr, -EACCES,
 			"%s is mapped for reading only, and channels write to it: %s", target,
-			strstr(target, ",ro") ? "leave out the ,ro at its end"
-					     : "the server's policy decides (--read-only-user, --read-only-group)");
+			strstr(target, ",ro")
+				? "leave out the ,ro at its end"
+				: "the server's policy decides (--read-only-user, --read-only-group)");
 	over->knows_peers = ivshmem_peers(client, NULL, 0) >= 0;
 	if (ivshmem_has_id(client) && ivshmem_vectors(client) > 0) {
 		if (vector >= ivshmem_vectors(client))

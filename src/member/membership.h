@@ -50,7 +50,7 @@ struct member {
 	int memory_fd;
 	void *memory;
 	uint64_t size;
-	bool read_only; /* how the memory is mapped */
+	bool read_only;       /* how the memory is mapped */
 	bool guarded, failed; /* whether it may vanish; whether that was logged */
 
 	struct own_vector **own; /* n_own pointers, because the loop keeps their addresses */

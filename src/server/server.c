@@ -28,6 +28,12 @@ open_doors(struct server *server, const struct server_config *config)
 }
 
 int
+server_read_only_fd(const struct server_config *config)
+{
+	return config->policy && policy_has_readers(config->policy) ? config->read_only_fd : -1;
+}
+
+int
 server_new_parts(struct server **ret_server, const struct server_config *config)
 {
 	struct server *server = calloc(1, sizeof(*server));
@@ -37,7 +43,7 @@ server_new_parts(struct server **ret_server, const struct server_config *config)
 		return -ENOMEM;
 	server->warnings = (struct pace){.log = config->log, .level = LOG_LEVEL_WARNING};
 	roster_init(&server->roster, config->memory_fd, config->n_vectors);
-	server->roster.read_only_fd = config->read_only_fd;
+	server->roster.read_only_fd = server_read_only_fd(config);
 	server->roster.split = config->policy && config->policy->see != SEE_ALL;
 	server->clients = (struct clients){
 		.loop = config->loop,

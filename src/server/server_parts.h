@@ -32,6 +32,9 @@ struct server {
 	struct asked asked;
 };
 
+/* The memory for clients that only read it; -1: there are none. */
+int server_read_only_fd(const struct server_config *config);
+
 /* Without doors and clients. */
 int server_new_parts(struct server **ret_server, const struct server_config *config);
 

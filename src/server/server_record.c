@@ -197,7 +197,7 @@ read_roster(struct reading *reading, const bool *seats)
 	if (in->error == 0)
 		in->error = roster_read(&server->roster, &record, server->admission.ids->now,
 			server->roster.memory_fd, in->reterr);
-	server->roster.read_only_fd = reading->config->read_only_fd;
+	server->roster.read_only_fd = server_read_only_fd(reading->config);
 	list_for_each (link, &server->roster.readers) {
 		const struct peer *reader = peer_at(link);
 

@@ -105,7 +105,8 @@ sees(const struct member *reader, const struct member *subject)
 
 	if (observes(reader) || one->kind == VIEW_ALL || other->kind == VIEW_ALL)
 		return true;
-	return one->kind == VIEW_CIRCLE && other->kind == VIEW_CIRCLE && one->circle == other->circle;
+	return one->kind == VIEW_CIRCLE && other->kind == VIEW_CIRCLE &&
+	       one->circle == other->circle;
 }
 
 /* Is one told of another one? */

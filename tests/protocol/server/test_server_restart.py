@@ -275,6 +275,7 @@ def test_a_path_that_is_gone_is_told_of(group):
         (["--no-observer-socket"], "observe, and is none now"),
         (["--observer-socket=/nonexistent/x"], "observe, and is /nonexistent/x now"),
         (["--member=5=/nonexistent/x"], "the number of --member was 1, and is 2 now"),
+        (["--see=pairs"], "who sees whom (--see) was all, and is pairs now"),
         (["-S", "/nonexistent/x"], "the socket for clients was "),
     ],
 )
@@ -296,7 +297,8 @@ def test_options_that_may_change(group, room):
     group = group()
     first = group.client()
     group.stop()
-    group.arguments = ["--max-peers=1", "-v", "--stall-timeout=5", "--socket-mode=0600", "--preallocate"]
+    group.arguments = ["--max-peers=1", "-v", "--stall-timeout=5", "--socket-mode=0600", "--preallocate",
+                       "--allow-user=0", "--max-peers-per-user=5", "--read-only-user=5"]
     group.start()
     with pytest.raises(wire.Refused):
         group.client()
