@@ -694,8 +694,7 @@ int ivshmem_channels_format(
  *	-EPROTONOSUPPORT  the channels in the snapshot have another layout
  */
 #define IVSHMEM_CHANNELS_HEADER 4096
-int ivshmem_channels_restore_check(
-	const void *header, uint64_t size, struct ivshmem_error *reterr);
+int ivshmem_channels_restore_check(const void *header, uint64_t size, struct ivshmem_error *reterr);
 int ivshmem_channels_restore_begin(void *memory, uint64_t size, struct ivshmem_error *reterr);
 int ivshmem_channels_restore_end(
 	void *memory, uint64_t size, const void *header, struct ivshmem_error *reterr);

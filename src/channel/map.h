@@ -18,7 +18,7 @@ struct map {
 	uint8_t *memory;
 	uint64_t size;
 	uint64_t epoch; /* not later than the shape */
-	bool drain; /* see struct ring_writer */
+	bool drain;     /* see struct ring_writer */
 	unsigned n_areas;
 	uint64_t area_size;
 	unsigned n_entries;   /* of each area */

@@ -7,12 +7,13 @@ import os
 import random
 import signal
 import stat
+import subprocess
 
 import pytest
 
-import ivshmem_wire as wire
 from ivshmem_channels import ends, listing, make_memory
 from ivshmem_cli import FAILURE, OK, USAGE
+from ivshmem_doctor import doctor  # noqa: F401
 from stepper import Stepper, trace_me
 
 SIZE = 4 << 20
@@ -72,6 +73,12 @@ def said(tool, target, *arguments):
 
 
 @pytest.fixture
+def cleaner():
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def saved(tool, shm_target, room):
     """Memory with channels and some data, and a snapshot of it."""
     run(tool, shm_target, "format")
@@ -104,19 +111,19 @@ def test_the_same_bytes_and_holes(tool, shm_target, room, seed):
     assert holes(memory) | {0} == empty | {0}
 
 
-@pytest.mark.parametrize("size", [1, 4095, 4096, 5000, 12287, 3 * PAGE])
-def test_small_and_odd_sizes(tool, room, size):
+@pytest.mark.parametrize("begins", [b"IVCHAN\1\0", b"something else"])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_memory_too_small_for_channels(tool, room, pages, begins):
     memory, file = room.file("memory"), room.file("snapshot")
-    data = random.Random(size).randbytes(size)
-    for content in (data, b"IVCHAN\1\0" + data[8:] if 8 <= size < 3 * PAGE else data):
-        with open(memory, "wb") as there:
-            there.write(content)
-        run(tool, "file:" + memory, "snapshot", "--overwrite", file)
-        assert read(file) == content
-        with open(memory, "r+b") as there:
-            there.write(b"\xff" * size)
-        run(tool, "file:" + memory, "restore", file)
-        assert read(memory) == content
+    content = begins + random.Random(pages).randbytes(pages * PAGE - len(begins))
+    with open(memory, "wb") as there:
+        there.write(content)
+    run(tool, "file:" + memory, "snapshot", file)
+    assert read(file) == content
+    with open(memory, "r+b") as there:
+        there.write(b"\xff" * len(content))
+    run(tool, "file:" + memory, "restore", file)
+    assert read(memory) == content
 
 
 def test_memory_that_was_allocated_stays_so(tool, shm_target, room):
@@ -176,8 +183,9 @@ def test_whoever_took_part_learns_of_it(tool, receiver, shm_target, room, saved)
     assert sender.wait() == OK and again.wait() == OK
 
 
-def test_a_clone_is_a_region_of_its_own(tool, receiver, shm_target, room):
-    name = "shm:" + room.shm_name()
+def test_a_clone_is_a_region_of_its_own(tool, receiver, shm_target, room, cleaner):
+    name = shm_target + "-clone"
+    cleaner.callback(os.unlink, path_of(name))
     process = receiver(shm_target, "x", "--keep")
     result = said(tool, shm_target, "clone", name)
     assert result["target"] == name and result["size"] == SIZE
@@ -195,7 +203,7 @@ def test_a_clone_is_a_region_of_its_own(tool, receiver, shm_target, room):
 
 def killed_restore(launch, target, file, calls):
     """Restore, killed after so many system calls; whether it had ended before."""
-    process = launch("ivshmem", "-t", target, "restore", file, preexec_fn=trace_me)
+    process = launch("ivshmem", "-t", target, "restore", file, setup=trace_me)
     stepper = Stepper(process.pid)
     for _ in range(2 * calls):
         if not stepper.step():
@@ -246,7 +254,7 @@ def test_killed_snapshot_leaves_the_former_file(launch, tool, shm_target, room, 
     run(tool, shm_target, "write", "3M", "something newer")
     calls, ended = 40, False
     while not ended:
-        process = launch("ivshmem", "-t", shm_target, "snapshot", "-o", saved, preexec_fn=trace_me)
+        process = launch("ivshmem", "-t", shm_target, "snapshot", "-o", saved, setup=trace_me)
         stepper = Stepper(process.pid)
         for _ in range(2 * calls):
             if not stepper.step():
@@ -332,8 +340,6 @@ def test_no_room(tool, room, tmp_path):
 
 @contextlib.contextmanager
 def small_file_system(tmp_path):
-    import subprocess
-
     folder = tmp_path / "small"
     folder.mkdir()
     result = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], capture_output=True, check=False)

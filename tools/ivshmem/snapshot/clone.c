@@ -49,8 +49,6 @@ renew_header(const struct image *image, uint64_t size)
 	struct ivshmem_error error;
 	int r;
 
-	if (size < sizeof(header))
-		return STATUS_OK;
 	r = (int)pages_read(image->part.fd, 0, header, sizeof(header));
 	if (r == (int)sizeof(header)) {
 		if (ivshmem_channels_restore_end(fresh, size, header, &error) < 0)

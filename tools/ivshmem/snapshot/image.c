@@ -38,8 +38,8 @@ check_name(const struct image *image, const char *name, int memory_fd)
 	if (memory_fd >= 0 && fstat(memory_fd, &memory) == 0 && is_same_stat(&named, &memory))
 		return fail("%s is the memory itself: give another name", image->path);
 	if (image->remedy)
-		return fail("%s exists already: give another name, or %s", image->path,
-			image->remedy);
+		return fail(
+			"%s exists already: give another name, or %s", image->path, image->remedy);
 	return STATUS_OK;
 }
 

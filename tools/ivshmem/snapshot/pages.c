@@ -37,8 +37,8 @@ pages_read(int fd, uint64_t offset, void *buffer, size_t length)
 	size_t done = 0;
 
 	while (done < length) {
-		ssize_t n = pread(
-			fd, (uint8_t *)buffer + done, length - done, (off_t)(offset + done));
+		ssize_t n =
+			pread(fd, (uint8_t *)buffer + done, length - done, (off_t)(offset + done));
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -67,8 +67,8 @@ open_snapshot(struct restoring *restoring)
 	if (!S_ISREG(restoring->stat.st_mode))
 		return fail("cannot restore %s: it is no file", restoring->path);
 	if (image_is_same(restoring->from, restoring->to))
-		return fail("%s is the memory itself: name the file of a snapshot",
-			restoring->path);
+		return fail(
+			"%s is the memory itself: name the file of a snapshot", restoring->path);
 	saved = (uint64_t)restoring->stat.st_size;
 	if (saved != restoring->size)
 		return fail("%s is a snapshot of %s (%" PRIu64
@@ -83,15 +83,13 @@ static enum status
 check_header(struct restoring *restoring)
 {
 	struct ivshmem_error error;
-	size_t length = restoring->size < sizeof(restoring->header) ? (size_t)restoring->size
-								    : sizeof(restoring->header);
+	size_t length = sizeof(restoring->header);
 	int64_t n = pages_read(restoring->from, 0, restoring->header, length);
 
 	if (n != (int64_t)length)
 		return fail("cannot read %s: %s", restoring->path,
 			n < 0 ? strerror((int)-n) : "it has become smaller");
-	if (length == sizeof(restoring->header) &&
-		ivshmem_channels_restore_check(restoring->header, restoring->size, &error) < 0)
+	if (ivshmem_channels_restore_check(restoring->header, restoring->size, &error) < 0)
 		return fail("cannot restore %s: %s", restoring->path, error.message);
 	return STATUS_OK;
 }
@@ -144,8 +142,7 @@ check(struct restoring *restoring)
 	if (open_snapshot(restoring) != STATUS_OK || check_header(restoring) != STATUS_OK ||
 		check_room(restoring) != STATUS_OK)
 		return STATUS_FAILURE;
-	return force ? STATUS_OK
-		     : check_channels_unused(session, "restore it with --force");
+	return force ? STATUS_OK : check_channels_unused(session, "restore it with --force");
 }
 
 /* ---- writing ------------------------------------------------------------------------------------- */
@@ -156,8 +153,9 @@ clear_pages(struct restoring *restoring, uint64_t offset, uint64_t length)
 	static const uint8_t zero[65536];
 	int r = 0;
 
-	if (restoring->punches && fallocate(restoring->to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					  (off_t)offset, (off_t)length) == 0)
+	if (restoring->punches &&
+		fallocate(restoring->to, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+			(off_t)length) == 0)
 		return 0;
 	while (length > 0 && r == 0) {
 		size_t n = length < sizeof(zero) ? (size_t)length : sizeof(zero);
@@ -207,8 +205,8 @@ write_rest(struct restoring *restoring)
 		r = hole ? clear_pages(restoring, extents.offset, length)
 			 : write_block(restoring, extents.offset, (size_t)length);
 		extents.offset += length;
-		progress_show_part(&restoring->progress, restoring->data, extents.offset,
-			restoring->size);
+		progress_show_part(
+			&restoring->progress, restoring->data, extents.offset, restoring->size);
 	}
 	if (r < 0)
 		return fail("cannot restore %s: %s", restoring->path,
@@ -219,22 +217,15 @@ write_rest(struct restoring *restoring)
 static enum status
 write_all(struct restoring *restoring)
 {
-	struct ivshmem_client *client = restoring->session->client;
-	void *memory = ivshmem_memory(client);
+	void *memory = ivshmem_memory(restoring->session->client);
 	struct ivshmem_error error;
 	enum status status;
 
-	if (restoring->size < sizeof(restoring->header)) {
-		/* Too small for channels, and for anything that could be half. */
-		restoring->data = restoring->size;
-		ivshmem_write(client, 0, restoring->header, (size_t)restoring->size);
-		return STATUS_OK;
-	}
 	if (ivshmem_channels_restore_begin(memory, restoring->size, &error) < 0)
 		return fail("%s", error.message);
 	status = write_rest(restoring);
-	if (status == STATUS_OK && ivshmem_channels_restore_end(memory, restoring->size,
-					   restoring->header, &error) < 0)
+	if (status == STATUS_OK && ivshmem_channels_restore_end(
+					   memory, restoring->size, restoring->header, &error) < 0)
 		status = fail("%s", error.message);
 	if (status != STATUS_OK)
 		fail("the memory is half-restored now: nobody can use channels until you restore it "

@@ -41,9 +41,8 @@ struct saving {
 static int
 load(const struct saving *saving, uint64_t offset, size_t length)
 {
-	int64_t n = saving->from < 0
-			    ? -EOPNOTSUPP
-			    : pages_read(saving->from, offset, saving->buffer, length);
+	int64_t n = saving->from < 0 ? -EOPNOTSUPP
+				     : pages_read(saving->from, offset, saving->buffer, length);
 
 	if (n == -EOPNOTSUPP || n == -EINVAL)
 		return ivshmem_read(saving->session->client, offset, saving->buffer, length);
@@ -164,14 +163,10 @@ check_room(struct saving *saving)
 static enum status
 check_whole(const struct saving *saving)
 {
-	uint8_t header[IVSHMEM_CHANNELS_HEADER];
-	int r;
+	int r = load(saving, 0, IVSHMEM_CHANNELS_HEADER);
 
-	if (saving->size < sizeof(header))
-		return STATUS_OK;
-	r = ivshmem_read(saving->session->client, 0, header, sizeof(header));
 	if (r == 0)
-		r = ivshmem_channels_restore_check(header, saving->size, NULL);
+		r = ivshmem_channels_restore_check(saving->buffer, saving->size, NULL);
 	if (r != -EINPROGRESS)
 		return STATUS_OK;
 	return fail("the memory is half-restored: a restore is under way, or it was killed; wait "

@@ -41,8 +41,7 @@ take_snapshot(struct session *session, const char *file)
 	const char *remedy = overwrite ? NULL : "replace it with --overwrite";
 	struct saved saved;
 	struct image image;
-	enum status status =
-		image_begin(&image, file, remedy, ivshmem_memory_fd(session->client));
+	enum status status = image_begin(&image, file, remedy, ivshmem_memory_fd(session->client));
 
 	if (status != STATUS_OK)
 		return status;
