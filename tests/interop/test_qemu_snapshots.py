@@ -116,4 +116,6 @@ def test_memory_while_peers_cannot_be_saved(room, server, qemu, tool):
     tool(target, "write", "5000", "lost")
     tool(target, "restore", room.file("image"))
     machine.command("cont")
+    assert machine.command("query-status")["status"] == "running"
+    machine.command("stop")  # the fixture wants its guest to stand still
     assert tool(target, "read", "5000", "4", "--text").strip() == "kept"
