@@ -13,7 +13,6 @@ import pytest
 
 from ivshmem_channels import ends, listing, make_memory
 from ivshmem_cli import FAILURE, OK, USAGE
-from ivshmem_doctor import doctor  # noqa: F401
 from stepper import Stepper, trace_me
 
 SIZE = 4 << 20
@@ -267,11 +266,6 @@ def test_killed_snapshot_leaves_the_former_file(launch, tool, shm_target, room, 
         calls += 3
     assert read(saved) == read(path_of(shm_target)) != before
     assert not [name for name in os.listdir(os.path.dirname(saved)) if "ivshmem-part" in name]
-
-
-def test_doctor_names_it(tool, doctor, shm_target):
-    run(tool, shm_target, "write", "0", HALF[:6].decode())
-    doctor("-t", shm_target).only("channels.half-restored").has("channels.half-restored", "restore", "format")
 
 
 # ---- what is refused -------------------------------------------------------------------------------------
