@@ -119,6 +119,7 @@ struct ivshmem_participant_options {
  *	-EINVAL		the memory is too small, or an option makes no sense
  *	-ENOSPC		every area belongs to a participant that lives
  *	-EMEDIUMTYPE	there is something else in the memory
+ *	-EINPROGRESS	the memory is being restored from a snapshot, or who did that has died
  *	-EPROTONOSUPPORT, -EPROTO  the memory was formatted by another version, or for other memory
  *	-EACCES		the memory is mapped for reading only
  */
@@ -647,7 +648,7 @@ int ivshmem_participant_fate(
  * Returns how many areas there are; 0 if there are no channels in the memory yet; what is not 0 of
  * a callback; or
  *	-EINVAL		the memory is too small for channels
- *	-EMEDIUMTYPE, -EPROTONOSUPPORT, -EPROTO  as for ivshmem_participant_open()
+ *	-EMEDIUMTYPE, -EINPROGRESS, -EPROTONOSUPPORT, -EPROTO  as for ivshmem_participant_open()
  */
 int ivshmem_channels_look(const struct ivshmem_client *client,
 	int (*participant_fn)(void *data, const struct ivshmem_participant_info *info),
@@ -670,6 +671,33 @@ int ivshmem_channels_fate(const struct ivshmem_client *client, unsigned area, ui
  */
 int ivshmem_channels_format(
 	void *memory, uint64_t size, unsigned areas, struct ivshmem_error *reterr);
+
+/*
+ * Give the memory the content of a snapshot, whatever uses it; 'ivshmem restore' is made of these.
+ *
+ *	ivshmem_channels_restore_check(snapshot, size, &error);
+ *	ivshmem_channels_restore_begin(memory, size, &error);
+ *	... store all that follows the first IVSHMEM_CHANNELS_HEADER bytes of the snapshot ...
+ *	ivshmem_channels_restore_end(memory, size, snapshot, &error);
+ *
+ * After the second call, participants get -ESTALE from their next call, or within a second if they
+ * sleep, and nobody can take part (-EINPROGRESS). After the last one they can. If the snapshot has
+ * channels, all areas are free then, because those who owned them when it was made are gone; only
+ * this differs from the snapshot, and a number that is new. The rest is as in the snapshot, byte
+ * for byte. If the process ends in between, the memory stays half-restored until these functions or
+ * ivshmem_channels_format() make something whole of it. One process at a time may do this.
+ *	memory	at a multiple of 128
+ *	size	of the memory and of the snapshot, at least IVSHMEM_CHANNELS_HEADER
+ *	header	the first IVSHMEM_CHANNELS_HEADER bytes of the snapshot, in private memory
+ *	-EINVAL		memory or size are not like that
+ *	-EINPROGRESS	the snapshot is of memory that was half-restored
+ *	-EPROTONOSUPPORT  the channels in the snapshot have another layout
+ */
+#define IVSHMEM_CHANNELS_HEADER 4096
+int ivshmem_channels_restore_check(const void *header, uint64_t size, struct ivshmem_error *reterr);
+int ivshmem_channels_restore_begin(void *memory, uint64_t size, struct ivshmem_error *reterr);
+int ivshmem_channels_restore_end(
+	void *memory, uint64_t size, const void *header, struct ivshmem_error *reterr);
 
 #ifdef __cplusplus
 }

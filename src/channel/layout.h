@@ -29,6 +29,9 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the region's numbers 
 #define LAYOUT_VERSION 1
 #define LAYOUT_MAGIC   (UINT64_C(0x00004e4148435649) | (uint64_t)LAYOUT_VERSION << 48)
 
+/* "IVREST": the memory is being restored from a snapshot, or somebody who did that has died. */
+#define LAYOUT_RESTORING UINT64_C(0x0000545345525649)
+
 #define LAYOUT_MIN_AREAS 2
 #define LAYOUT_MAX_AREAS 256
 #define LAYOUT_MAX_NAME  56 /* with its terminating 0 */
@@ -37,7 +40,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the region's numbers 
  * be formatted by any number of participants at the same time, and none that dies can leave it in
  * between. */
 struct layout_header {
-	uint64_t magic; /* LAYOUT_MAGIC; the last one to be set */
+	uint64_t magic; /* LAYOUT_MAGIC; the last one to be set. Or LAYOUT_RESTORING */
 	uint64_t shape; /* layout_shape() */
 	uint64_t epoch; /* random; a new one tells everybody to connect anew */
 	uint64_t unused[13];

@@ -87,8 +87,8 @@ set_once(uint64_t *word, uint64_t value)
 		       : found;
 }
 
-static uint64_t
-random_epoch(void)
+uint64_t
+map_random_epoch(void)
 {
 	uint64_t epoch = 0;
 
@@ -101,8 +101,8 @@ random_epoch(void)
 	return epoch | 1;
 }
 
-static int
-check_magic(uint64_t magic, struct ivshmem_error *reterr)
+int
+map_check_magic(uint64_t magic, struct ivshmem_error *reterr)
 {
 	if (magic == LAYOUT_MAGIC)
 		return 0;
@@ -111,6 +111,10 @@ check_magic(uint64_t magic, struct ivshmem_error *reterr)
 			"the channels in this memory have layout %u, and this program knows layout %d: use the same "
 			"version of ivshmem everywhere",
 			(unsigned)(magic >> 48), LAYOUT_VERSION);
+	if (magic == LAYOUT_RESTORING)
+		return error_set(reterr, -EINPROGRESS,
+			"the memory is half-restored: a restore is under way, or it was killed; wait for it, or give "
+			"the memory a whole content with 'ivshmem restore' or 'ivshmem format'");
 	return error_set(reterr, -EMEDIUMTYPE,
 		"there is something else in the shared memory: use other memory for channels, or erase this with "
 		"'ivshmem format'");
@@ -150,10 +154,12 @@ static int
 take_shape(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_error *reterr)
 {
 	const struct layout_header *header = memory;
+	uint64_t epoch = word_acquire(&header->epoch);
 	uint64_t shape = word_load(&header->shape);
 	struct map map = {
 		.memory = memory,
 		.size = size,
+		.epoch = epoch,
 		.n_areas = (unsigned)(shape >> 48),
 		.area_size = (shape & UINT64_C(0xffffffffffff)) * LAYOUT_PAGE,
 	};
@@ -187,10 +193,10 @@ map_open(struct map *ret_map, void *memory, uint64_t size, unsigned n_areas,
 		/* The words before the magic are 0, or what another one is setting at this
 		 * moment. */
 		shape = set_once(&header->shape, shape);
-		set_once(&header->epoch, random_epoch());
+		set_once(&header->epoch, map_random_epoch());
 		magic = set_once(&header->magic, LAYOUT_MAGIC);
 	}
-	r = check_magic(magic, reterr);
+	r = map_check_magic(magic, reterr);
 	return r < 0 ? r : take_shape(ret_map, memory, size, reterr);
 }
 
@@ -206,7 +212,7 @@ map_look(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_error 
 	magic = find_magic(memory);
 	if (magic == 0)
 		return error_set(reterr, -ENODATA, "there are no channels in this memory yet");
-	r = check_magic(magic, reterr);
+	r = map_check_magic(magic, reterr);
 	return r < 0 ? r : take_shape(ret_map, memory, size, reterr);
 }
 
@@ -227,7 +233,7 @@ map_format(void *memory, uint64_t size, unsigned n_areas, struct ivshmem_error *
 	for (unsigned i = 0; i < sizeof(header->unused) / sizeof(header->unused[0]); i++)
 		word_store(&header->unused[i], 0);
 	word_store(&header->shape, shape);
-	word_store(&header->epoch, random_epoch());
+	word_store(&header->epoch, map_random_epoch());
 	word_release(&header->magic, LAYOUT_MAGIC);
 	return 0;
 }

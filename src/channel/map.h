@@ -17,7 +17,8 @@ struct ivshmem_error;
 struct map {
 	uint8_t *memory;
 	uint64_t size;
-	bool drain; /* see struct ring_writer */
+	uint64_t epoch; /* not later than the shape */
+	bool drain;     /* see struct ring_writer */
 	unsigned n_areas;
 	uint64_t area_size;
 	unsigned n_entries;   /* of each area */
@@ -37,6 +38,7 @@ unsigned map_default_areas(uint64_t size);
  * processes may do this at the same time.
  *	-EINVAL		n_areas is out of range, or the memory is too small for it
  *	-EMEDIUMTYPE	there is something else in the memory
+ *	-EINPROGRESS	it is being restored from a snapshot, or who did that has died
  *	-EPROTONOSUPPORT  the layout has another version
  *	-EPROTO		the shape is impossible, or is that of larger memory
  */
@@ -52,6 +54,12 @@ int map_look(struct map *ret_map, void *memory, uint64_t size, struct ivshmem_er
 
 /* Format memory whatever it contains. Nobody may be using it. Errors as above. */
 int map_format(void *memory, uint64_t size, unsigned n_areas, struct ivshmem_error *reterr);
+
+/* A random number that is not 0. */
+uint64_t map_random_epoch(void);
+
+/* Whether it is the magic of a region that we know; otherwise, the errors above. */
+int map_check_magic(uint64_t magic, struct ivshmem_error *reterr);
 
 static inline struct layout_header *
 map_header(const struct map *map)

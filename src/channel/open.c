@@ -56,6 +56,25 @@ move_in(struct ivshmem_participant *participant)
 	word_fence();
 }
 
+/* Take an area of the region that we have opened, and not of one that somebody made meanwhile. */
+static int
+take_area(struct ivshmem_participant *participant, struct ivshmem_error *reterr)
+{
+	const struct layout_header *header = map_header(&participant->map);
+	int r = neighbours_claim(participant, reterr);
+	uint64_t claim;
+
+	if (r < 0 || (word_load(&header->magic) == LAYOUT_MAGIC &&
+			     word_load(&header->epoch) == participant->epoch))
+		return r;
+	claim = layout_claim(participant->generation, LAYOUT_OWNED);
+	__atomic_compare_exchange_n(participant_own_claim(participant), &claim,
+		layout_claim(participant->generation, LAYOUT_LEFT), false, __ATOMIC_ACQ_REL,
+		__ATOMIC_RELAXED);
+	return error_set(reterr, -EINPROGRESS,
+		"somebody formats or restores the memory at this moment: try again");
+}
+
 static int
 set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *transport,
 	const struct ivshmem_participant_options *given, struct ivshmem_error *reterr)
@@ -90,7 +109,7 @@ set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *
 	if (r < 0)
 		return r;
 	map->drain = transport->uncached;
-	participant->epoch = word_load(&map_header(map)->epoch);
+	participant->epoch = map->epoch;
 	participant->pause = PARTICIPANT_MIN_PAUSE;
 	participant->kernel = neighbour_kernel();
 	participant->patience = PATIENCE;
@@ -104,7 +123,7 @@ set_up(struct ivshmem_participant *participant, const struct ivshmem_transport *
 	participant->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (participant->timer < 0)
 		return error_set(reterr, -errno, "cannot make a timer: %s", strerror(errno));
-	r = neighbours_claim(participant, reterr);
+	r = take_area(participant, reterr);
 	if (r < 0)
 		return r;
 	heap_init(&participant->heap, map->heap_offset, map->area_size);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+#include "format.h"
+
 #include "json.h"
 #include "output.h"
 #include "session.h"
@@ -38,9 +40,8 @@ count_user(void *data, const struct ivshmem_participant_info *info)
 	return 0;
 }
 
-/* Complain if somebody uses channels in this memory. What else is in it does not matter. */
-static enum status
-check_unused(const struct session *session)
+enum status
+check_channels_unused(const struct session *session, const char *otherwise)
 {
 	struct users users = {.n = 0};
 
@@ -49,9 +50,9 @@ check_unused(const struct session *session)
 		return STATUS_OK;
 	return fail(
 		"the memory is in use: %u process%s take%s part in its channels, such as '%s' with "
-		"pid %u (see ivshmem channels); end %s, or format it with --force",
+		"pid %u (see ivshmem channels); end %s, or %s",
 		users.n, users.n == 1 ? "" : "es", users.n == 1 ? "s" : "", users.first.name,
-		users.first.pid, users.n == 1 ? "it" : "them");
+		users.first.pid, users.n == 1 ? "it" : "them", otherwise);
 }
 
 static enum status
@@ -63,7 +64,7 @@ format_memory(const struct session *session)
 
 	if (ivshmem_read_only(session->client))
 		return fail_read_only(session, "format");
-	if (!given.force && check_unused(session) != STATUS_OK)
+	if (!given.force && check_channels_unused(session, "format it with --force") != STATUS_OK)
 		return STATUS_FAILURE;
 	if (ivshmem_channels_format(ivshmem_memory(session->client), ivshmem_size(session->client),
 		    given.areas, &error) < 0)

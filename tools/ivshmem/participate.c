@@ -169,8 +169,8 @@ enum status
 participate_fail(int error)
 {
 	if (error == -ESTALE)
-		return fail("our part of the shared memory is lost: somebody formatted the memory, "
-			    "or took us for dead; start again");
+		return fail("our part of the shared memory is lost: somebody formatted or "
+			    "restored the memory, or took us for dead; start again");
 	if (error == -ENODEV)
 		return fail("cannot take part any more: the device was unplugged");
 	return fail("cannot take part any more: %s", strerror(-error));

@@ -440,6 +440,7 @@ MAGIC = b"IVCHAN"
     (b"something else", "channels.other-content"),
     (MAGIC + b"\x02\x00", "channels.other-layout"),
     (MAGIC + b"\x01\x00" + b"\xff" * 8, "channels.damaged"),
+    (b"IVREST\x00\x00", "channels.half-restored"),
 ])
 def test_what_is_in_the_memory(doctor, shm_target, begins, finding):
     with open("/dev/shm/" + shm_target[4:], "r+b") as file:

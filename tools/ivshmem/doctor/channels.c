@@ -102,6 +102,13 @@ channels_check(struct doctor *doctor, const struct ivshmem_client *client)
 		found(doctor, "channels.other-content",
 			"there is something else than channels in the memory");
 		break;
+	case -EINPROGRESS:
+		mend(doctor,
+			"wait for the restore, or: ivshmem -t %s restore FILE, or ivshmem -t %s format",
+			doctor->subject, doctor->subject);
+		found(doctor, "channels.half-restored",
+			"a restore is under way, or it was killed half-way");
+		break;
 	case -EINVAL:
 		mend(doctor, "a larger memory: ivshmem-server -l 4M");
 		found(doctor, "channels.too-small", "%s", error.message);

@@ -205,6 +205,8 @@ const struct finding findings[] = {
 		"programs of different versions cannot talk to each other through this memory"},
 	{"channels.damaged", ERROR, "what describes the channels makes no sense",
 		"somebody overwrote it, or it is of memory with another size; programs refuse it"},
+	{"channels.half-restored", ERROR, "the memory is half-restored",
+		"part of it is of a snapshot and part of it is older; programs refuse it"},
 	{"channels.full", ERROR, "all areas are taken",
 		"nobody else can send, receive or listen"},
 	{"channels.dead-owners", WARNING, "areas belong to processes that are gone",
