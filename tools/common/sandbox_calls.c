@@ -5,6 +5,7 @@
 #include <common/sandbox.h>
 
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -74,6 +75,7 @@ const struct sandbox_call sandbox_common[] = {
 	{"fcntl", "O_NONBLOCK, seals of memory, another number for a descriptor"},
 	{"fcntl64", "the same on 32 bits"},
 	{"dup", "a second descriptor of the same eventfd"},
+	{"ioctl", "printf() asks whether its output is a terminal", SANDBOX_IF, 1, LOW_32, TCGETS},
 	{"fstat", "what a descriptor is that somebody has sent"},
 	{"fstat64", "the same on 32 bits"},
 	{"newfstatat", "the same, and whether a path still leads to our socket"},

@@ -309,3 +309,20 @@ def test_a_daemon_is_in_its_sandbox_too(daemon):
     pid_file = process.pid_file
     process.finish()
     assert not os.path.exists(pid_file)
+
+
+@pytest.mark.parametrize("program", ["ivshmem-server", "ivshmem-device"])
+def test_output_to_a_terminal(processes, room, program):
+    """The C library asks what its output is when the first line is printed, which may be in the sandbox."""
+    terminal, end = os.openpty()
+    options = ["-F", "-S", room.socket] if program == "ivshmem-server" else ["--shm", room.shm_name(), "--size", "1M"]
+    if program == "ivshmem-device":
+        options += ["--socket", room.file("device")]
+    process = wire.Process([wire.program(program), *options], stdout=end)
+    processes.append(process)
+    os.close(end)
+    words, text = b"listening on" if program == "ivshmem-server" else b"ready: ", b""
+    while words not in text:
+        text += os.read(terminal, 4096)
+    process.finish()
+    os.close(terminal)
