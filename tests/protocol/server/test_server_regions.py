@@ -63,7 +63,8 @@ def watch(manager, name):
     """All that must stay as it is if a region is not touched."""
     pid = manager.servers()[name]
     # It has said that it serves, and may not have closed what it said that with.
-    wire.wait_until(lambda: wire.process_state(pid) == "S", "the server sleeps")
+    worker = wire.process_children(pid)[0]
+    wire.wait_until(lambda: wire.process_state(worker) == "S", "the server sleeps")
     return pid, sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
 
 

@@ -16,6 +16,7 @@
 #include "pages.h"
 #include "progress.h"
 #include "session.h"
+#include "write.h"
 
 #include <base/fd.h>
 #include <base/parse.h>
@@ -136,9 +137,7 @@ check(struct restoring *restoring)
 	const struct session *session = restoring->session;
 
 	if (ivshmem_read_only(session->client))
-		return fail("cannot restore into %s: it is for reading only; leave out the ,ro at "
-			    "its end",
-			session->target);
+		return fail_read_only(session, "restore into");
 	if (open_snapshot(restoring) != STATUS_OK || check_header(restoring) != STATUS_OK ||
 		check_room(restoring) != STATUS_OK)
 		return STATUS_FAILURE;
