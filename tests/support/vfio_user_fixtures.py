@@ -27,6 +27,8 @@ class Device(wire.Process):
     def __init__(self, path, *arguments, ready=True, binary=None, **options):
         self.path = path
         self.vmms = []  # closed with kill()
+        if os.environ.get("IVSHMEM_GUARD"):
+            arguments = ("--guard", *arguments)
         super().__init__([binary or wire.program("ivshmem-device"), "--socket", path, *arguments], **options)
         if ready:
             self.expect_ready()

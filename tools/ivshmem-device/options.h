@@ -42,6 +42,8 @@ struct device_options {
 	unsigned timeout_ms;
 	unsigned wait_ms; /* for a server that is not there yet */
 
+	bool guard; /* a second process goes on if this one is killed */
+
 	const char *trace_file; /* NULL: stderr */
 
 	const char *warning; /* for the user; NULL: none */
