@@ -159,7 +159,10 @@ wire_log_rewind(struct wire_log *log)
 bool
 wire_log_is_behind(const struct wire_log *log)
 {
-	return log->at < get_word(log) >> COUNT_SHIFT;
+	uint64_t word = get_word(log);
+
+	return log->at < word >> COUNT_SHIFT ||
+	       (log->socket >= 0 && log->heads[head_of(word)].message.msg_len > 0);
 }
 
 /* ---- room ------------------------------------------------------------------------------------ */

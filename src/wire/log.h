@@ -49,7 +49,7 @@ int wire_log_socket(const struct wire_log *log);
 
 /* In a process that takes over: read from the first row on. */
 void wire_log_rewind(struct wire_log *log);
-/* Whether there are rows that this process has not read yet. */
+/* Whether something was received that this process has not read yet: no event of the socket tells. */
 bool wire_log_is_behind(const struct wire_log *log);
 
 /* wire_receive() by way of the log. Also -ECONNRESET when the connection had ended before, and
