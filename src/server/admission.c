@@ -23,6 +23,7 @@
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <server/journal.h>
 #include <trace/trace.h>
 #include <wire/wire.h>
 
@@ -122,6 +123,8 @@ prepare_member(struct admission *admission)
 	r = peer_new(&admission->prepared, id, admission->n_vectors);
 	if (r < 0)
 		ids_release(admission->ids, id, false);
+	else
+		journal_prepared(admission->clients->journal, id);
 	return r;
 }
 
@@ -161,6 +164,7 @@ make_peer(struct door *door, struct peer **ret_peer)
 		if (r < 0)
 			return r;
 		door->taken = true;
+		journal_seat(admission->clients->journal, door->seat);
 	}
 	return peer_new_holder(ret_peer, door->seat);
 }
@@ -185,6 +189,7 @@ admit(struct door *door, int socket)
 		client_free(client);
 		return r;
 	}
+	journal_joined(admission->clients->journal, peer, socket);
 	if (door->kind == PEER_MEMBER) {
 		admission->prepared = NULL;
 		admission->n_members++;
@@ -225,6 +230,7 @@ door_refuse(struct door *door, int socket, int reason)
 {
 	const struct wire_message message = {reason, -1};
 	struct admission *admission = door->admission;
+	struct journal *journal = admission->clients->journal;
 
 	if (!door->refusing && door->kind == PEER_HOLDER)
 		pace_printf(admission->warnings,
@@ -236,8 +242,10 @@ door_refuse(struct door *door, int socket, int reason)
 			refusal(door, reason), admission->clients->roster->n_present);
 	door->refusing = true;
 	TRACE(server_refused, reason, admission->clients->roster->n_present);
-	wire_send(socket, &message, 1);
+	journal_refusing(journal, socket);
+	wire_send_noted(socket, &message, 1, journal_headers(journal));
 	fd_close(socket);
+	journal_closed(journal);
 }
 
 static int
@@ -298,6 +306,40 @@ has_gone(int socket)
 	       (errno != EAGAIN && errno != EINTR);
 }
 
+/* What becomes of a client that was accepted; `r` is what prepare() said. Takes the socket over. */
+static void
+door_take(struct door *door, int socket, int r)
+{
+	/* A client that has already gone leaves no trace: it takes no id, and nobody hears of it. */
+	if (has_gone(socket)) {
+		fd_close(socket);
+		return;
+	}
+	/* A holder that restarts may be back before the event of its end is. */
+	if (door->holder && has_gone(door->holder->source.fd))
+		client_left(door->holder);
+	if (r == 0)
+		r = door->holder ? -EBUSY : admit(door, socket);
+	if (r < 0)
+		door_refuse(door, socket, r);
+	else
+		door->refusing = door->pausing = false;
+}
+
+void
+admission_admit(struct admission *admission, int listen_fd, int socket)
+{
+	list_for_each (link, &admission->doors) {
+		struct door *door = container_of(link, struct door, link);
+
+		if (door->source.fd != listen_fd)
+			continue;
+		door_take(door, socket, prepare(door));
+		return;
+	}
+	fd_close(socket);
+}
+
 static void
 door_accept(struct loop_source *source, uint32_t events)
 {
@@ -305,10 +347,12 @@ door_accept(struct loop_source *source, uint32_t events)
 
 	(void)events;
 	for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
-		int r = prepare(door);
-		int socket = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		int error = socket < 0 ? -errno : 0;
+		int r, socket, error;
 
+		journal_make_room(door->admission->clients->journal);
+		r = prepare(door);
+		socket = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		error = socket < 0 ? -errno : 0;
 		if (error == -EMFILE && door->admission->spare_fd >= 0) {
 			error = door_accept_spare(door);
 			if (error == 0)
@@ -322,21 +366,7 @@ door_accept(struct loop_source *source, uint32_t events)
 			door_pause(door, error);
 			return;
 		}
-		/* A client that has already gone leaves no trace: it takes no id, and nobody hears
-		 * of it. */
-		if (has_gone(socket)) {
-			fd_close(socket);
-			continue;
-		}
-		/* A holder that restarts may be back before the event of its end is. */
-		if (door->holder && has_gone(door->holder->source.fd))
-			client_left(door->holder);
-		if (r == 0)
-			r = door->holder ? -EBUSY : admit(door, socket);
-		if (r < 0)
-			door_refuse(door, socket, r);
-		else
-			door->refusing = door->pausing = false;
+		door_take(door, socket, r);
 	}
 }
 

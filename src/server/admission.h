@@ -58,6 +58,8 @@ int admission_prepare(struct admission *admission, uint16_t id);
 int admission_continue_seat(struct admission *admission, uint16_t id, int listen_fd);
 int admission_continue(
 	struct admission *admission, struct peer *peer, int socket, bool fresh, bool full);
+/* A client that was accepted at this door, and with which nothing was done. Takes the socket over. */
+void admission_admit(struct admission *admission, int listen_fd, int socket);
 /* Is the id a seat's? */
 bool admission_is_seat(const struct admission *admission, uint16_t id);
 

@@ -34,6 +34,7 @@
 #include <server/clients.h>
 
 #include <base/fd.h>
+#include <server/journal.h>
 #include <trace/trace.h>
 #include <wire/wire.h>
 
@@ -143,9 +144,12 @@ client_remove(struct client *client)
 	bool announced = peer->announced, observer = observes(client);
 	uint16_t id = peer->id;
 
+	journal_make_room(clients->journal);
+	journal_leaving(clients->journal, client->source.fd);
 	client_close(client);
 	roster_leave(clients->roster, peer);
 	clients->left(door, id, announced);
+	journal_closed(clients->journal);
 	/* Nobody hears of an observer. */
 	if (!observer)
 		clients_roster_changed(clients);
@@ -338,9 +342,14 @@ client_send(struct client *client)
 	struct wire_message messages[WIRE_SEND_MAX];
 	int n, sent = 0;
 
+	journal_make_room(clients->journal);
 	n = roster_next(clients->roster, client->peer, messages, WIRE_SEND_MAX);
-	if (n > 0)
-		sent = wire_send(client->source.fd, messages, (unsigned)n);
+	if (n > 0) {
+		journal_telling(clients->journal, client->source.fd, (unsigned)n);
+		sent = wire_send_noted(client->source.fd, messages, (unsigned)n,
+			journal_headers(clients->journal));
+		journal_told(clients->journal, sent);
+	}
 	if (sent > 0) {
 		roster_told(clients->roster, client->peer, (unsigned)sent);
 		/* Somebody reads: what others lack comes free, if slowly. */

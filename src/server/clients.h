@@ -18,6 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct journal;
 struct log;
 
 /* How soon to try again when the kernel lacks something, and no event will tell that it has it
@@ -44,6 +45,7 @@ struct clients {
 	struct loop *loop;
 	const struct log *log;
 	struct roster *roster;
+	struct journal *journal; /* NULL: there is none */
 	struct pace *warnings;   /* that clients can cause; all parts of the server share it */
 	struct pace news;        /* who came and went */
 	uint64_t stall_limit_ns; /* 0: none */

@@ -92,6 +92,18 @@ server_free(struct server *server)
 	return NULL;
 }
 
+void
+server_keep_journal(struct server *server, struct journal *journal)
+{
+	server->clients.journal = journal;
+}
+
+void
+server_admit(struct server *server, int listen_fd, int socket)
+{
+	admission_admit(&server->admission, listen_fd, socket);
+}
+
 uint32_t
 server_n_peers(const struct server *server)
 {

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct ivshmem_error;
+struct journal;
 struct log;
 struct loop;
 struct record;
@@ -59,6 +60,14 @@ int server_new(struct server **ret_server, const struct server_config *config);
 int server_write(const struct server *server, struct record *ret_record);
 int server_continue(struct server **ret_server, const struct server_config *config,
 	const struct record *record, struct ivshmem_error *reterr);
+
+/* Write down all that happens from now on (journal.h), which must begin with what is now. */
+void server_keep_journal(struct server *server, struct journal *journal);
+/*
+ * A socket that a server before us accepted on this listening socket, and did nothing with. Takes it
+ * over.
+ */
+void server_admit(struct server *server, int listen_fd, int socket);
 
 /* Disconnects all clients, and tells none of them that the others leave. Returns NULL. */
 struct server *server_free(struct server *server);

@@ -11,6 +11,10 @@
 
 struct server_config;
 
+/* Of server_write(). */
+#define SERVER_RECORD_NAME    "server"
+#define SERVER_RECORD_VERSION 1
+
 struct server {
 	struct roster roster;
 	struct clients clients;

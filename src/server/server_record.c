@@ -32,9 +32,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECORD_NAME    "server"
-#define RECORD_VERSION 1
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static void
@@ -100,7 +97,7 @@ server_write(const struct server *server, struct record *ret_record)
 {
 	const struct peer *prepared = server->admission.prepared;
 
-	record_begin(ret_record, RECORD_NAME, RECORD_VERSION);
+	record_begin(ret_record, SERVER_RECORD_NAME, SERVER_RECORD_VERSION);
 	record_put(ret_record, server->admission.n_vectors);
 	write_seats(&server->admission, ret_record);
 	record_put(ret_record, prepared != NULL);
@@ -294,7 +291,7 @@ read_all(struct reading *reading, const struct record *record, struct ivshmem_er
 
 	if (!seats)
 		return error_set(reterr, -ENOMEM, "there is no memory");
-	record_open(in, record, RECORD_NAME, RECORD_VERSION, reterr);
+	record_open(in, record, SERVER_RECORD_NAME, SERVER_RECORD_VERSION, reterr);
 	record_get(in, "number of vectors", reading->config->n_vectors, reading->config->n_vectors);
 	read_seats(reading, seats);
 	reading->prepared = record_get(in, "mark of a next member", 0, 1);

@@ -159,9 +159,15 @@ make_parcels(const struct wire_message *messages, unsigned n, uint64_t *numbers,
 int
 wire_send(int socket, const struct wire_message *messages, unsigned n)
 {
+	return wire_send_noted(socket, messages, n, NULL);
+}
+
+int
+wire_send_noted(int socket, const struct wire_message *messages, unsigned n, struct mmsghdr *noted)
+{
 	uint64_t numbers[WIRE_SEND_MAX];
 	struct parcel parcels[WIRE_SEND_MAX];
-	struct mmsghdr headers[WIRE_SEND_MAX];
+	struct mmsghdr own[WIRE_SEND_MAX], *headers = noted ? noted : own;
 	unsigned n_parcels, sent_messages = 0;
 	int sent;
 

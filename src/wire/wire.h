@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct mmsghdr;
+
 struct wire_message {
 	int64_t number;
 	int fd; /* -1 if none */
@@ -80,5 +82,11 @@ size_t wire_received_fds(struct msghdr *header, int fds[WIRE_RECEIVE_FDS]);
  *	other negative errno from sendmsg(): -EPIPE, -ECONNRESET, -ENOBUFS, -ENOMEM
  */
 int wire_send(int socket, const struct wire_message *messages, unsigned n);
+/*
+ * The same. The kernel adds up in `noted` (WIRE_SEND_MAX of them, all of msg_len 0; NULL: nowhere)
+ * the bytes that were sent, for somebody who looks when this process was killed.
+ */
+int wire_send_noted(
+	int socket, const struct wire_message *messages, unsigned n, struct mmsghdr *noted);
 
 #endif

@@ -82,6 +82,8 @@ class FakeSupervisor:
         pass_fds = [*range(FIRST_FD, FIRST_FD + len(high)), *(fd for _, fd in high)]
         # The shell knows its own process id, as LISTEN_PID must be.
         shell = ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh"] if passed else []
+        # The server is several processes, which end together.
+        options.setdefault("start_new_session", True)
         self.process = wire.Process(shell + argv, env=environment, setup=setup, pass_fds=pass_fds, **options)
         for _, fd in high:
             os.close(fd)

@@ -38,6 +38,11 @@ def guard_process(pid):
     _send("process", str(pid))
 
 
+def guard_group(pid):
+    """All processes of a group, whichever of them are there at the end."""
+    _send("group", str(pid))
+
+
 def guard_tree(path):
     """A directory made by us, or a file in /dev/shm."""
     _send("tree", path)
@@ -58,6 +63,7 @@ def _main():
     processes = {}  # a pidfd cannot come to mean another process
     trees = []
     settings = {}
+    groups = set()
     for line in sys.stdin:
         words = line.rstrip("\n").split("\t")
         if words[0] == "process":
@@ -65,6 +71,8 @@ def _main():
                 processes[words[1]] = os.pidfd_open(int(words[1]))
             except ProcessLookupError:
                 pass
+        elif words[0] == "group":
+            groups.add(int(words[1]))
         elif words[0] == "tree":
             trees.append(words[1])
         elif words[0] == "setting":
@@ -73,6 +81,8 @@ def _main():
             pidfd = processes.pop(words[2], -1)
             if pidfd >= 0:
                 os.close(pidfd)
+        elif words[1] == "group":
+            groups.discard(int(words[2]))
         elif words[1] == "tree" and words[2] in trees:
             trees.remove(words[2])
         elif words[1] == "setting":
@@ -80,6 +90,11 @@ def _main():
     for pidfd in processes.values():
         try:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    for group in groups:
+        try:
+            os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
             pass
     for tree in trees:

@@ -577,6 +577,7 @@ class Process:
         limit_files	RLIMIT_NOFILE, soft and hard
         user		run as this uid and gid, without any privilege
         setup		called in the child last of all
+        start_new_session	kill() kills all processes that it has made, even if it is gone itself
         """
 
         def prepare():
@@ -610,6 +611,9 @@ class Process:
             **options,
         )
         self.pid = self.process.pid
+        self.has_group = bool(options.get("start_new_session"))
+        if self.has_group:
+            guardian.guard_group(self.pid)
         self.readers = []
         for name, pipe in (("stdout", self.process.stdout), ("stderr", self.process.stderr)):
             if pipe is not None:
@@ -701,9 +705,20 @@ class Process:
             self.sanitizer_reported = True
             raise AssertionError(self.describe())
 
+    def kill_group(self):
+        """At once: none of them can do anything about the end of another one."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        guardian.release("group", str(self.pid))
+
     def kill(self):
-        if self.running():
+        if self.has_group:
+            self.kill_group()
+        elif self.running():
             self.process.kill()
+        if self.running():
             try:
                 self.signal(signal.SIGCONT)
             except ProcessLookupError:
@@ -744,6 +759,11 @@ def process_cpu_seconds(pid):
     with open(f"/proc/{pid}/stat") as file:
         fields = file.read().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def process_children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(word) for word in file.read().split()]
 
 
 def blocked_signals(pid):

@@ -43,14 +43,14 @@ def trace_me():
 
 class Stepper:
     """
-    Of a child that called trace_me(), or with `attach` of any process or thread. All calls must come from the thread that started
-    it, or attached to it.
+    Of a child that called trace_me(), or with `attach` of any child, or with `foreign` of any process or thread. All
+    calls must come from the thread that started it, or attached to it.
     """
 
-    def __init__(self, pid, attach=False):
-        self.pid = pid
+    def __init__(self, pid, attach=False, foreign=False):
+        self.pid, self.foreign = pid, foreign
         self.ended = False
-        if attach:
+        if attach or foreign:
             _ptrace(PTRACE_ATTACH, pid)
         assert os.WIFSTOPPED(os.waitpid(pid, WALL)[1])
         _ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
@@ -64,6 +64,8 @@ class Stepper:
             result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL)
             if result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
                 self.ended = True
+                if self.foreign:
+                    os.waitpid(self.pid, 0)  # or its parent never hears of it
                 return False
             status = os.waitpid(self.pid, WALL)[1]
             if os.WSTOPSIG(status) == SYSCALL_STOP:
@@ -82,10 +84,16 @@ class Stepper:
         message = ctypes.c_ulong()
         _ptrace(PTRACE_GETEVENTMSG, self.pid, 0, ctypes.addressof(message))
         child = Stepper.__new__(Stepper)
-        child.pid, child.ended = message.value, False
+        child.pid, child.ended, child.foreign = message.value, False, True
         os.waitpid(child.pid, WALL)
         self.release()
         return child
+
+    def kill(self):
+        """Before the system call that is about to begin."""
+        os.kill(self.pid, signal.SIGKILL)
+        if self.foreign:
+            os.waitpid(self.pid, 0)
 
     def close(self):
         """End one that is not our own child, and that is still held."""

@@ -5,7 +5,6 @@ import functools
 import os
 import signal
 
-import guardian
 import ivshmem_wire as wire
 from ivshmem_fixtures import lasting
 
@@ -14,6 +13,7 @@ class Supervised(wire.Server):
     """The parent; `server` is the process id of its child."""
 
     def __init__(self, path, *arguments, runtime=None, **options):
+        options.setdefault("start_new_session", True)
         super().__init__(path, "--supervise", *arguments, env={"XDG_RUNTIME_DIR": runtime}, **options)
         self.runtime = runtime
         self.known = 0
@@ -25,7 +25,6 @@ class Supervised(wire.Server):
         assert len(children) <= 1
         if children and children[0] != self.known:
             self.known = children[0]
-            guardian.guard_process(self.known)
         return children[0] if children else None
 
     def restart(self):
@@ -35,14 +34,13 @@ class Supervised(wire.Server):
         self.expect(r"ivshmem-server: peers that stayed connected: \d+")
         assert self.server != before
 
-    def kill(self):
-        """The parent first, or it starts another server."""
-        server = self.server if self.running() else None
-        if server:
-            self.signal(signal.SIGKILL)
-            os.kill(server, signal.SIGKILL)
-        super().kill()
-        guardian.release("process", str(self.known))
+    def crash(self):
+        """All processes of the server at once."""
+        worker = wire.process_children(self.server)[0]
+        os.kill(worker, signal.SIGSTOP)
+        os.kill(self.server, signal.SIGKILL)
+        os.kill(worker, signal.SIGKILL)
+
 
 
 def supervising(room, processes):

@@ -90,7 +90,7 @@ find_address(struct sockaddr_un *ret_address, socklen_t *ret_length)
 
 /* One message, with a descriptor unless that is -1. */
 static int
-send_message(const char *text, size_t length, int passed)
+send_message(const char *text, size_t length, int passed, struct mmsghdr *noted)
 {
 	union {
 		struct cmsghdr header;
@@ -100,8 +100,12 @@ send_message(const char *text, size_t length, int passed)
 	struct sockaddr_un address;
 	struct iovec iov = {.iov_len = length};
 	struct msghdr message = {.msg_name = &address, .msg_iov = &iov, .msg_iovlen = 1};
+	struct mmsghdr own = {0};
 	_fd_cleanup_ int fd = -1;
 	int r = find_address(&address, &message.msg_namelen);
+
+	if (!noted)
+		noted = &own;
 
 	if (r < 0)
 		return r;
@@ -118,7 +122,8 @@ send_message(const char *text, size_t length, int passed)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-	return sendmsg(fd, &message, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	noted->msg_hdr = message;
+	return sendmmsg(fd, noted, 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
 int
@@ -133,7 +138,7 @@ supervisor_notify(const char *format, ...)
 	va_end(args);
 	if (n >= (int)sizeof(text))
 		n = (int)sizeof(text) - 1;
-	r = send_message(text, (size_t)n, -1);
+	r = send_message(text, (size_t)n, -1, NULL);
 	if (r == -ENOTCONN && !supervisor_present())
 		return 0;
 	return r < 0 ? r : 1;
@@ -155,7 +160,7 @@ wait_until_read(void)
 		return -errno;
 	ours = ends[0];
 	theirs = ends[1];
-	r = send_message(text, strlen(text), theirs);
+	r = send_message(text, strlen(text), theirs, NULL);
 	if (r < 0)
 		return r;
 	theirs = fd_close(theirs);
@@ -169,14 +174,14 @@ wait_until_read(void)
 }
 
 int
-supervisor_store(int fd, const char *name)
+supervisor_store(int fd, const char *name, struct mmsghdr *noted)
 {
 	char text[128];
 	int n, r;
 
 	/* Without FDPOLL=0, systemd would drop a socket whose other end is closed. */
 	n = snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s\nFDPOLL=0", name);
-	r = send_message(text, (size_t)n, fd);
+	r = send_message(text, (size_t)n, fd, noted);
 	if (r < 0)
 		return r;
 	/* It has the descriptor in its queue, even if it cannot be asked whether it has read that. */
@@ -189,7 +194,7 @@ supervisor_remove(const char *name)
 {
 	char text[128];
 	int n = snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
-	int r = send_message(text, (size_t)n, -1);
+	int r = send_message(text, (size_t)n, -1, NULL);
 
 	return r < 0 ? r : wait_until_read();
 }

@@ -18,6 +18,7 @@
 #include <stdbool.h>
 
 struct ivshmem_error;
+struct mmsghdr;
 
 /* The most that a server has: for clients, for observers, one for each --member, and what was kept;
  * the last one may be there twice. */
@@ -50,9 +51,10 @@ bool supervisor_present(void);
  * and has no colon. Both return when the supervisor has read the message: 0, -ENOTCONN if there is
  * none, -ETIMEDOUT if it takes longer than 5 seconds, or another negative errno. supervisor_store()
  * also returns -ETIMEDOUT if the message is sent, and nobody can tell whether it was read. A
- * supervisor that is set up to keep nothing does not say so.
+ * supervisor that is set up to keep nothing does not say so. If `noted` is not NULL, its msg_len is
+ * not 0 any more once the message is sent, for somebody who looks when this process was killed.
  */
-int supervisor_store(int fd, const char *name);
+int supervisor_store(int fd, const char *name, struct mmsghdr *noted);
 int supervisor_remove(const char *name);
 
 #endif

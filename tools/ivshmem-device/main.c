@@ -461,7 +461,13 @@ give_up(void *data, int killed_by)
 static int
 guard(struct program *program)
 {
-	const struct worker worker = {work, can_go_on, has_served, give_up, program};
+	const struct worker worker = {
+		.run = work,
+		.can_go_on = can_go_on,
+		.has_served = has_served,
+		.give_up = give_up,
+		.data = program,
+	};
 
 	program->journal = journal_new();
 	if (!program->journal) {

@@ -144,6 +144,13 @@ pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error 
 }
 
 void
+pid_file_update(const struct pid_file *file)
+{
+	if (file->fd >= 0 && ftruncate(file->fd, 0) == 0 && lseek(file->fd, 0, SEEK_SET) == 0)
+		dprintf(file->fd, "%d\n", (int)getpid());
+}
+
+void
 pid_file_close(struct pid_file *file)
 {
 	struct stat st;

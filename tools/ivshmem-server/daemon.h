@@ -31,6 +31,8 @@ struct pid_file {
  * anything but a plain file of our own or of root.
  */
 int pid_file_open(struct pid_file *ret_file, const char *path, struct ivshmem_error *reterr);
+/* This process is the server from now on, in the place of the one that opened the file. */
+void pid_file_update(const struct pid_file *file);
 /* Remove it if it is still ours. */
 void pid_file_close(struct pid_file *file);
 

@@ -22,6 +22,7 @@
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/supervisor.h>
+#include <server/journal.h>
 #include <socket/bag.h>
 
 #include <ivshmem/abi.h>
@@ -130,8 +131,8 @@ write_socket(const struct place *place, struct record *record)
 	record_put_fds(record, &listener->fd, 1);
 }
 
-static int
-write_group(const struct server *server, struct sockets *sockets, const struct region *region,
+int
+handover_write(const struct server *server, struct sockets *sockets, const struct region *region,
 	const struct options *options, struct record *record)
 {
 	unsigned order[MEMBERS_MAX];
@@ -206,7 +207,7 @@ pack_group(const struct server *server, struct sockets *sockets, const struct re
 	const struct options *options, int *ret_bag)
 {
 	struct record record;
-	int r = write_group(server, sockets, region, options, &record);
+	int r = handover_write(server, sockets, region, options, &record);
 
 	if (r == 0)
 		r = fill_bag(&record, ret_bag);
@@ -236,7 +237,8 @@ explain(int error)
 
 int
 handover_give(const struct server *server, struct sockets *sockets, struct region *region,
-	const struct options *options, const struct log *log, struct ivshmem_error *reterr)
+	const struct options *options, struct journal *journal, const struct log *log,
+	struct ivshmem_error *reterr)
 {
 	_fd_cleanup_ int bag = -1;
 	int r;
@@ -249,7 +251,8 @@ handover_give(const struct server *server, struct sockets *sockets, struct regio
 			explain(r));
 	/* There may be no place for a second one, if an earlier message was lost. */
 	supervisor_notify("FDSTOREREMOVE=1\nFDNAME=" HANDOVER_NAME);
-	r = supervisor_store(bag, HANDOVER_NAME);
+	r = supervisor_store(bag, HANDOVER_NAME, journal_giving(journal));
+	journal_end(journal);
 	if (r == -ETIMEDOUT)
 		log_warning(
 			log, "the supervisor has not answered yet; the group waits in its queue");
@@ -421,30 +424,51 @@ move_up(int fd, size_t n_fds)
 }
 
 int
+handover_read(struct handover *ret_handover, struct record *record, struct sockets *sockets,
+	struct region *region, const struct options *options, struct ivshmem_error *reterr)
+{
+	struct handover handover = {.bag = -1, .record = *record};
+	int r = read_group(&handover, sockets, region, options, reterr);
+
+	*record = (struct record){0};
+	if (r < 0)
+		record_done(&handover.record);
+	else
+		*ret_handover = handover;
+	return r;
+}
+
+int
 handover_open(struct handover *ret_handover, int bag, struct sockets *sockets,
 	struct region *region, const struct options *options, struct ivshmem_error *reterr)
 {
-	struct handover handover = {.bag = bag};
-	int r = bag_read(bag, &handover.fds, &handover.n_fds, reterr);
+	struct record record = {0};
+	int r = bag_read(bag, &record.fds, &record.n_fds, reterr);
 
-	if (r == 0 && handover.n_fds == 0)
+	if (r == 0 && record.n_fds == 0)
 		r = error_set(reterr, -EINVAL, "what the supervisor keeps has no record");
 	if (r == 0)
-		r = read_file(handover.fds[0], &handover.record, reterr);
+		r = read_file(record.fds[0], &record, reterr);
 	if (r == 0) {
-		handover.bag = move_up(bag, handover.n_fds);
-		fd_close(handover.fds[0]);
-		handover.record.fds = handover.fds + 1;
-		handover.record.n_fds = handover.n_fds - 1;
-		r = read_group(&handover, sockets, region, options, reterr);
+		bag = move_up(bag, record.n_fds);
+		fd_close(record.fds[0]);
+		record.n_fds--;
+		memmove(record.fds, record.fds + 1, record.n_fds * sizeof(int));
+		r = handover_read(ret_handover, &record, sockets, region, options, reterr);
 	}
 	if (r < 0) {
-		free(handover.record.bytes);
-		free(handover.fds);
+		record_done(&record);
 		return r;
 	}
-	*ret_handover = handover;
+	ret_handover->bag = bag;
 	return 0;
+}
+
+void
+handover_forget(struct handover *handover)
+{
+	record_done(&handover->record);
+	handover->server = (struct record){0};
 }
 
 void
@@ -452,13 +476,10 @@ handover_take(struct handover *handover, const struct log *log)
 {
 	int r;
 
-	free(handover->record.bytes);
-	free(handover->fds);
 	bag_empty(handover->bag);
-	fd_close(handover->bag);
+	handover->bag = fd_close(handover->bag);
 	r = supervisor_remove(HANDOVER_NAME);
 	if (r < 0)
 		log_warning(
 			log, "cannot tell the supervisor to drop what it kept: %s", strerror(-r));
-	*handover = (struct handover){.bag = -1};
 }

@@ -28,7 +28,8 @@
  * it. A bag that was emptied, if only in part, has had its server, and is of no use to a later one:
  * so nobody goes on with a state that is no longer true.
  *
- * If the server is killed, there is no bag, and the clients lose their server.
+ * A server that is killed goes on without the supervisor (common/guardian.h), but not once the group is on its
+ * way to the supervisor: there are never two that go on with the same group.
  */
 
 #include <options.h>
@@ -39,6 +40,7 @@
 
 #include <stddef.h>
 
+struct journal;
 struct log;
 
 /*
@@ -48,15 +50,18 @@ struct log;
  */
 unsigned long handover_room(unsigned long limit);
 
+/* The record of all of it: what goes along is borrowed. record_done() is the caller's. */
+int handover_write(const struct server *server, struct sockets *sockets,
+	const struct region *region, const struct options *options, struct record *ret_record);
+
 /* Give the group to the supervisor. Afterwards `sockets` and `region` remove nothing when they are
- * closed. A failure changes nothing. */
+ * closed. A failure changes nothing, but that the journal ends. */
 int handover_give(const struct server *server, struct sockets *sockets, struct region *region,
-	const struct options *options, const struct log *log, struct ivshmem_error *reterr);
+	const struct options *options, struct journal *journal, const struct log *log,
+	struct ivshmem_error *reterr);
 
 struct handover {
-	int bag;
-	int *fds; /* what was in the bag; the record refers to them */
-	size_t n_fds;
+	int bag; /* -1: none */
 	struct record record;
 	struct record server; /* for server_continue(); borrowed from `record` */
 	char version[32];     /* of the program that wrote it */
@@ -68,6 +73,12 @@ struct handover {
  */
 int handover_open(struct handover *ret_handover, int bag, struct sockets *sockets,
 	struct region *region, const struct options *options, struct ivshmem_error *reterr);
+/* The same with a record of handover_write(), whose descriptors this process has. It is taken over,
+ * also by a failure. */
+int handover_read(struct handover *ret_handover, struct record *record, struct sockets *sockets,
+	struct region *region, const struct options *options, struct ivshmem_error *reterr);
+/* What is needed no more when server_continue() is done. */
+void handover_forget(struct handover *handover);
 /* The group is ours: nobody else can have it any more. Takes the bag over. */
 void handover_take(struct handover *handover, const struct log *log);
 

@@ -8,6 +8,7 @@
 #include <base/parse.h>
 #include <capacity.h>
 #include <common/crash.h>
+#include <common/guardian.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
@@ -15,7 +16,9 @@
 #include <handover.h>
 #include <loop/loop.h>
 #include <options.h>
+#include <recover.h>
 #include <region/region.h>
+#include <server/journal.h>
 #include <server/server.h>
 #include <socket/bag.h>
 #include <sockets.h>
@@ -40,7 +43,13 @@ struct program {
 	struct pid_file pid_file;
 	struct region region;
 	struct sockets sockets;
-	struct handover handover; /* of the server before us; the bag is -1 if there was none */
+	struct handover handover; /* of the server before us; empty if there was none */
+	struct newcomers newcomers;
+	struct journal *journal; /* NULL: nobody goes on if we are killed */
+	pid_t guardian;          /* 0: there is none */
+	int killed_by;           /* see common/guardian.h */
+	bool guardian_gone;
+	struct loop_source guardian_source;
 	struct loop *loop;
 	int signal; /* that ended the loop; 0: none */
 	struct loop_source signals;
@@ -113,6 +122,18 @@ warn_of_path(const struct program *program, const struct listener *listener)
 			listener->path);
 }
 
+static void
+guardian_ended(struct loop_source *source, uint32_t events)
+{
+	struct program *program = container_of(source, struct program, guardian_source);
+
+	(void)events;
+	loop_del(source);
+	program->guardian_gone = journal_counts(program->journal);
+	if (program->guardian_gone)
+		loop_quit(program->loop);
+}
+
 /* What an earlier server has left: all of it is checked, and nothing is changed yet. */
 static int
 open_handover(struct program *program)
@@ -132,6 +153,22 @@ open_handover(struct program *program)
 		program->handover.version);
 	log_info(&program->log, "shared memory of %s%s: kept",
 		format_size(program->region.size, size), program->region.sealed ? ", sealed" : "");
+	return 0;
+}
+
+/* What a worker before this one has left, which was killed. */
+static int
+open_journal(struct program *program)
+{
+	struct ivshmem_error error;
+
+	log_warning(&program->log,
+		"%s; another one goes on with the group, and its clients stay connected",
+		program->killed_by == GUARDIAN_GONE ? "the process that guards the server is gone"
+						    : "the process that serves was killed");
+	if (recover(&program->handover, &program->newcomers, program->journal, &program->sockets,
+		    &program->region, &program->options, program->pid_file.fd, &error) < 0)
+		return fail(program, &error);
 	return 0;
 }
 
@@ -182,8 +219,9 @@ start_server(struct program *program, unsigned long limit)
 	struct ivshmem_error error;
 	int r;
 
-	if (program->handover.bag >= 0) {
+	if (program->handover.record.bytes) {
 		r = server_continue(&program->server, &config, &program->handover.server, &error);
+		handover_forget(&program->handover);
 		return r < 0 ? fail(program, &error) : 0;
 	}
 	r = server_new(&program->server, &config);
@@ -205,6 +243,8 @@ start_group(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
+	if (program->killed_by)
+		return open_journal(program);
 	if (program->sockets.kept >= 0 && bag_is_taken(program->sockets.kept)) {
 		log_warning(&program->log,
 			"the group that the supervisor keeps had its server, which is gone: clients of it have "
@@ -228,16 +268,16 @@ start(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
-	/* Only one server can have the pid file. */
-	if (!options->foreground &&
-		pid_file_open(&program->pid_file, options->pid_file, &error) < 0)
-		return fail(program, &error);
 	r = start_group(program);
 	if (r < 0)
 		return r;
 	r = loop_new(&program->loop);
 	if (r == 0)
 		r = signals_watch(program->loop, &program->signals, quit);
+	/* If nobody can tell, the guardian must not be killed, but all else is as it should be. */
+	if (r == 0 && program->guardian)
+		program->guardian_gone = guardian_watch(program->loop, &program->guardian_source,
+						 program->guardian, guardian_ended) == -ESRCH;
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
 	if (sockets_listen(&program->sockets, options, &error) < 0)
@@ -261,6 +301,8 @@ take_group(struct program *program)
 	if (program->handover.bag < 0)
 		return;
 	handover_take(&program->handover, &program->log);
+	if (program->journal)
+		journal_notes(program->journal)->bag = -1;
 	log_info(&program->log, "peers that stayed connected: %u", server_n_peers(program->server));
 }
 
@@ -268,8 +310,8 @@ take_group(struct program *program)
 static void
 notify_ready(const struct program *program)
 {
-	int r = supervisor_notify("READY=1\nMAINPID=%d\nSTATUS=Listening on %s", (int)getpid(),
-		program->options.socket);
+	int r = supervisor_notify("READY=1\nMAINPID=%d\nSTATUS=Listening on %s",
+		(int)(program->guardian ? program->guardian : getpid()), program->options.socket);
 
 	if (r < 0)
 		log_warning(&program->log, "cannot tell the supervisor that we are ready: %s",
@@ -297,7 +339,7 @@ end(struct program *program)
 
 	if (program->signal == SIGTERM && program->options.keep_clients) {
 		r = handover_give(program->server, &program->sockets, &program->region,
-			&program->options, &program->log, &error);
+			&program->options, program->journal, &program->log, &error);
 		return r < 0 ? fail(program, &error) : 0;
 	}
 	log_info(&program->log, "ending, %u peers connected", server_n_peers(program->server));
@@ -307,15 +349,70 @@ end(struct program *program)
 static void
 stop(struct program *program)
 {
+	journal_end(program->journal);
 	supervisor_notify("STOPPING=1");
 	/* Close the sockets first, so that no new client comes while the others are being
 	 * disconnected. */
 	sockets_close(&program->sockets);
 	server_free(program->server);
 	signals_unwatch(&program->signals);
+	loop_del(&program->guardian_source);
+	fd_close(program->guardian_source.fd);
 	loop_free(program->loop);
+	handover_forget(&program->handover);
 	region_close(&program->region);
 	pid_file_close(&program->pid_file);
+}
+
+static int
+write_group(void *data, struct record *ret_record)
+{
+	struct program *program = data;
+
+	return handover_write(program->server, &program->sockets, &program->region,
+		&program->options, ret_record);
+}
+
+/* From here on, another worker can go on with the group. */
+static void
+begin_journal(struct program *program)
+{
+	const struct newcomers *newcomers = &program->newcomers;
+	int r;
+
+	if (!program->journal)
+		return;
+	if (!program->killed_by)
+		journal_notes(program->journal)->bag = program->handover.bag;
+	r = journal_begin(program->journal, write_group, program);
+	if (r < 0)
+		log_warning(&program->log,
+			"cannot begin a journal: %s; if this process is killed, the clients lose the group",
+			strerror(-r));
+	if (r < 0)
+		journal_end(program->journal);
+	server_keep_journal(program->server, program->journal);
+	for (unsigned i = 0; i < newcomers->n; i++)
+		server_admit(program->server, newcomers->of[i].listen_fd, newcomers->of[i].socket);
+	journal_notes(program->journal)->served = true;
+}
+
+static void
+log_to_syslog(struct program *program)
+{
+	openlog(PROGRAM, LOG_PID, LOG_DAEMON);
+	program->log.write = log_syslog;
+}
+
+/* The guardian is gone, and we take its place. */
+static int
+become_guardian(struct program *program)
+{
+	/* Its descriptor is one that the next worker does not know. */
+	closelog();
+	supervisor_notify("MAINPID=%d", (int)getpid());
+	pid_file_update(&program->pid_file);
+	return GUARDIAN_GONE;
 }
 
 static int
@@ -325,23 +422,96 @@ run(struct program *program)
 
 	if (r == 0) {
 		if (program->report_fd >= 0) {
-			openlog(PROGRAM, LOG_PID, LOG_DAEMON);
-			program->log.write = log_syslog;
+			log_to_syslog(program);
 			daemon_ready(fd_take(&program->report_fd));
 			log_info(&program->log, "serving on %s", program->options.socket);
 		}
+		begin_journal(program);
 		take_group(program);
 		notify_ready(program);
 		/* Not earlier: to take over as many as the server before had, a few more are
 		 * needed. */
 		fd_lower_limit(capacity_descriptors(&program->options));
-		r = loop_run(program->loop);
+		if (!program->guardian_gone || !journal_counts(program->journal))
+			r = loop_run(program->loop);
+		if (r == 0 && program->guardian_gone && !program->signal)
+			return become_guardian(program);
 		r = r < 0 ? fail_errno(program, r, "the event loop failed") : end(program);
 	} else {
 		leave_group(program);
 	}
 	stop(program);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- two processes ----------------------------------------------------------------------------- */
+
+/* With all as it was before the first worker. */
+static int
+work(void *data, pid_t guardian, int killed_by)
+{
+	struct program program = *(const struct program *)data;
+
+	program.guardian = guardian;
+	program.killed_by = killed_by;
+	if (killed_by) {
+		program.report_fd = -1;
+		program.sockets.kept = -1;
+		if (!program.options.foreground)
+			log_to_syslog(&program);
+	}
+	return run(&program);
+}
+
+static void
+give_up(void *data, int killed_by)
+{
+	struct program *program = data;
+
+	if (!program->options.foreground)
+		log_to_syslog(program);
+	log_error(&program->log,
+		"the process that serves was killed by signal %d, again, before it could serve; giving "
+		"up, and the clients lose the group",
+		killed_by);
+}
+
+static bool
+can_go_on(void *data)
+{
+	const struct program *program = data;
+
+	return journal_counts(program->journal);
+}
+
+static bool
+has_served(void *data)
+{
+	const struct program *program = data;
+	struct journal_notes *notes = journal_notes(program->journal);
+	bool served = notes->served;
+
+	notes->served = false;
+	return served;
+}
+
+static int
+run_guarded(struct program *program)
+{
+	const struct worker worker = {
+		.run = work,
+		.can_go_on = can_go_on,
+		.has_served = has_served,
+		.give_up = give_up,
+		.data = program,
+	};
+	int r = journal_new(&program->journal);
+
+	if (r < 0) {
+		fail_errno(program, r, "cannot make a journal");
+		return EXIT_FAILURE;
+	}
+	return guardian_run(&worker);
 }
 
 static int
@@ -366,6 +536,7 @@ main(int argc, char **argv)
 		.terminal.program = PROGRAM,
 		.report_fd = -1,
 		.pid_file.fd = -1,
+		.guardian_source.fd = -1,
 		.region.fd = -1,
 		.handover.bag = -1,
 	};
@@ -429,5 +600,11 @@ main(int argc, char **argv)
 	 */
 	signals_hold();
 	crash_watch(PROGRAM, program.options.trace_file, trace_dump);
-	return run(&program);
+	/* Only one server can have the pid file. */
+	if (!program.options.foreground &&
+		pid_file_open(&program.pid_file, program.options.pid_file, &error) < 0) {
+		fail(&program, &error);
+		return EXIT_FAILURE;
+	}
+	return program.options.keep_clients ? run_guarded(&program) : run(&program);
 }

@@ -28,8 +28,13 @@
  * Each pause is twice as long as the one before, up to PAUSE_MAX. A server that has served for
  * STEADY ends the row.
  *
- * Messages come to a socket in a directory of our own. Only those of the child count. What it has
- * sent before it ended is in the queue when we hear of the end, so the queue is read first.
+ * The server is two processes (common/guardian.h), of which the first is our child. If that one is killed,
+ * the other one becomes our child, because we are the reaper of those without a parent, and says so
+ * (MAINPID).
+ *
+ * Messages come to a socket in a directory of our own. Only those of the server's processes count.
+ * What they have sent before they ended is in the queue when we hear of the end, so the queue is read
+ * first.
  */
 #include <supervise.h>
 
@@ -50,6 +55,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -76,7 +82,7 @@ struct parent {
 	struct loop_timer pause;
 	struct sockaddr_un address;
 	enum state state;
-	pid_t server;   /* 0 while WAITING */
+	pid_t server;   /* 0 while WAITING, and while we do not know it yet */
 	int group;      /* what we keep; -1: nothing */
 	bool ending;    /* we were asked to */
 	bool again;     /* we were asked to restart a server that has not served yet */
@@ -181,7 +187,9 @@ static void
 restart(struct parent *parent)
 {
 	parent->again = parent->state == STARTING;
-	if (parent->state == SERVING) {
+	if (parent->state == SERVING && parent->server == 0) {
+		parent->again = true;
+	} else if (parent->state == SERVING) {
 		log_info(parent->log, "restarting the server");
 		kill(parent->server, SIGTERM);
 	} else if (parent->state == WAITING) {
@@ -205,6 +213,23 @@ has_line(const char *text, const char *line)
 	return false;
 }
 
+/* The process that was our child is gone, and the other one of the server has taken its place. */
+static void
+take_successor(struct parent *parent, const char *text)
+{
+	const char *line = strstr(text, "MAINPID=");
+	int pid = 0;
+
+	if (!line || sscanf(line, "MAINPID=%d", &pid) != 1 || pid <= 1)
+		return;
+	parent->server = pid;
+	/* There may be a supervisor above us, too, and it knows us. */
+	if (parent->ending)
+		kill(parent->server, SIGINT);
+	else if (parent->again)
+		restart(parent);
+}
+
 /* `fds` has the descriptors that came along; what is kept is -1 afterwards. */
 static void
 take_message(struct parent *parent, const char *text, int *fds, size_t n_fds)
@@ -217,6 +242,8 @@ take_message(struct parent *parent, const char *text, int *fds, size_t n_fds)
 		fd_close(parent->group);
 		parent->group = fd_take(&fds[0]);
 	}
+	if (parent->state == SERVING && parent->server == 0)
+		take_successor(parent, text);
 	if (has_line(text, "READY=1") && parent->state == STARTING) {
 		parent->state = SERVING;
 		parent->served = true;
@@ -226,6 +253,30 @@ take_message(struct parent *parent, const char *text, int *fds, size_t n_fds)
 		if (parent->again)
 			restart(parent);
 	}
+}
+
+/* Our child, or a child of it, or one whose parent was our child. Without /proc nobody can tell, and
+ * the directory of the socket is private. */
+static bool
+is_server(const struct parent *parent, pid_t pid)
+{
+	char path[64];
+	int of = 0;
+	FILE *file;
+
+	if (pid <= 0)
+		return false; /* a process of another namespace */
+	if (pid == parent->server)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	/* The name is in parentheses, and may have any letter: ours has no space. */
+	if (fscanf(file, "%*d %*s %*c %d", &of) != 1)
+		of = 0;
+	fclose(file);
+	return of == getpid() || (parent->server > 0 && of == parent->server);
 }
 
 /* The next message. False: there is none. */
@@ -261,9 +312,7 @@ receive(struct parent *parent)
 		}
 	}
 	text[n] = '\0';
-	/* 0 is a process of another namespace, and no server. */
-	if (sender.pid > 0 && sender.pid == parent->server &&
-		!(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	if (is_server(parent, sender.pid) && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		take_message(parent, text, fds, n_fds);
 	for (size_t i = 0; i < n_fds; i++)
 		fd_close(fds[i]);
@@ -321,13 +370,20 @@ server_ended(struct parent *parent, int status)
 static void
 reap(struct parent *parent)
 {
-	int status;
+	int status, other;
+	pid_t pid;
 
-	if (parent->server == 0 || waitpid(parent->server, &status, WNOHANG) != parent->server)
-		return;
-	while (receive(parent))
-		;
-	server_ended(parent, status);
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (parent->state == WAITING || (parent->server != 0 && pid != parent->server))
+			continue;
+		while (receive(parent))
+			;
+		/* If there is another process of it, that one goes on. */
+		if (WIFSIGNALED(status) && waitpid(-1, &other, WNOHANG) == 0)
+			parent->server = 0;
+		else
+			server_ended(parent, status);
+	}
 }
 
 /* ---- what we are told ------------------------------------------------------------------------ */
@@ -349,7 +405,7 @@ signals_came(struct loop_source *source, uint32_t events)
 			parent->ending = true;
 			if (parent->server > 0)
 				kill(parent->server, SIGINT);
-			else
+			else if (parent->state == WAITING)
 				end(parent, EXIT_SUCCESS);
 		}
 	}
@@ -434,6 +490,7 @@ prepare(struct parent *parent)
 	ssize_t n = readlink("/proc/self/exe", parent->program, sizeof(parent->program) - 1);
 	int r = n < 0 ? -errno : loop_new(&parent->loop);
 
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (r == 0)
 		r = watch_signals(parent);
 	if (r == 0)

@@ -208,7 +208,7 @@ def run_and_kill(group, thread, count, act, is_over):
     worker. Returns False if is_over() before.
     """
     worker = group.device.worker()
-    step = stepper.Stepper(thread(worker), attach=True)
+    step = stepper.Stepper(thread(worker), foreign=True)
     try:
         act()
         for _ in range(count):

@@ -71,7 +71,7 @@ def test_a_crash_is_told_and_a_new_group_made(supervised):
     for _ in range(3):
         client, server = parent.client(), parent.server
         assert client.id == 0
-        os.kill(server, signal.SIGKILL)
+        parent.crash()
         client.assert_cut()
         parent.expect(r"ivshmem-server: the server was killed by signal 9, and did not hand over its group: .*", "stderr")
         parent.expect(r"ivshmem-server: listening on .*")

@@ -221,7 +221,7 @@ TEST(it_keeps_a_descriptor_and_drops_it)
 		expect_and_read(fd, "FDSTOREREMOVE=1\nFDNAME=some-name", false);
 		_exit(0);
 	}
-	CHECK_EQ(supervisor_store(ends[1], "some-name"), 0);
+	CHECK_EQ(supervisor_store(ends[1], "some-name", NULL), 0);
 	CHECK_EQ(read(ends[0], &byte, 1), 1);
 	CHECK_EQ(supervisor_remove("some-name"), 0);
 	test_join(pid);
@@ -243,7 +243,7 @@ TEST(it_has_the_descriptor_and_cannot_be_asked)
 	/* One more can be opened, for the message, and no pipe. */
 	CHECK_SYS(getrlimit(RLIMIT_NOFILE, &limit));
 	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &(struct rlimit){(rlim_t)ends[1] + 2, limit.rlim_max}));
-	CHECK_EQ(supervisor_store(ends[1], "some-name"), -ETIMEDOUT);
+	CHECK_EQ(supervisor_store(ends[1], "some-name", NULL), -ETIMEDOUT);
 	CHECK_SYS(setrlimit(RLIMIT_NOFILE, &limit));
 	CHECK(fdpass_recv(fd, text, sizeof(text) - 1, &got, 1, &n_fds, NULL) > 0);
 	CHECK_STR(text, "FDSTORE=1\nFDNAME=some-name\nFDPOLL=0");
@@ -262,7 +262,7 @@ TEST(a_supervisor_that_does_not_read)
 
 	CHECK_SYS(unsetenv("NOTIFY_SOCKET"));
 	CHECK(!supervisor_present());
-	CHECK_EQ(supervisor_store(0, "name"), -ENOTCONN);
+	CHECK_EQ(supervisor_store(0, "name", NULL), -ENOTCONN);
 	CHECK_EQ(supervisor_remove("name"), -ENOTCONN);
 	CHECK(snprintf(name, sizeof(name), "%s/notify", test_directory()) < (int)sizeof(name));
 	fd = notify_socket(name);
