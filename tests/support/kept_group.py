@@ -18,6 +18,37 @@ can_step = pytest.mark.skipif(not stepper.KNOWN, reason="the system calls of thi
 NO_LEAKS = {"ASAN_OPTIONS": f"{os.environ.get('ASAN_OPTIONS', '')}:detect_leaks=0"}
 
 
+def first_system_calls(step, to_wait):
+    """
+    After how many system calls something else begins: the second of many in a row stands for the others. With
+    `to_wait`, up to where the server waits for events, else to its end.
+    """
+    instants, before = [], [None, None]
+    count = 0
+    while step.step():
+        number = step.system_call()
+        if number is None:
+            continue
+        if to_wait and step.at("wait"):
+            step.release()
+            break
+        if before != [number, number]:
+            instants.append(count)
+        before = [before[1], number]
+        count += 1
+    return instants
+
+
+def run_into(step, instant):
+    """To just before that system call. False: it is over already."""
+    while step.step():
+        if step.system_call() is not None:
+            if instant == 0:
+                return True
+            instant -= 1
+    return False
+
+
 class Group:
     """A server that keeps its clients, and its supervisor."""
 

@@ -19,8 +19,14 @@ SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 # The numbers of some system calls; a program may use either of several.
 _NUMBERS = {
-    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}, "poll": {7, 271}, "recvmmsg": {299}},
-    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}, "poll": {73}, "recvmmsg": {243}},
+    "x86_64": {
+        "listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}, "accept": {288}, "poll": {7, 271},
+        "recvmmsg": {299},
+    },
+    "aarch64": {
+        "listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}, "accept": {242}, "poll": {73},
+        "recvmmsg": {243},
+    },
 }.get(platform.machine(), {})
 KNOWN = bool(_NUMBERS)
 

@@ -12,7 +12,17 @@ import ivshmem_wire as wire
 import stepper
 from fake_supervisor import FakeSupervisor
 from ivshmem_wire import expect_rings
-from kept_group import NO_LEAKS, Group, Play, can_step, group, settle, supervisor  # noqa: F401
+from kept_group import (  # noqa: F401
+    NO_LEAKS,
+    Group,
+    Play,
+    can_step,
+    first_system_calls,
+    group,
+    run_into,
+    settle,
+    supervisor,
+)
 from observer import Observer
 
 
@@ -251,5 +261,45 @@ def test_one_that_is_killed_at_any_instant(room, supervisor, action):
         assert stage.streams() == expected, f"killed at {instant}"
         stage.group.close()
         stage.group.server.kill()
+        supervisor.catch_up()  # or a late READY=1 would count for the next one
         instant += 1
     assert instant > 10
+
+
+@can_step
+@pytest.mark.limit(300)
+def test_the_next_one_is_killed_at_any_instant_of_its_start(room, supervisor):
+    """The first one is killed when it has accepted a client, and nothing more."""
+    stage = Stage(room, supervisor, "whole")
+    stage.join()
+    settle(stage.group)
+    expected = stage.streams()
+    stage.group.close()
+    stage.group.server.kill()
+
+    def start_held(name):
+        stage = Stage(room, supervisor, name)
+        step = stage.step()
+        guardian_step = stepper.Stepper(stage.group.guardian, attach=True)
+        stage.join()
+        step.run_to("accept")
+        step.step()
+        step.kill()
+        return stage, guardian_step.into_child()
+
+    def end(stage):
+        assert stage.streams() == expected
+        stage.group.close()
+        stage.group.server.kill()
+        supervisor.catch_up()
+
+    stage, step = start_held("counted")
+    instants = first_system_calls(step, to_wait=True)
+    end(stage)
+    assert len(instants) > 30
+    instants = instants[:: wire.sized(6, 1)]
+    for instant in instants:
+        stage, step = start_held(f"killed-{instant}")
+        assert run_into(step, instant)
+        step.kill()
+        end(stage)

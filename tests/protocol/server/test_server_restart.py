@@ -16,7 +16,17 @@ import stepper
 from fake_supervisor import GROUP, FakeSupervisor
 from ivshmem_fixtures import LONELY_UID, expect_refusal, few_descriptors, root_only
 from ivshmem_wire import expect_rings, let_all_know
-from kept_group import NO_LEAKS, Group, Play, can_step, eventfd_id, group, supervisor  # noqa: F401
+from kept_group import (  # noqa: F401
+    NO_LEAKS,
+    Group,
+    Play,
+    can_step,
+    eventfd_id,
+    first_system_calls,
+    group,
+    run_into,
+    supervisor,
+)
 from observer import Observer
 
 
@@ -348,37 +358,6 @@ def test_one_that_is_killed_with_its_guardian_has_no_successor(group):
     client.assert_cut()
     group.start()
     assert group.client().id == 0
-
-
-def first_system_calls(step, to_wait):
-    """
-    After how many system calls something else begins: the second of many in a row stands for the others. With
-    `to_wait`, up to where the server waits for events, else to its end.
-    """
-    instants, before = [], [None, None]
-    count = 0
-    while step.step():
-        number = step.system_call()
-        if number is None:
-            continue
-        if to_wait and step.at("wait"):
-            step.release()
-            break
-        if before != [number, number]:
-            instants.append(count)
-        before = [before[1], number]
-        count += 1
-    return instants
-
-
-def run_into(step, instant):
-    """To just before that system call. False: it is over already."""
-    while step.step():
-        if step.system_call() is not None:
-            if instant == 0:
-                return True
-            instant -= 1
-    return False
 
 
 class Killed:
