@@ -85,7 +85,7 @@ receive(struct channel *channel, size_t length, int flags)
 			{
 				.msg_iov = &in->iov,
 				.msg_iovlen = 1,
-				.msg_control = room ? &in->control : NULL,
+				.msg_control = room ? in->control : NULL,
 				.msg_controllen = room ? CMSG_LEN(room) : 0,
 			},
 	};
@@ -123,7 +123,7 @@ prepare(struct kept *kept, const struct kept_state *state, struct kept_header *o
 	/* They go with the first byte. */
 	if (at > 0 || size == 0)
 		return;
-	message->msg_control = &out->control;
+	message->msg_control = out->control;
 	message->msg_controllen = CMSG_SPACE(size);
 	c = CMSG_FIRSTHDR(message);
 	c->cmsg_level = SOL_SOCKET;

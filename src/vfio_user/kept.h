@@ -64,10 +64,7 @@ struct kept_state {
 struct kept_header {
 	struct mmsghdr message;
 	struct iovec iov;
-	union {
-		struct cmsghdr alignment;
-		char bytes[CMSG_SPACE(sizeof(int) * VFIO_USER_MAX_REPLY_FDS)];
-	} control;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * VFIO_USER_MAX_REPLY_FDS)];
 };
 
 struct channel;

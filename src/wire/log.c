@@ -30,10 +30,7 @@ struct head {
 	struct mmsghdr message;
 	struct iovec iov;
 	uint8_t bytes[IVSHMEM_WIRE_MESSAGE_SIZE];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(WIRE_RECEIVE_FDS * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(WIRE_RECEIVE_FDS * sizeof(int))];
 };
 
 /* The word: how many rows there are, in which table, and which head is next. */
@@ -251,7 +248,7 @@ receive(struct head *head, int socket, size_t most)
 				{
 					.msg_iov = &head->iov,
 					.msg_iovlen = 1,
-					.msg_control = &head->control,
+					.msg_control = head->control,
 					.msg_controllen = sizeof(head->control),
 				},
 		};
