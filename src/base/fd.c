@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+bool (*fd_keep)(int fd);
+
 int
 fd_open_standard(void)
 {

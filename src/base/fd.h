@@ -8,14 +8,21 @@
  */
 
 #include <errno.h>
+#include <stdbool.h>
 #include <unistd.h>
+
+/*
+ * NULL, or asked before a descriptor is closed: returns true if it closes the descriptor itself, later.
+ * For a program whose state must say first that the descriptor is not used any more.
+ */
+extern bool (*fd_keep)(int fd);
 
 /* Close if open; errno is preserved. EINTR is not retried, because on Linux the descriptor is
  * closed either way. */
 static inline int
 fd_close(int fd)
 {
-	if (fd >= 0) {
+	if (fd >= 0 && !(fd_keep && fd_keep(fd))) {
 		int saved = errno;
 		close(fd);
 		errno = saved;

@@ -12,6 +12,7 @@ ivshmem_device_config_write(
 	struct ivshmem_device *device, unsigned offset, const void *buffer, size_t length)
 {
 	config_store(device, offset, buffer, length);
+	device->touched = true;
 	effects_sync(device);
 }
 

@@ -176,6 +176,7 @@ power_on(struct ivshmem_device *device)
 	config_reset(device);
 	msix_reset(device);
 	device->intr_mask = device->intr_status = 0;
+	device->touched = true;
 	effects_sync(device);
 }
 

@@ -68,5 +68,6 @@ effects_sync(struct ivshmem_device *device)
 	triggers_sync(device);
 	msix_sync(device);
 	intx_sync(device);
+	device->touched |= device->registers_changed;
 	device->registers_changed = false;
 }

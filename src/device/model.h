@@ -108,6 +108,9 @@ struct ivshmem_device {
 	uint64_t memory_wanted_at; /* asked for; 0: nowhere */
 	bool memory_mapped;        /* and granted */
 
+	/* checkpoint.h: what is saved may have changed since the last one */
+	bool touched;
+
 	/* report.c: the warnings that were logged */
 	unsigned warned;
 };

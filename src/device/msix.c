@@ -140,8 +140,10 @@ attach(struct ivshmem_device *device, struct vector *vector,
 {
 	int r;
 
-	if (doorbells_take_ring(device, message->vector))
+	if (doorbells_take_ring(device, message->vector)) {
 		vector->pending = true;
+		device->touched = true;
+	}
 	r = device->ops.attach_irqfd(device, message, device->config.data);
 	vector->attached = r >= 0;
 	vector->attached_message = *message;
@@ -185,8 +187,10 @@ msix_sync_vector(struct ivshmem_device *device, unsigned index)
 		vector->wanted = true;
 		attach(device, vector, &message);
 	}
-	if (open && vector->pending)
+	if (open && vector->pending) {
 		send(device, vector, &message);
+		device->touched |= !vector->pending;
+	}
 }
 
 void
@@ -205,8 +209,12 @@ msix_sync(struct ivshmem_device *device)
 void
 msix_interrupt(struct ivshmem_device *device, unsigned vector)
 {
+	bool touched = device->touched, was_pending = device->vectors[vector].pending;
+
 	device->vectors[vector].pending = true;
 	msix_sync_vector(device, vector);
+	/* A ring that is delivered at once leaves nothing behind. */
+	device->touched = touched || device->vectors[vector].pending != was_pending;
 }
 
 int
@@ -299,6 +307,7 @@ msix_write(struct ivshmem_device *device, uint64_t offset, unsigned size, uint64
 {
 	if (offset >= (uint64_t)device->msix_vectors * ENTRY_SIZE)
 		return;
+	device->touched = true;
 	*table_dword(device, offset) = (uint32_t)value;
 	if (size == 8)
 		*table_dword(device, offset + 4) = (uint32_t)(value >> 32);

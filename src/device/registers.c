@@ -19,6 +19,7 @@ static void
 interrupt(struct ivshmem_device *device)
 {
 	device->intr_status |= 1;
+	device->registers_changed = true;
 }
 
 const struct pin registers_pin = {is_requested, interrupt};

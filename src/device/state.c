@@ -28,6 +28,7 @@
  * disabled.
  */
 
+#include <device/checkpoint.h>
 #include <device/config.h>
 #include <device/doorbells.h>
 #include <device/effects.h>
@@ -356,12 +357,27 @@ take_rings(struct ivshmem_device *device)
 	}
 }
 
+static void
+put_state(const struct ivshmem_device *device, const struct format *format, uint8_t *at)
+{
+	format->put_header(device, &at);
+	put_bytes(&at, device->space, CONFIG_SIZE);
+	if (format->pins > 0)
+		at[CONFIG_STATUS - CONFIG_SIZE] &= (uint8_t)~STATUS_INTERRUPT;
+	for (unsigned pin = 0; pin < format->pins; pin++)
+		put_be32(&at, pin == 0 && intx_requested(device));
+	save_msix(device, &at);
+	if (format->has_registers(device)) {
+		put_be32(&at, device->intr_status);
+		put_be32(&at, device->intr_mask);
+	}
+}
+
 int
 ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format number, void *buffer,
 	size_t size, struct ivshmem_error *reterr)
 {
 	const struct format *format = find_format(device, number);
-	uint8_t *at = buffer;
 	size_t need;
 	int r;
 
@@ -375,18 +391,21 @@ ivshmem_device_save(struct ivshmem_device *device, enum ivshmem_device_format nu
 		return error_set(reterr, -ENOSPC,
 			"a buffer of %zu bytes is too small for a state of %zu bytes", size, need);
 	take_rings(device);
-	format->put_header(device, &at);
-	put_bytes(&at, device->space, CONFIG_SIZE);
-	if (format->pins > 0)
-		at[CONFIG_STATUS - CONFIG_SIZE] &= (uint8_t)~STATUS_INTERRUPT;
-	for (unsigned pin = 0; pin < format->pins; pin++)
-		put_be32(&at, pin == 0 && intx_requested(device));
-	save_msix(device, &at);
-	if (format->has_registers(device)) {
-		put_be32(&at, device->intr_status);
-		put_be32(&at, device->intr_mask);
-	}
+	put_state(device, format, buffer);
 	return 0;
+}
+
+bool
+device_is_touched(const struct ivshmem_device *device)
+{
+	return device->touched;
+}
+
+void
+device_checkpoint(struct ivshmem_device *device, void *buffer)
+{
+	put_state(device, &format_native, buffer);
+	device->touched = false;
 }
 
 /* ---- load: checks ---------------------------------------------------------------------------- */
@@ -445,19 +464,13 @@ load_msix(struct ivshmem_device *device, const uint8_t *table, const uint8_t *pe
 	device->vectors_changed = true;
 }
 
-int
-ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format number,
-	const void *buffer, size_t size, struct ivshmem_error *reterr)
+static int
+load(struct ivshmem_device *device, const struct format *format, const void *buffer, size_t size,
+	struct ivshmem_error *reterr)
 {
 	const uint8_t *at = buffer, *space, *pins, *table, *pending;
-	const struct format *format = find_format(device, number);
-	int r;
+	int r = format->check_header(device, at, size, reterr);
 
-	if (!format)
-		return no_format(device, number, reterr);
-	r = check_master(device, "load", reterr);
-	if (r >= 0)
-		r = format->check_header(device, at, size, reterr);
 	if (r < 0)
 		return r;
 	at += format->header_size;
@@ -480,6 +493,27 @@ ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format nu
 		device->intr_status = get_be32(&at);
 		device->intr_mask = get_be32(&at);
 	}
+	device->touched = true;
 	effects_sync(device);
 	return 0;
+}
+
+int
+ivshmem_device_load(struct ivshmem_device *device, enum ivshmem_device_format number,
+	const void *buffer, size_t size, struct ivshmem_error *reterr)
+{
+	const struct format *format = find_format(device, number);
+	int r;
+
+	if (!format)
+		return no_format(device, number, reterr);
+	r = check_master(device, "load", reterr);
+	return r < 0 ? r : load(device, format, buffer, size, reterr);
+}
+
+int
+device_recover(struct ivshmem_device *device, const void *buffer, size_t size,
+	struct ivshmem_error *reterr)
+{
+	return load(device, &format_native, buffer, size, reterr);
 }

@@ -77,7 +77,7 @@ fire_intx(struct irqs *irqs)
 {
 	if (irqs->intx_level && !irqs->intx_masked &&
 		irqs_fire(irqs, VFIO_PCI_INTX_IRQ_INDEX, 0) == 0)
-		irqs->intx_masked = true;
+		irqs->intx_masked = irqs->intx_fired = irqs->touched = true;
 }
 
 void
@@ -131,6 +131,7 @@ irqs_disable(struct irqs *irqs, unsigned index)
 void
 irqs_mask_intx(struct irqs *irqs)
 {
+	irqs->intx_fired = false;
 	irqs->intx_masked = true;
 }
 
@@ -149,6 +150,7 @@ resampled(struct loop_source *source, uint32_t events)
 	int r = eventfd_take(source->fd, &count);
 
 	(void)events;
+	irqs->touched = true;
 	if (r == 0)
 		irqs_unmask_intx(irqs);
 	else if (r != -EAGAIN)

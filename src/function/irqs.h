@@ -27,6 +27,8 @@ struct irqs {
 
 	bool stopped; /* fire nothing */
 	bool intx_level, intx_masked;
+	bool intx_fired; /* and is masked because of that */
+	bool touched;    /* since the last record (record.h); not by requests of the VMM */
 	struct loop_source resample; /* resample.fd is owned; valid while watched */
 };
 

@@ -43,11 +43,18 @@ int
 uplink_open(struct uplink *uplink, enum uplink_kind kind, const char *path, uint64_t deadline,
 	struct ivshmem_error *reterr)
 {
-	int r = socket_connect(path, deadline, uplink->cancel, reterr);
+	int r;
 
-	if (r < 0)
-		return r;
-	uplink->socket = r;
+	if (uplink->wire_log && wire_log_has_begun(uplink->wire_log)) {
+		uplink->socket = wire_log_socket(uplink->wire_log);
+	} else {
+		r = socket_connect(path, deadline, uplink->cancel, reterr);
+		if (r < 0)
+			return r;
+		uplink->socket = r;
+		if (uplink->wire_log)
+			wire_log_begin(uplink->wire_log, r);
+	}
 	if (kind == UPLINK_OBSERVER)
 		follower_init_observer(&uplink->follower);
 	else if (kind == UPLINK_EITHER)
@@ -61,6 +68,8 @@ void
 uplink_disconnect(struct uplink *uplink)
 {
 	loop_del(&uplink->source);
+	if (uplink->wire_log)
+		wire_log_end(uplink->wire_log);
 	uplink->socket = fd_close(uplink->socket);
 	wire_receiver_done(&uplink->receiver);
 }
@@ -69,6 +78,7 @@ void
 uplink_close(struct uplink *uplink)
 {
 	uplink_disconnect(uplink);
+	loop_timer_cancel(&uplink->gone);
 	pace_end(&uplink->complaints);
 	peers_done(&uplink->peers);
 	ringer_done(&uplink->ringer);
@@ -188,7 +198,8 @@ static int
 receive(struct uplink *uplink, struct follower_event *ret_event, struct ivshmem_error *reterr)
 {
 	struct wire_message message;
-	int r = wire_receive(&uplink->receiver, uplink->socket, &message);
+	int r = uplink->wire_log ? wire_log_receive(uplink->wire_log, &uplink->receiver, &message)
+				 : wire_receive(&uplink->receiver, uplink->socket, &message);
 
 	if (r == -EAGAIN)
 		return r;
@@ -197,6 +208,9 @@ receive(struct uplink *uplink, struct follower_event *ret_event, struct ivshmem_
 	if (r == -EMFILE)
 		return error_set(reterr, r,
 			"the peers' eventfds cannot be received: no file descriptors are left (raise the limit, ulimit -n, above peers times vectors), or a security policy forbids it");
+	if (r == -ENOSPC)
+		return error_set(
+			reterr, r, "there is no room to note what the server says (--guard)");
 	if (r == -EPROTO)
 		return error_set(
 			reterr, r, "the server sent more descriptors than one with a message");
@@ -255,10 +269,41 @@ readable(struct loop_source *source, uint32_t events)
 	uplink->ops->lost(uplink, &error);
 }
 
+static void
+tell_gone(struct loop_timer *timer)
+{
+	struct uplink *uplink = container_of(timer, struct uplink, gone);
+	struct ivshmem_error error;
+
+	error_set(&error, -ECONNRESET, "the server is gone");
+	uplink->ops->lost(uplink, &error);
+}
+
+/* Take in what the log has. If the connection has ended, the loop tells of it. */
+static void
+catch_up(struct uplink *uplink)
+{
+	struct ivshmem_error error;
+	int r = 0;
+
+	while (r == 0 && wire_log_is_behind(uplink->wire_log))
+		r = step(uplink, &error);
+	if ((r == 0 || r == -EAGAIN) && uplink->socket >= 0)
+		return;
+	uplink_disconnect(uplink);
+	loop_timer_set(uplink->loop, &uplink->gone, 0, tell_gone);
+}
+
 int
 uplink_listen(struct uplink *uplink, struct ivshmem_error *reterr)
 {
-	int r = loop_add(uplink->loop, &uplink->source, uplink->socket, EPOLLIN, readable);
+	int r;
+
+	if (uplink->wire_log)
+		catch_up(uplink);
+	if (loop_timer_is_set(&uplink->gone))
+		return 0;
+	r = loop_add(uplink->loop, &uplink->source, uplink->socket, EPOLLIN, readable);
 
 	return r < 0 ? error_set(reterr, r, "cannot watch the server's socket: %s", strerror(-r))
 		     : 0;

@@ -33,6 +33,7 @@
 #include <group/follower.h>
 #include <group/peers.h>
 #include <loop/loop.h>
+#include <wire/log.h>
 #include <wire/wire.h>
 
 #include <pthread.h>
@@ -79,6 +80,8 @@ struct uplink {
 	int cancel; /* borrowed; -1: none */
 	struct loop_source source;
 	struct wire_receiver receiver;
+	struct wire_log *wire_log; /* borrowed; NULL: none. To be set before uplink_open() */
+	struct loop_timer gone;    /* tells that the connection had ended before */
 	struct follower follower;
 	pthread_mutex_t lock; /* the table as others see it, and the ringer */
 	struct peers peers;
@@ -95,7 +98,8 @@ struct uplink {
 void uplink_init(struct uplink *uplink, const struct uplink_ops *ops, struct loop *loop,
 	const struct log *log, int cancel);
 
-/* Connect to the server's socket `path` by `deadline` (clock_now()). */
+/* Connect to the server's socket `path` by `deadline` (clock_now()). If the log has a connection
+ * already, go on with that: uplink_listen() then takes in all that was said, without waiting. */
 int uplink_open(struct uplink *uplink, enum uplink_kind kind, const char *path, uint64_t deadline,
 	struct ivshmem_error *reterr);
 

@@ -25,6 +25,21 @@ struct ivshmem_error;
 struct log;
 struct loop;
 struct member;
+struct wire_log;
+
+/*
+ * What must survive this process, in memory and with descriptors that it shares with the one that goes
+ * on when it is killed (docs/restart.md). member_open() with one that has begun opens nothing: it takes
+ * up what is there.
+ */
+struct member_kept {
+	struct wire_log *wire_log; /* what the server has said */
+	int memory_fd;             /* without a server; -1: none yet */
+	/* Vectors of ours that were rung, and the guest may not know it. A vector is noted before
+	 * its eventfd is read. Whoever notes what became of it clears them all. */
+	bool is_rung;
+	uint64_t rung[2048 / 64];
+};
 
 struct member_config {
 	/* One of these. The server wins. */
@@ -57,6 +72,8 @@ struct member_config {
 	 * on with a warning. 0: do not wait.
 	 */
 	unsigned vectors;
+
+	struct member_kept *kept; /* NULL: nothing is kept. Borrowed for the member's life */
 
 	unsigned timeout_ms; /* for connecting and the greeting; 0: 5000 */
 
@@ -118,10 +135,16 @@ unsigned member_own_vectors(const struct member *member);
 void member_count_rings(const struct member *member, unsigned vector, uint64_t *ret_rings,
 	uint64_t *ret_wakeups, bool *ret_watched);
 
+/* In a process that took over: interrupt for the rings that the guest may not know. */
+void member_repeat_rings(struct member *member);
+
 /* Let the loop watch our own eventfd (the default), or stop it, because an irqfd watches. */
 void member_watch(struct member *member, unsigned vector, bool watch);
 
 /* ---- what there is ---------------------------------------------------------------------------- */
+
+/* What is kept of it; NULL: nothing. */
+struct member_kept *member_kept(const struct member *member);
 
 bool member_has_server(const struct member *member);
 

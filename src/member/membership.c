@@ -35,6 +35,9 @@ member_open(struct member **ret_member, struct loop *loop, const struct member_c
 	uplink_init(&member->uplink, &member_uplink_ops, loop, log,
 		config->cancel > 0 ? config->cancel : -1);
 	ringer_prepare(&member->uplink.ringer);
+	member->kept = config->kept;
+	if (member->kept)
+		member->uplink.wire_log = member->kept->wire_log;
 	if (member->has_server)
 		r = messages_open(member, config,
 			config->joined ? 0 : clock_now() + timeout_ms * NSEC_PER_MSEC, reterr);
@@ -91,6 +94,12 @@ member_detach(struct member *member)
 }
 
 /* ---- what there is --------------------------------------------------------------------------- */
+
+struct member_kept *
+member_kept(const struct member *member)
+{
+	return member->kept;
+}
 
 bool
 member_has_server(const struct member *member)

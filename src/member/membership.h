@@ -41,6 +41,7 @@ struct member {
 	void *data;
 
 	struct ivshmem_device *device; /* NULL: none attached */
+	struct member_kept *kept;
 
 	bool has_server;
 	struct uplink uplink; /* empty without server */

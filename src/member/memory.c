@@ -86,6 +86,11 @@ memory_open(struct member *member, const struct member_config *config, struct iv
 
 	if (!region_config.name)
 		return error_set(reterr, -EINVAL, "neither a server nor a shared memory was named");
+	if (config->kept && config->kept->memory_fd >= 0) {
+		int fd = config->kept->memory_fd;
+
+		return memory_take(member, &fd, reterr);
+	}
 	r = region_open_lasting(&region, &region_config, reterr);
 	if (r < 0)
 		return r;
@@ -94,6 +99,8 @@ memory_open(struct member *member, const struct member_config *config, struct iv
 		error_set(reterr, r, "'%s' cannot be used: %s", region_config.name, error.message);
 	else
 		warn_of_memory(member, &region, region_config.name);
+	if (config->kept)
+		config->kept->memory_fd = member->memory_fd;
 	region_close(&region);
 	return r;
 }

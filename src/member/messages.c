@@ -140,10 +140,11 @@ int
 messages_open(struct member *member, const struct member_config *config, uint64_t deadline,
 	struct ivshmem_error *reterr)
 {
+	bool goes_on = config->kept && wire_log_has_begun(config->kept->wire_log);
 	int r = uplink_open(&member->uplink, config->late ? UPLINK_EITHER : UPLINK_MEMBER,
 		config->server, deadline, reterr);
 
-	if (r == 0 && !member->joined && (!config->late || config->late_ms > 0))
+	if (r == 0 && !goes_on && !member->joined && (!config->late || config->late_ms > 0))
 		r = greet(member, config, deadline, reterr);
 	return r < 0 ? r : uplink_listen(&member->uplink, reterr);
 }

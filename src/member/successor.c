@@ -2,11 +2,15 @@
 #include <member/successor.h>
 
 #include <base/list.h>
+#include <wire/log.h>
+
+#include <string.h>
 
 static void
 joined(struct member *member, void *data)
 {
 	struct successor *successor = data;
+	struct member_kept *kept = successor->spare;
 	struct ivshmem_error error;
 
 	if (successor->replace(member, successor->data, &error) < 0) {
@@ -14,6 +18,8 @@ joined(struct member *member, void *data)
 		return;
 	}
 	successor->next = NULL;
+	successor->spare = successor->config.kept;
+	successor->config.kept = kept;
 	rejoin_joined(&successor->rejoin);
 }
 
@@ -35,6 +41,12 @@ begin(struct rejoin *rejoin, struct ivshmem_error *reterr)
 	struct successor *successor = container_of(rejoin, struct successor, rejoin);
 	struct member_config config = successor->config;
 
+	config.kept = successor->spare;
+	if (config.kept) {
+		wire_log_reset(config.kept->wire_log);
+		config.kept->is_rung = false;
+		memset(config.kept->rung, 0, sizeof(config.kept->rung));
+	}
 	config.joined = joined;
 	config.lost = lost;
 	config.data = successor;

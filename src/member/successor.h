@@ -20,6 +20,7 @@ struct successor {
 	/* A try has ended, in one way or the other. */
 	void (*settled)(void *data);
 	void *data;
+	struct member_kept *spare; /* for the next member, if config.kept is for this one */
 
 	struct rejoin rejoin;
 	struct member *next; /* of the try that goes on */

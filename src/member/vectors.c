@@ -19,14 +19,28 @@
 
 /* ---- our own --------------------------------------------------------------------------------- */
 
+/* Its eventfd is about to be read. */
+static void
+note_ring(struct member *member, unsigned vector)
+{
+	struct member_kept *kept = member->kept;
+
+	if (!kept)
+		return;
+	kept->rung[vector / 64] |= UINT64_C(1) << vector % 64;
+	__atomic_store_n(&kept->is_rung, true, __ATOMIC_RELEASE);
+}
+
 static void
 rung(struct loop_source *source, uint32_t events)
 {
 	struct own_vector *own = container_of(source, struct own_vector, source);
 	uint64_t count;
-	int r = eventfd_take(source->fd, &count);
+	int r;
 
 	(void)events;
+	note_ring(own->member, own->vector);
+	r = eventfd_take(source->fd, &count);
 	if (r == 0) {
 		own->wakeups++;
 		own->rings += count;
@@ -196,8 +210,18 @@ member_take_ring(struct member *member, unsigned vector)
 {
 	uint64_t count;
 
-	return vector < member->n_own && member->own[vector]->fd >= 0 &&
-	       eventfd_take(member->own[vector]->fd, &count) == 0;
+	if (vector >= member->n_own || member->own[vector]->fd < 0)
+		return false;
+	note_ring(member, vector);
+	return eventfd_take(member->own[vector]->fd, &count) == 0;
+}
+
+void
+member_repeat_rings(struct member *member)
+{
+	for (unsigned i = 0; member->device && i < member->n_own; i++)
+		if (member->kept->rung[i / 64] >> i % 64 & 1)
+			ivshmem_device_interrupt(member->device, i);
 }
 
 /* Mostly none of thousands of vectors was rung. To poll many costs little more than to poll one. */

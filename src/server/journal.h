@@ -23,7 +23,7 @@
  *	CLOSED		what LEAVING and REFUSING announced is done
  *
  * The server writes an entry before anybody outside can see what it says. Those who read the journal
- * have the same table of file descriptors (guardian.h in ivshmem-server), so descriptors are numbers
+ * have the same table of file descriptors (common/guardian.h), so descriptors are numbers
  * here. A number may mean something else later: only the whole row, read to its end, says what is
  * what.
  *

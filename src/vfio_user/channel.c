@@ -11,20 +11,19 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-/* The least that a read asks for. It is so small that moving the rest to the front is cheap. */
-#define READ_SIZE 4096
+#define READ_SIZE CHANNEL_READ_SIZE
 
 int
-channel_init(struct channel *channel, int socket, uint64_t spin_ns)
+channel_init(struct channel *channel, int socket, uint64_t spin_ns, struct kept *kept)
 {
-	*channel = (struct channel){.socket = socket, .spin_ns = spin_ns};
-	channel->capacity = sizeof(struct vfio_user_header) + MESSAGE_MAX_BODY + READ_SIZE;
-	channel->buffer = malloc(channel->capacity);
+	*channel = (struct channel){.socket = socket, .spin_ns = spin_ns, .kept = kept};
+	channel->capacity = CHANNEL_CAPACITY;
+	channel->buffer = kept ? kept->inbox[0] : malloc(channel->capacity);
 	return channel->buffer ? 0 : -ENOMEM;
 }
 
-static void
-close_request_fds(struct channel *channel)
+void
+channel_close_fds(struct channel *channel)
 {
 	for (unsigned i = 0; i < channel->n_request_fds; i++)
 		fd_close(channel->request_fds[i]);
@@ -34,11 +33,12 @@ close_request_fds(struct channel *channel)
 void
 channel_done(struct channel *channel)
 {
-	close_request_fds(channel);
+	channel_close_fds(channel);
 	for (unsigned i = 0; i < channel->n_fds; i++)
 		fd_close(channel->fds[i].fd);
 	channel->n_fds = 0;
-	free(channel->buffer);
+	if (!channel->kept)
+		free(channel->buffer);
 	channel->buffer = NULL;
 }
 
@@ -80,22 +80,31 @@ read_some(struct channel *channel, size_t length, int flags)
 		struct cmsghdr alignment;
 	} control __attribute__((uninitialized)); /* this runs on every access */
 	struct iovec iov = {channel->buffer + channel->have, length};
-	struct msghdr message = {
+	struct msghdr own = {
 		.msg_iov = &iov,
 		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
-	ssize_t n = recvmsg(channel->socket, &message, flags | MSG_CMSG_CLOEXEC);
+	struct msghdr *message = &own;
+	ssize_t n;
 
-	if (n < 0)
-		return -errno;
-	if (n > 0) {
-		channel->have += (size_t)n;
-		if (!take_fds(channel, &message, channel->have - 1))
-			return message.msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
+	if (channel->kept) {
+		n = kept_receive(channel, length, flags, &message);
+	} else {
+		n = recvmsg(channel->socket, message, flags | MSG_CMSG_CLOEXEC);
+		if (n < 0)
+			n = -errno;
 	}
-	return n;
+	if (n <= 0)
+		return n;
+	channel->have += (size_t)n;
+	if (take_fds(channel, message, channel->have - 1))
+		return n;
+	/* What is kept has no room for more than are allowed. */
+	if (channel->kept && channel->n_fds == CHANNEL_MAX_FDS)
+		return -EPROTO;
+	return message->msg_flags & MSG_CTRUNC ? -EMFILE : -EPROTO;
 }
 
 /* The same, but look for a while before sleeping. */
@@ -123,9 +132,16 @@ wait_and_read(struct channel *channel, size_t length)
 static void
 consume(struct channel *channel)
 {
-	close_request_fds(channel);
+	const uint8_t *rest = channel->buffer + channel->consumed;
+
+	channel_close_fds(channel);
 	channel->have -= channel->consumed;
-	memmove(channel->buffer, channel->buffer + channel->consumed, channel->have);
+	/* What is kept must stay where it is. */
+	if (channel->kept && channel->consumed > 0 && channel->have > 0) {
+		channel->half = !channel->half;
+		channel->buffer = channel->kept->inbox[channel->half];
+	}
+	memmove(channel->buffer, rest, channel->have);
 	for (unsigned i = 0; i < channel->n_fds; i++)
 		channel->fds[i].at -= channel->consumed;
 	channel->consumed = 0;
@@ -237,6 +253,8 @@ channel_send(struct channel *channel, const struct vfio_user_header *header, str
 	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	int r;
 
+	if (channel->kept)
+		return kept_send(channel);
 	memcpy(reply->message, header, sizeof(*header));
 	if (reply->n_fds > 0)
 		attach_fds(&message, control.bytes, reply);

@@ -11,13 +11,11 @@
  * to the message that has the last byte of the read.
  */
 
+#include <vfio_user/kept.h>
 #include <vfio_user/message.h>
 
 #include <stddef.h>
 #include <stdint.h>
-
-/* A message with more descriptors ends the connection. */
-#define CHANNEL_MAX_FDS 32
 
 struct channel {
 	int socket;       /* borrowed */
@@ -26,18 +24,23 @@ struct channel {
 	uint8_t *buffer;
 	size_t capacity, have; /* bytes; the message being assembled begins at 0 */
 	size_t consumed;       /* of the message handed out last */
-	struct {
-		int fd;
-		size_t at; /* the byte it came with, an offset in the buffer */
-	} fds[CHANNEL_MAX_FDS];
+	struct channel_fd fds[CHANNEL_MAX_FDS];
 	unsigned n_fds;
 	int request_fds[CHANNEL_MAX_FDS]; /* of the message handed out last */
 	unsigned n_request_fds;
+
+	struct kept *kept; /* where all of that is kept; NULL: nowhere */
+	unsigned half;     /* of the inbox */
+	bool left_over;    /* what was received before this process is to be received again */
+	bool is_ahead;     /* of what is kept, by one read */
 };
 
-/* -ENOMEM. */
-int channel_init(struct channel *channel, int socket, uint64_t spin_ns);
+/* `kept` may be NULL. -ENOMEM. */
+int channel_init(struct channel *channel, int socket, uint64_t spin_ns, struct kept *kept);
 void channel_done(struct channel *channel);
+
+/* Close the descriptors of the request that nobody took. channel_receive() does it at the latest. */
+void channel_close_fds(struct channel *channel);
 
 /*
  * Wait for the next request. It is valid until the next call, which closes the descriptors that
@@ -49,7 +52,8 @@ void channel_done(struct channel *channel);
  */
 int channel_receive(struct channel *channel, struct request *ret_request);
 
-/* Send header, body and descriptors in one go, and close the descriptors. 0 or a negative errno. */
+/* Send header, body and descriptors in one go, and close the descriptors. If the channel is kept, this
+ * sends what kept_write() got, and takes no descriptors. 0 or a negative errno. */
 int channel_send(
 	struct channel *channel, const struct vfio_user_header *header, struct reply *reply);
 

@@ -86,8 +86,8 @@ complain_of(const struct session *session, const struct vfio_user_header *header
 }
 
 /* Accesses of the guest are too many, and too quick. */
-static bool
-is_access(uint16_t command)
+bool
+request_is_access(uint16_t command)
 {
 	return command == VFIO_USER_REGION_READ || command == VFIO_USER_REGION_WRITE ||
 	       command == VFIO_USER_REGION_WRITE_MULTI;
@@ -107,7 +107,7 @@ handle_request(struct session *session, struct request *request,
 	if (r < 0)
 		TRACE(vmm_refused, request->header.command, request->header.size, request->n_fds,
 			r);
-	else if (!is_access(request->header.command))
+	else if (!request_is_access(request->header.command))
 		TRACE(vmm_request, request->header.command, request->header.size, request->n_fds);
 	if (r < 0) {
 		complain_of(session, &request->header);

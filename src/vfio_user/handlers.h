@@ -27,6 +27,9 @@
 bool handle_request(struct session *session, struct request *request,
 	struct vfio_user_header *ret_header, struct reply *reply);
 
+/* Whether this command is an access of the guest. It changes nothing but the device. */
+bool request_is_access(uint16_t command);
+
 /* ---- the handlers ------------------------------------------------------------------------------ */
 
 typedef int request_handler(struct session *session, struct request *request, struct reply *reply);

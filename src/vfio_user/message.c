@@ -8,10 +8,11 @@
 #include <string.h>
 
 int
-reply_init(struct reply *reply)
+reply_init(struct reply *reply, uint8_t *room)
 {
-	*reply = (struct reply){
-		.message = malloc(sizeof(struct vfio_user_header) + MESSAGE_MAX_BODY)};
+	*reply = (struct reply){.message = room, .borrows = room};
+	if (!room)
+		reply->message = malloc(sizeof(struct vfio_user_header) + MESSAGE_MAX_BODY);
 	if (!reply->message)
 		return -ENOMEM;
 	reply->body = reply->message + sizeof(struct vfio_user_header);
@@ -22,7 +23,8 @@ void
 reply_done(struct reply *reply)
 {
 	reply_drop(reply);
-	free(reply->message);
+	if (!reply->borrows)
+		free(reply->message);
 	*reply = (struct reply){0};
 }
 

@@ -6,6 +6,7 @@
 
 #include <vfio_user/protocol.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,10 +27,11 @@ struct reply {
 	size_t length;                    /* of the body */
 	int fds[VFIO_USER_MAX_REPLY_FDS]; /* owned; channel_send() closes them */
 	unsigned n_fds;
+	bool borrows; /* the room is somebody else's */
 };
 
-/* Make room for replies, one after the other. -ENOMEM. */
-int reply_init(struct reply *reply);
+/* Make room for replies, one after the other; or take `room` (borrowed), if it is not NULL. -ENOMEM. */
+int reply_init(struct reply *reply, uint8_t *room);
 void reply_done(struct reply *reply);
 
 /* Append to the reply. */

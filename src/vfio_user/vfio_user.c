@@ -9,6 +9,7 @@
 #include <base/pace.h>
 #include <trace/trace.h>
 #include <vfio_user/handlers.h>
+#include <vfio_user/journal.h>
 #include <vfio_user/refusal.h>
 #include <vfio_user/vfio_user_parts.h>
 
@@ -55,6 +56,54 @@ log_end(struct vfio_user *vfio_user, int code, const struct request *request)
 	unlock(vfio_user);
 }
 
+/* What the journal is to have from now on. */
+static struct journal_state
+journal_state(const struct vfio_user *vfio_user)
+{
+	return (struct journal_state){
+		.session = &vfio_user->session,
+		.channel = &vfio_user->channel,
+		.socket = vfio_user->socket,
+		.who = &vfio_user->vmm,
+		.member = member_kept(vfio_user->function->member),
+	};
+}
+
+static void
+commit_session(struct vfio_user *vfio_user)
+{
+	struct journal_state state;
+
+	if (!vfio_user->journal)
+		return;
+	state = journal_state(vfio_user);
+	journal_commit_session(vfio_user->journal, &state);
+}
+
+static void
+commit_request(struct vfio_user *vfio_user, const struct request *request,
+	const struct vfio_user_header *header, bool end)
+{
+	struct journal_state state;
+	struct reply *reply = &vfio_user->reply;
+
+	if (!vfio_user->journal)
+		return;
+	if (request->header.flags & VFIO_USER_NO_REPLY) {
+		reply_drop(reply);
+		reply = NULL;
+	} else {
+		memcpy(reply->message, header, sizeof(*header));
+	}
+	channel_close_fds(&vfio_user->channel);
+	state = journal_state(vfio_user);
+	journal_commit_request(
+		vfio_user->journal, &state, reply, end, request_is_access(request->header.command));
+	vfio_user->channel.is_ahead = false;
+	/* They are the journal's, which kept_send() closes. */
+	vfio_user->reply.n_fds = 0;
+}
+
 /* A message of impossible size cannot be read, but its sender gets a reply all the same. */
 static void
 refuse_size(struct vfio_user *vfio_user, const struct request *request)
@@ -64,7 +113,21 @@ refuse_size(struct vfio_user *vfio_user, const struct request *request)
 	if (request->header.flags & VFIO_USER_NO_REPLY)
 		return;
 	refusal_reply(&request->header, EINVAL, &header);
+	lock(vfio_user);
+	commit_request(vfio_user, request, &header, true);
+	unlock(vfio_user);
 	channel_send(&vfio_user->channel, &header, &vfio_user->reply);
+}
+
+/* Send what is left of the last reply of the process before. Returns whether there is more to do. */
+static bool
+send_rest(struct vfio_user *vfio_user)
+{
+	struct kept *kept = journal_kept(vfio_user->journal);
+
+	if (!kept_state(kept)->sent && kept_send(&vfio_user->channel) < 0)
+		return false;
+	return !kept_state(kept)->end;
 }
 
 static void
@@ -75,6 +138,8 @@ serve(struct vfio_user *vfio_user)
 	bool end = false;
 	int r;
 
+	if (vfio_user->journal && !send_rest(vfio_user))
+		return;
 	while (!end) {
 		r = channel_receive(&vfio_user->channel, &request);
 		vfio_user->reply.length = 0;
@@ -90,6 +155,7 @@ serve(struct vfio_user *vfio_user)
 			return;
 		}
 		end = handle_request(&vfio_user->session, &request, &header, &vfio_user->reply);
+		commit_request(vfio_user, &request, &header, end);
 		unlock(vfio_user);
 		if (request.header.flags & VFIO_USER_NO_REPLY) {
 			reply_drop(&vfio_user->reply);
@@ -125,6 +191,7 @@ release(struct vfio_user *vfio_user)
 	function_restart(vfio_user->function);
 	channel_shut(vfio_user->socket);
 	vfio_user->socket = fd_close(vfio_user->socket);
+	commit_session(vfio_user);
 	rejoin_allow(&vfio_user->successor.rejoin, true);
 }
 
@@ -151,6 +218,16 @@ start_thread(struct vfio_user *vfio_user)
 	return -r;
 }
 
+/* Room for the requests and replies of the VMM on `vfio_user->socket`. */
+static int
+open_channel(struct vfio_user *vfio_user)
+{
+	struct kept *kept = vfio_user->journal ? journal_kept(vfio_user->journal) : NULL;
+	int r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns, kept);
+
+	return r < 0 ? r : reply_init(&vfio_user->reply, kept ? kept->outbox : NULL);
+}
+
 static int
 begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 {
@@ -164,9 +241,9 @@ begin(struct vfio_user *vfio_user, int *socket, const struct process *who)
 	vfio_user->vmm_since = clock_now();
 	TRACE(vmm_connected, who->pid, who->uid);
 	vfio_user->socket = fd_take(socket);
-	r = channel_init(&vfio_user->channel, vfio_user->socket, vfio_user->spin_ns);
+	r = open_channel(vfio_user);
 	if (r == 0)
-		r = reply_init(&vfio_user->reply);
+		commit_session(vfio_user);
 	/* Logged before the thread can log its end. */
 	if (r == 0) {
 		pace_printf(&vfio_user->visits, "a VMM connected (%s)",
@@ -292,9 +369,10 @@ replace(struct member *next, void *data, struct ivshmem_error *reterr)
 		return r;
 	function->tally = previous->tally;
 	tally_forget_peers(&function->tally);
-	vfio_user->function = function;
+	vfio_user->function = vfio_user->session.function = function;
 	free_function(previous);
 	member_close(member);
+	commit_session(vfio_user);
 	if (vfio_user->rejoined)
 		vfio_user->rejoined(next, vfio_user->data);
 	return 0;
@@ -328,6 +406,8 @@ init_parts(struct vfio_user *vfio_user, const struct vfio_user_config *config)
 	};
 	if (config->join)
 		vfio_user->successor.config = *config->join;
+	if (config->journal)
+		vfio_user->successor.spare = journal_spare(config->journal);
 	successor_init(&vfio_user->successor, config->loop, config->log);
 }
 
@@ -350,6 +430,7 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 	vfio_user->data = config->data;
 	vfio_user->spin_ns = config->spin_ns;
 	vfio_user->since = clock_now();
+	vfio_user->journal = config->journal;
 	vfio_user->socket = -1;
 	vfio_user->done.fd = -1;
 	init_parts(vfio_user, config);
@@ -363,6 +444,9 @@ vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *c
 		vfio_user_free(vfio_user);
 		return r;
 	}
+	session_init(&vfio_user->session, vfio_user->function, &vfio_user->complaints);
+	if (config->journal && !journal_has_begun(config->journal))
+		commit_session(vfio_user);
 	*ret_vfio_user = vfio_user;
 	return 0;
 }
@@ -386,6 +470,37 @@ vfio_user_serve(struct vfio_user *vfio_user, int *socket)
 	who = process_behind(*socket);
 	vfio_user->only_one = true;
 	return begin(vfio_user, socket, &who);
+}
+
+int
+vfio_user_continue(struct vfio_user *vfio_user, bool only_one, struct ivshmem_error *reterr)
+{
+	int socket = journal_socket(vfio_user->journal, &vfio_user->vmm);
+	int r = journal_read(vfio_user->journal, &vfio_user->session, reterr);
+
+	if (r < 0)
+		return r;
+	vfio_user->only_one = only_one;
+	vfio_user->socket = socket;
+	member_repeat_rings(vfio_user->function->member);
+	/* The last one was killed when the VMM had gone. */
+	if (socket < 0 && only_one)
+		vfio_user->quit = true;
+	if (socket < 0)
+		return 0;
+	rejoin_allow(&vfio_user->successor.rejoin, false);
+	r = open_channel(vfio_user);
+	if (r == 0) {
+		kept_read(journal_kept(vfio_user->journal), &vfio_user->channel);
+		r = start_thread(vfio_user);
+	}
+	return r < 0 ? error_set(reterr, r, "cannot go on with the VMM: %s", strerror(-r)) : 0;
+}
+
+void
+vfio_user_admit(struct vfio_user *vfio_user, int *socket)
+{
+	door_add(&vfio_user->door, socket);
 }
 
 struct vfio_user *
@@ -422,6 +537,17 @@ vfio_user_lost(struct vfio_user *vfio_user)
 	return vfio_user->successor.rejoin.allowed;
 }
 
+static void
+commit_round(struct vfio_user *vfio_user)
+{
+	struct journal_state state;
+
+	if (!vfio_user->journal)
+		return;
+	state = journal_state(vfio_user);
+	journal_commit_round(vfio_user->journal, &state);
+}
+
 int
 vfio_user_run(struct vfio_user *vfio_user)
 {
@@ -433,6 +559,7 @@ vfio_user_run(struct vfio_user *vfio_user)
 			return -errno;
 		lock(vfio_user);
 		r = loop_dispatch(vfio_user->loop, 0);
+		commit_round(vfio_user);
 		unlock(vfio_user);
 		if (r == -EINTR)
 			r = 0;

@@ -31,6 +31,7 @@
 #include <stdint.h>
 
 struct ivshmem_error;
+struct journal;
 struct log;
 struct loop;
 struct vfio_user;
@@ -51,6 +52,8 @@ struct vfio_user_config {
 	const struct member_config *join;
 	void (*rejoined)(struct member *member, void *data);
 	void *data;
+
+	struct journal *journal; /* NULL: none. Borrowed */
 };
 
 int vfio_user_new(struct vfio_user **ret_vfio_user, const struct vfio_user_config *config,
@@ -70,6 +73,15 @@ int vfio_user_listen(struct vfio_user *vfio_user, int socket);
 /* Serve only the VMM at the other end of `*socket`, which is taken over. When the VMM is gone,
  * vfio_user_run() returns. 0 or a negative errno. */
 int vfio_user_serve(struct vfio_user *vfio_user, int *socket);
+
+/*
+ * In a process that takes over: go on with the VMM that the journal has, if there is one, and with
+ * the request that was under way. `only_one`: as after vfio_user_serve().
+ */
+int vfio_user_continue(struct vfio_user *vfio_user, bool only_one, struct ivshmem_error *reterr);
+
+/* Let a VMM in that was accepted before. Takes *socket over. */
+void vfio_user_admit(struct vfio_user *vfio_user, int *socket);
 
 /* End all connections in an orderly way, and stop listening. Not to be called in a callback of the
  * loop. NULL is allowed. Returns NULL. */

@@ -28,6 +28,7 @@ struct vfio_user {
 	void (*rejoined)(struct member *member, void *data);
 	void *data;
 	uint64_t spin_ns;
+	struct journal *journal; /* NULL: none */
 	bool quit;
 	bool only_one; /* no other VMM can come */
 

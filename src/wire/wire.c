@@ -11,10 +11,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-/* Room for more descriptors than a message may have, so that a surplus is noticed and not cut
- * off. */
-#define RECEIVE_FDS 4
-
 void
 wire_receiver_init(struct wire_receiver *receiver)
 {
@@ -59,9 +55,8 @@ wire_receiver_feed(struct wire_receiver *receiver, const void *bytes, size_t len
 	return 1;
 }
 
-/* Copies the descriptors out of a received header; returns how many there are. */
-static size_t
-received_fds(struct msghdr *header, int fds[RECEIVE_FDS])
+size_t
+wire_received_fds(struct msghdr *header, int fds[WIRE_RECEIVE_FDS])
 {
 	size_t n = 0;
 
@@ -80,7 +75,7 @@ wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *re
 	for (;;) {
 		union {
 			struct cmsghdr align;
-			char bytes[CMSG_SPACE(RECEIVE_FDS * sizeof(int))];
+			char bytes[CMSG_SPACE(WIRE_RECEIVE_FDS * sizeof(int))];
 		} control;
 		uint8_t bytes[IVSHMEM_WIRE_MESSAGE_SIZE];
 		struct iovec iov = {bytes, wire_receiver_wants(receiver)};
@@ -90,7 +85,7 @@ wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *re
 			.msg_control = &control,
 			.msg_controllen = sizeof(control),
 		};
-		int fds[RECEIVE_FDS];
+		int fds[WIRE_RECEIVE_FDS];
 		size_t n_fds;
 		ssize_t length = recvmsg(socket, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
@@ -99,13 +94,13 @@ wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *re
 				continue;
 			return -errno;
 		}
-		n_fds = received_fds(&header, fds);
+		n_fds = wire_received_fds(&header, fds);
 		if (header.msg_flags & MSG_CTRUNC) {
 			/* The kernel installed those that fit, and they must be closed (W4 in
 			 * tests/platform). */
 			for (size_t i = 0; i < n_fds; i++)
 				fd_close(fds[i]);
-			return n_fds < RECEIVE_FDS ? -EMFILE : -EPROTO;
+			return n_fds < WIRE_RECEIVE_FDS ? -EMFILE : -EPROTO;
 		}
 		if (length == 0)
 			return -ECONNRESET;

@@ -60,6 +60,14 @@ int wire_receiver_feed(struct wire_receiver *receiver, const void *bytes, size_t
  */
 int wire_receive(struct wire_receiver *receiver, int socket, struct wire_message *ret_message);
 
+/* Room for more descriptors than a message may have, so that a surplus is noticed and not cut
+ * off. */
+#define WIRE_RECEIVE_FDS 4
+
+struct msghdr;
+/* Copies the descriptors out of a received header; returns how many there are. */
+size_t wire_received_fds(struct msghdr *header, int fds[WIRE_RECEIVE_FDS]);
+
 /* ---- sending --------------------------------------------------------------------------------- */
 
 /* At most so many messages in one wire_send(). */

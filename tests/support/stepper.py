@@ -20,8 +20,14 @@ SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 # The numbers of some system calls; a program may use either of several.
 _NUMBERS = {
-    "x86_64": {"listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}, "accept": {288}},
-    "aarch64": {"listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}, "accept": {242}},
+    "x86_64": {
+        "listen": {50}, "unlink": {87, 263}, "wait": {232, 281, 441}, "recvmsg": {47}, "accept": {288}, "poll": {7, 271},
+        "recvmmsg": {299},
+    },
+    "aarch64": {
+        "listen": {201}, "unlink": {35}, "wait": {22, 441}, "recvmsg": {212}, "accept": {242}, "poll": {73},
+        "recvmmsg": {243},
+    },
 }.get(platform.machine(), {})
 KNOWN = bool(_NUMBERS)
 
@@ -49,8 +55,8 @@ def trace_me():
 
 class Stepper:
     """
-    Of a child that called trace_me(), or with `attach` of any child, or with `foreign` of any process. All calls must
-    come from the thread that started it, or attached to it.
+    Of a child that called trace_me(), or with `attach` of any child, or with `foreign` of any process or thread. All
+    calls must come from the thread that started it, or attached to it.
     """
 
     def __init__(self, pid, attach=False, foreign=False):
@@ -58,7 +64,7 @@ class Stepper:
         self.ended = False
         if attach or foreign:
             _ptrace(PTRACE_ATTACH, pid)
-        assert os.WIFSTOPPED(os.waitpid(pid, 0)[1])
+        assert os.WIFSTOPPED(os.waitpid(pid, WALL)[1])
         _ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL)
 
     def step(self):
@@ -67,13 +73,13 @@ class Stepper:
         while True:
             _ptrace(PTRACE_SYSCALL, self.pid, 0, deliver)
             # WNOWAIT: the end is for Popen to see.
-            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            result = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT | WALL)
             if result.si_code in (os.CLD_EXITED, os.CLD_KILLED, os.CLD_DUMPED):
                 self.ended = True
                 if self.foreign:
                     os.waitpid(self.pid, 0)  # or its parent never hears of it
                 return False
-            status = os.waitpid(self.pid, 0)[1]
+            status = os.waitpid(self.pid, WALL)[1]
             if os.WSTOPSIG(status) == SYSCALL_STOP:
                 return True
             # That it executes another program is an event, and no signal.

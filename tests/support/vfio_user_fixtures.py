@@ -50,7 +50,35 @@ class Device(wire.Process):
             vmm.close()
         self.vmms.clear()
 
+    def processes(self):
+        """
+        With --guard: the processes of this device, the guardian first. Each has the same command line; the oldest may be
+        gone by now.
+        """
+        found = []
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    same = file.read() == b"".join(word.encode() + b"\0" for word in self.argv)
+                with open(f"/proc/{name}/stat") as file:
+                    state, parent = file.read().rsplit(") ", 1)[1].split()[:2]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if same and state not in "ZX":
+                found.append((int(name), int(parent)))
+        pids = {pid for pid, _ in found}
+        return [pid for pid, _ in sorted(found, key=lambda process: process[1] in pids)]
+
+    def worker(self):
+        """With --guard: the process that serves. There is one, sooner or later."""
+        return wire.wait_until(lambda: self.processes()[1:] or None, "there is a worker")[0]
+
     def kill(self):
+        if "--guard" in self.argv:
+            # Each would make the other one anew.
+            for number in signal.SIGSTOP, signal.SIGKILL:
+                for pid in self.processes():
+                    os.kill(pid, number)
         super().kill()
         self.forget_vmms()
 

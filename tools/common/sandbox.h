@@ -93,6 +93,8 @@ struct sandbox {
 
 /* What every service of ours needs (sandbox_calls.c). */
 extern const struct sandbox_call sandbox_common[];
+/* What those need that have a guardian. */
+extern const struct sandbox_call sandbox_guardian[];
 /* What a program with sanitizers needs besides; empty in other builds. */
 extern const struct sandbox_call sandbox_sanitizers[];
 

@@ -136,6 +136,40 @@ const struct sandbox_call sandbox_common[] = {
 	{NULL},
 };
 
+/*
+ * With a guardian only (guardian.h): the process may become the guardian of another one, which is made from
+ * it, has its sandbox, and starts in it.
+ */
+const struct sandbox_call sandbox_guardian[] = {
+	{"clone", "the guardian shares the descriptors, and nothing else", SANDBOX_IF, 0,
+		CLONE_FILES | CLONE_VM | CLONE_THREAD, CLONE_FILES},
+	{"prctl", "a worker is told of the guardian's end", SANDBOX_IF, 0, UINT32_MAX,
+		PR_SET_PDEATHSIG},
+	{"getppid", "a worker looks whether the guardian ended before that"},
+	{"pidfd_open", "a worker watches the guardian"},
+	{"wait4", "the guardian notices the end of the worker"},
+	{"waitid", "the same"},
+	{"rt_sigtimedwait", "the guardian waits for signals"},
+	{"rt_sigtimedwait_time64", "the same on 32 bits"},
+	{"kill", "the guardian tells the worker what it was told"},
+	{"mlock", "a journal stays in memory"},
+	{"close_range", "what nobody uses any more is closed"},
+	{"getdents64", "the same: which descriptors there are"},
+	{"signalfd4", "another worker waits for signals"},
+	{"umask", "it makes the socket for operators anew"},
+	{"flock", "the same: one server at a time"},
+	{"bind", "the same"},
+	{"listen", "the same"},
+	{"fchmodat", "the same"},
+	{"fchownat", "the same"},
+	{"link", "the same"},
+	{"linkat", "the same"},
+	{"rename", "the same"},
+	{"renameat", "the same"},
+	{"renameat2", "the same"},
+	{NULL},
+};
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #elif defined(__has_feature)

@@ -5,9 +5,11 @@
 #include <base/clock.h>
 #include <base/error.h>
 #include <base/fd.h>
+#include <base/list.h>
 #include <base/log.h>
 #include <base/parse.h>
 #include <common/crash.h>
+#include <common/guardian.h>
 #include <common/sandbox.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
@@ -19,6 +21,7 @@
 #include <options.h>
 #include <socket/listener.h>
 #include <trace/trace.h>
+#include <vfio_user/journal.h>
 #include <vfio_user/vfio_user.h>
 
 #include <errno.h>
@@ -27,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #define PROGRAM "ivshmem-device"
 
@@ -50,6 +54,15 @@ struct program {
 	struct operators operators;
 	struct sandbox sandbox;
 	bool failed; /* the loop ended because of an error, which was logged */
+
+	/* --guard */
+	struct journal *journal; /* NULL: without */
+	pid_t guardian_pid;
+	struct loop_source guardian;
+	bool is_alone; /* the guardian is gone */
+	bool goes_on;  /* from where another process was killed */
+	int visitors[DOOR_VISITORS];
+	unsigned n_visitors;
 };
 
 static int
@@ -100,6 +113,27 @@ quit(struct loop_source *source, uint32_t events)
 		vfio_user_quit(program->vfio_user);
 }
 
+/* The lock is held, as in each callback of the loop. */
+static void
+guardian_gone(struct loop_source *source, uint32_t events)
+{
+	struct program *program = container_of(source, struct program, guardian);
+	pid_t self = getpid();
+
+	(void)events;
+	loop_del(source);
+	log_warning(&program->log, "the guardian was killed: another process takes its place");
+	guardian_replace();
+	if (getpid() == self) {
+		source->fd = fd_close(source->fd);
+		log_error(&program->log,
+			"there can be no other guardian: if this process is killed, the VM loses its device");
+		return;
+	}
+	program->is_alone = true;
+	vfio_user_quit(program->vfio_user);
+}
+
 static int
 start_loop(struct program *program)
 {
@@ -108,7 +142,12 @@ start_loop(struct program *program)
 	if (r < 0)
 		return fail_errno(program, r, "cannot start the event loop");
 	r = signals_watch(program->loop, &program->signals, quit);
-	return r < 0 ? fail_errno(program, r, "cannot wait for signals") : 0;
+	if (r < 0)
+		return fail_errno(program, r, "cannot wait for signals");
+	if (program->journal)
+		r = guardian_watch(
+			program->loop, &program->guardian, program->guardian_pid, guardian_gone);
+	return r < 0 ? fail_errno(program, r, "cannot watch the guardian") : 0;
 }
 
 static struct member_config
@@ -122,6 +161,7 @@ member_config(struct program *program)
 		.file = options->file,
 		.size = options->config.memory_size,
 		.preallocate = options->preallocate,
+		.kept = program->journal ? journal_member(program->journal) : NULL,
 		.late = options->config.revision == 0,
 		.late_ms = options->timeout_ms,
 		.vectors = options->config.vectors,
@@ -226,6 +266,7 @@ start_device(struct program *program)
 		.join = &join,
 		.rejoined = rejoined,
 		.data = program,
+		.journal = program->journal,
 	};
 	struct ivshmem_error error;
 	int r = complete(program, &device);
@@ -234,9 +275,14 @@ start_device(struct program *program)
 		return r;
 	if (vfio_user_new(&program->vfio_user, &config, &error) < 0)
 		return fail(program, &error);
+	if (program->goes_on &&
+		vfio_user_continue(program->vfio_user, program->connected >= 0, &error) < 0)
+		return fail(program, &error);
 	if (operators_let_in(
 		    &program->operators, program->vfio_user, options, program->place, &error) < 0)
 		return fail(program, &error);
+	if (program->connected >= 0 && program->goes_on)
+		return 0;
 	if (program->connected >= 0) {
 		r = vfio_user_serve(program->vfio_user, &program->connected);
 		return r < 0 ? fail_errno(program, r, "cannot serve the VMM") : 0;
@@ -244,7 +290,11 @@ start_device(struct program *program)
 	if (listener_listen(&program->listener, &error) < 0)
 		return fail(program, &error);
 	r = vfio_user_listen(program->vfio_user, program->listener.fd);
-	return r < 0 ? fail_errno(program, r, "cannot watch the socket for VMMs") : 0;
+	if (r < 0)
+		return fail_errno(program, r, "cannot watch the socket for VMMs");
+	for (unsigned i = 0; i < program->n_visitors; i++)
+		vfio_user_admit(program->vfio_user, &program->visitors[i]);
+	return 0;
 }
 
 /* Take the socket of --fd, which listens, or is connected to a VMM. */
@@ -317,15 +367,9 @@ start(struct program *program)
 	struct ivshmem_error error;
 	int r;
 
-	program->sandbox.mode = program->options.sandbox;
-	program->sandbox.user = program->options.user;
-	if (sandbox_begin(&program->sandbox, &program->log, &error) < 0)
+	if (confine_begin(&program->sandbox, &program->options, &program->log, &error) < 0)
 		return fail(program, &error);
-	fd_raise_limit();
-	/* The socket comes first, because only one process can have it. */
-	r = start_socket(program);
-	if (r == 0)
-		r = start_loop(program);
+	r = start_loop(program);
 	if (r == 0)
 		r = start_member(program);
 	if (r == 0)
@@ -345,23 +389,124 @@ stop(struct program *program)
 	listener_close(&program->listener);
 	fd_close(program->connected);
 	member_close(program->member);
+	if (program->guardian.loop) {
+		loop_del(&program->guardian);
+		fd_close(program->guardian.fd);
+	}
 	signals_unwatch(&program->signals);
 	loop_free(program->loop);
+}
+
+/* Serve until the end, after the socket is there. */
+static int
+serve(struct program *program)
+{
+	int r = start(program);
+
+	if (r == 0 && program->journal)
+		journal_begin(program->journal);
+	if (r == 0) {
+		if (!program->goes_on)
+			say_ready(program);
+		r = vfio_user_run(program->vfio_user);
+		if (r < 0)
+			fail_errno(program, r, "the event loop failed");
+	}
+	if (program->is_alone)
+		return GUARDIAN_GONE;
+	stop(program);
+	return program->failed || (r < 0 && r != -ECANCELED) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* ---- two processes ---------------------------------------------------------------------------- */
+
+static void
+note_visitor(int fd, void *data)
+{
+	struct program *program = data;
+
+	if (program->n_visitors < DOOR_VISITORS)
+		program->visitors[program->n_visitors++] = fd;
+	else
+		close(fd);
+}
+
+static int
+work(void *data, pid_t guardian, int killed_by)
+{
+	struct program program = *(const struct program *)data;
+
+	program.goes_on = killed_by != 0;
+	if (killed_by > 0)
+		log_warning(&program.log,
+			"the device's process was killed by signal %d (%s): another one goes on",
+			killed_by, strsignal(killed_by));
+	if (program.goes_on)
+		journal_take_over(program.journal, program.listener.fd, note_visitor, &program);
+	journal_use(program.journal);
+	program.guardian_pid = guardian;
+	return serve(&program);
+}
+
+static bool
+can_go_on(void *data)
+{
+	const struct program *program = data;
+
+	return journal_has_begun(program->journal);
+}
+
+static bool
+has_served(void *data)
+{
+	const struct program *program = data;
+
+	return journal_was_used(program->journal);
+}
+
+static void
+give_up(void *data, int killed_by)
+{
+	const struct program *program = data;
+
+	log_error(&program->log,
+		"each process that goes on is killed at once, the last one by signal %d (%s): the device ends",
+		killed_by, strsignal(killed_by));
+}
+
+static int
+guard(struct program *program)
+{
+	const struct worker worker = {
+		.run = work,
+		.can_go_on = can_go_on,
+		.has_served = has_served,
+		.give_up = give_up,
+		.data = program,
+	};
+
+	program->journal = journal_new();
+	if (!program->journal) {
+		log_error(&program->log, "--guard: out of memory");
+		return EXIT_FAILURE;
+	}
+	journal_inherit(program->journal);
+	return guardian_run(&worker);
 }
 
 static int
 run(struct program *program)
 {
-	int r = start(program);
+	int r;
 
-	if (r == 0) {
-		say_ready(program);
-		r = vfio_user_run(program->vfio_user);
-		if (r < 0)
-			fail_errno(program, r, "the event loop failed");
+	fd_raise_limit();
+	/* The socket comes first, because only one process can have it. */
+	r = start_socket(program);
+	if (r < 0) {
+		stop(program);
+		return EXIT_FAILURE;
 	}
-	stop(program);
-	return program->failed || (r < 0 && r != -ECANCELED) ? EXIT_FAILURE : EXIT_SUCCESS;
+	return program->options.guard ? guard(program) : serve(program);
 }
 
 int

@@ -94,6 +94,10 @@ const char device_options_usage[] =
 	"      --wait SECONDS      how long to wait for a server that is not there yet,\n"
 	"                          at most 3600 (0)\n"
 	"\n"
+	"Crashes:\n"
+	"      --guard             be two processes: if one is killed, the other goes on,\n"
+	"                          and neither VMM nor guest nor server notices\n"
+	"\n"
 	"The device stays in the foreground, and prints a line that begins with \"ready\"\n"
 	"once a VMM can connect. SIGTERM and SIGINT end it; SIGHUP does nothing.\n"
 	"Exit status: 0 if it was asked to end, 1 if it failed, 2 on wrong usage.\n"
@@ -280,6 +284,7 @@ device_options_parse(int argc, char **argv, struct device_options *ret_options, 
 		{"spin", "USEC", .number = &options->spin_us, .max = MAX_SPIN_US},
 		{"timeout", "SECONDS", .ms = &options->timeout_ms, .min = 1, .max = TIME_HOUR},
 		{"wait", "SECONDS", .ms = &options->wait_ms, .max = TIME_HOUR},
+		{"guard", .flag = &options->guard},
 	};
 	int r = arguments_parse(
 		argc, argv, table, sizeof(table) / sizeof(table[0]), false, ret_usage, reterr);

@@ -46,6 +46,8 @@ struct device_options {
 	unsigned timeout_ms;
 	unsigned wait_ms; /* for a server that is not there yet */
 
+	bool guard; /* a second process goes on if this one is killed */
+
 	const char *trace_file; /* NULL: stderr */
 
 	struct sandbox_user user;

@@ -90,7 +90,7 @@ confine(struct sandbox *sandbox, const struct options *options, const struct soc
 	sandbox_add_path(sandbox, options->trace_file, SANDBOX_CREATE);
 	sandbox_add_table(sandbox, server_calls);
 	if (options->keep_clients)
-		sandbox_add_table(sandbox, server_keeping_calls);
+		sandbox_add_table(sandbox, sandbox_guardian);
 	/* The socket of --supervise is where only its own user can reach it. */
 	if (sandbox->user.name)
 		supervisor_connect();

@@ -13,7 +13,6 @@ struct region;
 struct sockets;
 
 extern const struct sandbox_call server_calls[];
-extern const struct sandbox_call server_keeping_calls[];
 
 /* At the start, before anything is set up. */
 int confine_begin(struct sandbox *sandbox, const struct options *options, const struct log *log,

@@ -28,7 +28,7 @@
  * it. A bag that was emptied, if only in part, has had its server, and is of no use to a later one:
  * so nobody goes on with a state that is no longer true.
  *
- * A server that is killed goes on without the supervisor (guardian.h), but not once the group is on its
+ * A server that is killed goes on without the supervisor (common/guardian.h), but not once the group is on its
  * way to the supervisor: there are never two that go on with the same group.
  */
 

@@ -8,13 +8,13 @@
 #include <base/parse.h>
 #include <capacity.h>
 #include <common/crash.h>
+#include <common/guardian.h>
 #include <common/sandbox.h>
 #include <common/signals.h>
 #include <common/supervisor.h>
 #include <common/terminal.h>
 #include <confine.h>
 #include <daemon.h>
-#include <guardian.h>
 #include <handover.h>
 #include <loop/loop.h>
 #include <operators.h>
@@ -53,7 +53,7 @@ struct program {
 	struct newcomers newcomers;
 	struct journal *journal; /* NULL: nobody goes on if we are killed */
 	pid_t guardian;          /* 0: there is none */
-	int killed_by;           /* see guardian.h */
+	int killed_by;           /* see common/guardian.h */
 	bool guardian_gone;
 	struct loop_source guardian_source;
 	struct loop *loop;
@@ -529,17 +529,42 @@ give_up(void *data, int killed_by)
 		killed_by);
 }
 
+static bool
+can_go_on(void *data)
+{
+	const struct program *program = data;
+
+	return journal_counts(program->journal);
+}
+
+static bool
+has_served(void *data)
+{
+	const struct program *program = data;
+	struct journal_notes *notes = journal_notes(program->journal);
+	bool served = notes->served;
+
+	notes->served = false;
+	return served;
+}
+
 static int
 run_guarded(struct program *program)
 {
-	const struct worker worker = {.run = work, .give_up = give_up, .data = program};
+	const struct worker worker = {
+		.run = work,
+		.can_go_on = can_go_on,
+		.has_served = has_served,
+		.give_up = give_up,
+		.data = program,
+	};
 	int r = journal_new(&program->journal);
 
 	if (r < 0) {
 		fail_errno(program, r, "cannot make a journal");
 		return EXIT_FAILURE;
 	}
-	return guardian_run(program->journal, &worker);
+	return guardian_run(&worker);
 }
 
 static int

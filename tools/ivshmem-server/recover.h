@@ -3,7 +3,7 @@
 #define SERVER_RECOVER_H
 
 /*
- * A worker that goes on where another one was killed (guardian.h): it reads the journal, and clears
+ * A worker that goes on where another one was killed (common/guardian.h): it reads the journal, and clears
  * up what the other one left open.
  *
  * Every step can be done twice, because this worker may be killed, too: the journal stays as it is

@@ -376,7 +376,7 @@ connect_vmm(void)
 	ours = pair[1];
 	negotiated = false;
 	session_init(&session, &function, &complaints);
-	DEMAND(channel_init(&channel, ours, 0) == 0);
+	DEMAND(channel_init(&channel, ours, 0, NULL) == 0);
 }
 
 static void
@@ -652,7 +652,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	join();
 	config = choose_config();
 	DEMAND(function_init(&function, loop, member, &config, &fuzz_log, &error) == 0);
-	DEMAND(reply_init(&reply) == 0);
+	DEMAND(reply_init(&reply, NULL) == 0);
 	connect_vmm();
 	while (input_left > 0)
 		step();

@@ -13,6 +13,7 @@
 #include "device_naive.h"
 
 #include <checked_host.h>
+#include <device/checkpoint.h>
 #include <random.h>
 #include <test.h>
 
@@ -544,6 +545,48 @@ step(struct random_source *source)
 		host_loop();
 }
 
+/* ---- checkpoints ----------------------------------------------------------------------------- */
+
+static struct {
+	uint8_t state[STATE_SIZE];
+	bool is_there;
+} checkpoint;
+
+/* The state of a device that goes on from the checkpoint is the same. */
+static void
+recover(size_t size)
+{
+	struct ivshmem_device_config other_config = config;
+	struct ivshmem_device *other;
+	uint8_t state[STATE_SIZE];
+
+	other_config.ops = NULL;
+	CHECK_EQ(ivshmem_device_new(&other, &other_config, NULL), 0);
+	CHECK_EQ(device_recover(other, checkpoint.state, size, NULL), 0);
+	device_checkpoint(other, state);
+	CHECK(memcmp(state, checkpoint.state, size) == 0);
+	ivshmem_device_free(other);
+}
+
+/* Nothing that is saved has changed without the device saying so. */
+static void
+check_checkpoint(bool recovers)
+{
+	size_t size = ivshmem_device_state_size(device, IVSHMEM_DEVICE_FORMAT_NATIVE);
+	bool touched = device_is_touched(device);
+	uint8_t state[STATE_SIZE];
+
+	CHECK(size <= STATE_SIZE);
+	device_checkpoint(device, state);
+	CHECK(!device_is_touched(device));
+	if (checkpoint.is_there && !touched)
+		CHECK(memcmp(state, checkpoint.state, size) == 0);
+	memcpy(checkpoint.state, state, size);
+	checkpoint.is_there = true;
+	if (recovers)
+		recover(size);
+}
+
 /* ---- a sequence ------------------------------------------------------------------------------ */
 
 static void
@@ -555,7 +598,7 @@ set_up(struct random_source *source)
 	memset(&host, 0, sizeof(host));
 	memset(memory, 0, sizeof(memory));
 	memset(naive_memory, 0, sizeof(naive_memory));
-	has_saved = false;
+	has_saved = checkpoint.is_there = false;
 
 	naive.revision = random_below(source, 2);
 	naive.server = random_below(source, 8) > 0;
@@ -602,6 +645,7 @@ device_sequence(struct random_source *source)
 			break;
 		step(source);
 		compare();
+		check_checkpoint(i % 64 == 0);
 	}
 	device = ivshmem_device_free(device);
 	checked_host_empty();

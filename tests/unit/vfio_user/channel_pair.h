@@ -26,7 +26,7 @@ static void
 open_spinning_channel(uint64_t spin_ns)
 {
 	fdpass_pair(pair, 0);
-	CHECK_EQ(channel_init(&channel, pair[1], spin_ns), 0);
+	CHECK_EQ(channel_init(&channel, pair[1], spin_ns, NULL), 0);
 }
 
 static void

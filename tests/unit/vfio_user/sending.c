@@ -14,7 +14,7 @@
 static void
 make_reply(struct reply *reply, size_t length, const uint64_t *marks, unsigned n_marks)
 {
-	CHECK_EQ(reply_init(reply), 0);
+	CHECK_EQ(reply_init(reply, NULL), 0);
 	reply->length = length;
 	for (size_t i = 0; i < length; i++)
 		reply->body[i] = body_byte(9, i);
@@ -47,7 +47,7 @@ TEST(a_reply_is_sent_in_one_go)
 		int fds[4];
 
 		CHECK_SYS(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
-		CHECK_EQ(channel_init(&channel, pair[1], 0), 0);
+		CHECK_EQ(channel_init(&channel, pair[1], 0, NULL), 0);
 		make_reply(&reply, lengths[i], marks, n_marks);
 		CHECK_EQ(channel_send(&channel, &header, &reply), 0);
 		CHECK_EQ(reply.n_fds, 0);

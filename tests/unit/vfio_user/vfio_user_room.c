@@ -34,7 +34,7 @@ room_open(const struct ivshmem_device_config *config)
 	stage_open();
 	CHECK_EQ(stage_join(&member, greeting, late ? 0 : 3, &error), 0);
 	room = (struct room){.complaints = {.log = &stage.log, .level = LOG_LEVEL_WARNING}};
-	CHECK_EQ(reply_init(&room.reply), 0);
+	CHECK_EQ(reply_init(&room.reply, NULL), 0);
 	if (function_init(&room.function, stage.loop, stage.member, config, &stage.log, &error) < 0)
 		FAIL("%s", error.message);
 	session_init(&room.session, &room.function, &room.complaints);

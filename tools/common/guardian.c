@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include <guardian.h>
+#include <common/guardian.h>
 
 #include <base/clock.h>
 #include <base/fd.h>
-#include <server/journal.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@
 #define PAUSE (100 * NSEC_PER_MSEC)
 
 struct guardian {
-	struct journal *journal;
+	const struct worker *type;
 	sigset_t before; /* what was blocked */
 	struct sigaction hangup, child;
 	pid_t worker;
@@ -99,12 +99,11 @@ wait_for_worker(struct guardian *guardian)
 static bool
 is_recoverable(struct guardian *guardian, int status)
 {
-	struct journal_notes *notes = journal_notes(guardian->journal);
+	const struct worker *worker = guardian->type;
 
-	if (!WIFSIGNALED(status) || !journal_counts(guardian->journal))
+	if (!WIFSIGNALED(status) || !worker->can_go_on(worker->data))
 		return false;
-	guardian->failures = notes->served ? 0 : guardian->failures + 1;
-	notes->served = false;
+	guardian->failures = worker->has_served(worker->data) ? 0 : guardian->failures + 1;
 	return guardian->failures < FAILURES_MAX;
 }
 
@@ -129,10 +128,10 @@ end_like(const struct guardian *guardian, int status)
 }
 
 int
-guardian_run(struct journal *journal, const struct worker *worker)
+guardian_run(const struct worker *worker)
 {
 	const struct timespec pause = {.tv_nsec = (long)PAUSE};
-	struct guardian guardian = {.journal = journal};
+	struct guardian guardian = {.type = worker};
 	int killed_by = 0, status;
 
 	hold_signals(&guardian);
@@ -184,4 +183,21 @@ guardian_watch(struct loop *loop, struct loop_source *source, pid_t guardian, lo
 	if (r == 0)
 		fd_take(&fd);
 	return r;
+}
+
+void
+guardian_replace(void)
+{
+	pid_t self = getpid(), other = clone_worker();
+	struct pollfd end = {.events = POLLIN};
+
+	if (other > 0)
+		_exit(EXIT_SUCCESS);
+	/* Without another process, this one goes on without a guardian. */
+	if (other < 0)
+		return;
+	end.fd = (int)syscall(SYS_pidfd_open, self, 0);
+	while (getppid() == self && poll(&end, 1, end.fd < 0 ? 10 : -1) <= 0)
+		;
+	fd_close(end.fd);
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#ifndef SERVER_GUARDIAN_H
-#define SERVER_GUARDIAN_H
+#ifndef COMMON_GUARDIAN_H
+#define COMMON_GUARDIAN_H
 
 /*
- * A server that survives being killed: it is two processes, the guardian and the worker.
+ * A program that survives being killed: it is two processes, the guardian and the worker.
  *
  * Theory of operation
  *
- * The worker is the server. The guardian waits for its end, and does nothing else. The two share one
+ * The worker is the program. The guardian waits for its end, and does nothing else. The two share one
  * table of file descriptors (CLONE_FILES), so if the worker is killed, no descriptor is closed:
- * clients see nothing. The guardian then makes another worker, which goes on from the journal
- * (server/journal.h). A process that executes a program gets a table of its own, so a worker is
+ * nobody outside sees anything. The guardian then makes another worker, which goes on from the journal
+ * (in shared memory). A process that executes a program gets a table of its own, so a worker is
  * made without exec, from the memory of the guardian, which has not changed since before the first.
  *
  *	the worker
@@ -24,16 +24,15 @@
  *								makes another worker
  *
  * The last one is simpler than making a guardian: there is only one way to go on. What it had in
- * memory as a server stays there until it ends, which is little.
+ * memory as a worker stays there until it ends, which is little.
  *
  * The guardian has no descriptor of its own, and so the worker may close all that it does not know.
  */
 
 #include <loop/loop.h>
 
+#include <stdbool.h>
 #include <sys/types.h>
-
-struct journal;
 
 /* For worker::run(): the guardian is gone, and this process has to take its place. */
 #define GUARDIAN_GONE (-1)
@@ -45,13 +44,25 @@ struct worker {
 	 * Returns the exit status of the process, or GUARDIAN_GONE.
 	 */
 	int (*run)(void *data, pid_t guardian, int killed_by);
+	/* Whether another worker could go on from what this one has noted. */
+	bool (*can_go_on)(void *data);
+	/* Whether a worker has served since the last call. */
+	bool (*has_served)(void *data);
 	/* There is no worker, and the guardian gives up. */
 	void (*give_up)(void *data, int killed_by);
 	void *data;
 };
 
 /* Returns the exit status of the process, in the guardian and in all workers. */
-int guardian_run(struct journal *journal, const struct worker *worker);
+int guardian_run(const struct worker *worker);
+
+/*
+ * In a worker with other threads whose guardian is gone: another process becomes the guardian, with only
+ * this thread and none of the others, and this process ends. Returns in the other one, after that end;
+ * worker::run() then is to return GUARDIAN_GONE. To be called with every lock held that another
+ * thread could hold. If there can be no other process, it returns in this one.
+ */
+void guardian_replace(void);
 
 /*
  * Have the loop of a worker call `fn` when the guardian is gone. Makes source->fd. 0; -ESRCH: it is
