@@ -180,18 +180,22 @@ def test_a_stream_of_migration_is_lost(guarded):
 
 
 def readable_twin(pid, target):
-    """A copy of a descriptor of another process."""
+    """A copy of a descriptor of another process, which may not have made it yet."""
     number = {"x86_64": 438, "aarch64": 438}[platform.machine()]
     pidfd = os.pidfd_open(pid)
-    try:
+
+    def twin():
         for fd, name in wire.process_fds(pid).items():
             if name == target:
-                twin = _libc.syscall(number, pidfd, int(fd), 0)
-                assert twin >= 0, os.strerror(ctypes.get_errno())
-                return twin
+                got = _libc.syscall(number, pidfd, int(fd), 0)
+                if got >= 0:
+                    return got
+        return None
+
+    try:
+        return wire.wait_until(twin, target)
     finally:
         os.close(pidfd)
-    raise AssertionError(f"no {target}")
 
 
 def access_thread(pid):
