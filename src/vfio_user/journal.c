@@ -131,6 +131,9 @@ journal_use(struct journal *journal)
 void
 journal_begin(struct journal *journal)
 {
+	/* A request may be what kills each process that handles it. */
+	if (!kept_is_busy(&journal->kept))
+		__atomic_store_n(&journal->used, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&journal->begun, true, __ATOMIC_RELEASE);
 }
 

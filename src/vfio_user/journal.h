@@ -47,7 +47,8 @@ void journal_use(struct journal *journal);
 /* It works: from now on, another process can go on. */
 void journal_begin(struct journal *journal);
 bool journal_has_begun(const struct journal *journal);
-/* Whether something was committed since the last call. */
+/* Whether a process came so far since the last call, and then handled the request that was under way, if
+ * there was one. */
 bool journal_was_used(struct journal *journal);
 
 /*

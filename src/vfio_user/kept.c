@@ -60,7 +60,13 @@ kept_read(struct kept *kept, struct channel *channel)
 	channel->consumed = state->consumed;
 	channel->n_fds = state->n_fds;
 	memcpy(channel->fds, state->fds, state->n_fds * sizeof(channel->fds[0]));
-	channel->left_over = !state->taken && kept->in.message.msg_len > 0;
+	channel->left_over = kept_is_busy(kept);
+}
+
+bool
+kept_is_busy(struct kept *kept)
+{
+	return !kept_state(kept)->taken && kept->in.message.msg_len > 0;
 }
 
 /* ---- receiving -------------------------------------------------------------------------------- */
@@ -176,7 +182,7 @@ kept_list(struct kept *kept, void (*note)(int fd, void *data), void *data)
 		note(state->fds[i].fd, data);
 	for (unsigned i = 0; !state->sent && i < state->n_reply_fds; i++)
 		note(state->reply_fds[i], data);
-	if (state->taken || kept->in.message.msg_len == 0)
+	if (!kept_is_busy(kept))
 		return;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
 		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);

@@ -97,6 +97,9 @@ void kept_flip(struct kept *kept, unsigned bits);
 /* Make `channel` what it was. What was received and not handled yet is received again. */
 void kept_read(struct kept *kept, struct channel *channel);
 
+/* Whether a request was received and is not handled yet. */
+bool kept_is_busy(struct kept *kept);
+
 /* recvmsg() into the buffer of `channel`: how many bytes came, 0 at the end, or a negative errno. */
 ssize_t kept_receive(
 	struct channel *channel, size_t length, int flags, struct msghdr **ret_message);

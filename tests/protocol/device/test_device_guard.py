@@ -92,6 +92,47 @@ def test_killed_many_times(guarded, arm):
     assert group.device.stderr.count("was killed by signal 9") == 20
 
 
+def test_killed_while_nothing_happens(guarded, arm):
+    group = guarded()
+    vmm = group.vmm()
+    fds = arm(vmm)
+    for _ in range(6):
+        killed = kill_worker(group)
+        wire.wait_until(lambda killed=killed: group.device.worker() != killed, "another one")
+        # It serves once it waits for the VMM.
+        wire.wait_until(lambda: len(os.listdir(f"/proc/{group.device.worker()}/task")) == 2, "its thread")
+        time.sleep(0.05)
+    expect_in_order(group, vmm, fds)
+
+
+def test_the_next_server(guarded, arm):
+    """The device has joined another group: the next process is in that one, and not in the first."""
+    group = guarded()
+    path = group.server.path
+    group.server.process.kill()
+    group.device.expect(".*joined again when a server listens there", "stderr")
+    kill_worker(group)
+    group.server.wait()
+    server = wire.Server(path, "-l", str(group.size), vectors=VECTORS)
+    try:
+        peer = server.client()
+        peer.follow(lambda: sorted(map(len, peer.peers.values())) == [VECTORS, VECTORS], "the device joins")
+        # Killed before, it would join anew, with another id: nobody has its place yet.
+        group.device.expect("ready: .*")
+        (device_id,) = set(peer.peers) - {peer.id}
+        for _ in range(3):
+            kill_worker(group)
+            vmm = group.vmm()
+            fds = arm(vmm)
+            assert vmm.register(IV_POSITION) == device_id
+            ring_until_known(vmm, peer.id, 2, peer.peers[peer.id][2])
+            wire.ring(peer.peers[device_id][1])
+            rung(fds[1])
+            group.device.forget_vmms()
+    finally:
+        server.kill()
+
+
 def test_a_ring_while_nobody_serves(guarded, arm):
     """It waits in the eventfd."""
     group = guarded()
