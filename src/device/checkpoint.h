@@ -8,7 +8,7 @@
  * without looking for rings. Peers and memory come from the server's messages (wire/log.h).
  */
 
-#include <ivshmem/device.h>
+#include <device/personality.h>
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -72,12 +72,12 @@ node_bind(int fd, uint64_t size, unsigned node, const char *what, struct ivshmem
 	if (node > NODE_MAX)
 		return refuse(-EINVAL, node, reterr);
 	/* The kernel notes it for the object, not for the mapping. */
-	memory = mmap(NULL, size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+	memory = mmap(NULL, (size_t)size, PROT_NONE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (memory == MAP_FAILED)
 		return error_set(reterr, -errno, "cannot map %s: %s", what, strerror(errno));
 	nodes[node / WORD_BITS] |= 1UL << node % WORD_BITS;
 	if (syscall(SYS_mbind, memory, size, MPOL_BIND, nodes, (unsigned long)NODE_MAX + 2, 0) < 0)
 		r = -errno;
-	munmap(memory, size);
+	munmap(memory, (size_t)size);
 	return r < 0 ? refuse(r, node, reterr) : 0;
 }

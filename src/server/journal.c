@@ -310,14 +310,14 @@ journal_read(const struct journal *journal, struct record *ret_record)
 	if (!journal_counts(journal))
 		return -ENODATA;
 	book = &journal->books[journal->counts];
-	record.bytes = malloc(book->size + 1);
-	record.fds = calloc(book->n_fds + 1, sizeof(int));
+	record.bytes = malloc((size_t)book->size + 1);
+	record.fds = calloc((size_t)book->n_fds + 1, sizeof(int));
 	if (!record.bytes || !record.fds) {
 		record_done(&record);
 		return -ENOMEM;
 	}
-	record.size = book->size;
-	record.n_fds = book->n_fds;
+	record.size = (size_t)book->size;
+	record.n_fds = (size_t)book->n_fds;
 	r = read_all(book->file, record.bytes, record.size, 0);
 	if (r == 0)
 		r = read_all(book->file, record.fds, record.n_fds * sizeof(int), record.size);

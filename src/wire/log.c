@@ -211,7 +211,7 @@ make_room(struct wire_log *log)
 		else if (!is_peer || !left[number])
 			to[log->capacity - ++kept] = from[i];
 	}
-	memmove(to, to + (log->capacity - kept), kept * sizeof(*to));
+	memmove(to, to + (log->capacity - kept), (size_t)kept * sizeof(*to));
 	/* Not for a few rows only: each time costs as much as all rows. */
 	if (kept > log->capacity - log->capacity / 8)
 		return -ENOSPC;

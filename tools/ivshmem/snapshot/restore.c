@@ -127,7 +127,8 @@ may_punch(const struct restoring *restoring)
 
 	/* Of huge pages, older kernels do not clear those that are in the hole in part. */
 	return restoring->to >= 0 && fstat(restoring->to, &stat) == 0 &&
-	       fstatfs(restoring->to, &system) == 0 && system.f_type != HUGETLBFS_MAGIC &&
+	       fstatfs(restoring->to, &system) == 0 &&
+	       (unsigned long)system.f_type != HUGETLBFS_MAGIC &&
 	       (uint64_t)stat.st_blocks < restoring->size / 512;
 }
 
