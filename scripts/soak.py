@@ -3,8 +3,8 @@
 """
 soak.py BUILD [ARGUMENT...]
 
-What a server goes through in months, within minutes: the tests of tests/interop/test_soak.py in full length. Prints what each of
-them saw, which docs/reliability.md shows. Arguments are for pytest, such as -k machines.
+What a server goes through in months, within half an hour: the tests of tests/interop/test_soak.py and tests/vm/test_restarts.py
+in full length. Prints what each of them saw, which docs/reliability.md shows. Arguments are for pytest, such as -k machines.
 """
 
 import json
@@ -24,8 +24,10 @@ def line(result):
 def main(build, *arguments):
     with tempfile.NamedTemporaryFile() as results:
         environment = os.environ | {"IVSHMEM_TEST_LONG": "1", "IVSHMEM_SOAK_RESULTS": results.name}
-        command = [os.path.join(ROOT, "scripts", "one.py"), build, "test_soak", "-v", *arguments]
-        status = subprocess.run(command, check=False, env=environment).returncode
+        status = 0
+        for test in ("test_soak", "test_restarts"):
+            command = [os.path.join(ROOT, "scripts", "one.py"), build, test, "-v", *arguments]
+            status = max(status, subprocess.run(command, check=False, env=environment).returncode)
         for each in results.read().decode().splitlines():
             print(line(json.loads(each)))
     return status

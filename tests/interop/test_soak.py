@@ -6,7 +6,6 @@ What a server goes through in months, beside real QEMUs. `make soak` runs the wh
 
 import contextlib
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 import ivshmem_wire as wire
 import qemu_device
 from ivshmem_fixtures import many_in_flight
+from soak_results import tell
 
 pytestmark = pytest.mark.skipif(qemu_device.binary() is None, reason="qemu-system-x86_64 is not installed")
 
@@ -29,13 +29,6 @@ COMPLETE = (-2).to_bytes(8, "little", signed=True)
 SANITIZED = b"__asan_init" in open(wire.program("ivshmem-server"), "rb").read()
 # The table of ids is touched bit by bit: 576 KiB.
 MAY_GROW_KIB = 1024
-
-
-def tell(name, **numbers):
-    """For `make soak`, which prints them."""
-    if path := os.environ.get("IVSHMEM_SOAK_RESULTS"):
-        with open(path, "a", encoding="ascii") as file:
-            print(json.dumps({"name": name, **numbers}), file=file)
 
 
 class Flat:

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-Two Linux guests ring each other, and bytes flow from the host into one of them, while their server is replaced again and
-again: no ring and no byte is lost, and everybody hears of each newcomer once.
+Two Linux guests ring each other, and bytes flow from the host into one of them, while their server is replaced or killed again
+and again: no ring and no byte is lost, and everybody hears of each newcomer once.
 """
 
 import contextlib
 import hashlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 import ivshmem_wire as wire
 from in_guest import BOOT_LIMIT
 from ivshmem_cli import OK
+from soak_results import tell
 from supervised import supervising
 from test_driver import driver  # noqa: F401
 
@@ -56,6 +58,7 @@ class Source:
 
     def __init__(self, cli):
         self.sum = hashlib.sha256()
+        self.length = 0
         self.ending = False
         self.sender = cli("send", "stream", stdin=subprocess.PIPE)
         self.thread = threading.Thread(target=self.feed)
@@ -66,6 +69,7 @@ class Source:
             while not self.ending:
                 self.sender.process.stdin.write(PIECE)
                 self.sum.update(PIECE)
+                self.length += len(PIECE)
                 time.sleep(0.002)
             self.sender.process.stdin.close()
 
@@ -75,8 +79,22 @@ class Source:
         assert self.sender.process.wait(wire.TIMEOUT) == OK, self.sender.describe()
 
 
+def replace(srv):
+    srv.restart()
+
+
+def kill(srv):
+    """The process that serves, or the one that watches over it."""
+    guardian = srv.server
+    (worker,) = wire.process_children(guardian)
+    os.kill(worker, signal.SIGKILL)
+    srv.expect("ivshmem-server: the process that serves was killed; another one goes on with the group.*", "stderr")
+    srv.expect("ivshmem-server: listening on .*")
+
+
 @pytest.mark.limit(300)
-def test_guests_and_a_server_that_is_replaced(boot, supervised, cli, driver):  # noqa: F811
+@pytest.mark.parametrize("change", [replace, kill])
+def test_guests_and_a_server_that_changes(change, boot, supervised, cli, driver):  # noqa: F811
     seconds = wire.sized(8, 600)
     srv = supervised("-l", "4M", vectors=VECTORS)
     echoing = boot(ECHOES, server=srv, files=driver)
@@ -90,7 +108,7 @@ def test_guests_and_a_server_that_is_replaced(boot, supervised, cli, driver):  #
     told = []
     start = time.monotonic()
     while time.monotonic() - start < seconds:
-        srv.restart()
+        change(srv)
         newcomer = srv.client()
         witness.follow_until_knows(newcomer.peers)
         assert {0, 1, witness.id} < set(newcomer.peers)
@@ -105,4 +123,6 @@ def test_guests_and_a_server_that_is_replaced(boot, supervised, cli, driver):  #
     rounds = int(pinging.expect("^rounds (\\d+)$", 150).group(1))
     assert rounds > 0
     assert pinging.expect("^sum ([0-9a-f]{64}) .*$").group(1) == source.sum.hexdigest()
+    tell(f"servers: {change.__name__}", times=len(told) // (VECTORS + 1), round_trips=rounds * PINGS, lost=0,
+         stream_bytes=source.length)  # fmt: skip
     echoing.send("\n")
