@@ -46,6 +46,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,12 +227,13 @@ has_line(const char *text, const char *line)
 static void
 take_successor(struct child *child, const char *text)
 {
-	const char *line = strstr(text, "MAINPID=");
-	int pid = 0;
+	static const char name[] = "MAINPID=";
+	const char *line = strstr(text, name);
+	long pid = line ? strtol(line + strlen(name), NULL, 10) : 0;
 
-	if (!line || sscanf(line, "MAINPID=%d", &pid) != 1 || pid <= 1)
+	if (pid <= 1 || pid > INT_MAX)
 		return;
-	child->server.pid = pid;
+	child->server.pid = (pid_t)pid;
 	if (child->ending)
 		kill(child->server.pid, SIGINT);
 	else if (child->again)
