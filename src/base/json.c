@@ -5,12 +5,6 @@
 
 #include <string.h>
 
-static FILE *
-out(const struct json *json)
-{
-	return json->out ? json->out : stdout;
-}
-
 static void
 string_write(FILE *file, const char *text, size_t length)
 {
@@ -47,12 +41,12 @@ value_begin(struct json *json, const char *key)
 {
 	if (json->depth > 0) {
 		if (json->filled[json->depth - 1])
-			putc(',', out(json));
+			putc(',', json->out);
 		json->filled[json->depth - 1] = true;
 	}
 	if (key) {
-		string_write(out(json), key, strlen(key));
-		putc(':', out(json));
+		string_write(json->out, key, strlen(key));
+		putc(':', json->out);
 	}
 }
 
@@ -60,7 +54,7 @@ static void
 level_begin(struct json *json, const char *key, char open, char close)
 {
 	value_begin(json, key);
-	putc(open, out(json));
+	putc(open, json->out);
 	if (json->depth < JSON_DEPTH_MAX) {
 		json->close[json->depth] = close;
 		json->filled[json->depth] = false;
@@ -84,14 +78,14 @@ void
 json_end(struct json *json)
 {
 	if (json->depth > 0)
-		putc(json->close[--json->depth], out(json));
+		putc(json->close[--json->depth], json->out);
 }
 
 void
 json_text(struct json *json, const char *key, const char *text, size_t length)
 {
 	value_begin(json, key);
-	string_write(out(json), text, length);
+	string_write(json->out, text, length);
 }
 
 void
@@ -104,35 +98,35 @@ void
 json_number(struct json *json, const char *key, uint64_t value)
 {
 	value_begin(json, key);
-	fprintf(out(json), "%llu", (unsigned long long)value);
+	fprintf(json->out, "%llu", (unsigned long long)value);
 }
 
 void
 json_decimal(struct json *json, const char *key, double value, int digits)
 {
 	value_begin(json, key);
-	fprintf(out(json), "%.*f", digits, value);
+	fprintf(json->out, "%.*f", digits, value);
 }
 
 void
 json_bool(struct json *json, const char *key, bool value)
 {
 	value_begin(json, key);
-	fputs(value ? "true" : "false", out(json));
+	fputs(value ? "true" : "false", json->out);
 }
 
 void
 json_null(struct json *json, const char *key)
 {
 	value_begin(json, key);
-	fputs("null", out(json));
+	fputs("null", json->out);
 }
 
 void
 json_hex_begin(struct json *json, const char *key)
 {
 	value_begin(json, key);
-	putc('"', out(json));
+	putc('"', json->out);
 }
 
 void
@@ -142,15 +136,15 @@ json_hex(struct json *json, const void *bytes, size_t length)
 	const unsigned char *byte = bytes;
 
 	for (size_t i = 0; i < length; i++) {
-		putc(digits[byte[i] >> 4], out(json));
-		putc(digits[byte[i] & 0xf], out(json));
+		putc(digits[byte[i] >> 4], json->out);
+		putc(digits[byte[i] & 0xf], json->out);
 	}
 }
 
 void
 json_hex_end(struct json *json)
 {
-	putc('"', out(json));
+	putc('"', json->out);
 }
 
 void
@@ -158,5 +152,5 @@ json_close(struct json *json)
 {
 	while (json->depth > 0)
 		json_end(json);
-	putc('\n', out(json));
+	putc('\n', json->out);
 }

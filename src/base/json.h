@@ -3,10 +3,10 @@
 #define BASE_JSON_H
 
 /*
- * Write JSON to stdout or to a file, one document per line. This code writes the commas and escapes
+ * Write JSON to a file, one document per line. This code writes the commas and escapes
  * the strings, and the caller closes what it opens. Inside an array, the key is NULL.
  *
- *	struct json json = JSON_BEGIN;
+ *	struct json json = {.out = file};
  *	json_object(&json, NULL);
  *	json_number(&json, "id", 3);
  *	json_end(&json);
@@ -21,16 +21,11 @@
 #define JSON_DEPTH_MAX 8
 
 struct json {
-	FILE *out; /* NULL: stdout */
+	FILE *out;
 	unsigned depth;
 	char close[JSON_DEPTH_MAX];  /* '}' or ']' for each level that is open */
 	bool filled[JSON_DEPTH_MAX]; /* that level has a value already */
 };
-
-#define JSON_BEGIN                                                                                 \
-	{                                                                                          \
-		.depth = 0                                                                         \
-	}
 
 void json_object(struct json *json, const char *key);
 void json_array(struct json *json, const char *key);

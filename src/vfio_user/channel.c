@@ -3,6 +3,7 @@
 
 #include <base/clock.h>
 #include <base/fd.h>
+#include <vfio_user/kept.h>
 
 #include <errno.h>
 #include <stdbool.h>

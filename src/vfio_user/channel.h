@@ -11,29 +11,10 @@
  * to the message that has the last byte of the read.
  */
 
-#include <vfio_user/kept.h>
+#include <vfio_user/connection.h>
 #include <vfio_user/message.h>
 
-#include <stddef.h>
 #include <stdint.h>
-
-struct channel {
-	int socket;       /* borrowed */
-	uint64_t spin_ns; /* how long to look for the next request before sleeping */
-
-	uint8_t *buffer;
-	size_t capacity, have; /* bytes; the message being assembled begins at 0 */
-	size_t consumed;       /* of the message handed out last */
-	struct channel_fd fds[CHANNEL_MAX_FDS];
-	unsigned n_fds;
-	int request_fds[CHANNEL_MAX_FDS]; /* of the message handed out last */
-	unsigned n_request_fds;
-
-	struct kept *kept; /* where all of that is kept; NULL: nowhere */
-	unsigned half;     /* of the inbox */
-	bool left_over;    /* what was received before this process is to be received again */
-	bool is_ahead;     /* of what is kept, by one read */
-};
 
 /* `kept` may be NULL. -ENOMEM. */
 int channel_init(struct channel *channel, int socket, uint64_t spin_ns, struct kept *kept);

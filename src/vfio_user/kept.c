@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <vfio_user/kept.h>
 
-#include <vfio_user/channel.h>
-
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>

@@ -25,24 +25,12 @@
  * The bytes that are in force are never moved: the rest of a read goes to the other half of the inbox.
  */
 
+#include <vfio_user/connection.h>
 #include <vfio_user/message.h>
 
 #include <stdbool.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-/* A message with more descriptors ends the connection. */
-#define CHANNEL_MAX_FDS 32
-
-/* The least that a read asks for. It is so small that moving the rest to the front is cheap. */
-#define CHANNEL_READ_SIZE 4096
-
-#define CHANNEL_CAPACITY (sizeof(struct vfio_user_header) + MESSAGE_MAX_BODY + CHANNEL_READ_SIZE)
-
-struct channel_fd {
-	int fd;
-	size_t at; /* the byte it came with, an offset in the buffer */
-};
 
 struct kept_state {
 	/* what came */
@@ -66,8 +54,6 @@ struct kept_header {
 	struct iovec iov;
 	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * VFIO_USER_MAX_REPLY_FDS)];
 };
-
-struct channel;
 
 struct kept {
 	/* Which copies are in force: bit 0 of the connection, bit 1 of the rest (journal.h). */

@@ -12,10 +12,13 @@
 #include <vfio_user/door.h>
 #include <vfio_user/session.h>
 #include <vfio_user/turn.h>
-#include <vfio_user/vfio_user.h>
 
 #include <pthread.h>
 
+struct journal;
+struct log;
+struct loop;
+struct member;
 struct vfio_user_facts;
 
 struct vfio_user {

@@ -7,7 +7,7 @@ void
 json_finish(struct json *json)
 {
 	json_close(json);
-	if (json->out)
+	if (json->out != stdout)
 		fflush(json->out);
 	else
 		output_flush();

@@ -6,6 +6,11 @@
 
 #include <base/json.h>
 
+#define JSON_BEGIN                                                                                 \
+	{                                                                                          \
+		.out = stdout                                                                      \
+	}
+
 /* Close what is open, end the line and flush it. For a file, the caller looks for errors. */
 void json_finish(struct json *json);
 

@@ -157,7 +157,12 @@ ring_all(struct ringing *ringing, const struct bell *bell)
 enum status
 ring_bells(struct session *session, const struct bell *bells, unsigned n_bells, uint64_t count)
 {
-	struct ringing ringing = {.session = session, .count = count, .status = STATUS_OK};
+	struct ringing ringing = {
+		.session = session,
+		.count = count,
+		.json = JSON_BEGIN,
+		.status = STATUS_OK,
+	};
 
 	if (session_check_attached(session) != STATUS_OK ||
 		session_check_peers(session) != STATUS_OK)

@@ -375,5 +375,5 @@ TEST(usage_tells_the_truth)
 			FAIL("%s: %s", text, error.message);
 		n++;
 	}
-	CHECK_EQ(n, 27);
+	CHECK_EQ(n, 30);
 }

@@ -162,7 +162,7 @@ list_all(const struct cli *cli)
 	struct place *places = NULL;
 	int n = places_list(runtime_dir, &places);
 	char *text = NULL;
-	struct json json = {.depth = 0};
+	struct json json = JSON_BEGIN;
 	enum status status;
 	size_t length;
 
