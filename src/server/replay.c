@@ -27,6 +27,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* More than a process has: so a wrong number takes no memory without end. */
+#define DESCRIPTORS_MAX (1u << 24)
+
 /* A client, by the number of its socket. */
 struct seen {
 	struct peer *peer; /* NULL: there is none */
@@ -53,6 +56,8 @@ note_client(struct image *image, int socket, struct seen client)
 {
 	size_t n = (size_t)socket + 1;
 
+	if (socket < 0 || n > DESCRIPTORS_MAX)
+		return -EINVAL;
 	if (n > image->n_clients) {
 		struct seen *grown;
 
