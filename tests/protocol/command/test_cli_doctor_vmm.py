@@ -139,7 +139,8 @@ def test_server_that_took_over_the_clients(doctor, runs, room, processes):
     server.expect("ivshmem-server: peer 0 joined .*")
     server.restart()
     report = doctor("--vmm", process.pid).only()
-    report.has("socket.answers", f"process {server.server}", "1 peer")
+    (worker,) = wire.process_children(server.server)
+    report.has("socket.answers", f"process {worker}", "1 peer")
     server.finish()
 
 

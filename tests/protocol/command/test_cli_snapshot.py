@@ -13,6 +13,7 @@ import pytest
 
 from ivshmem_channels import ends, listing, make_memory
 from ivshmem_cli import FAILURE, OK, USAGE
+from kept_group import NO_LEAKS
 from stepper import Stepper, trace_me
 
 SIZE = 4 << 20
@@ -202,7 +203,7 @@ def test_a_clone_is_a_region_of_its_own(tool, receiver, shm_target, room, cleane
 
 def killed_restore(launch, target, file, calls):
     """Restore, killed after so many system calls; whether it had ended before."""
-    process = launch("ivshmem", "-t", target, "restore", file, setup=trace_me)
+    process = launch("ivshmem", "-t", target, "restore", file, setup=trace_me, env=NO_LEAKS)
     stepper = Stepper(process.pid)
     for _ in range(2 * calls):
         if not stepper.step():
@@ -253,7 +254,7 @@ def test_killed_snapshot_leaves_the_former_file(launch, tool, shm_target, room, 
     run(tool, shm_target, "write", "3M", "something newer")
     calls, ended = 40, False
     while not ended:
-        process = launch("ivshmem", "-t", shm_target, "snapshot", "-o", saved, setup=trace_me)
+        process = launch("ivshmem", "-t", shm_target, "snapshot", "-o", saved, setup=trace_me, env=NO_LEAKS)
         stepper = Stepper(process.pid)
         for _ in range(2 * calls):
             if not stepper.step():
