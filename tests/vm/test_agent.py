@@ -107,8 +107,9 @@ def test_a_terminal_in_a_guest(guest, group, closing):
     fcntl.ioctl(terminal.master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
     caller = group.cli("exec", "--env", "PS1=prompt ", "agent", stdin=terminal.process_end, stdout=terminal.process_end)
     terminal.expect(b"prompt ")
-    terminal.type("tty; stty size; sleep 1000\r")
-    terminal.expect(b"/dev/pts/0\r\n40 120\r\n")
+    # It says that it runs, because what is typed before that would interrupt nobody.
+    terminal.type("tty; stty size; sh -c 'echo slee''ping; exec sleep 1000'\r")
+    terminal.expect(b"/dev/pts/0\r\n40 120\r\nsleeping\r\n")
     terminal.type("\x03")
     terminal.expect(b"prompt ")
     terminal.type("exit 5\r")
