@@ -80,7 +80,7 @@ def test_no_room_for_the_words(group, member, boot):
 def test_words_that_cannot_be_mapped(group, member, boot):
     """Where the process may not have 16 MiB of addresses more, each ring is a system call, to the same word."""
     guest = boot(
-        "bind-vfio; ulimit -v 18000\n"
+        "bind-vfio; ulimit -v 20000\n"
         "ivshmem --verbose ring 0:63 2>&1; read -r line\n"
         "for vector in $(seq 0 63); do ivshmem ring 0:$vector; read -r line; done\n" + SHELL % "",
         device=member, devices=["-trace", "vfio_region_write"])
