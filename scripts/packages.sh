@@ -50,7 +50,7 @@ group_packages() {
 	# SSH for the recipe that is a test
 	vm) echo qemu-system-x86 python3 openssh-client ;;
 	recipes) echo python3-grpcio python3-protobuf ;;
-	deb) echo build-essential debhelper dh-dkms libjansson-dev libncurses-dev meson pkg-config systemtap-sdt-dev ;;
+	deb) echo build-essential debhelper dh-dkms libinih-dev libjansson-dev libncurses-dev libseccomp-dev meson pkg-config systemtap-sdt-dev ;;
 	kernel) echo bc bison flex libelf-dev xz-utils ;;
 	*) return 1 ;;
 	esac
