@@ -38,9 +38,38 @@ def guard_process(pid):
     _send("process", str(pid))
 
 
-def guard_group(pid):
-    """All processes of a group, whichever of them are there at the end."""
-    _send("group", str(pid))
+def guard_session(pid):
+    """All processes of a session, whichever of them are there at the end."""
+    _send("session", str(pid))
+
+
+def _members(session):
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == session:
+            yield int(name)
+
+
+def _signal(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def kill_session(session):
+    """Whatever process groups they are in. They are stopped first, so that none makes another one when one is killed."""
+    stopped = set()
+    while found := set(_members(session)) - stopped:
+        for pid in found:
+            _signal(pid, signal.SIGSTOP)
+        stopped |= found
+    for pid in stopped:
+        _signal(pid, signal.SIGKILL)
 
 
 def guard_tree(path):
@@ -63,7 +92,7 @@ def _main():
     processes = {}  # a pidfd cannot come to mean another process
     trees = []
     settings = {}
-    groups = set()
+    sessions = set()
     for line in sys.stdin:
         words = line.rstrip("\n").split("\t")
         if words[0] == "process":
@@ -71,8 +100,8 @@ def _main():
                 processes[words[1]] = os.pidfd_open(int(words[1]))
             except ProcessLookupError:
                 pass
-        elif words[0] == "group":
-            groups.add(int(words[1]))
+        elif words[0] == "session":
+            sessions.add(int(words[1]))
         elif words[0] == "tree":
             trees.append(words[1])
         elif words[0] == "setting":
@@ -81,8 +110,8 @@ def _main():
             pidfd = processes.pop(words[2], -1)
             if pidfd >= 0:
                 os.close(pidfd)
-        elif words[1] == "group":
-            groups.discard(int(words[2]))
+        elif words[1] == "session":
+            sessions.discard(int(words[2]))
         elif words[1] == "tree" and words[2] in trees:
             trees.remove(words[2])
         elif words[1] == "setting":
@@ -92,11 +121,8 @@ def _main():
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    for group in groups:
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    for session in sessions:
+        kill_session(session)
     for tree in trees:
         if os.path.isdir(tree) and not os.path.islink(tree):
             shutil.rmtree(tree, ignore_errors=True)

@@ -611,9 +611,9 @@ class Process:
             **options,
         )
         self.pid = self.process.pid
-        self.has_group = bool(options.get("start_new_session"))
-        if self.has_group:
-            guardian.guard_group(self.pid)
+        self.has_session = bool(options.get("start_new_session"))
+        if self.has_session:
+            guardian.guard_session(self.pid)
         self.readers = []
         for name, pipe in (("stdout", self.process.stdout), ("stderr", self.process.stderr)):
             if pipe is not None:
@@ -705,17 +705,14 @@ class Process:
             self.sanitizer_reported = True
             raise AssertionError(self.describe())
 
-    def kill_group(self):
-        """At once: none of them can do anything about the end of another one."""
-        try:
-            os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        guardian.release("group", str(self.pid))
+    def kill_all(self):
+        """All processes of its session at once: none of them can do anything about the end of another one."""
+        guardian.kill_session(self.pid)
+        guardian.release("session", str(self.pid))
 
     def kill(self):
-        if self.has_group:
-            self.kill_group()
+        if self.has_session:
+            self.kill_all()
         elif self.running():
             self.process.kill()
         if self.running():
