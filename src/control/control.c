@@ -364,3 +364,16 @@ control_free(struct control *control)
 	free(control);
 	return NULL;
 }
+
+void
+control_name(const char *path, char *name, size_t size)
+{
+	static const char suffix[] = ".sock";
+	const char *slash = strrchr(path, '/');
+	size_t length;
+
+	snprintf(name, size, "%s", slash ? slash + 1 : path);
+	length = strlen(name);
+	if (length > strlen(suffix) && strcmp(name + length - strlen(suffix), suffix) == 0)
+		name[length - strlen(suffix)] = '\0';
+}

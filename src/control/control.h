@@ -63,4 +63,8 @@ struct control *control_free(struct control *control);
 char *control_answer(
 	const struct control_config *config, const char *line, size_t length, size_t *ret_length);
 
+/* What operators call whoever listens at `path`: the name of the file, without what says that it is a
+ * socket. It is cut off if it does not fit. */
+void control_name(const char *path, char *name, size_t size);
+
 #endif

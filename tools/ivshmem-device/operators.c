@@ -9,24 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The name of the socket's file, without what says that it is a socket. */
-static void
-name_device(const char *place, char *name, size_t size)
-{
-	static const char suffix[] = ".sock";
-	const char *slash = strrchr(place, '/');
-	size_t length;
-
-	snprintf(name, size, "%s", slash ? slash + 1 : place);
-	length = strlen(name);
-	if (length > strlen(suffix) && strcmp(name + length - strlen(suffix), suffix) == 0)
-		name[length - strlen(suffix)] = '\0';
-}
-
 static void
 collect_facts(struct operators *operators, const struct device_options *options, const char *place)
 {
-	name_device(place, operators->name, sizeof(operators->name));
+	control_name(place, operators->name, sizeof(operators->name));
 	if (options->shm)
 		snprintf(operators->memory, sizeof(operators->memory), "shared memory object %s",
 			options->shm);

@@ -5,21 +5,6 @@
 #include <control/control.h>
 
 #include <stdio.h>
-#include <string.h>
-
-/* The name of the socket's file, without what says that it is a socket. */
-static void
-name_region(const char *socket, char *name, size_t size)
-{
-	static const char suffix[] = ".sock";
-	const char *slash = strrchr(socket, '/');
-	size_t length;
-
-	snprintf(name, size, "%s", slash ? slash + 1 : socket);
-	length = strlen(name);
-	if (length > strlen(suffix) && strcmp(name + length - strlen(suffix), suffix) == 0)
-		name[length - strlen(suffix)] = '\0';
-}
 
 static void
 describe_memory(
@@ -47,7 +32,7 @@ operators_let_in(struct operators *operators, struct server *server, const struc
 
 	if (sockets->control.fd < 0)
 		return 0;
-	name_region(options->socket, operators->region, sizeof(operators->region));
+	control_name(options->socket, operators->region, sizeof(operators->region));
 	describe_memory(&options->memory, region, operators->memory, sizeof(operators->memory));
 	if (continues)
 		snprintf(operators->continues, sizeof(operators->continues), "%s",
